@@ -1,0 +1,165 @@
+"""Where bytes live: one small interface over a local folder and an S3 bucket.
+
+A key is a relative POSIX path (`media/ab/cd/<sha256>.mp4`). A write is whole or not there at all: local writes go to
+a temporary name, are flushed and renamed; an S3 PUT is atomic by itself. Nothing here knows what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Store(Protocol):
+    """The object operations that the platform needs, no more."""
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Write `data` (bytes, or a file's content) under `key`, replacing what is there atomically."""
+
+    def get(self, key: str) -> bytes:
+        """The bytes under `key`; raises FileNotFoundError."""
+
+    def exists(self, key: str) -> bool: ...
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Keys below `prefix`, sorted. Names that start with a dot are unfinished or private and are left out."""
+
+    def delete(self, key: str) -> None:
+        """Remove `key`; a missing key is no error."""
+
+    def fetch(self, key: str) -> Path:
+        """A local, read-only file with the content of `key` (itself for a local store, a cached copy for S3)."""
+
+    def uri(self, key: str) -> str:
+        """Where a person finds it."""
+
+
+def safe_key(key: str) -> str:
+    """The key, or ValueError where it could leave the store or carry control characters."""
+    parts = key.split("/")
+    if key.startswith("/") or ".." in parts or "" in parts or any(ord(c) < 32 or ord(c) == 127 for c in key):
+        raise ValueError(f"not a safe storage key: {key!r}")
+    return key
+
+
+def _hidden(key: str) -> bool:
+    return any(part.startswith(".") for part in key.split("/"))
+
+
+def write_atomically(path: Path, data: bytes | Path) -> None:
+    """Write to a temporary name in the same folder, flush to disk, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            if isinstance(data, Path):
+                with data.open("rb") as source:
+                    shutil.copyfileobj(source, out, 1 << 20)
+            else:
+                out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+class LocalStore:
+    """A folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root).resolve()
+
+    def path(self, key: str) -> Path:
+        return self.root / safe_key(key)
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        write_atomically(self.path(key), data)
+
+    def get(self, key: str) -> bytes:
+        return self.path(key).read_bytes()
+
+    def exists(self, key: str) -> bool:
+        return self.path(key).is_file()
+
+    def list(self, prefix: str) -> Iterator[str]:
+        base = self.root / safe_key(prefix.rstrip("/")) if prefix.strip("/") else self.root
+        found = (p.relative_to(self.root).as_posix() for p in base.rglob("*") if p.is_file())
+        yield from sorted(key for key in found if not _hidden(key))
+
+    def delete(self, key: str) -> None:
+        self.path(key).unlink(missing_ok=True)
+
+    def fetch(self, key: str) -> Path:
+        path = self.path(key)
+        if not path.is_file():
+            raise FileNotFoundError(f"nothing is stored under {key!r} in {self.root}")
+        return path
+
+    def uri(self, key: str) -> str:
+        return self.path(key).as_uri()
+
+
+class S3Store:
+    """A prefix of an S3 bucket, through a boto3 client (dagster-aws makes it)."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str, cache: Path) -> None:
+        self.client, self.bucket, self.prefix, self.cache = client, bucket, prefix.strip("/"), Path(cache)
+
+    def _name(self, key: str) -> str:
+        return f"{self.prefix}/{safe_key(key)}" if self.prefix else safe_key(key)
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        if isinstance(data, Path):
+            self.client.upload_file(str(data), self.bucket, self._name(key))
+        else:
+            self.client.put_object(Bucket=self.bucket, Key=self._name(key), Body=data)
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self.client.get_object(Bucket=self.bucket, Key=self._name(key))["Body"].read()
+        except self.client.exceptions.NoSuchKey:
+            raise FileNotFoundError(f"nothing is stored under {self.uri(key)}") from None
+
+    def _etag(self, key: str) -> str | None:
+        try:
+            return self.client.head_object(Bucket=self.bucket, Key=self._name(key))["ETag"]
+        except self.client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NotFound"}:
+                return None
+            raise
+
+    def exists(self, key: str) -> bool:
+        return self._etag(key) is not None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        below = self._name(prefix.rstrip("/")) + "/" if prefix.strip("/") else (self.prefix + "/" if self.prefix else "")
+        cut = len(self.prefix) + 1 if self.prefix else 0
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=below):
+            for entry in page.get("Contents", []):  # S3 lists in key order
+                if not _hidden(key := entry["Key"][cut:]):
+                    yield key
+
+    def delete(self, key: str) -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=self._name(key))
+
+    def fetch(self, key: str) -> Path:
+        etag = self._etag(key)
+        if etag is None:
+            raise FileNotFoundError(f"nothing is stored under {self.uri(key)}")
+        # keyed by content, so that a replaced object is never served from the cache
+        digest = hashlib.sha256(f"{self.bucket}/{self._name(key)}/{etag}".encode()).hexdigest()
+        path = self.cache / digest[:2] / f"{digest}{Path(key).suffix}"
+        if not path.is_file():
+            write_atomically(path, self.get(key))
+        return path
+
+    def uri(self, key: str) -> str:
+        return f"s3://{self.bucket}/{self._name(key)}"
