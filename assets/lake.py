@@ -96,7 +96,9 @@ class Lake:
         else:
             keys = [key for key in self.store.list(f"lake/{name}") if key.endswith("/part.parquet")]
         parts = [
-            pq.read_table(io.BytesIO(self.store.get(key)), schema=table.schema) for key in keys if self.store.exists(key)
+            pq.read_table(io.BytesIO(self.store.get(key)), schema=table.schema)
+            for key in keys
+            if self.store.exists(key)
         ]
         return pa.concat_tables(parts) if parts else table.schema.empty_table()
 

@@ -140,7 +140,9 @@ class S3Store:
         return self._etag(key) is not None
 
     def list(self, prefix: str) -> Iterator[str]:
-        below = self._name(prefix.rstrip("/")) + "/" if prefix.strip("/") else (self.prefix + "/" if self.prefix else "")
+        below = (
+            self._name(prefix.rstrip("/")) + "/" if prefix.strip("/") else (self.prefix + "/" if self.prefix else "")
+        )
         cut = len(self.prefix) + 1 if self.prefix else 0
         for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=below):
             for entry in page.get("Contents", []):  # S3 lists in key order

@@ -1,0 +1,66 @@
+"""What every asset that writes a lake table tells the Dagster UI about it. Used by the stages' `assets.py` only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from assets.home import Home
+from assets.pictures import markdown_image
+from assets.tables import TABLES
+
+PREVIEW_ROWS = 8
+PREVIEW_CHARACTERS = 60
+
+
+def column_schema(name: str) -> dg.TableSchema:
+    """The declared columns of a lake table as Dagster shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=str(column.type),
+                description=column.doc,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+            )
+            for column in TABLES[name].columns
+        ]
+    )
+
+
+def definition_metadata(*names: str) -> dict[str, Any]:
+    """Metadata known before any run: the table's name and columns (of the first table, where there are several)."""
+    found: dict[str, Any] = {"dagster/table_name": f"lake.{names[0]}", "dagster/column_schema": column_schema(names[0])}
+    if len(names) > 1:
+        found["tables"] = ", ".join(names)
+    return found
+
+
+def table_metadata(
+    home: Home, name: str, partition: str | None = None, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Metadata of a materialisation: row count, columns, where it is, the first rows."""
+    rows = home.lake.read(name, partition)
+    preview = [{k: _short(v) for k, v in row.items()} for row in rows.slice(0, PREVIEW_ROWS).to_pylist()]
+    found: dict[str, Any] = {
+        "dagster/row_count": rows.num_rows,
+        "dagster/column_schema": column_schema(name),
+        "dagster/uri": home.store.uri(home.lake.key(name, partition)),
+    }
+    if preview:
+        found["preview"] = dg.MetadataValue.table([dg.TableRecord(row) for row in preview])
+    return found | dict(extra or {})
+
+
+def picture(data: bytes, mime: str = "image/webp", alt: str = "") -> dg.MarkdownMetadataValue:
+    """A picture the UI shows."""
+    return dg.MetadataValue.md(markdown_image(data, mime, alt))
+
+
+def _short(value: Any) -> str | int | float | bool | None:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    return text if len(text) <= PREVIEW_CHARACTERS else text[: PREVIEW_CHARACTERS - 1] + "…"

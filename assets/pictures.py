@@ -1,0 +1,141 @@
+"""Pictures for people: contact sheets, plots and small animations, as bytes and as Markdown.
+
+The Dagster UI shows Markdown images from `data:` URIs only, and keeps metadata in its event log, so every picture here
+stays small (a contact sheet well below 200 KB). Plain module: no Dagster.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+INK, GRID, ACCENT, ALARM = "#1f2933", "#d8dee6", "#2f6f9f", "#c0392b"
+
+
+def contact_sheet(
+    frames: Sequence[np.ndarray], captions: Sequence[str] = (), columns: int = 6, cell: int = 150, quality: int = 70
+) -> bytes:
+    """A WebP sheet of RGB frames (each uint8 [H, W, 3]) with a line of caption below each."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    columns = max(1, min(columns, len(frames)))
+    height, font = cell * 9 // 16 + 18, ImageFont.load_default(size=10)
+    rows = max(1, -(-len(frames) // columns))
+    sheet = Image.new("RGB", (columns * cell, rows * height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, frame in enumerate(frames):
+        picture = Image.fromarray(frame)
+        picture.thumbnail((cell - 4, height - 20))
+        left, top = index % columns * cell, index // columns * height
+        sheet.paste(picture, (left + (cell - picture.width) // 2, top + (height - 18 - picture.height) // 2))
+        if index < len(captions):
+            draw.text((left + 3, top + height - 16), captions[index][: cell // 5], fill=INK, font=font)
+    return _webp(sheet, quality)
+
+
+def animated_webp(frames: np.ndarray, fps: float, max_side: int = 160, quality: int = 60) -> bytes:
+    """A looping WebP of uint8 [T, H, W, 3] frames; small videos are enlarged by whole factors so that they can be seen."""
+    from PIL import Image
+
+    longest = max(frames.shape[1:3])
+    scale = max(1, max_side // longest) if longest < max_side else max_side / longest
+    size = (max(1, round(frames.shape[2] * scale)), max(1, round(frames.shape[1] * scale)))
+    method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR
+    images = [Image.fromarray(frame).resize(size, method) for frame in frames]
+    out = io.BytesIO()
+    images[0].save(
+        out, "WEBP", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, quality=quality
+    )
+    return out.getvalue()
+
+
+def _webp(image: Any, quality: int) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "WEBP", quality=quality, method=4)
+    return out.getvalue()
+
+
+def data_uri(data: bytes, mime: str = "image/webp") -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+
+
+def markdown_image(data: bytes, mime: str = "image/webp", alt: str = "") -> str:
+    return f"![{alt}]({data_uri(data, mime)})"
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
+    """Rows as a Markdown table; cells are made safe for it."""
+    if not rows:
+        return "*none*"
+    columns = list(columns or rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for row in rows:
+        cells = (str(row.get(column, "")).replace("|", "\\|").replace("\n", " ") for column in columns)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def histogram(values: Sequence[float], threshold: float | None = None, title: str = "", unit: str = "") -> bytes:
+    """A PNG histogram, with the decision threshold drawn where there is one."""
+    figure, axes = _axes(title, unit, "clips")
+    axes.hist(list(values) or [0.0], bins=24, color=ACCENT, edgecolor="white", linewidth=0.5)
+    if threshold is not None:
+        axes.axvline(threshold, color=ALARM, linewidth=1.5, label=f"threshold {threshold:g}")
+        axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def line_plot(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    log: bool = False,
+) -> bytes:
+    """A PNG of named (x, y) series."""
+    figure, axes = _axes(title, xlabel, ylabel)
+    for name, points in series.items():
+        axes.plot([x for x, _ in points], [y for _, y in points], label=name, linewidth=1.5)
+    if log:
+        axes.set_yscale("log")
+    if series:
+        axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def bar_plot(values: Mapping[str, float], title: str = "", ylabel: str = "") -> bytes:
+    """A PNG of named horizontal bars, longest names readable."""
+    figure, axes = _axes(title, ylabel, "")
+    names = list(values)[::-1]
+    axes.barh(names, [values[name] for name in names], color=ACCENT)
+    return _png(figure)
+
+
+def _axes(title: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
+    # the object interface, not pyplot: no global state, no display, safe in threads
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 2.8), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=10, color=INK, loc="left")
+    axes.set_xlabel(xlabel, fontsize=8, color=INK)
+    axes.set_ylabel(ylabel, fontsize=8, color=INK)
+    axes.tick_params(labelsize=8, colors=INK)
+    axes.grid(color=GRID, linewidth=0.5)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _png(figure: Any) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()
