@@ -1,0 +1,321 @@
+"""Signed provenance (C2PA) of a video file: write it, read it back, judge it.
+
+What belongs here: certificates, manifests and their reading, all offline. What does not: watermarks and the rule that
+a generated file carries both (`assets.release.marks`), and what a verdict over a delivered file means (curation).
+
+References: C2PA specification 2.4; CAWG training and data mining assertion 1.1; IPTC digital source types.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+State = Literal["absent", "valid", "trusted", "invalid", "unreadable"]
+
+CLAIM_LABEL = "org.rushes.provenance"
+SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+TRAINED = SOURCE_TYPES + "trainedAlgorithmicMedia"
+GENERATED = frozenset(
+    SOURCE_TYPES + name
+    for name in ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "algorithmicMedia")
+)
+MINING_USES = ("cawg.data_mining", "cawg.ai_inference", "cawg.ai_training", "cawg.ai_generative_training")
+# extended key usages that a signer may have: email protection, C2PA claim signing, time stamping
+TRUSTED_USAGES = "1.3.6.1.5.5.7.3.4\n1.3.6.1.4.1.62558.2.1\n1.3.6.1.5.5.7.3.8\n"
+# Without a time stamp a file turns invalid when the leaf expires, so the leaf outlives what it signs.
+YEARS = 20
+
+
+class ProvenanceError(RuntimeError):
+    """A file could not be signed, or what came out does not read back as trusted."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a file says of its own origin.
+
+    `state`: absent (no manifest), valid (unbroken, signer unknown), trusted (unbroken, signer under our root),
+    invalid (broken, or an ingredient is), unreadable (the file or its manifest cannot be parsed).
+    """
+
+    state: State
+    source_type: str | None = None  # IPTC digital source type of the newest manifest
+    claims: dict[str, Any] = field(default_factory=dict)  # our own assertion
+    ingredients: tuple[dict[str, Any], ...] = ()  # {title, relationship, failures}
+    declared: tuple[str, ...] = ()  # source types of every manifest in the file, those of ingredients included
+    generator: str | None = None  # who says so, as the manifest names itself
+    detail: str | None = None  # why it is invalid or unreadable
+
+    @property
+    def says_generated(self) -> bool:
+        """Whether the file or anything that it was made of declares an algorithm as its author.
+
+        True whatever the state: a broken declaration of synthetic origin is still no evidence of a camera.
+        """
+        return not GENERATED.isdisjoint(self.declared)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A signing certificate: paths of PEM files, the keys with mode 0600."""
+
+    chain: Path
+    key: Path
+    root: Path
+
+
+def make_certificate(folder: Path, organisation: str = "Rushes") -> Identity:
+    """The identity kept in `folder`, made there on first use: an own root and a leaf under it (ES256).
+
+    Whoever comes second finds the first one's: the files appear together, by one rename.
+    """
+    home = Path(folder) / "c2pa"
+    identity = Identity(home / "chain.pem", home / "leaf.key", home / "root.pem")
+    if identity.chain.is_file():
+        return identity
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=folder, prefix=".c2pa-"))  # mode 0700
+    try:
+        _write_identity(draft, organisation)
+        draft.rename(home)
+    except OSError:
+        if not identity.chain.is_file():  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return identity
+
+
+def _write_identity(folder: Path, organisation: str) -> None:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    root_key, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root = _certificate(f"{organisation} root", organisation, root_key, None, root_key)
+    leaf = _certificate(f"{organisation} signing", organisation, leaf_key, root, root_key)
+    pem = serialization.Encoding.PEM
+    (folder / "root.pem").write_bytes(root.public_bytes(pem))
+    (folder / "chain.pem").write_bytes(leaf.public_bytes(pem) + root.public_bytes(pem))
+    for name, key in (("root.key", root_key), ("leaf.key", leaf_key)):
+        secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        with os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            out.write(secret)
+
+
+def _certificate(
+    name: str,
+    organisation: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Certificate | None,
+    issuer_key: ec.EllipticCurvePrivateKey,
+) -> x509.Certificate:
+    """A root when `issuer` is None, else a leaf with the extensions that C2PA's certificate profile asks for."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    is_root = issuer is None
+    subject = x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation), x509.NameAttribute(NameOID.COMMON_NAME, name)]
+    )
+    now = dt.datetime.now(dt.UTC)
+    denied = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    usage = dict.fromkeys((*denied, "encipher_only", "decipher_only"), False)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(days=365 * YEARS))
+        .add_extension(x509.BasicConstraints(ca=is_root, path_length=0 if is_root else None), critical=True)
+        .add_extension(
+            x509.KeyUsage(digital_signature=not is_root, key_cert_sign=is_root, crl_sign=is_root, **usage),
+            critical=True,
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+    )
+    if not is_root:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+def sign_video(src: Path, dst: Path, claims: dict[str, Any], keys: Path) -> Path:
+    """Write `src` to `dst` with a manifest: made by a trained model, not to be mined, and our own `claims`.
+
+    `claims` names model_id, snapshot_root and ledger_checkpoint. Raises ProvenanceError; then `dst` is not there.
+    """
+    assertions = [
+        {
+            "label": "cawg.training-mining",
+            "data": {"entries": {use: {"use": "notAllowed"} for use in MINING_USES}},
+        },
+        {"label": CLAIM_LABEL, "data": claims},
+    ]
+    return _sign(Path(src), Path(dst), str(claims.get("model_id", "Rushes")), "Rushes", assertions, keys)
+
+
+def sign_as_ai_generator(src: Path, dst: Path, keys: Path, name: str = "Dreamfield Video") -> Path:
+    """Write `src` to `dst` as another company's generator would mark its output. For the sample world and tests.
+
+    `keys` is that company's folder, not ours: its root is none that we trust.
+    """
+    return _sign(Path(src), Path(dst), name, name, [], keys)
+
+
+def _sign(src: Path, dst: Path, model: str, generator: str, assertions: list[dict[str, Any]], keys: Path) -> Path:
+    import c2pa
+
+    if src.resolve() == dst.resolve():
+        raise ProvenanceError(f"{src} cannot be signed onto itself: the library would empty it")
+    if (before := read_provenance(src)).state != "absent":
+        raise ProvenanceError(
+            f"{src} already carries a manifest ({before.state}); signing it anew would drop its history"
+        )
+    identity = make_certificate(keys, generator)
+    created = {
+        "action": "c2pa.created",
+        "digitalSourceType": TRAINED,
+        "softwareAgent": {"name": model},
+    }
+    manifest = {
+        "claim_generator_info": [{"name": generator, "version": "1"}],
+        "title": dst.name,
+        "format": "video/mp4",
+        "assertions": [{"label": "c2pa.actions", "data": {"actions": [created]}}, *assertions],
+    }
+    settings = _settings(identity.root)
+    settings["builder"] = {
+        "thumbnail": {"enabled": False},
+        "created_assertion_labels": ["c2pa.actions", *(a["label"] for a in assertions)],
+    }
+    info = c2pa.C2paSignerInfo(b"es256", identity.chain.read_bytes(), identity.key.read_bytes(), None)
+    dst.parent.mkdir(parents=True, exist_ok=True)
+    draft = dst.with_name(f".signing-{dst.name}")
+    try:
+        with (
+            c2pa.Context.from_dict(settings) as context,
+            c2pa.Signer.from_info(info) as signer,
+            c2pa.Builder(json.dumps(manifest), context) as builder,
+        ):
+            builder.sign_file(str(src), str(draft), signer)
+        draft.replace(dst)
+    except c2pa.C2paError as error:
+        raise ProvenanceError(f"{src} could not be signed: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return dst
+
+
+def _settings(root: Path | None) -> dict[str, Any]:
+    """Offline: nothing is fetched, no revocation service is asked."""
+    settings: dict[str, Any] = {
+        "version": 1,
+        "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_after_sign": True},
+        "core": {"allowed_network_hosts": []},
+    }
+    if root is not None:
+        settings["trust"] = {"user_anchors": root.read_text(), "trust_config": TRUSTED_USAGES}
+    return settings
+
+
+def read_provenance(path: Path, trust: Path | None = None) -> Provenance:
+    """What `path` says of itself. `trust` is a folder that `make_certificate` filled; without it nobody is trusted.
+
+    Never raises for what is in the file. Its first bytes tell the container, so that another extension hides nothing.
+    """
+    import c2pa
+
+    if (container := _container(Path(path))) is None:
+        return Provenance("absent", detail="no container that can carry a manifest")
+    root = Path(trust) / "c2pa" / "root.pem" if trust else None
+    settings = _settings(root if root and root.is_file() else None)
+    try:
+        with (
+            Path(path).open("rb") as stream,
+            c2pa.Context.from_dict(settings) as context,
+            c2pa.Reader(container, stream, context=context) as reader,
+        ):
+            return _provenance(json.loads(reader.json()), reader.get_validation_state())
+    except c2pa.C2paError.ManifestNotFound:
+        return Provenance("absent")
+    except (c2pa.C2paError, ValueError, AttributeError, TypeError) as error:  # the last two: JSON of another shape
+        return Provenance("unreadable", detail=f"{type(error).__name__}: {error}")
+
+
+def _container(path: Path) -> str | None:
+    """MIME type by magic numbers; None for containers without C2PA embedding (Matroska, MPEG-PS) and for no video."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}:
+        return "video/quicktime" if head[8:12] == b"qt  " else "video/mp4"
+    return "video/avi" if head[:4] == b"RIFF" and head[8:12] == b"AVI " else None
+
+
+def _provenance(report: dict[str, Any], verdict: str | None) -> Provenance:
+    manifests = report.get("manifests", {})
+    active = manifests.get(report.get("active_manifest"), {})
+    ingredients = tuple(_ingredient(entry) for entry in active.get("ingredients", []))
+    failures = [
+        entry.get("code", "?") for entry in _failures(report.get("validation_results", {}).get("activeManifest"))
+    ]
+    # a tampered ingredient leaves the outer manifest unbroken: look inside
+    broken = [code for part in ingredients for code in part["failures"]]
+    states: dict[str | None, State] = {"Trusted": "trusted", "Valid": "valid"}
+    state: State = "invalid" if broken else states.get(verdict, "invalid")
+    kinds = _source_types(active)
+    return Provenance(
+        state,
+        source_type=next((kind for kind in kinds if kind in GENERATED), kinds[0] if kinds else None),
+        claims=_created_claims(active),
+        ingredients=ingredients,
+        declared=tuple(sorted({kind for manifest in manifests.values() for kind in _source_types(manifest)})),
+        generator=next((info.get("name") for info in active.get("claim_generator_info") or []), None),
+        detail=", ".join(failures + broken) or None,
+    )
+
+
+def _source_types(manifest: dict[str, Any]) -> list[str]:
+    actions = [
+        action
+        for assertion in manifest.get("assertions", [])
+        if str(assertion.get("label", "")).startswith("c2pa.actions")
+        for action in assertion.get("data", {}).get("actions", [])
+    ]
+    return [action["digitalSourceType"] for action in actions if "digitalSourceType" in action]
+
+
+def _created_claims(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Our assertion, if the signer itself made it: a merely gathered one is hearsay."""
+    for assertion in manifest.get("assertions", []):
+        if assertion.get("label") == CLAIM_LABEL and assertion.get("created"):
+            return dict(assertion.get("data", {}))
+    return {}
+
+
+def _ingredient(entry: dict[str, Any]) -> dict[str, Any]:
+    results = entry.get("validation_results", {}).get("activeManifest")
+    return {
+        "title": entry.get("title"),
+        "relationship": entry.get("relationship"),
+        "failures": [failure.get("code", "?") for failure in _failures(results)],
+    }
+
+
+def _failures(results: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Failures other than an unknown signer, which is a matter of trust, not of integrity."""
+    found = (results or {}).get("failure", [])
+    return [entry for entry in found if entry.get("code") != "signingCredential.untrusted"]
