@@ -39,7 +39,7 @@ def contact_sheet(
 
 
 def animated_webp(frames: np.ndarray, fps: float, max_side: int = 160, quality: int = 60) -> bytes:
-    """A looping WebP of uint8 [T, H, W, 3] frames; small videos are enlarged by whole factors so that they can be seen."""
+    """A looping WebP of uint8 [T, H, W, 3] frames; small videos are enlarged by whole factors, to be seen."""
     from PIL import Image
 
     longest = max(frames.shape[1:3])

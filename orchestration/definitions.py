@@ -1,0 +1,44 @@
+"""The code location: one Definitions over all stages. Loads in seconds: no secret, no network, no heavy library."""
+
+from __future__ import annotations
+
+import importlib
+
+import dagster as dg
+
+from orchestration.jobs import jobs
+from orchestration.resources import home_resource
+from orchestration.schedules import nightly_schedule
+from orchestration.sensors import build_sensors
+from orchestration.settings import Settings, be_quiet
+
+# a stage is a folder of `assets` and a group in the UI, in the order in which a clip passes through them
+STAGES = ("requests", "ingestion", "curation", "consent", "warehouse", "dataset", "model", "evaluation", "release")
+
+
+def build(settings: Settings) -> dg.Definitions:
+    from assets.warehouse.project import dbt_resource
+
+    assets, checks = [], []
+    for stage in STAGES:
+        module = importlib.import_module(f"assets.{stage}.assets")
+        # dbt's translator names its own group; the others take their folder's name
+        assets += dg.load_assets_from_modules([module], group_name=None if stage == "warehouse" else stage)
+        checks += dg.load_asset_checks_from_modules([module])
+    checks += dg.load_asset_checks_from_modules([importlib.import_module("assets.warehouse.checks")])
+    on = settings.automation
+    schedule_status = dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=checks,
+        jobs=jobs,
+        schedules=[nightly_schedule(settings.timezone, schedule_status)],
+        sensors=build_sensors(dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED),
+        resources={"home": home_resource(settings), "dbt": dbt_resource(settings.state)},
+        # a run is a process already; steps in it share one import of the code location
+        executor=dg.in_process_executor,
+    )
+
+
+be_quiet()
+defs = build(Settings.from_env())

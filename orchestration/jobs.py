@@ -1,0 +1,42 @@
+"""The jobs: which part of the graph runs together.
+
+`intake` takes one received day from delivery to verdicts. `refresh` brings what depends on all days up to date
+(duplicates, ledger, reviews, eligibility, warehouse, shortfalls). `retrain` goes from the warehouse to a released model.
+`nightly` is the two last ones in one run, so that a failed check stops everything behind it.
+"""
+
+import dagster as dg
+
+INTAKE_ASSETS = ("deliveries", "media", "shots", "signals", "captions", "embeddings", "verdicts")
+
+intake_selection = dg.AssetSelection.assets(*INTAKE_ASSETS)
+refresh_selection = dg.AssetSelection.groups("requests", "consent", "warehouse") | dg.AssetSelection.assets(
+    "duplicates"
+)
+retrain_selection = dg.AssetSelection.groups("dataset", "model", "evaluation", "release")
+
+intake_job = dg.define_asset_job(
+    "intake",
+    selection=intake_selection,
+    description="One received day: deliveries, full decode, shots, signals, captions, embeddings, verdicts.",
+    tags={
+        "dagster/max_retries": "1"
+    },  # a killed worker or a full disk may pass; a bad file never gets here as a failure
+)
+refresh_job = dg.define_asset_job(
+    "refresh",
+    selection=refresh_selection,
+    description="Duplicates, consent ledger, reviews, eligibility, warehouse, shortfalls and proposals.",
+)
+retrain_job = dg.define_asset_job(
+    "retrain",
+    selection=retrain_selection,
+    description="From the warehouse to a sealed snapshot, a trained and evaluated model, a gate and a release.",
+)
+nightly_job = dg.define_asset_job(
+    "nightly",
+    selection=refresh_selection | retrain_selection,
+    description="Refresh, then retrain: the whole night after intake.",
+)
+
+jobs = [intake_job, refresh_job, retrain_job, nightly_job]

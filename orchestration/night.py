@@ -1,0 +1,62 @@
+"""What a night would work from, as one digest: equal digests mean that a run could only repeat what is there.
+
+Counted in: received footage and its verdicts, the ledger's head, reviews, requests, who is eligible on that date (consent can
+expire with no event) and the code and preset of the model. Plain Python.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from dataclasses import dataclass
+
+from assets.home import Home
+
+INPUTS_TAG = "rushes/inputs"
+
+
+@dataclass(frozen=True)
+class NightInputs:
+    parts: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def summary(self) -> str:
+        return ", ".join(f"{name} {value[:12]}" for name, value in sorted(self.parts.items()))
+
+
+def inputs_of(home: Home, at: dt.datetime) -> NightInputs:
+    """Digest every input as it stands now, deciding eligibility as of `at` (an aware UTC or local time)."""
+    from assets.consent.facts import eligible_digest
+    from assets.consent.reviews import reviews_digest
+    from assets.model.config import code_digest
+    from assets.requests.store import requests_digest
+    from training.consent.ledger import Ledger
+
+    head = Ledger(home.database_url).head()
+    return NightInputs(
+        {
+            "footage": footage_digest(home),
+            "ledger": f"{head.size}:{head.root}",
+            "reviews": reviews_digest(home.database_url),
+            "requests": requests_digest(home.database_url),
+            "eligible": eligible_digest(home, at),
+            "model_code": code_digest(home.training),
+        }
+    )
+
+
+def footage_digest(home: Home) -> str:
+    """Digest of every verdict partition: what was received, decoded and decided."""
+    digest = hashlib.sha256()
+    for day in home.lake.partitions("verdicts"):
+        digest.update(f"{day} {hashlib.sha256(home.store.get(home.lake.key('verdicts', day))).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def describe_change(before: str | None, now: NightInputs) -> str:
+    return "first night" if before is None else f"inputs changed from {before[:12]} to {now.digest[:12]}"

@@ -1,0 +1,132 @@
+"""What makes the graph run or act without a clock: new deliveries, new verdicts, revocations, moved aliases, failures."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import dagster as dg
+
+from assets.home import Home
+from assets.partitions import received_days
+from orchestration.alerts import Alert, send
+from orchestration.jobs import intake_job, nightly_job, refresh_job
+
+INTAKE_TAG = "rushes/deliveries"
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+def unfinished(instance: dg.DagsterInstance, job_name: str) -> int:
+    return instance.get_runs_count(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED))
+
+
+def watch_inbox(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
+    """One run a day with unregistered folders; a run key names the folders, so that no folder asks twice."""
+    from assets.ingestion.inbox import adopt_loose_folders, unregistered
+
+    adopt_loose_folders(home, dt.datetime.now(dt.UTC).date().isoformat())
+    waiting: dict[str, list[str]] = {}
+    for day, folder in unregistered(home):
+        waiting.setdefault(day, []).append(folder)
+    if not waiting:
+        return dg.SensorResult(skip_reason="No delivery folder that is not registered yet.")
+    known = set(context.instance.get_dynamic_partitions(received_days.name or ""))
+    requests = [
+        dg.RunRequest(
+            run_key=f"inbox-{day}-{','.join(sorted(folders))}",
+            partition_key=day,
+            tags={INTAKE_TAG: ",".join(sorted(folders))[:200]},
+        )
+        for day, folders in sorted(waiting.items())
+    ]
+    new = [day for day in sorted(waiting) if day not in known]
+    return dg.SensorResult(
+        run_requests=requests, dynamic_partitions_requests=[received_days.build_add_request(new)] if new else []
+    )
+
+
+def watch_verdicts(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
+    """The cursor is the digest of all verdicts that the last refresh was asked to take in."""
+    from orchestration.night import footage_digest
+
+    if waiting := unfinished(context.instance, intake_job.name):
+        return dg.SensorResult(skip_reason=f"{waiting} intake runs are still under way.")
+    if not home.lake.partitions("verdicts"):
+        return dg.SensorResult(skip_reason="Nothing was received yet.")
+    digest = footage_digest(home)
+    if digest == context.cursor:
+        return dg.SensorResult(skip_reason=f"No verdict changed since the last refresh ({digest[:12]}).")
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"refresh-{digest}")], cursor=digest)
+
+
+def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
+    """The cursor is the ledger's size up to which consequences were drawn; acting twice changes nothing."""
+    from assets.consent.taint import act_on_ledger
+
+    since = int(context.cursor or 0)
+    actions = act_on_ledger(home, since)
+    cursor = str(actions.ledger_size)
+    if not actions.affected_clips:
+        return dg.SensorResult(skip_reason=f"No withdrawal acts on a known clip (ledger size {cursor}).", cursor=cursor)
+    context.log.info(actions.summary)
+    if not actions.tainted_versions:
+        return dg.SensorResult(skip_reason=f"No model is affected: {actions.summary}", cursor=cursor)
+    request = dg.RunRequest(
+        run_key=f"withdrawal-{actions.ledger_size}", tags={"rushes/why": f"withdrawal: {actions.summary}"[:400]}
+    )
+    return dg.SensorResult(run_requests=[request], cursor=cursor)
+
+
+def watch_champion(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SkipReason:
+    """Verifies and acts by itself; there is never a run to launch."""
+    from assets.evaluation.promotion import reconcile_champion
+
+    return dg.SkipReason(reconcile_champion(home))
+
+
+def page_failure(context: dg.RunFailureSensorContext, home: dg.ResourceParam[Home]) -> None:
+    send(home, Alert.from_context(context))
+
+
+def build_sensors(status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:
+    """All sensors, running or stopped until someone starts them."""
+    return [
+        dg.sensor(
+            name="inbox_sensor",
+            job=intake_job,
+            minimum_interval_seconds=30,
+            default_status=status,
+            description="A delivery folder in the inbox becomes a run of the day on which it was received.",
+        )(watch_inbox),
+        dg.sensor(
+            name="refresh_sensor",
+            job=refresh_job,
+            minimum_interval_seconds=30,
+            default_status=status,
+            description="After intake: duplicates, eligibility and warehouse are brought up to date, once for all days.",
+        )(watch_verdicts),
+        dg.sensor(
+            name="ledger_sensor",
+            job=nightly_job,
+            minimum_interval_seconds=30,
+            default_status=status,
+            description="Withdrawals act: affected models are tagged, the champion is demoted or closed, replacement "
+            "footage is proposed and a retrain without the clips is requested.",
+        )(watch_ledger),
+        dg.sensor(
+            name="champion_sensor",
+            minimum_interval_seconds=60,
+            default_status=status,
+            description="An alias that an engineer moved in MLflow is verified; what must not serve loses it again.",
+        )(watch_champion),
+        dg.run_failure_sensor(
+            name="failure_sensor",
+            minimum_interval_seconds=15,
+            default_status=status,
+            description="A failed run pages: job, asset, partition, reason; alert log and RUSHES_ALERT_WEBHOOK.",
+        )(page_failure),
+    ]
