@@ -1,8 +1,8 @@
 """The jobs: which part of the graph runs together.
 
 `intake` takes one received day from delivery to verdicts. `refresh` brings what depends on all days up to date
-(duplicates, ledger, reviews, eligibility, warehouse, shortfalls). `retrain` goes from the warehouse to a released model.
-`nightly` is the two last ones in one run, so that a failed check stops everything behind it.
+(duplicates, ledger, reviews, eligibility, warehouse, shortfalls). `retrain` goes from the warehouse to a released
+model. `nightly` is the two last ones in one run, so that a failed check stops everything behind it.
 """
 
 import dagster as dg

@@ -1,7 +1,7 @@
 """What a night would work from, as one digest: equal digests mean that a run could only repeat what is there.
 
-Counted in: received footage and its verdicts, the ledger's head, reviews, requests, who is eligible on that date (consent can
-expire with no event) and the code and preset of the model. Plain Python.
+Counted in: received footage and its verdicts, the ledger's head, reviews, requests, what is eligible on that date
+(consent can expire with no event) and the code and preset of the model. Plain Python.
 """
 
 from __future__ import annotations

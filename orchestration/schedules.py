@@ -28,8 +28,8 @@ def nightly_schedule(timezone: str, status: dg.DefaultScheduleStatus) -> dg.Sche
         cron_schedule=NIGHT,
         execution_timezone=timezone,
         default_status=status,
-        description="Refresh and retrain at 02:00 of the site, unless footage, consent, reviews, requests and code stand "
-        "where the last successful night left them.",
+        description="Refresh and retrain at 02:00 of the site, unless footage, consent, reviews, requests and code "
+        "stand where the last successful night left them.",
     )
     def nightly(context: dg.ScheduleEvaluationContext, home: dg.ResourceParam[Home]) -> dg.RunRequest | dg.SkipReason:
         at = context.scheduled_execution_time

@@ -1,4 +1,4 @@
-"""What makes the graph run or act without a clock: new deliveries, new verdicts, revocations, moved aliases, failures."""
+"""What makes the graph act without a clock: new deliveries, new verdicts, withdrawals, moved aliases, failures."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def build_sensors(status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:
             job=refresh_job,
             minimum_interval_seconds=30,
             default_status=status,
-            description="After intake: duplicates, eligibility and warehouse are brought up to date, once for all days.",
+            description="After intake: duplicates, eligibility and warehouse are brought up to date, once for all.",
         )(watch_verdicts),
         dg.sensor(
             name="ledger_sensor",

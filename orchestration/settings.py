@@ -117,9 +117,7 @@ def _timezone(name: str) -> str:
     try:
         return zoneinfo.ZoneInfo(name).key
     except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
-        raise SettingsError(
-            f"RUSHES_TIMEZONE: no such time zone: {name!r} (use a name such as Europe/Brussels)"
-        ) from error
+        raise SettingsError(f"RUSHES_TIMEZONE: no time zone {name!r}; use a name such as Europe/Brussels") from error
 
 
 def _switch(name: str, value: str) -> bool:

@@ -1,0 +1,127 @@
+"""Dagster's and MLflow's own services as child processes on loopback, and the Dagster instance they share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from assets.store import write_atomically
+from orchestration.settings import ROOT, Settings
+
+INSTANCE_FILE = Path(__file__).with_name("instance") / "dagster.yaml"
+START_TIMEOUT_S = 240
+
+
+class ServiceError(RuntimeError):
+    """A service that did not come up; the message names its log."""
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment in which every service and run finds the same home."""
+    return os.environ | {
+        "DAGSTER_HOME": str(prepare_instance(settings)),
+        "RUSHES_HOME": settings.home,
+        "RUSHES_STATE": str(settings.state),
+        "RUSHES_DATABASE_URL": settings.database_url,
+        "RUSHES_MLFLOW_URI": settings.mlflow_uri,
+        "RUSHES_MLFLOW_UI": settings.mlflow_url,
+        "RUSHES_VENDOR": str(settings.vendor),
+        "RUSHES_AUTOMATION": "on" if settings.automation else "off",
+        "RUSHES_TRAINING": settings.training,
+        # a virtual environment that nobody activated: dbt and torchrun are found next to this Python
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
+
+
+def prepare_instance(settings: Settings) -> Path:
+    """DAGSTER_HOME with this checkout's dagster.yaml in it."""
+    target = settings.dagster_home / "dagster.yaml"
+    wanted = INSTANCE_FILE.read_bytes()
+    if not target.is_file() or target.read_bytes() != wanted:
+        write_atomically(target, wanted)
+    return settings.dagster_home
+
+
+def free_port(preferred: int) -> int:
+    """`preferred` when nothing listens there, else any free loopback port."""
+    for port in (preferred, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return probe.getsockname()[1]
+    raise ServiceError("no free loopback port")
+
+
+class Service:
+    """One child process with its log; stopped with everything it started."""
+
+    def __init__(self, name: str, command: list[str], settings: Settings, ready_url: str) -> None:
+        self.name, self.ready_url = name, ready_url
+        self.log_path = settings.state / "logs" / f"{name}.log"
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._log: IO[bytes] = self.log_path.open("ab")
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment(settings),
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise ServiceError(f"{self.name} stopped with code {self.process.returncode}: see {self.log_path}")
+            with contextlib.suppress(urllib.error.URLError, OSError):
+                urllib.request.urlopen(self.ready_url, timeout=5).close()
+                return
+            time.sleep(0.5)
+        raise ServiceError(f"{self.name} did not answer at {self.ready_url} in {timeout_s:.0f} s: see {self.log_path}")
+
+    def stop(self) -> None:
+        """Ask the whole process group to end; insist after 20 s."""
+        for sent, patience in ((signal.SIGINT, 20), (signal.SIGKILL, 5)):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, sent)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(patience)
+                break
+        self._log.close()
+
+
+def dagster_service(settings: Settings) -> Service:
+    """Webserver and daemon around one shared code server."""
+    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(settings.ui_port)]
+    command += ["-w", str(ROOT / "workspace.yaml"), "--log-level", "warning"]
+    return Service("dagster", command, settings, f"{settings.ui_url}/server_info")
+
+
+def mlflow_service(settings: Settings) -> Service:
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(settings.mlflow_port)]
+    command += ["--backend-store-uri", settings.mlflow_uri, "--workers", "1"]
+    command += ["--artifacts-destination", str(settings.state / "mlflow-artifacts")]
+    return Service("mlflow", command, settings, f"{settings.mlflow_url}/health")
+
+
+@contextlib.contextmanager
+def running(*services: Service) -> Iterator[None]:
+    """The services, up; stopped whatever happens."""
+    try:
+        for service in services:
+            service.wait_ready()
+        yield
+    finally:
+        for service in reversed(services):
+            service.stop()
