@@ -1,0 +1,139 @@
+"""Training frames: each member of a snapshot as a few small pictures, made once and kept by content.
+
+Belongs here: choosing the moment, the size and the crop. A clip's identity is the hash of its frames, so a rendition
+is found under `frames/<version>/<clip_id>.safetensors` for ever and a second run decodes nothing. Which clips are
+rendered is the snapshot's business; how they are decoded is `training.video`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.home import Home
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VERSION = "17f-8hz-64px-1"  # change it whenever a pixel may change
+
+FRAMES = 17  # 4k + 1, as the causal autoencoder wants
+FPS = 8.0
+AREA = 64 * 64  # pixels, about
+MULTIPLE = 16  # of both sides
+WIDEST = 2.0  # aspect ratios beyond 2:1 either way are cropped
+
+
+class RenditionError(ValueError):
+    """A member's pictures cannot be made."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Which source frames make the rendition: `indices` count from the start of the file."""
+
+    indices: tuple[int, ...]
+    fps: float
+
+    @property
+    def first(self) -> int:
+        return self.indices[0]
+
+    @property
+    def end(self) -> int:
+        return self.indices[-1] + 1
+
+
+def choose_moment(start_frame: int, end_frame: int, source_fps: float) -> Moment:
+    """The middle of the range at about 8 frames a second; fewer frames (4k + 1) where the clip has fewer.
+
+    A clip shorter than two seconds is sampled evenly over its whole length, at the rate that this gives.
+    """
+    available = end_frame - start_frame
+    if available < 1 or not source_fps > 0:
+        raise RenditionError(f"no frames between {start_frame} and {end_frame} at {source_fps} frames per second")
+    count = min(FRAMES, max(5, 4 * ((available - 1) // 4) + 1))
+    span = min((count - 1) * source_fps / FPS, available - 1)
+    first = start_frame + (available - 1 - span) / 2
+    steps = [first + span * step / (count - 1) for step in range(count)]
+    indices = tuple(min(end_frame - 1, math.floor(step + 0.5)) for step in steps)
+    return Moment(indices, round((count - 1) * source_fps / span, 3) if span else FPS)
+
+
+def choose_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the rendition: multiples of 16, near 4096 pixels, nearest to the clip's aspect ratio."""
+    aspect = min(WIDEST, max(1 / WIDEST, width / height))
+    sides = range(2 * MULTIPLE, 2 * 64 + 1, MULTIPLE)
+    sizes = [(w, h) for w in sides for h in sides if 0.7 <= w * h / AREA <= 1.3 and 1 / WIDEST <= w / h <= WIDEST]
+    return min(sizes, key=lambda size: (abs(math.log(size[0] / size[1] / aspect)), abs(size[0] * size[1] - AREA), size))
+
+
+def crop_and_resize(frames: np.ndarray) -> np.ndarray:
+    """uint8 `[T, H, W, 3]` to the rendition's size: the largest centred crop of its aspect ratio, area-averaged."""
+    import cv2
+    import numpy as np
+
+    height, width = frames.shape[1:3]
+    target_width, target_height = choose_size(width, height)
+    scale = min(width / target_width, height / target_height)
+    crop_width, crop_height = max(1, round(target_width * scale)), max(1, round(target_height * scale))
+    left, top = (width - crop_width) // 2, (height - crop_height) // 2
+    cropped = frames[:, top : top + crop_height, left : left + crop_width]
+    method = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(frame, (target_width, target_height), interpolation=method) for frame in cropped])
+
+
+def render(member: Mapping[str, Any], source: Path, source_fps: float) -> bytes:
+    """The safetensors file of a member: `frames` uint8 `[T, H, W, 3]`, metadata `fps` and `clip_id`.
+
+    `source` is the member's media file. Raises RenditionError where its frames cannot be read.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    from training.video import read_frames
+
+    moment = choose_moment(member["start_frame"], member["end_frame"], source_fps)
+    frames, _ = read_frames(source, start=moment.first, end=moment.end, max_side=256)
+    if len(frames) < moment.end - moment.first:
+        raise RenditionError(
+            f"clip {member['clip_id']}: {len(frames)} of {moment.end - moment.first} frames decoded; is the store whole?"
+        )
+    chosen = frames[np.array(moment.indices) - moment.first]
+    tensors = {"frames": np.ascontiguousarray(crop_and_resize(chosen))}
+    return sorted_header(save(tensors, metadata={"clip_id": member["clip_id"], "fps": f"{moment.fps:g}"}))
+
+
+def sorted_header(data: bytes) -> bytes:
+    """The same safetensors file with its header's keys in order: the library writes metadata in a random one."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    return data[:8] + header.ljust(size) + data[8 + size :]
+
+
+def key(clip_id: str) -> str:
+    return f"frames/{VERSION}/{clip_id}.safetensors"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Store keys in member order, and how many of them had to be made now."""
+
+    keys: tuple[str, ...]
+    made: int
+
+
+def render_all(home: Home, members: Iterable[Mapping[str, Any]]) -> Rendered:
+    """Make what is missing, keep what is there."""
+    members = list(members)
+    missing = [member for member in members if not home.store.exists(key(member["clip_id"]))]
+    if missing:
+        fps = {row["item_id"]: row["fps"] for row in home.lake.read("media").select(["item_id", "fps"]).to_pylist()}
+        for member in missing:
+            data = render(member, home.store.fetch(member["media_key"]), fps.get(member["item_id"]) or 0.0)
+            home.store.put(key(member["clip_id"]), data)
+    return Rendered(tuple(key(member["clip_id"]) for member in members), len(missing))

@@ -1,0 +1,107 @@
+"""Which clips train and which are held out: a deterministic rule over contributors and duplicate groups.
+
+Belongs here: the split alone. Who may be in at all is decided before (`snapshot`). Two clips that share a contributor
+or a duplicate group are always on the same side, so what is held out was never seen, in any re-encoding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Side = Literal["train", "heldout"]
+
+LEAST, MOST = 0.15, 0.20  # share of the clips that is held out where the groups' sizes allow it
+MOST_FOR_COVERAGE = 0.35  # share up to which both real and simulated footage are measured
+
+
+class SplitError(ValueError):
+    """The clips cannot be divided without separating what belongs together."""
+
+
+@dataclass(frozen=True)
+class SplitClip:
+    """What the split needs to know of a clip."""
+
+    clip_id: str
+    contributor_id: str
+    dup_group: str
+    simulated: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """Clips that must stay together, with a rank that depends on nothing but who is in the group."""
+
+    clips: tuple[SplitClip, ...]
+
+    @property
+    def rank(self) -> str:
+        return hashlib.sha256("\n".join(sorted({c.contributor_id for c in self.clips})).encode()).hexdigest()
+
+    @property
+    def simulated(self) -> bool:
+        return all(clip.simulated for clip in self.clips)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+
+def groups(clips: Iterable[SplitClip]) -> list[Group]:
+    """The connected components under "same contributor or same duplicate group", in rank order."""
+    parent: dict[str, str] = {}
+
+    def find(node: str) -> str:
+        while parent.setdefault(node, node) != node:
+            parent[node] = node = parent[parent[node]]
+        return node
+
+    clips = sorted(clips, key=lambda clip: clip.clip_id)
+    for clip in clips:
+        parent[find(f"contributor/{clip.contributor_id}")] = find(f"duplicates/{clip.dup_group}")
+    found: defaultdict[str, list[SplitClip]] = defaultdict(list)
+    for clip in clips:
+        found[find(f"contributor/{clip.contributor_id}")].append(clip)
+    return sorted((Group(tuple(members)) for members in found.values()), key=lambda group: group.rank)
+
+
+def split(clips: Iterable[SplitClip]) -> Mapping[str, Side]:
+    """`train` or `heldout` for every clip id.
+
+    Whole groups are held out, in rank order, until about a sixth of the clips is; both real and simulated footage is
+    represented where that leaves most of the clips to training. Never empty on either side; a pure function of the
+    set of clips. Raises SplitError where everything hangs together.
+    """
+    found = groups(clips)
+    if len(found) < 2:
+        raise SplitError(
+            f"the {sum(map(len, found))} eligible clips all hang together through one contributor or through "
+            "duplicates, so none can be held out: a second contributor's footage is needed"
+        )
+    held = _held_out(found)
+    return {clip.clip_id: "heldout" if group in held else "train" for group in found for clip in group.clips}
+
+
+def _held_out(found: list[Group]) -> list[Group]:
+    total = sum(map(len, found))
+    held: list[Group] = []
+
+    def size() -> int:
+        return sum(map(len, held))
+
+    for simulated in (False, True):
+        stratum = [group for group in found if group.simulated is simulated]
+        if len(stratum) > 1:  # a stratum with one group stays in training: better learnt than only measured
+            fits = [group for group in stratum if size() + len(group) <= MOST * total]
+            chosen = fits[0] if fits else min(stratum, key=lambda group: (len(group), group.rank))
+            if size() + len(chosen) <= MOST_FOR_COVERAGE * total:
+                held.append(chosen)
+    if not held:
+        held.append(min(found, key=lambda group: (len(group), group.rank)))
+    for group in found:
+        if size() < LEAST * total and group not in held and size() + len(group) <= MOST * total:
+            held.append(group)
+    return held

@@ -1,0 +1,112 @@
+"""What a training run will be: the choices, the keys that follow from them and the configuration files.
+
+Belongs here: presets, overrides, identity. A model's key is a digest of its snapshot, of both tasks' choices and of
+the training code, so "was this trained already?" has one answer. How a run is started is `launch`'s.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import training
+from assets.home import Home
+from training.consent.canonical import canonical, sha256_hex
+
+Task = Literal["codec", "transformer"]
+TASKS: tuple[Task, ...] = ("codec", "transformer")
+
+CHOICES = ("size", "seed", "steps", "eval_every", "checkpoint_every", "lr", "batch_tokens")
+PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
+    # two cores, a few minutes: learns something visible, promises nothing more
+    "demo": {
+        "codec": {
+            "size": "nano",
+            "seed": 0,
+            "steps": 240,
+            "eval_every": 40,
+            "checkpoint_every": 60,
+            "lr": 2e-3,
+            "batch_tokens": 320,
+        },
+        "transformer": {
+            "size": "nano",
+            "seed": 0,
+            "steps": 800,
+            "eval_every": 100,
+            "checkpoint_every": 100,
+            "lr": 2e-3,
+            "batch_tokens": 1280,
+        },
+    },
+}
+
+
+class ConfigError(ValueError):
+    """Training settings that name no preset or no choice."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides what a pair of autoencoder and transformer will be."""
+
+    snapshot_root: str
+    codec: Mapping[str, Any]
+    transformer: Mapping[str, Any]
+    code_version: str
+    parent_model: str | None = None  # key of the model that training starts from; None: from nothing
+    codec_key: str = field(init=False)
+    model_key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        codec = {"root": self.snapshot_root, "code": self.code_version, "codec": dict(self.codec)}
+        object.__setattr__(self, "codec_key", sha256_hex(canonical(codec))[:24])
+        pair = codec | {"transformer": dict(self.transformer), "parent": self.parent_model}
+        object.__setattr__(self, "model_key", sha256_hex(canonical(pair))[:24])
+
+    def choices(self, task: Task) -> Mapping[str, Any]:
+        return self.codec if task == "codec" else self.transformer
+
+    def run_name(self, task: Task) -> str:
+        """Name of the task's working folder: the same choices find the same checkpoints again."""
+        return f"codec-{self.codec_key}" if task == "codec" else f"transformer-{self.model_key}"
+
+
+def choices(settings: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """The preset with the settings laid over it: top-level choices hold for both tasks, a task's own go further.
+
+    `settings` is `Home.training`, for instance `{"preset": "demo", "seed": 1, "codec": {"steps": 500}}`.
+    Raises ConfigError for unknown presets and choices.
+    """
+    name = settings.get("preset", "demo")
+    if name not in PRESETS:
+        raise ConfigError(f"no training preset {name!r}; there are {sorted(PRESETS)}")
+    common = {key: value for key, value in settings.items() if key not in ("preset", *TASKS)}
+    own = settings.get(task, {})
+    if unknown := (set(common) | set(own)) - set(CHOICES):
+        raise ConfigError(f"no training choice {sorted(unknown)}; there are {list(CHOICES)}")
+    return {**PRESETS[name][task], **common, **own}
+
+
+def plan(home: Home, snapshot_root: str, parent_model: str | None = None) -> Plan:
+    """The plan for a snapshot under this home's training settings and the code at hand."""
+    codec, transformer = (choices(home.training, task) for task in TASKS)
+    return Plan(snapshot_root, codec, transformer, code_version(), parent_model)
+
+
+def code_digest(settings: Mapping[str, Any]) -> str:
+    """Digest of everything but the data that decides what a model will be."""
+    return sha256_hex(canonical({"code": code_version(), **{task: choices(settings, task) for task in TASKS}}))
+
+
+@functools.cache
+def code_version() -> str:
+    """Digest over the sources that decide what training computes: the modules of `training` itself."""
+    folder, digest = Path(training.__file__).parent, hashlib.sha256()
+    for source in sorted(folder.glob("*.py")):
+        digest.update(f"{source.name}\n".encode() + source.read_bytes())
+    return digest.hexdigest()[:16]

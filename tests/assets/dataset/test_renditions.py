@@ -1,0 +1,139 @@
+"""Renditions: the right moment, the right size, made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load
+
+from assets.dataset import renditions
+from assets.dataset.renditions import RenditionError, choose_moment, choose_size, crop_and_resize
+from assets.dataset.views import local_view
+from assets.home import Home
+
+
+@given(st.integers(0, 500), st.integers(1, 900), st.sampled_from([5.0, 12.0, 23.976, 24.0, 25.0, 30.0, 59.94, 120.0]))
+def test_the_moment_lies_inside_the_clip_has_4k_plus_1_frames_and_never_runs_backwards(
+    start: int, length: int, fps: float
+) -> None:
+    moment = choose_moment(start, start + length, fps)
+    assert len(moment.indices) % 4 == 1
+    assert start <= moment.first
+    assert moment.end <= start + length
+    assert list(moment.indices) == sorted(moment.indices)
+    if length >= 17 and length >= 2 * fps + 1:
+        assert moment.fps == pytest.approx(8.0)
+
+
+def test_the_middle_two_seconds_of_a_long_clip_are_taken() -> None:
+    moment = choose_moment(0, 240, 24.0)
+    assert moment.indices[0] + moment.indices[-1] == pytest.approx(239, abs=1)
+    assert set(np.diff(moment.indices)) == {3}
+
+
+def test_a_clip_of_nine_frames_gives_nine_frames_at_its_own_rate() -> None:
+    moment = choose_moment(10, 19, 24.0)
+    assert moment.indices == tuple(range(10, 19))
+    assert moment.fps == 24.0
+
+
+def test_a_range_without_frames_is_an_error() -> None:
+    with pytest.raises(RenditionError, match="no frames"):
+        choose_moment(5, 5, 24.0)
+
+
+@given(st.integers(16, 8000), st.integers(16, 8000))
+def test_sizes_are_multiples_of_16_near_64_squared_and_within_1_to_2(width: int, height: int) -> None:
+    w, h = choose_size(width, height)
+    assert w % 16 == h % 16 == 0
+    assert 0.7 <= w * h / 64**2 <= 1.3
+    assert 0.5 <= w / h <= 2
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "expected"),
+    [(64, 64, (64, 64)), (1920, 1080, (80, 48)), (1080, 1920, (48, 80)), (2350, 1000, (96, 48)), (640, 480, (64, 48))],
+)
+def test_known_sizes(width: int, height: int, expected: tuple[int, int]) -> None:
+    assert choose_size(width, height) == expected
+
+
+def test_the_crop_is_centred() -> None:
+    frames = np.zeros((1, 100, 400, 3), np.uint8)
+    frames[:, :, 100:300] = 255  # the middle 2:1 of a 4:1 picture
+    assert crop_and_resize(frames).min() == 255
+
+
+@pytest.fixture
+def clip(home: Home, tmp_path: Path) -> dict[str, Any]:
+    """A delivered file in the store, its media row, and the member that a snapshot would have."""
+    from training.video import write_mp4
+
+    ramp = np.broadcast_to(np.arange(0, 240, 5, dtype=np.uint8)[:, None, None, None], (48, 72, 128, 3))
+    home.store.put("media/aa/bb/clip.mp4", write_mp4(tmp_path / "clip.mp4", np.ascontiguousarray(ramp), 24.0))
+    home.lake.write("media", [media_row("i-1")], "2026-11-02")
+    return {
+        "clip_id": "c" * 64,
+        "item_id": "i-1",
+        "media_key": "media/aa/bb/clip.mp4",
+        "start_frame": 0,
+        "end_frame": 48,
+    }
+
+
+def media_row(item_id: str) -> dict[str, Any]:
+    return {
+        "item_id": item_id,
+        "received_day": "2026-11-02",
+        "size_bytes": 1,
+        "state": "accepted",
+        "reasons": [],
+        "fps": 24.0,
+        "probe_version": "1",
+    }
+
+
+def test_a_rendition_holds_the_pictures_of_its_moment(home: Home, clip: dict[str, Any]) -> None:
+    made = renditions.render_all(home, [clip])
+    frames = load(home.store.get(made.keys[0]))["frames"]
+    assert frames.dtype == np.uint8
+    assert frames.shape == (17, 48, 80, 3)
+    expected = np.array(choose_moment(0, 48, 24.0).indices) * 5.0
+    assert frames.mean((1, 2, 3)) == pytest.approx(expected, abs=4)
+
+
+def test_a_second_run_decodes_nothing(home: Home, clip: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = renditions.render_all(home, [clip])
+    before = home.store.get(first.keys[0])
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr("training.video.read_frames", refuse)
+    second = renditions.render_all(home, [clip])
+    assert (first.made, second.made) == (1, 0)
+    assert home.store.get(second.keys[0]) == before
+
+
+def test_the_same_frames_give_the_same_bytes(home: Home, clip: dict[str, Any]) -> None:
+    source = home.store.fetch(clip["media_key"])
+    assert len({renditions.render(clip, source, 24.0) for _ in range(6)}) == 1
+
+
+def test_a_source_that_lost_frames_is_an_error_that_names_the_clip(home: Home, clip: dict[str, Any]) -> None:
+    with pytest.raises(RenditionError, match="c" * 64):
+        renditions.render(clip | {"end_frame": 90}, home.store.fetch(clip["media_key"]), 24.0)
+
+
+def test_a_view_shows_exactly_the_files_it_was_made_for(home: Home) -> None:
+    for name in ("a", "b", "c"):
+        home.store.put(f"frames/v/{name}.safetensors", name.encode())
+    view = local_view(home, ["frames/v/a.safetensors", "frames/v/c.safetensors"])
+    assert {path.name: path.read_text() for path in view.iterdir()} == {"a.safetensors": "a", "c.safetensors": "c"}
+    with pytest.raises(FileNotFoundError):
+        local_view(home, ["frames/v/missing.safetensors"])
