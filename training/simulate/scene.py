@@ -1,0 +1,145 @@
+"""What a scene is: its facts, the motion that follows from them, and the sentence that describes it.
+
+Lengths are in frame diagonals and speeds in diagonals per second, so that a scene means the same at every size and
+aspect ratio. x grows to the right and y downwards; the origin is the centre of the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+SHAPES = ("circle", "square", "triangle")
+COLOURS = {
+    "red": (222, 45, 45),
+    "green": (40, 168, 72),
+    "blue": (48, 92, 240),
+    "yellow": (248, 214, 48),
+    "purple": (160, 64, 200),
+}
+DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
+CAMERAS = {"static": 0.0, "left": -1.0, "right": 1.0}
+TIMES_OF_DAY = ("day", "sunset", "night")
+NUMBERS = {1: "one", 2: "two", 3: "three"}
+
+GROUND = 0.17  # where the ground begins below the centre, in diagonals
+GRAVITY = 0.9  # diagonals per second squared
+RESTITUTION = 0.75  # share of the speed that a bounce keeps
+
+
+@dataclass(frozen=True)
+class Scene:
+    """`count` equal shapes that glide or fall, seen by a camera that stands or pans.
+
+    Gliding shapes move at `speed` (diagonals/s) in `direction` and are nearest the centre after `half_s` seconds.
+    Falling shapes are let go at rest `drop` diagonals above the ground and bounce; their direction is down.
+    """
+
+    shape: str
+    colour: str
+    count: int
+    motion: str  # glide or fall
+    direction: str
+    speed: float
+    camera: str
+    camera_speed: float
+    time_of_day: str
+    size: float  # radius in diagonals
+    lane: float  # offset of the middle shape across its direction, in diagonals
+    drop: float = 0.3
+    half_s: float = 1.25
+    texture: int = 0  # seed of the landscape
+
+    def __post_init__(self) -> None:
+        known = {
+            "shape": (self.shape, SHAPES),
+            "colour": (self.colour, COLOURS),
+            "count": (self.count, NUMBERS),
+            "motion": (self.motion, ("glide", "fall")),
+            "direction": (self.direction, DIRECTIONS),
+            "camera": (self.camera, CAMERAS),
+            "time_of_day": (self.time_of_day, TIMES_OF_DAY),
+        }
+        for name, (value, allowed) in known.items():
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {list(allowed)}, not {value!r}")
+        if self.motion == "fall" and self.direction != "down":
+            raise ValueError("what falls moves down")
+
+    def positions(self, times: np.ndarray) -> np.ndarray:
+        """World positions of the shapes' centres in diagonals: f64 [T, count, 2] for `times` f64 [T] in seconds."""
+        apart = np.arange(self.count) - (self.count - 1) / 2
+        beside = self.lane + apart * 2.6 * self.size  # [count]
+        if self.motion == "fall":
+            x = np.broadcast_to(beside, (len(times), self.count))
+            y = np.broadcast_to((GROUND - self.size - self.height(times))[:, None], x.shape)
+            return np.stack([x, y], axis=-1)
+        towards = np.array(DIRECTIONS[self.direction])
+        across = np.array([towards[1], towards[0]])
+        along = self.speed * (np.asarray(times, float) - self.half_s)
+        return along[:, None, None] * towards + beside[None, :, None] * np.abs(across)
+
+    def height(self, times: np.ndarray) -> np.ndarray:
+        """Height above rest of something let go at `drop`, in diagonals: [T]. Each bounce loses speed."""
+        left = np.array(times, float)
+        fall = math.sqrt(2 * self.drop / GRAVITY)
+        height = np.where(left < fall, self.drop - GRAVITY * left**2 / 2, 0.0)
+        left, speed = left - fall, RESTITUTION * GRAVITY * fall
+        while speed > 0.02:
+            hop = 2 * speed / GRAVITY
+            height = np.where((left >= 0) & (left < hop), speed * left - GRAVITY * left**2 / 2, height)
+            left, speed = left - hop, RESTITUTION * speed
+        return height
+
+    def camera_x(self, times: np.ndarray) -> np.ndarray:
+        """Where the camera looks, in diagonals to the right of the world's centre: [T]."""
+        return CAMERAS[self.camera] * self.camera_speed * (np.asarray(times, float) - self.half_s)
+
+    def bounces(self, duration_s: float) -> int:
+        """How often a falling shape has touched the ground after `duration_s` seconds."""
+        if self.motion != "fall":
+            return 0
+        touch = math.sqrt(2 * self.drop / GRAVITY)
+        speed, count = RESTITUTION * GRAVITY * touch, 0
+        while touch <= duration_s and speed > 0.02:
+            count, touch, speed = count + 1, touch + 2 * speed / GRAVITY, RESTITUTION * speed
+        return count
+
+    def caption(self) -> str:
+        """One sentence that says every fact a model can be asked for."""
+        things = f"{NUMBERS[self.count]} {self.colour} {self.shape}{'s' if self.count > 1 else ''}"
+        moves = "falling and bouncing" if self.motion == "fall" else f"moving {self.direction}"
+        when = {"day": "by day", "sunset": "at sunset", "night": "at night"}[self.time_of_day]
+        seen = "static camera" if self.camera == "static" else f"camera pans {self.camera}"
+        return f"{things} {moves} {when}, {seen}"
+
+    def facts(self) -> dict[str, Any]:
+        """Every fact by name, as plain values."""
+        return asdict(self)
+
+
+def random_scene(seed: int) -> Scene:
+    """The scene of a seed: always the same one. Every fact is drawn by itself, so no fact predicts another."""
+    rng = np.random.default_rng([0x5CE9E, seed])
+    motion = "fall" if rng.random() < 0.25 else "glide"
+    direction = "down" if motion == "fall" else str(rng.choice(list(DIRECTIONS)))
+    count = int(rng.choice(list(NUMBERS)))
+    size = float(rng.uniform(0.05, 0.075) if count < 3 else rng.uniform(0.04, 0.055))
+    return Scene(
+        shape=str(rng.choice(SHAPES)),
+        colour=str(rng.choice(list(COLOURS))),
+        count=count,
+        motion=motion,
+        direction=direction,
+        speed=round(float(rng.uniform(0.08, 0.12)), 3),
+        camera=str(rng.choice(["static", "static", "left", "right"])),
+        camera_speed=round(float(rng.uniform(0.03, 0.05)), 3),
+        time_of_day=str(rng.choice(TIMES_OF_DAY)),
+        size=round(size, 3),
+        lane=round(float(rng.uniform(-0.06, 0.06)), 3),
+        drop=round(float(rng.uniform(0.22, 0.3)), 3),
+        texture=seed,
+    )
