@@ -1,0 +1,104 @@
+"""The one door through which generated video leaves: prompt policy, generation, both marks, read back.
+
+Everything that hands out a generated file comes here: `rushes generate`, the registered model's `predict`, and the
+release. Unmarked frames exist only in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.evaluation.serving import Serving
+from assets.release.marks import mark_video
+from assets.release.policy import PromptRefused, screen
+
+if TYPE_CHECKING:
+    from assets.home import Home
+
+
+class NothingToServe(LookupError):
+    """There is no model version that may answer."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One prompt's outcome: a marked file, or the reasons why there is none."""
+
+    prompt: str
+    seed: int
+    path: Path | None
+    refused: tuple[str, ...] = ()
+
+
+def answer(
+    model: Path,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    folder: Path,
+    options: dict[str, Any] | None = None,
+) -> list[Answer]:
+    """Generate a marked mp4 in `folder` for every prompt that the policy lets pass; order is kept.
+
+    `model` is a packaged model's folder (weights and serving file). `options` go to the sampler: steps, guidance,
+    frames, size. Raises MarkError when a file cannot be marked; then none of that file is left.
+    """
+    from training.generate import generate
+
+    serving = Serving.read(model)
+    screened = [screen(prompt) for prompt in prompts]
+    passed = [index for index, verdict in enumerate(screened) if not verdict.refused]
+    paths: dict[int, Path] = {}
+    with tempfile.TemporaryDirectory(prefix="unmarked-") as scratch:
+        made = generate(
+            model,
+            Path(serving.text_encoder),
+            [screened[index].text for index in passed],
+            Path(scratch),
+            seeds=[seeds[index] for index in passed],
+            **(options or {}),
+        ) if passed else []  # fmt: skip
+        for index, video in zip(passed, made, strict=True):
+            paths[index] = folder / _name(serving, screened[index].text, seeds[index])
+            mark_video(Path(video["path"]), paths[index], serving.claims, Path(serving.keys))
+    return [
+        Answer(verdict.text, seeds[index], paths.get(index), verdict.refused) for index, verdict in enumerate(screened)
+    ]
+
+
+def _name(serving: Serving, prompt: str, seed: int) -> str:
+    identity = "\0".join([str(serving.claims.get("model_id")), prompt, str(seed)])
+    return f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.mp4"
+
+
+def generate_marked(
+    home: Home, prompt: str, out: Path, seed: int = 0, version: str | None = None, **options: Any
+) -> Path:
+    """Answer one prompt with a marked file at `out`, by the champion or by the version named.
+
+    Raises PromptRefused, NothingToServe (no champion, or a version that must not serve) and MarkError.
+    """
+    from assets.evaluation.registry import CHAMPION, Registry
+
+    if refused := screen(prompt).refused:
+        raise PromptRefused(f"the prompt is not answered: {', '.join(refused)}")
+    registry = Registry(home)
+    number = version or registry.alias(CHAMPION)
+    if number is None:
+        raise NothingToServe(
+            "no version is champion: train a model first (`rushes run`), or promote one (`rushes promote VERSION`)"
+        )
+    if cause := registry.version(number).taint:
+        raise NothingToServe(f"version {number} must not serve: {cause}")
+    with tempfile.TemporaryDirectory(prefix="marked-") as scratch:
+        (made,) = answer(registry.model_folder(number), [prompt], [seed], Path(scratch), options)
+        assert made.path is not None  # the policy let it pass above
+        out = Path(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(made.path, out)
+    return out
