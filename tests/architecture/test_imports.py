@@ -80,6 +80,11 @@ def test_within_a_stage_only_its_assets_and_checks_know_dagster() -> None:
     assert offenders == []
 
 
+def run_python(program: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+
+
 def load_location(*, code: str = "import orchestration.definitions") -> dict[str, object]:
     """Import the code location in a fresh process with no network and no secret; what it loaded and what it cost."""
     program = f"""
@@ -91,7 +96,8 @@ socket.create_connection = refuse
 socket.getaddrinfo = refuse
 {code}
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({{"modules": sorted({{name.split(".")[0] for name in sys.modules}}), "cpu_s": used.ru_utime + used.ru_stime}}))
+loaded = sorted({{name.split(".")[0] for name in sys.modules}})
+print(json.dumps({{"modules": loaded, "cpu_s": used.ru_utime + used.ru_stime}}))
 """
     keep = {"PATH", "HOME", "LANG", "VIRTUAL_ENV", "TMPDIR", "RUSHES_HOME"}
     env = {name: value for name, value in os.environ.items() if name in keep}

@@ -1,0 +1,41 @@
+"""The `rushes` command: every everyday act in one place. Each group of commands is a module of `orchestration.commands`.
+
+Errors that a person can mend end as one line on stderr and exit code 1; anything else is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from orchestration.commands import consent, demo, footage, models, requests, runs
+from orchestration.commands.shared import errors_to_show, stderr
+from orchestration.settings import be_quiet
+
+app = typer.Typer(
+    name="rushes",
+    help="From a request for footage to a registered video model, with the standing consent of everyone in every frame.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(requests.app, name="request")
+app.add_typer(consent.app, name="consent")
+footage.register(app)
+runs.register(app)
+models.register(app)
+demo.register(app)
+
+
+def main() -> None:
+    be_quiet()
+    try:
+        app()
+    except errors_to_show() as error:
+        stderr.print(f"[bold red]rushes:[/] {error}", markup=True, highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

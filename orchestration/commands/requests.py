@@ -1,0 +1,100 @@
+"""`rushes request`: ask for footage, list what is asked for, look at one request."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orchestration.commands.shared import facts, home, stdout, table
+
+app = typer.Typer(help="Ask for footage and see how far a request is filled.", no_args_is_help=True)
+
+
+@app.command()
+def add(
+    text: Annotated[str, typer.Argument(help='For instance "sunset over Paris, 4K, 16:9, 30 seconds, 20 clips".')] = "",
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="A YAML request instead of a line.")] = None,
+    org: Annotated[str | None, typer.Option(help="Who asks and pays.")] = None,
+) -> None:
+    """Read a request, say what was understood and what was not, and keep it."""
+    from assets.requests.document import parse_document
+    from assets.requests.parse import parse_line
+    from assets.requests.store import add_request
+
+    if bool(text) == bool(file):
+        raise ValueError(
+            'give a request line, or --file request.yaml: rushes request add "street by day, 720p, 5 clips"'
+        )
+    more: dict[str, Any] = {"org_id": org}
+    if file:
+        document = parse_document(file.read_text(encoding="utf-8"))
+        parsed = document.parsed
+        more |= {"request_id": document.request_id, "title": document.title, "opens_at": document.opens_at}
+        more["org_id"] = org or document.org_id
+    else:
+        parsed = parse_line(text).checked()
+    row, new = add_request(home().database_url, parsed, dt.datetime.now(dt.UTC), **more)
+    stdout.print(f"[bold]{row['request_id']}[/] {'kept' if new else 'was already there'}", highlight=False)
+    show_row(row)
+    for note in parsed.assumed:
+        stdout.print(f"assumed: {note}", style="dim")
+    if parsed.not_understood:
+        stdout.print(f"[yellow]not understood:[/] {', '.join(repr(part) for part in parsed.not_understood)}")
+
+
+@app.command("list")
+def list_() -> None:
+    """All requests and how far each is filled."""
+    from assets.requests.store import list_requests
+    from orchestration.reading import fulfilment
+
+    here = home()
+    filled = fulfilment(here)
+    rows = [
+        (
+            row["request_id"],
+            row["status"],
+            f"{filled.get(row['request_id'], {}).get('accepted_units', 0)}/{row['target_units']}",
+            row["title"],
+        )
+        for row in list_requests(here.database_url)
+    ]
+    stdout.print(table("Requests", ("request", "status", "filled", "asked for"), rows))
+
+
+@app.command()
+def show(request_id: str) -> None:
+    """One request: its criteria, its state, what was not understood."""
+    from assets.requests.store import get_request
+    from orchestration.reading import fulfilment
+
+    here = home()
+    row = get_request(here.database_url, request_id)
+    show_row(row)
+    if counts := fulfilment(here).get(request_id):
+        stdout.print(facts({name.replace("_", " "): value for name, value in counts.items() if name != "request_id"}))
+
+
+def show_row(row: dict[str, Any]) -> None:
+    stdout.print(
+        facts(
+            {
+                "asked for": row["title"],
+                "by": row["org_id"],
+                "status": row["status"],
+                "clips": row["target_units"],
+                "price": f"{row['price_minor']} {row['currency']} minor units a clip" if row["price_minor"] else None,
+                "deadline": row["deadline_at"],
+                "not understood": ", ".join(row["not_understood"]),
+            }
+        )
+    )
+    criteria = [
+        (c["field"], c["op"], c["value"], "must" if c["hard"] else "should", c["check"])
+        for c in json.loads(row["criteria_json"])
+    ]
+    stdout.print(table("", ("field", "", "value", "", "told by"), criteria))

@@ -1,0 +1,123 @@
+"""A working session with Dagster: services up, jobs launched and followed with progress on the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from orchestration import launch, services
+from orchestration.settings import Settings
+
+# steps of each job as the bar counts them; a guess that is wrong only makes the bar end early
+EXPECTED_STEPS = {"intake": 7}
+
+
+class Session:
+    """Use as a context. Takes the running services of this home, or starts its own and stops them at the end."""
+
+    def __init__(self, settings: Settings, console: Console | None = None) -> None:
+        self.settings, self.console = settings, console or Console()
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Session:
+        from dagster import DagsterInstance
+
+        if not is_ours(self.settings):
+            # automation stays off: what runs is what this session asks for
+            self.settings = replace(self.settings, ui_port=services.free_port(self.settings.ui_port), automation=False)
+            with self.console.status("starting Dagster"):
+                service = services.dagster_service(self.settings)
+                self._stack.enter_context(services.running(service))
+        os.environ["DAGSTER_HOME"] = str(services.prepare_instance(self.settings))
+        self.instance = self._stack.enter_context(DagsterInstance.get())
+        self.launcher = launch.Launcher(self.settings)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.close()
+
+    def intake(self, days: Sequence[str] | None = None) -> None:
+        """A backfill of `intake` over the given days, or over all days with folders that nobody registered yet."""
+        from assets.ingestion.inbox import unregistered
+        from orchestration.resources import open_home
+
+        days = sorted(set(days or (day for day, _ in unregistered(open_home(self.settings)))))
+        if not days:
+            self.console.print("intake: no delivery folder waits in the inbox")
+            return
+        launch.add_days(self.instance, days)
+        backfill = self.launcher.backfill("intake", days, f"Intake of {days[0]} to {days[-1]}")
+        total = len(days) * EXPECTED_STEPS["intake"]
+        with self._bar("intake", total) as tell:
+            launch.follow_backfill(self.instance, backfill, len(days), tell)
+
+    def job(self, name: str, tags: dict[str, str] | None = None) -> str:
+        """Launch a job and follow it; the run's id."""
+        if name not in {"refresh", "retrain", "nightly"}:
+            raise ValueError(f"no job {name!r}; there are intake, refresh, retrain and nightly")
+        run_id = self.launcher.run(name, tags)
+        with self._bar(name, None) as tell:
+            launch.follow_run(self.instance, run_id, tell)
+        return run_id
+
+    @contextlib.contextmanager
+    def _bar(self, name: str, total: int | None) -> Any:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+        started = time.monotonic()
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(name, total=total)
+            told = 0
+
+            def tell(progress: launch.Progress) -> None:
+                nonlocal told
+                bar.update(task, completed=progress.steps_done, description=f"{name}: {progress.message}")
+                if progress.steps_done > told:
+                    told = progress.steps_done
+                    bar.console.print(f"  {time.monotonic() - started:5.0f} s  {progress.message}", highlight=False)
+
+            yield tell
+        self.console.print(f"[green]✓[/] {name} in {time.monotonic() - started:.0f} s", highlight=False)
+
+
+def is_ours(settings: Settings) -> bool:
+    """Whether a Dagster webserver of this very home answers at the settings' port."""
+    marker = settings.dagster_home / "webserver"
+    if not marker.is_file() or marker.read_text() != settings.ui_url:
+        return False
+    try:
+        urllib.request.urlopen(f"{settings.ui_url}/server_info", timeout=3).close()
+    except (urllib.error.URLError, OSError):
+        return False
+    return True
+
+
+def serve(settings: Settings, console: Console | None = None) -> None:
+    """Both UIs and the daemon, until interrupted."""
+    console = console or Console()
+    settings = replace(
+        settings,
+        ui_port=services.free_port(settings.ui_port),
+        mlflow_port=services.free_port(settings.mlflow_port),
+    )
+    with console.status("starting Dagster and MLflow"):
+        stack = contextlib.ExitStack()
+        stack.enter_context(services.running(services.dagster_service(settings), services.mlflow_service(settings)))
+    marker = settings.dagster_home / "webserver"
+    with stack:
+        marker.write_text(settings.ui_url)
+        stack.callback(marker.unlink, missing_ok=True)
+        console.print(f"Dagster UI   [bold]{settings.ui_url}[/]")
+        console.print(f"MLflow UI    [bold]{settings.mlflow_url}[/]")
+        console.print(f"data of this home: {settings.home}; logs: {settings.state / 'logs'}; stop with Ctrl-C")
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(3600)

@@ -1,0 +1,87 @@
+"""The summary a person reads at the end of the demo, and for `rushes status`."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.text import Text
+
+from orchestration.commands.shared import facts, short, table
+from orchestration.reading import Standing
+
+
+def show(standing: Standing, console: Console) -> None:
+    console.print(Group(_requests(standing), "", _clips(standing), "", _model(standing)))
+
+
+def _requests(standing: Standing) -> object:
+    if not standing.requests:
+        return Text("No request stands in the warehouse yet: rushes request add …, then rushes run refresh")
+    rows = [
+        (
+            row["request_id"],
+            row.get("title"),
+            f"{row['accepted_units']} of {row['target_units']}",
+            row["eligible_units"],
+            _bar(row["accepted_units"], row["target_units"]),
+        )
+        for row in standing.requests
+    ]
+    return table("Requests", ("request", "asked for", "accepted", "eligible", "filled"), rows)
+
+
+def _bar(done: int, wanted: int, width: int = 12) -> str:
+    filled = min(width, round(width * done / wanted)) if wanted else 0
+    return "█" * filled + "░" * (width - filled)
+
+
+def _clips(standing: Standing) -> object:
+    counts = facts(
+        {
+            "files received": standing.received,
+            "files quarantined": len(standing.quarantined),
+            "clips found": standing.clips,
+            "clips eligible": standing.eligible,
+            "ledger": f"{standing.ledger_size} events, root {short(standing.ledger_root)}",
+        }
+    )
+    kept_out = table("Why clips are not eligible (a clip has every reason)", ("reason", "clips"), _ranked(standing))
+    refused = table(
+        "Quarantined files",
+        ("file", "reasons"),
+        [(row["file"], ", ".join(row["reasons"])) for row in standing.quarantined],
+    )
+    return Group(counts, "", refused, "", kept_out)
+
+
+def _ranked(standing: Standing) -> list[tuple[str, int]]:
+    return sorted(standing.not_eligible.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def _model(standing: Standing) -> object:
+    if standing.snapshot is None:
+        return Text("No training snapshot was sealed yet: rushes run nightly")
+    snapshot = standing.snapshot
+    found = {
+        "snapshot root": snapshot["root"],
+        "clips in it": f"{snapshot['members']} ({snapshot.get('train', 0)} train, {snapshot.get('heldout', 0)} held out)",
+    }
+    for name, (start, end) in standing.losses.items():
+        found[name] = f"{start:.3f} → {end:.3f}"
+    if standing.model:
+        model = standing.model
+        found["registered"] = f"video-transformer version {model.version} ({', '.join(model.aliases) or 'no alias'})"
+        found["champion"] = f"version {standing.champion}" if standing.champion else "none"
+        found["taint"] = model.taint or "none"
+    score = table("Scorecard", ("metric", "value", "95 % interval", "clips", "unit", "method"), [
+        (
+            row["metric"],
+            "not measured" if row["value"] is None else f"{row['value']:.4g}",
+            "" if row["ci_low"] is None else f"{row['ci_low']:.4g} … {row['ci_high']:.4g}",
+            row["n"],
+            row["unit"],
+            row["method"] if row["value"] is not None else row["why"],
+        )
+        for row in standing.scorecard
+    ])  # fmt: skip
+    return Group(Panel(facts(found), title="Model", title_align="left"), "", score)
