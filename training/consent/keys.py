@@ -1,0 +1,61 @@
+"""Ed25519 keys: how a key is named, kept on disk, and used under a domain that no other message shares."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+CHECKPOINT_KEY = "checkpoint.key"  # name of the platform's key in the folder for signing keys
+
+
+def public_bytes(key: Ed25519PrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def key_id_of(public_key: bytes) -> str:
+    """A key's name: the first 128 bits of its SHA-256, so that a name cannot be claimed for another key."""
+    return "k-" + hashlib.sha256(public_key).hexdigest()[:32]
+
+
+def sign_bytes(domain: bytes, message: bytes, key: Ed25519PrivateKey) -> str:
+    """Hexadecimal signature over `domain || 0x00 || message`."""
+    return key.sign(domain + b"\x00" + message).hex()
+
+
+def signature_holds(domain: bytes, message: bytes, signature_hex: str, public_key: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(bytes.fromhex(signature_hex), domain + b"\x00" + message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def load_or_create(path: Path) -> Ed25519PrivateKey:
+    """The private key in `path` (PKCS #8 PEM, mode 0600), made there on first use."""
+    if not path.exists():
+        pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            out.write(pem)
+        try:
+            os.link(temporary, path)  # whoever is first wins; a key that exists is never replaced
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+    key = load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError(f"{path} does not hold an Ed25519 key")
+    return key

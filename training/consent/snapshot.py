@@ -1,0 +1,120 @@
+"""A sealed training set: members in clip order under one Merkle root, and the ground on which each was let in.
+
+The root commits to the members alone, so the same members give the same root whenever they are sealed. Because members
+are sorted, the same tree can show that a clip is *not* among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from training.consent import merkle
+from training.consent.canonical import CanonicalError, canonical
+from training.consent.eligibility import POLICY_VERSION, ClipFacts, decision_digest
+from training.consent.ledger import Checkpoint
+from training.consent.times import instant, time_text
+
+SCHEMA = "rushes.snapshot/1"
+_HEADER = {"schema", "root", "purpose", "territory", "at", "until", "policy_version", "ledger", "n", "members"}
+_MEMBER = {
+    *("clip_id", "item_id", "shot_index", "bytes_sha256", "media_key", "start_frame", "end_frame", "contributor_id"),
+    *("dup_group", "split", "caption", "caption_short", "facts", "consent_ids", "decision_digest"),
+}
+
+
+class SnapshotError(ValueError):
+    """A manifest that is not what it claims to be; `code` names what broke."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def member_leaf(member: dict[str, Any]) -> bytes:
+    return merkle.leaf_hash(canonical(member))
+
+
+def _ordered(members: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    ordered = sorted(members, key=lambda member: member["clip_id"])
+    for one, other in pairwise(ordered):
+        if one["clip_id"] == other["clip_id"]:
+            raise SnapshotError("snapshot.repeated", f"clip {one['clip_id']} is in the snapshot twice")
+    return ordered
+
+
+def members_root(members: Iterable[dict[str, Any]]) -> str:
+    """Hexadecimal RFC 9162 root over the canonical members in clip order; raises SnapshotError for a repeated clip."""
+    return merkle.root([member_leaf(member) for member in _ordered(members)]).hex()
+
+
+def seal(
+    members: Iterable[dict[str, Any]],
+    *,
+    purpose: str,
+    at: datetime,
+    until: datetime,
+    ledger: Checkpoint,
+    territory: str = "*",
+) -> dict[str, Any]:
+    """The manifest of these members. `decision_digest` may be left out of a member; it is filled in here."""
+    full = [
+        {"decision_digest": decision_digest(_facts(m), purpose, territory, m["consent_ids"]), **m}
+        for m in _ordered(members)
+    ]
+    manifest = {
+        "schema": SCHEMA,
+        "root": members_root(full),
+        "purpose": purpose,
+        "territory": territory,
+        "at": time_text(at),
+        "until": time_text(until),
+        "policy_version": POLICY_VERSION,
+        "ledger": {"size": ledger.size, "root": ledger.root},
+        "n": len(full),
+        "members": full,
+    }
+    verify_manifest(manifest)
+    return manifest
+
+
+def verify_manifest(manifest: Any, expected_root: str | None = None) -> None:
+    """Raise SnapshotError unless the manifest is whole, agrees with itself and has `expected_root`."""
+    if not isinstance(manifest, dict) or set(manifest) != _HEADER or manifest["schema"] != SCHEMA:
+        raise SnapshotError("snapshot.schema", f"not a {SCHEMA} manifest with the fields {sorted(_HEADER)}")
+    if manifest["policy_version"] != POLICY_VERSION:
+        raise SnapshotError("snapshot.policy", f"sealed under {manifest['policy_version']}, not {POLICY_VERSION}")
+    try:
+        members, window = manifest["members"], (instant(manifest["at"]), instant(manifest["until"]))
+        for member in members:
+            _verify_member(member, manifest["purpose"], manifest["territory"])
+        root = members_root(members)
+    except SnapshotError:
+        raise
+    except (CanonicalError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SnapshotError("snapshot.schema", f"the manifest cannot be read: {error}") from error
+    if window[1] < window[0] or manifest["n"] != len(members):
+        raise SnapshotError("snapshot.schema", "the manifest's window or count is wrong")
+    if [member["clip_id"] for member in members] != sorted(member["clip_id"] for member in members):
+        raise SnapshotError("snapshot.order", "members are not in clip order")
+    if root != manifest["root"] or root != (expected_root or root):
+        claimed = expected_root or manifest["root"]
+        raise SnapshotError("snapshot.root", f"the members' root is {root}, not {claimed}: the manifest was edited")
+
+
+def _facts(member: dict[str, Any]) -> ClipFacts:
+    return ClipFacts.from_dict(member["facts"])
+
+
+def _verify_member(member: dict[str, Any], purpose: str, territory: str) -> None:
+    if set(member) != _MEMBER:
+        odd = sorted(set(member) ^ _MEMBER)
+        raise SnapshotError("snapshot.schema", f"member {member.get('clip_id')} lacks or adds {odd}")
+    facts = _facts(member)
+    for field in ("clip_id", "item_id", "shot_index", "bytes_sha256", "contributor_id", "dup_group"):
+        if member[field] != getattr(facts, field):
+            raise SnapshotError("snapshot.facts", f"clip {member['clip_id']}: {field} is not what its facts say")
+    if member["decision_digest"] != decision_digest(facts, purpose, territory, member["consent_ids"]):
+        raise SnapshotError("snapshot.decision", f"clip {member['clip_id']}: the decision rests on other facts")
