@@ -1,4 +1,4 @@
-"""The prompt policy: harmless prompts pass unchanged, refused ones say all their reasons, tricks with letters do not help."""
+"""The prompt policy: harmless prompts pass unchanged, refused ones say all reasons, odd letters do not help."""
 
 import unicodedata
 

@@ -1,0 +1,36 @@
+"""A home whose registry is a real SQLite database, copied from one made once: MLflow's first start takes seconds."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from assets.evaluation.registry import Registry
+from assets.home import Home
+
+
+@pytest.fixture(scope="session")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated MLflow database with nothing in it."""
+    home = Home.local(tmp_path_factory.mktemp("template"))
+    Registry(home).client.search_experiments()
+    return home.state / "mlflow.db"
+
+
+@pytest.fixture
+def registry(home: Home, empty_registry: Path) -> Registry:
+    shutil.copyfile(empty_registry, home.state / "mlflow.db")
+    return Registry(home)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A folder that looks like a trained model's: four files, weights of one number."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for part in ("codec", "transformer"):
+        save_file({"w": np.ones(1, np.float32)}, folder / f"{part}.safetensors")
+        (folder / f"{part}.json").write_text("{}")
+    return folder
