@@ -12,7 +12,7 @@ from assets.store import LocalStore
 from orchestration.settings import Settings
 
 
-class LocalHome(dg.ConfigurableResourceFactory[Home]):
+class LocalHome(dg.ConfigurableResource[Home]):
     """A home in a local folder."""
 
     folder: str
@@ -36,7 +36,7 @@ class LocalHome(dg.ConfigurableResourceFactory[Home]):
         )
 
 
-def home_resource(settings: Settings) -> dg.ConfigurableResourceFactory[Home]:
+def home_resource(settings: Settings) -> dg.ConfigurableResource[Home]:
     """The resource that the settings name."""
     common: dict[str, Any] = {
         "state": str(settings.state),

@@ -14,7 +14,7 @@ from assets.home import Home
 from assets.store import S3Store
 
 
-class S3Home(dg.ConfigurableResourceFactory[Home]):
+class S3Home(dg.ConfigurableResource[Home]):
     """A home below a prefix of a bucket; databases and caches stay in a local state folder."""
 
     s3: dg.ResourceDependency[S3Resource]

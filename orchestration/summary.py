@@ -45,17 +45,14 @@ def _clips(standing: Standing) -> object:
             "ledger": f"{standing.ledger_size} events, root {short(standing.ledger_root)}",
         }
     )
-    kept_out = table("Why clips are not eligible (a clip has every reason)", ("reason", "clips"), _ranked(standing))
-    refused = table(
-        "Quarantined files",
-        ("file", "reasons"),
-        [(row["file"], ", ".join(row["reasons"])) for row in standing.quarantined],
-    )
-    return Group(counts, "", refused, "", kept_out)
-
-
-def _ranked(standing: Standing) -> list[tuple[str, int]]:
-    return sorted(standing.not_eligible.items(), key=lambda pair: (-pair[1], pair[0]))
+    shown: list[object] = [counts]
+    if standing.quarantined:
+        rows = [(row["file"], ", ".join(row["reasons"])) for row in standing.quarantined]
+        shown += ["", table("Quarantined files", ("file", "reasons"), rows)]
+    if standing.not_eligible:
+        ranked = sorted(standing.not_eligible.items(), key=lambda pair: (-pair[1], pair[0]))
+        shown += ["", table("Why clips are not eligible (a clip has every reason)", ("reason", "clips"), ranked)]
+    return Group(*shown)  # type: ignore[arg-type]
 
 
 def _model(standing: Standing) -> object:

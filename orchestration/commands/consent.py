@@ -6,12 +6,14 @@ The key stays with its owner: a file given by `--key`, made on first use. The le
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from assets.store import write_atomically
 from orchestration.commands.shared import facts, home, short, stdout, table
 
 app = typer.Typer(help="Grant, withdraw and verify consent.", no_args_is_help=True)
@@ -32,13 +34,17 @@ def grant(
     role: Annotated[str, typer.Option(help="contributor, depicted, guardian or property_owner")] = "contributor",
     territory: Annotated[list[str], typer.Option(help="ISO 3166 codes, or *")] = ["*"],  # noqa: B006
     days: Annotated[int | None, typer.Option(help="Days until the consent ends; none for no end.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write the signed events here, for a delivery's consent folder."),
+    ] = None,
 ) -> None:
     """Consent to the use of footage; prints the consent's identity, which a withdrawal names."""
     from training.consent import events
     from training.consent.keys import load_or_create
 
-    here, now, private = home(), datetime.now(UTC), load_or_create(key)
-    register_if_new(here.database_url, party, private, now)
+    now, private = datetime.now(UTC), load_or_create(key)
+    registration = events.sign(events.register_key(party, private, now), private)
     body = events.grant(
         party,
         role,
@@ -50,10 +56,16 @@ def grant(
         territories=territory,
         expires_at=now + timedelta(days=days) if days else None,
     )
-    append(here.database_url, events.sign(body, private), now)
-    stdout.print(
-        f"[bold]{body['consent_id']}[/] granted by {party} for {', '.join(sorted(set(scope)))}", highlight=False
-    )
+    signed = events.sign(body, private)
+    if output:
+        write_atomically(output, json.dumps([registration, signed], indent=1).encode())
+    else:
+        database_url = home().database_url
+        if not key_known(database_url, registration["key_id"]):
+            append(database_url, registration, now)
+        append(database_url, signed, now)
+    granted = ", ".join(sorted(set(scope)))
+    stdout.print(f"[bold]{body['consent_id']}[/] granted by {party} for {granted}", highlight=False)
 
 
 @app.command()
@@ -105,21 +117,17 @@ def verify() -> None:
     from training.consent.ledger import Ledger
 
     ledger = Ledger(home().database_url)
-    ledger.verify()
+    if problems := ledger.verify():
+        raise ValueError("the ledger does not hold:\n  " + "\n  ".join(problems))
     head = ledger.head()
     stdout.print(facts({"events": head.size, "root": head.root, "result": "every signature and commitment holds"}))
 
 
-def register_if_new(database_url: str, party: str, private: Any, now: datetime) -> None:
-    """Bind the key to its owner in the ledger unless it is bound already."""
-    from training.consent import events
-    from training.consent.keys import key_id_of, public_bytes
+def key_known(database_url: str, key_id: str) -> bool:
+    """Whether the ledger has bound this key to its owner already."""
     from training.consent.ledger import Ledger
 
-    key_id = key_id_of(public_bytes(private))
-    known = any(e.type == "register_key" and e.key_id == key_id for e in Ledger(database_url).events())
-    if not known:
-        append(database_url, events.sign(events.register_key(party, private, now), private), now)
+    return any(event.type == "register_key" and event.key_id == key_id for event in Ledger(database_url).events())
 
 
 def append(database_url: str, envelope: dict[str, Any], now: datetime) -> None:
@@ -128,7 +136,7 @@ def append(database_url: str, envelope: dict[str, Any], now: datetime) -> None:
 
     result = Ledger(database_url).append(envelope, now)
     if isinstance(result, Refused):
-        raise ValueError(f"the ledger refused the event: {result.rule}: {result.detail}")
+        raise ValueError(f"the ledger refused the event: {result.rule.value}: {result.detail}")
 
 
 def digest_of(asset: str) -> str:
