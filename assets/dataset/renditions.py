@@ -87,10 +87,11 @@ def crop_and_resize(frames: np.ndarray) -> np.ndarray:
     return np.stack([cv2.resize(frame, (target_width, target_height), interpolation=method) for frame in cropped])
 
 
-def render(member: Mapping[str, Any], source: Path, source_fps: float) -> bytes:
+def render(member: Mapping[str, Any], source: Path, source_fps: float, rotation_deg: int = 0) -> bytes:
     """The safetensors file of a member: `frames` uint8 `[T, H, W, 3]`, metadata `fps` and `clip_id`.
 
-    `source` is the member's media file. Raises RenditionError where its frames cannot be read.
+    `source` is the member's media file, to be turned counter-clockwise by `rotation_deg` (a multiple of 90) as its
+    container asks. Raises RenditionError where its frames cannot be read.
     """
     import numpy as np
     from safetensors.numpy import save
@@ -100,10 +101,11 @@ def render(member: Mapping[str, Any], source: Path, source_fps: float) -> bytes:
     moment = choose_moment(member["start_frame"], member["end_frame"], source_fps)
     frames, _ = read_frames(source, start=moment.first, end=moment.end, max_side=256)
     if len(frames) < moment.end - moment.first:
+        expected = moment.end - moment.first
         raise RenditionError(
-            f"clip {member['clip_id']}: {len(frames)} of {moment.end - moment.first} frames decoded; is the store whole?"
+            f"clip {member['clip_id']}: {len(frames)} of {expected} frames decoded; is the store whole?"
         )
-    chosen = frames[np.array(moment.indices) - moment.first]
+    chosen = np.rot90(frames[np.array(moment.indices) - moment.first], k=rotation_deg // 90, axes=(1, 2))
     tensors = {"frames": np.ascontiguousarray(crop_and_resize(chosen))}
     return sorted_header(save(tensors, metadata={"clip_id": member["clip_id"], "fps": f"{moment.fps:g}"}))
 
@@ -132,8 +134,20 @@ def render_all(home: Home, members: Iterable[Mapping[str, Any]]) -> Rendered:
     members = list(members)
     missing = [member for member in members if not home.store.exists(key(member["clip_id"]))]
     if missing:
-        fps = {row["item_id"]: row["fps"] for row in home.lake.read("media").select(["item_id", "fps"]).to_pylist()}
+        columns = home.lake.read("media").select(["item_id", "fps", "rotation_deg"]).to_pylist()
+        media = {row["item_id"]: row for row in columns}
         for member in missing:
-            data = render(member, home.store.fetch(member["media_key"]), fps.get(member["item_id"]) or 0.0)
+            if member["item_id"] not in media:
+                raise RenditionError(f"clip {member['clip_id']}: item {member['item_id']} is not in the lake's media")
+            row, source = media[member["item_id"]], home.store.fetch(member["media_key"])
+            data = render(member, source, row["fps"] or 0.0, row["rotation_deg"] or 0)
             home.store.put(key(member["clip_id"]), data)
     return Rendered(tuple(key(member["clip_id"]) for member in members), len(missing))
+
+
+def middle_frame(home: Home, clip_id: str) -> np.ndarray:
+    """uint8 `[H, W, 3]` of a clip that was rendered, to be shown to people."""
+    from safetensors.numpy import load
+
+    frames = load(home.store.get(key(clip_id)))["frames"]
+    return frames[len(frames) // 2]

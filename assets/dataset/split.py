@@ -7,6 +7,7 @@ or a duplicate group are always on the same side, so what is held out was never 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ Side = Literal["train", "heldout"]
 
 LEAST, MOST = 0.15, 0.20  # share of the clips that is held out where the groups' sizes allow it
 MOST_FOR_COVERAGE = 0.35  # share up to which both real and simulated footage are measured
+CONSIDERED = 64  # groups of a stratum, in rank order, among which the first is chosen
 
 
 class SplitError(ValueError):
@@ -71,9 +73,9 @@ def groups(clips: Iterable[SplitClip]) -> list[Group]:
 def split(clips: Iterable[SplitClip]) -> Mapping[str, Side]:
     """`train` or `heldout` for every clip id.
 
-    Whole groups are held out, in rank order, until about a sixth of the clips is; both real and simulated footage is
-    represented where that leaves most of the clips to training. Never empty on either side; a pure function of the
-    set of clips. Raises SplitError where everything hangs together.
+    Whole groups are held out until about a sixth of the clips is; both real and simulated footage is represented
+    where that leaves most of the clips to training. Never empty on either side; a pure function of the set of clips.
+    Raises SplitError where everything hangs together.
     """
     found = groups(clips)
     if len(found) < 2:
@@ -86,22 +88,19 @@ def split(clips: Iterable[SplitClip]) -> Mapping[str, Side]:
 
 
 def _held_out(found: list[Group]) -> list[Group]:
+    """First a group of each stratum that has one to spare, as near to the wanted share as there is; then more."""
     total = sum(map(len, found))
-    held: list[Group] = []
-
-    def size() -> int:
-        return sum(map(len, held))
-
-    for simulated in (False, True):
-        stratum = [group for group in found if group.simulated is simulated]
-        if len(stratum) > 1:  # a stratum with one group stays in training: better learnt than only measured
-            fits = [group for group in stratum if size() + len(group) <= MOST * total]
-            chosen = fits[0] if fits else min(stratum, key=lambda group: (len(group), group.rank))
-            if size() + len(chosen) <= MOST_FOR_COVERAGE * total:
-                held.append(chosen)
-    if not held:
-        held.append(min(found, key=lambda group: (len(group), group.rank)))
+    strata = [[group for group in found if group.simulated is simulated] for simulated in (False, True)]
+    spare = [stratum[:CONSIDERED] for stratum in strata if len(stratum) > 1]  # the only one of its kind is learnt from
+    starts = [start for start in itertools.product(*spare) if start and _size(start) <= MOST_FOR_COVERAGE * total]
+    starts = starts or [(group,) for group in found]
+    wanted = (LEAST + MOST) / 2 * total
+    held = list(min(starts, key=lambda start: (abs(_size(start) - wanted), [group.rank for group in start])))
     for group in found:
-        if size() < LEAST * total and group not in held and size() + len(group) <= MOST * total:
+        if _size(held) < LEAST * total and group not in held and _size(held) + len(group) <= MOST * total:
             held.append(group)
     return held
+
+
+def _size(chosen: Iterable[Group]) -> int:
+    return sum(map(len, chosen))

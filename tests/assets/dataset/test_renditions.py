@@ -125,6 +125,11 @@ def test_the_same_frames_give_the_same_bytes(home: Home, clip: dict[str, Any]) -
     assert len({renditions.render(clip, source, 24.0) for _ in range(6)}) == 1
 
 
+def test_a_file_held_sideways_is_turned_upright(home: Home, clip: dict[str, Any]) -> None:
+    source = home.store.fetch(clip["media_key"])
+    assert load(renditions.render(clip, source, 24.0, rotation_deg=90))["frames"].shape == (17, 80, 48, 3)
+
+
 def test_a_source_that_lost_frames_is_an_error_that_names_the_clip(home: Home, clip: dict[str, Any]) -> None:
     with pytest.raises(RenditionError, match="c" * 64):
         renditions.render(clip | {"end_frame": 90}, home.store.fetch(clip["media_key"]), 24.0)

@@ -89,3 +89,9 @@ def test_a_duplicate_between_two_contributors_joins_them() -> None:
 def test_footage_of_one_contributor_alone_cannot_be_split_and_the_error_says_what_is_missing() -> None:
     with pytest.raises(SplitError, match="second contributor"):
         split(clips_of({"c-1": 9}))
+
+
+def test_few_contributors_of_very_different_size_still_leave_about_a_sixth_held_out() -> None:
+    sizes = {"ming": 7, "anouk": 2, "sigrun": 10, "ruth": 4, "david": 2, "ada": 24, "bo": 10, "cy": 10}
+    sides = split(clips_of(sizes, simulated={"ada", "bo", "cy"}))
+    assert 0.15 <= sum(side == "heldout" for side in sides.values()) / len(sides) <= 0.20

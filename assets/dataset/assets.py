@@ -1,0 +1,154 @@
+"""Dagster assets of the dataset stage: the sealed snapshot, its renditions and its latents, and their checks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from assets.dataset import latents as latent_store
+from assets.dataset import renditions as rendering
+from assets.dataset import sealed as sealing
+from assets.dataset.snapshot import Built, build
+from assets.home import Home
+from assets.metadata import definition_metadata, picture, table_metadata
+from assets.model import config, launch, published
+from assets.pictures import contact_sheet, markdown_table
+
+MART_CHECK, LATENT_CHECK = "mart_agrees_with_the_ledger", "every_member_has_a_finite_latent"
+
+
+@dg.asset(
+    deps=["mart_training_eligibility", "captions", "consent_ledger"],
+    check_specs=[
+        dg.AssetCheckSpec(
+            MART_CHECK,
+            asset="training_snapshot",
+            description="Nothing that the mart offers is refused by the ledger. A refused clip is left out either way.",
+        )
+    ],
+    kinds={"parquet"},
+    owners=["team:ml"],
+    code_version="1",
+    metadata=definition_metadata("snapshot_members"),
+)
+def training_snapshot(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
+    """What may be trained on: every clip that the mart offers and the ledger, asked again, allows; split and sealed."""
+    try:
+        built = build(home, datetime.now(UTC))
+    except sealing.SnapshotError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    context.log.info(f"sealed {built.sealed.manifest['n']} clips under {built.sealed.root}")
+    refused = [exclusion for exclusion in built.excluded if exclusion.by == "ledger"]
+    left_out = dg.MetadataValue.md(markdown_table([exclusion.row() for exclusion in built.excluded]))
+    return dg.MaterializeResult(
+        metadata=table_metadata(home, "snapshot_members", extra=_summary(home, built) | {"left_out": left_out}),
+        data_version=dg.DataVersion(built.sealed.root),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=MART_CHECK,
+                passed=not refused,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={
+                    "refused": len(refused),
+                    "clips": dg.MetadataValue.md(markdown_table([r.row() for r in refused])),
+                },
+            )
+        ],
+    )
+
+
+def _summary(home: Home, built: Built) -> dict[str, Any]:
+    manifest = built.sealed.manifest
+    sides = Counter(member["split"] for member in manifest["members"])
+    return {
+        "snapshot_root": built.sealed.root,
+        "manifest": home.store.uri(sealing.key(built.sealed.root)),
+        "train": sides["train"],
+        "heldout": sides["heldout"],
+        "contributors": len({member["contributor_id"] for member in manifest["members"]}),
+        "ledger": f"{manifest['ledger']['size']} events, root {manifest['ledger']['root']}",
+        "consent_until": manifest["until"],
+        "outcome": "sealed" if built.new else "nothing new: the same members as before",
+    }
+
+
+@dg.asset_check(asset=training_snapshot, blocking=True, description="Every member, asked of the ledger at this moment.")
+def contains_eligible_clips_only(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
+    violation = sealing.consent_violation(home, sealing.current(home))
+    rows = [{"clip": clip_id, "reasons": ", ".join(why)} for clip_id, why in sorted(violation.items())]
+    return dg.AssetCheckResult(
+        passed=not violation,
+        metadata={"not_eligible": len(rows), "clips": dg.MetadataValue.md(markdown_table(rows))},
+    )
+
+
+@dg.asset_check(asset=training_snapshot, blocking=True, description="The Merkle root, recomputed from the members.")
+def members_root_recomputes(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
+    defects = sealing.defects(home, sealing.current(home))
+    return dg.AssetCheckResult(passed=not defects, metadata={"defects": dg.MetadataValue.json(defects)})
+
+
+@dg.asset(deps=["training_snapshot", "media"], kinds={"safetensors"}, owners=["team:ml"], code_version="1")
+def renditions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
+    """The members as the model sees them: 17 frames at 8 a second, about 64 pixels a side. Made once for a clip."""
+    members = sealing.current(home).members
+    rendered = rendering.render_all(home, members)
+    context.log.info(f"decoded {rendered.made} clips, {len(rendered.keys) - rendered.made} were there")
+    shown = members[:24]
+    frames = [rendering.middle_frame(home, member["clip_id"]) for member in shown]
+    sheet = contact_sheet(frames, [f"{member['split']} {member['clip_id'][:8]}" for member in shown])
+    return dg.MaterializeResult(
+        metadata={
+            "clips": len(rendered.keys),
+            "decoded_now": rendered.made,
+            "version": rendering.VERSION,
+            "dagster/uri": home.store.uri(f"frames/{rendering.VERSION}"),
+            "contact_sheet": picture(sheet, alt="members of the snapshot"),
+        }
+    )
+
+
+@dg.asset(
+    deps=["renditions", "video_autoencoder"],
+    check_specs=[
+        dg.AssetCheckSpec(
+            LATENT_CHECK, asset="latents", blocking=True, description="None missing, unreadable or not finite."
+        )
+    ],
+    kinds={"pytorch", "safetensors"},
+    owners=["team:ml"],
+    code_version="1",
+    pool="training",
+)
+def latents(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
+    """The members encoded by the autoencoder, and their captions by the text encoder. Kept by the weights' digest."""
+    sealed = sealing.current(home)
+    plan = config.plan(home, sealed.root)
+    codec_dir = published.local_folder(home, plan.model_key, ("codec",))
+    prefix = latent_store.prefix(codec_dir)
+    missing = latent_store.missing(home, sealed, codec_dir)
+    if missing.clip_ids or missing.texts:
+        work = home.scratch(f"encoding/{prefix.removeprefix('latents/')}")
+        settings = latent_store.encode_config(home, sealed, codec_dir, work / "latents")
+        started = launch.prepare(home, "training.encode", work, settings)
+        dg.PipesSubprocessClient().run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
+        latent_store.upload(home, codec_dir, work / "latents", missing.clip_ids)
+    unfit = latent_store.unfit(home, codec_dir, sealed.clip_ids)
+    return dg.MaterializeResult(
+        metadata={
+            "clips": len(sealed.clip_ids),
+            "encoded_now": len(missing.clip_ids),
+            "captions_encoded_now": len(missing.texts),
+            "outcome": "encoded" if missing.clip_ids else "nothing new: reused",
+            "dagster/uri": home.store.uri(prefix),
+        },
+        data_version=dg.DataVersion(f"{sealed.root}/{prefix}"),
+        check_results=[
+            dg.AssetCheckResult(
+                check_name=LATENT_CHECK, passed=not unfit, metadata={"unfit": dg.MetadataValue.json(unfit)}
+            )
+        ],
+    )

@@ -1,0 +1,112 @@
+"""Latents: every member of a snapshot as the autoencoder sees it, and every caption as the text encoder does.
+
+Belongs here: which latents exist already, the configuration of the encoding process and where its results are kept.
+They are found by the weights that made them, so new weights never meet old latents. Encoding itself is
+`training.encode`'s, in its own process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assets.dataset import renditions
+from assets.dataset.sealed import Sealed
+from assets.dataset.views import local_view
+from assets.home import Home
+
+
+def prefix(codec_dir: Path) -> str:
+    """Where the latents of these weights are kept in the store."""
+    digest = hashlib.sha256((codec_dir / "codec.safetensors").read_bytes() + renditions.VERSION.encode()).hexdigest()
+    return f"latents/{digest[:24]}"
+
+
+def keys(codec_dir: Path, clip_ids: Iterable[str]) -> list[str]:
+    below = prefix(codec_dir)
+    return [f"{below}/{clip_id}.safetensors" for clip_id in clip_ids]
+
+
+def text_folder(home: Home) -> Path:
+    """Local cache of encoded captions, by text: small, and made again when lost."""
+    return home.scratch("text-tokens")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What an encoding process has to make."""
+
+    clip_ids: Sequence[str]
+    texts: Sequence[str]
+
+
+def missing(home: Home, sealed: Sealed, codec_dir: Path) -> Missing:
+    """Members without latents and captions without tokens."""
+    members = sealed.members
+    by_clip = zip(members, keys(codec_dir, (member["clip_id"] for member in members)), strict=True)
+    texts = {member[name] for member in members for name in ("caption", "caption_short")} | {""}
+    tokens = text_folder(home)
+    return Missing(
+        [member["clip_id"] for member, key in by_clip if not home.store.exists(key)],
+        sorted(
+            text
+            for text in texts
+            if not (tokens / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors").is_file()
+        ),
+    )
+
+
+def encode_config(home: Home, sealed: Sealed, codec_dir: Path, work: Path) -> Mapping[str, Any]:
+    """The configuration of `python -m training.encode`. Latents that exist already are linked into `work` first."""
+    work.mkdir(exist_ok=True)
+    for key in keys(codec_dir, sealed.clip_ids):
+        if home.store.exists(key):
+            (work / Path(key).name).unlink(missing_ok=True)
+            (work / Path(key).name).symlink_to(home.store.fetch(key))
+    return {
+        "manifest": str(sealed.path),
+        "snapshot_root": sealed.root,
+        "database_url": home.database_url,
+        "frames_dir": str(local_view(home, [renditions.key(clip_id) for clip_id in sealed.clip_ids])),
+        "codec_dir": str(codec_dir),
+        "latents_dir": str(work),
+        "text_dir": str(text_folder(home)),
+        "text_encoder": str(home.text_encoder),
+    }
+
+
+def upload(home: Home, codec_dir: Path, work: Path, clip_ids: Iterable[str]) -> int:
+    """Move the new latents into the store; returns how many. A clip without one is left for the check to find."""
+    put = 0
+    for key in keys(codec_dir, clip_ids):
+        if (made := work / Path(key).name).is_file():
+            home.store.put(key, made)
+            made.unlink()
+            put += 1
+    return put
+
+
+def unfit(home: Home, codec_dir: Path, clip_ids: Iterable[str]) -> dict[str, str]:
+    """Members whose latent is missing, unreadable or not finite, each with why."""
+    members, found = list(clip_ids), {}
+    for clip_id, key in zip(members, keys(codec_dir, members), strict=True):
+        if why := _defect(home, key):
+            found[clip_id] = why
+    return found
+
+
+def _defect(home: Home, key: str) -> str | None:
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    if not home.store.exists(key):
+        return "missing"
+    try:
+        latent = load(home.store.get(key))["latent"]
+    except (SafetensorError, KeyError) as error:
+        return f"unreadable: {error}"
+    return None if latent.size and np.isfinite(latent).all() else "not finite"

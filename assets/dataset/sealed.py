@@ -1,0 +1,94 @@
+"""A sealed snapshot, read back: where it is, which one is current, and whether it still holds.
+
+Belongs here: everything that later stages ask of a snapshot. How one comes about is `snapshot`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assets.home import Home
+from training.consent.canonical import CanonicalError, parse_strictly
+
+PURPOSE = "train"
+_KEPT = ("clip_id", "item_id", "shot_index", "bytes_sha256", "contributor_id", "dup_group", "split", "caption")
+
+
+class SnapshotError(RuntimeError):
+    """There is no snapshot to be had; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A sealed manifest, the local file that holds it, and the root under which the lake knows it."""
+
+    root: str
+    manifest: Mapping[str, Any]
+    path: Path
+
+    @property
+    def members(self) -> list[dict[str, Any]]:
+        return self.manifest["members"]
+
+    @property
+    def clip_ids(self) -> list[str]:
+        return [member["clip_id"] for member in self.members]
+
+
+def key(root: str) -> str:
+    return f"snapshots/{root}/manifest.json"
+
+
+def table_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of `snapshot_members`, in clip order."""
+    from training.consent.snapshot import member_leaf
+
+    return [
+        {
+            "snapshot_root": manifest["root"],
+            **{name: member[name] for name in _KEPT},
+            "consent_ids": member["consent_ids"],
+            "decision_digest": member["decision_digest"],
+            "leaf_hash": member_leaf(member).hex(),
+        }
+        for member in manifest["members"]
+    ]
+
+
+def current(home: Home) -> Sealed:
+    """The snapshot that was sealed last. Raises SnapshotError before the first, or where its manifest is unreadable."""
+    roots = home.lake.read("snapshot_members").column("snapshot_root").unique().to_pylist()
+    if len(roots) != 1:
+        raise SnapshotError("no snapshot was sealed yet: materialise training_snapshot first")
+    path = home.store.fetch(key(roots[0]))
+    try:
+        return Sealed(roots[0], parse_strictly(path.read_text("utf-8")), path)
+    except (CanonicalError, UnicodeError) as error:
+        raise SnapshotError(f"{path} is not a manifest any more: {error}") from error
+
+
+def consent_violation(home: Home, sealed: Sealed) -> dict[str, list[str]]:
+    """Reasons by clip why the snapshot may not be used as the ledger stands now; empty when it may."""
+    from training.consent.guard import ConsentGuard, ConsentViolation
+
+    try:
+        ConsentGuard(sealed.path, sealed.root, home.database_url, PURPOSE).check()
+    except ConsentViolation as violation:
+        return {clip_id: list(reasons) for clip_id, reasons in violation.reasons.items()}
+    return {}
+
+
+def defects(home: Home, sealed: Sealed) -> list[str]:
+    """What is wrong with the manifest and the table beside it: seal, root, rows. Empty when both hold."""
+    from training.consent.snapshot import SnapshotError as SealBroken
+    from training.consent.snapshot import verify_manifest
+
+    try:
+        verify_manifest(dict(sealed.manifest), sealed.root)
+    except SealBroken as error:
+        return [str(error)]
+    whole = home.lake.rows("snapshot_members") == table_rows(sealed.manifest)
+    return [] if whole else ["the table snapshot_members is not what the manifest says"]

@@ -1,0 +1,185 @@
+"""The training snapshot: who is in, why others are not, and the seal.
+
+Belongs here: turning what the mart offers into a sealed manifest. Nothing is trusted twice removed: every candidate's
+eligibility is decided again from the ledger, and what the ledger refuses stays out whatever the mart says. The rules
+themselves are `training.consent`'s. The same clips, facts and consents give the same root whenever it is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from assets.dataset.sealed import PURPOSE, Sealed, SnapshotError, current, key, table_rows
+from assets.dataset.split import SplitClip, SplitError, split
+from assets.home import Home
+from training.consent.canonical import canonical
+from training.consent.eligibility import ClipFacts, Decision, decision_digest, decision_window, eligible
+
+if TYPE_CHECKING:
+    from training.consent.ledger import Checkpoint
+
+Row = tuple[str, str, int]  # clip_id, item_id, shot_index
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A row of the mart that stays out: `by` is `mart`, `ledger` (the mart had said yes) or `snapshot`."""
+
+    clip_id: str
+    item_id: str
+    shot_index: int
+    by: str
+    reasons: tuple[str, ...]
+
+    def row(self) -> dict[str, str]:
+        """For people."""
+        return {
+            "clip": self.clip_id[:16],
+            "shot": str(self.shot_index),
+            "by": self.by,
+            "reasons": ", ".join(self.reasons),
+        }
+
+
+@dataclass(frozen=True)
+class Built:
+    """`new` is false when this root was sealed before."""
+
+    sealed: Sealed
+    excluded: tuple[Exclusion, ...]
+    new: bool
+
+
+def build(home: Home, now: datetime) -> Built:
+    """Decide, split, seal and write `snapshots/<root>/manifest.json` and the table `snapshot_members`.
+
+    Raises SnapshotError where nothing is eligible or nothing can be held out.
+    """
+    from training.consent.ledger import Ledger
+    from training.consent.snapshot import seal
+    from training.consent.state import ConsentState
+
+    ledger = Ledger(home.database_url)
+    head = ledger.head()
+    state = ConsentState.fold(ledger.events(upto=head.size))
+    at, until = decision_window(head, now)
+    offered = read_mart(home)
+    chosen, excluded = _choose(home, offered, lambda facts: eligible(facts, PURPOSE, at, until, state))
+    if not chosen:
+        raise SnapshotError(_nothing(offered, excluded, head))
+    manifest = seal(_members(home, chosen), purpose=PURPOSE, at=at, until=until, ledger=head)
+    new = not home.store.exists(key(manifest["root"]))
+    home.store.put(key(manifest["root"]), canonical(manifest))
+    home.lake.write("snapshot_members", table_rows(manifest))
+    return Built(current(home), tuple(excluded), new)
+
+
+def read_mart(home: Home) -> list[dict[str, Any]]:
+    """`mart_training_eligibility` as dbt left it: clip_id, item_id, shot_index, eligible, reasons; ordered."""
+    import duckdb
+
+    if not home.warehouse_path.is_file():
+        raise SnapshotError(f"there is no warehouse at {home.warehouse_path}: materialise the warehouse group first")
+    with duckdb.connect(str(home.warehouse_path), read_only=True) as connection:
+        rows = connection.execute(
+            "select clip_id, item_id, shot_index, eligible, reasons from mart_training_eligibility"
+            " order by clip_id, item_id, shot_index"
+        ).fetchall()
+    names = ("clip_id", "item_id", "shot_index", "eligible", "reasons")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    facts: ClipFacts
+    decision: Decision
+    captions: Mapping[str, str]
+
+
+def _choose(
+    home: Home, offered: list[dict[str, Any]], decide: Callable[[ClipFacts], Decision]
+) -> tuple[list[_Chosen], list[Exclusion]]:
+    """One row a clip: offered by the mart, allowed by `decide`, with a caption. Everything else with its reasons."""
+    from assets.consent.facts import clip_facts
+
+    facts = {(f.clip_id, f.item_id, f.shot_index): f for f in clip_facts(home)}
+    captions = _captions(home)
+    chosen: dict[str, _Chosen] = {}
+    excluded = []
+    for row in offered:
+        identity: Row = (row["clip_id"], row["item_id"], row["shot_index"])
+        if not row["eligible"]:
+            excluded.append(Exclusion(*identity, "mart", tuple(row["reasons"] or ("eligibility.unknown",))))
+        elif identity not in facts:
+            excluded.append(Exclusion(*identity, "ledger", ("facts.missing",)))
+        elif not (decision := decide(facts[identity])).eligible:
+            excluded.append(Exclusion(*identity, "ledger", decision.reasons))
+        elif "long" not in captions.get(identity, {}):
+            excluded.append(Exclusion(*identity, "snapshot", ("caption.missing",)))
+        elif row["clip_id"] in chosen:
+            excluded.append(Exclusion(*identity, "snapshot", ("snapshot.same_frames",)))
+        else:
+            chosen[row["clip_id"]] = _Chosen(facts[identity], decision, captions[identity])
+    return list(chosen.values()), excluded
+
+
+def _captions(home: Home) -> dict[Row, dict[str, str]]:
+    found: dict[Row, dict[str, str]] = {}
+    for row in home.lake.rows("captions"):
+        found.setdefault((row["clip_id"], row["item_id"], row["shot_index"]), {})[row["kind"]] = row["text"]
+    return found
+
+
+def _members(home: Home, chosen: list[_Chosen]) -> list[dict[str, Any]]:
+    shots = {(row["clip_id"], row["item_id"], row["shot_index"]): row for row in home.lake.rows("shots")}
+    simulated = _simulated_items(home)
+    try:
+        sides = split(
+            SplitClip(c.facts.clip_id, c.facts.contributor_id or "", c.facts.dup_group, c.facts.item_id in simulated)
+            for c in chosen
+        )
+    except SplitError as error:
+        raise SnapshotError(str(error)) from error
+    members = []
+    for one in chosen:
+        facts = one.facts
+        shot = shots[facts.clip_id, facts.item_id, facts.shot_index]
+        members.append(
+            {
+                "clip_id": facts.clip_id,
+                "item_id": facts.item_id,
+                "shot_index": facts.shot_index,
+                "bytes_sha256": facts.bytes_sha256,
+                "media_key": shot["media_key"],
+                "start_frame": shot["start_frame"],
+                "end_frame": shot["end_frame"],
+                "contributor_id": facts.contributor_id,
+                "dup_group": facts.dup_group,
+                "split": sides[facts.clip_id],
+                "caption": one.captions["long"],
+                "caption_short": one.captions.get("short", one.captions["long"]),
+                "facts": facts.to_dict(),
+                "consent_ids": list(one.decision.consent_ids),
+                "decision_digest": decision_digest(facts, PURPOSE, "*", one.decision.consent_ids),
+            }
+        )
+    return members
+
+
+def _simulated_items(home: Home) -> set[str]:
+    """Items whose source says that they were rendered, not filmed."""
+    rows = home.lake.read("delivery_items").select(["item_id", "source_name"]).to_pylist()
+    return {row["item_id"] for row in rows if "simulat" in (row["source_name"] or "").lower()}
+
+
+def _nothing(offered: list[dict[str, Any]], excluded: list[Exclusion], head: Checkpoint) -> str:
+    if not offered:
+        return "nothing is eligible: the warehouse knows no clip yet; deliver footage and run intake and refresh first"
+    counts: dict[str, int] = {}
+    for reason in (reason for exclusion in excluded for reason in exclusion.reasons):
+        counts[reason] = counts.get(reason, 0) + 1
+    said = ", ".join(f"{reason} ({count})" for reason, count in sorted(counts.items(), key=lambda r: (-r[1], r[0])))
+    return f"nothing is eligible: {len(offered)} clips, ledger of {head.size} events; reasons: {said}"

@@ -1,0 +1,206 @@
+"""Dagster assets of the model stage: the autoencoder and the transformer, each trained in a process of its own.
+
+A run that consent does not cover, that diverges or that learns nothing publishes no weights: its check says why and
+the asset fails. Choices that were trained already are reused, and the metadata says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import dagster as dg
+
+from assets.dataset.sealed import Sealed, consent_violation, current
+from assets.home import Home
+from assets.metadata import picture
+from assets.model import config, launch, published, report
+from assets.model.config import Plan, Task
+from assets.model.outcome import TRAIN_LOSS, Outcome, read_outcome
+from assets.model.relay import MetricsRelay
+from assets.pictures import markdown_table
+
+CONSENT, FINITE, IMPROVED = "consent_held_for_the_planned_run", "loss_finite", "improved_on_the_start"
+Yields = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
+
+
+def _checks(asset: str) -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(
+            CONSENT,
+            asset=asset,
+            blocking=True,
+            description="Consent covered every clip before the first step, at each checkpoint, and to the horizon.",
+        ),
+        dg.AssetCheckSpec(FINITE, asset=asset, blocking=True, description="Every loss is a finite number."),
+        dg.AssetCheckSpec(
+            IMPROVED, asset=asset, blocking=True, description="Better on held-out clips at the end than at the start."
+        ),
+    ]
+
+
+@dg.asset(
+    deps=["training_snapshot", "renditions"],
+    check_specs=_checks("video_autoencoder"),
+    kinds={"pytorch", "lightning"},
+    owners=["team:ml"],
+    code_version="1",
+    pool="training",
+)
+def video_autoencoder(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Yields:
+    """A causal video autoencoder, trained on the sealed snapshot in a subprocess that checks consent by itself."""
+    yield from _train(context, home, "codec")
+
+
+@dg.asset(
+    deps=["training_snapshot", "latents", "video_autoencoder"],
+    check_specs=_checks("video_transformer"),
+    kinds={"pytorch", "lightning"},
+    owners=["team:ml"],
+    code_version="1",
+    pool="training",
+)
+def video_transformer(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Yields:
+    """A latent diffusion transformer with text conditioning, trained on the snapshot's latents under its consent."""
+    yield from _train(context, home, "transformer")
+
+
+def _train(context: dg.AssetExecutionContext, home: Home, task: Task) -> Yields:
+    sealed = current(home)
+    plan = config.plan(home, sealed.root)
+    if violation := consent_violation(home, sealed):
+        yield from _refuse(violation)
+    record = published.result(home, plan.model_key, task)
+    reused = record is not None
+    if record is None:
+        context.log.info(f"training {task} for model {plan.model_key} on snapshot {sealed.root[:12]}")
+        record = yield from _run(context, home, plan, sealed, task)
+    else:
+        context.log.info(f"nothing new: reused the {task} of model {plan.model_key}")
+    outcome = Outcome(task, record["result"], record["metrics"])
+    if task == "transformer":
+        published.publish_pair(home, plan)
+    yield dg.MaterializeResult(
+        metadata=_metadata(home, plan, sealed, task, record, reused),
+        data_version=dg.DataVersion(record["weights_sha256"]),
+        check_results=[_held(sealed), *_learned(outcome)],
+    )
+
+
+def _run(
+    context: dg.AssetExecutionContext, home: Home, plan: Plan, sealed: Sealed, task: Task
+) -> Generator[dg.AssetCheckResult, None, dict[str, Any]]:
+    """Train in a subprocess, judge and publish; the generator's value is the published record."""
+    from assets.evaluation.registry import Registry
+
+    registry, started = Registry(home), launch.prepare_fit(home, plan, sealed, task)
+    run_id = registry.start_run(
+        plan.model_key, f"{plan.model_key[:8]} on {sealed.root[:8]}", _tags(context, plan, sealed)
+    )
+    registry.log_params(run_id, {f"{task}.{name}": value for name, value in plan.choices(task).items()})
+    if task == "codec":
+        registry.log_snapshot_input(run_id, sealed.manifest)
+    status = "FAILED"
+    try:
+        with MetricsRelay(
+            started.run_dir / "metrics.jsonl", lambda step, metrics: registry.log_metrics(run_id, step, metrics)
+        ) as relay:
+            _execute(context, started)
+        if relay.error:
+            context.log.warning(f"MLflow did not take every metric: {relay.error}")
+        outcome = read_outcome(task, started.run_dir)
+        yield from _judge(home, sealed, outcome)
+        record = published.publish_task(home, plan, task, started.run_dir, outcome, run_id)
+        status = "FINISHED"
+    finally:
+        registry.end_run(run_id, status)
+    return record
+
+
+def _execute(context: dg.AssetExecutionContext, started: launch.Launch) -> None:
+    """Run the process under Pipes. How it ended is read from its result, so its exit code is only logged here."""
+    try:
+        dg.PipesSubprocessClient().run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
+    except dg.DagsterError as error:
+        context.log.warning(f"{error}; see {started.run_dir}")
+
+
+def _judge(home: Home, sealed: Sealed, outcome: Outcome) -> Iterator[dg.AssetCheckResult]:
+    """Raise dg.Failure, after the failing check, for a run whose weights must not be published."""
+    if violation := outcome.violation or consent_violation(home, sealed):
+        yield from _refuse(violation)
+    learned = _learned(outcome)
+    if not outcome.finished or not all(result.passed for result in learned):
+        yield _held(sealed)
+        if outcome.records:
+            yield from learned
+        raise dg.Failure(f"no weights are published: {outcome.stopped or outcome.change}", allow_retries=False)
+
+
+def _refuse(violation: dict[str, list[str]]) -> Iterator[dg.AssetCheckResult]:
+    """The failing consent check with every clip's reasons, then the end of the run."""
+    reasons = [{"clip": clip_id, "reasons": ", ".join(why)} for clip_id, why in sorted(violation.items())]
+    yield dg.AssetCheckResult(
+        check_name=CONSENT,
+        passed=False,
+        description=f"{len(reasons)} clips may not be trained on",
+        metadata={"clips": len(reasons), "reasons": dg.MetadataValue.md(markdown_table(reasons))},
+    )
+    first = reasons[0]
+    raise dg.Failure(
+        f"consent does not cover this run: {first['clip'][:12]} ({first['reasons']})"
+        + (f" and {len(reasons) - 1} more" if len(reasons) > 1 else ""),
+        allow_retries=False,
+    )
+
+
+def _held(sealed: Sealed) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=CONSENT, passed=True, metadata={"clips": sealed.manifest["n"], "until": sealed.manifest["until"]}
+    )
+
+
+def _learned(outcome: Outcome) -> list[dg.AssetCheckResult]:
+    return [
+        dg.AssetCheckResult(
+            check_name=FINITE, passed=outcome.finite, metadata={"losses": len(outcome.curve(TRAIN_LOSS))}
+        ),
+        dg.AssetCheckResult(check_name=IMPROVED, passed=outcome.improved, description=outcome.change),
+    ]
+
+
+def _tags(context: dg.AssetExecutionContext, plan: Plan, sealed: Sealed) -> dict[str, Any]:
+    return {
+        "dagster_run_id": context.run.run_id,
+        "snapshot_root": sealed.root,
+        "ledger_checkpoint": f"{sealed.manifest['ledger']['size']}:{sealed.manifest['ledger']['root']}",
+        "code_version": plan.code_version,
+        "parent_model": plan.parent_model,
+    }
+
+
+def _metadata(
+    home: Home, plan: Plan, sealed: Sealed, task: Task, record: dict[str, Any], reused: bool
+) -> dict[str, Any]:
+    from assets.evaluation.registry import Registry
+
+    outcome = Outcome(task, record["result"], record["metrics"])
+    found: dict[str, Any] = {
+        "outcome": "nothing new: reused" if reused else "trained",
+        "learned": outcome.change,
+        "model_key": plan.model_key,
+        "snapshot_root": sealed.root,
+        "seconds": float(record["result"].get("seconds", 0.0)),
+        "steps": int(record["result"].get("steps", 0)),
+        "parameters": int(record["parameters"]),
+        "choices": dg.MetadataValue.json(dict(plan.choices(task))),
+        "code_version": plan.code_version,
+        "mlflow_run": dg.MetadataValue.url(Registry(home).run_url(record["mlflow_run_id"])),
+        "loss_curve": picture(report.curves(outcome), "image/png", "losses over steps"),
+        "dagster/uri": home.store.uri(f"{published.folder(plan.model_key)}/{task}.safetensors"),
+    }
+    if task == "codec":
+        found["reconstruction"] = picture(
+            report.reconstruction(home, plan.model_key, sealed.members), alt="originals over reconstructions"
+        )
+    return found

@@ -1,0 +1,74 @@
+"""Starting training processes: the configuration file, the command and its surroundings.
+
+Belongs here: everything up to the moment of launch, as plain data. Dagster's Pipes client runs it (`assets`), a test
+or a person may run the same command by hand, `torchrun` takes it too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import training
+from assets.dataset import latents, renditions
+from assets.dataset.sealed import Sealed
+from assets.dataset.views import local_view
+from assets.home import Home
+from assets.model import published
+from assets.model.config import Plan, Task
+from assets.store import write_atomically
+
+ROOT = Path(training.__file__).resolve().parents[1]  # the folder that holds the `training` package
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A command ready to run. `run_dir` survives a kill: the same launch resumes from its last checkpoint."""
+
+    command: Sequence[str]
+    env: Mapping[str, str]
+    cwd: Path
+    run_dir: Path
+
+
+def prepare(home: Home, module: str, run_dir: Path, config: Mapping[str, Any]) -> Launch:
+    """Write `run_dir/config.json` and say how to run `python -m <module>` on it.
+
+    The file may hold the database's password, so its owner alone may read it.
+    """
+    path = run_dir / "config.json"
+    run_dir.chmod(0o700)
+    write_atomically(path, json.dumps(dict(config), indent=1, sort_keys=True).encode())
+    path.chmod(0o600)
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {"PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    return Launch([sys.executable, "-m", module, "--config", str(path)], env, ROOT, run_dir)
+
+
+def prepare_fit(home: Home, plan: Plan, sealed: Sealed, task: Task) -> Launch:
+    """The launch that trains one task of a plan on a sealed snapshot, in the plan's own working folder."""
+    run_dir = home.scratch(f"runs/{plan.run_name(task)}")
+    config: dict[str, Any] = {
+        "task": task,
+        "run_dir": str(run_dir),
+        "manifest": str(sealed.path),
+        "snapshot_root": sealed.root,
+        "database_url": home.database_url,
+        "frames_dir": str(local_view(home, [renditions.key(clip_id) for clip_id in sealed.clip_ids])),
+        "text_encoder": str(home.text_encoder),
+        "resume": True,
+        **plan.choices(task),
+    }
+    if task == "transformer":
+        codec_dir = published.local_folder(home, plan.model_key, ("codec",))
+        config |= {
+            "codec_dir": str(codec_dir),
+            "latents_dir": str(local_view(home, latents.keys(codec_dir, sealed.clip_ids))),
+            "text_dir": str(latents.text_folder(home)),
+        }
+    return prepare(home, "training.fit", run_dir, config)

@@ -1,0 +1,102 @@
+"""Published weights: `models/<model_key>/` in the store, whole or not there.
+
+Belongs here: putting a finished task's files up, taking them down to a local folder, and saying which model is the
+latest. A task is published when its result file is there (`codec.result.json`, `transformer.result.json`); the result
+is written last. `result.json` describes the finished pair; `models/latest.json` names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assets.dataset.views import local_view
+from assets.home import Home
+from assets.model.config import TASKS, Plan, Task
+from assets.model.outcome import Outcome
+
+LATEST = "models/latest.json"
+
+
+def folder(model_key: str) -> str:
+    return f"models/{model_key}"
+
+
+def result(home: Home, model_key: str, task: Task) -> dict[str, Any] | None:
+    """The published result of a task, or None where it was not published."""
+    return _json(home, f"{folder(model_key)}/{task}.result.json")
+
+
+def pair(home: Home, model_key: str) -> dict[str, Any] | None:
+    """The record of a finished pair: key, root, parent, code version, both results."""
+    return _json(home, f"{folder(model_key)}/result.json")
+
+
+def latest(home: Home) -> str | None:
+    """Key of the pair that was trained last (or reused last), or None before the first."""
+    found = _json(home, LATEST)
+    return found["model_key"] if found else None
+
+
+def _json(home: Home, key: str) -> dict[str, Any] | None:
+    return json.loads(home.store.get(key)) if home.store.exists(key) else None
+
+
+def publish_task(
+    home: Home, plan: Plan, task: Task, run_dir: Path, outcome: Outcome, mlflow_run_id: str
+) -> dict[str, Any]:
+    """Put up the weights and their description, then the record that makes them valid; returns the record."""
+    weights = run_dir / f"{task}.safetensors"
+    record = {
+        "choices": dict(plan.choices(task)),
+        "result": dict(outcome.result),
+        "metrics": list(outcome.records),
+        "mlflow_run_id": mlflow_run_id,
+        "parameters": parameters(weights),
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }
+    for name in (f"{task}.safetensors", f"{task}.json"):
+        home.store.put(f"{folder(plan.model_key)}/{name}", run_dir / name)
+    home.store.put(f"{folder(plan.model_key)}/{task}.result.json", _bytes(record))
+    return record
+
+
+def publish_pair(home: Home, plan: Plan) -> None:
+    """Describe the finished pair and make it the latest. Both tasks must be published."""
+    tasks: dict[str, dict[str, Any]] = {}
+    for task in TASKS:
+        record = result(home, plan.model_key, task)
+        if record is None:
+            raise FileNotFoundError(f"model {plan.model_key} has no {task}")
+        tasks[task] = {name: value for name, value in record.items() if name != "metrics"}
+    pair_record = {
+        "model_key": plan.model_key,
+        "snapshot_root": plan.snapshot_root,
+        "code_version": plan.code_version,
+        "parent_model": plan.parent_model,
+        **tasks,
+    }
+    home.store.put(f"{folder(plan.model_key)}/result.json", _bytes(pair_record))
+    home.store.put(LATEST, _bytes({"model_key": plan.model_key}))
+
+
+def parameters(weights: Path) -> int:
+    """How many numbers a safetensors file holds."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="numpy") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+
+
+def _bytes(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(dict(record), indent=1, sort_keys=True).encode()
+
+
+def local_folder(home: Home, model_key: str, tasks: Sequence[Task] = TASKS) -> Path:
+    """A local folder with the published weights and descriptions of the tasks. Raises FileNotFoundError."""
+    names = [name for task in tasks for name in (f"{task}.safetensors", f"{task}.json")]
+    return local_view(home, [f"{folder(model_key)}/{name}" for name in names])

@@ -1,0 +1,56 @@
+"""Keys of a training plan: equal for equal inputs, different for anything that changes the model."""
+
+from __future__ import annotations
+
+import pytest
+
+from assets.home import Home
+from assets.model.config import ConfigError, Plan, choices, code_digest, code_version, plan
+
+ROOT = "ab" * 32
+
+
+def test_the_same_snapshot_settings_and_code_give_the_same_keys(home: Home) -> None:
+    first, second = plan(home, ROOT), plan(home, ROOT)
+    assert (first.codec_key, first.model_key) == (second.codec_key, second.model_key)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"snapshot_root": "cd" * 32},
+        {"codec": {"steps": 1}},
+        {"transformer": {"steps": 1}},
+        {"code_version": "other"},
+        {"parent_model": "parent"},
+    ],
+)
+def test_whatever_changes_the_model_changes_its_key(change: dict) -> None:
+    base = {"snapshot_root": ROOT, "codec": {"steps": 5}, "transformer": {"steps": 5}, "code_version": "v"}
+    assert Plan(**(base | change)).model_key != Plan(**base).model_key
+
+
+def test_another_transformer_keeps_the_codec() -> None:
+    one, two = (Plan(ROOT, {"steps": 5}, {"steps": steps}, "v") for steps in (5, 6))
+    assert one.codec_key == two.codec_key
+    assert one.run_name("codec") == two.run_name("codec")
+    assert one.run_name("transformer") != two.run_name("transformer")
+
+
+def test_a_tasks_own_settings_go_over_common_ones_and_those_over_the_preset() -> None:
+    settings = {"seed": 7, "steps": 10, "codec": {"steps": 3}}
+    assert (choices(settings, "codec")["steps"], choices(settings, "codec")["seed"]) == (3, 7)
+    assert choices(settings, "transformer")["steps"] == 10
+    assert choices(settings, "transformer")["lr"] == choices({}, "transformer")["lr"]
+
+
+@pytest.mark.parametrize("settings", [{"preset": "none"}, {"stepz": 3}, {"codec": {"run_dir": "/"}}])
+def test_settings_that_name_nothing_are_an_error_that_lists_what_there_is(settings: dict) -> None:
+    with pytest.raises(ConfigError, match="there are"):
+        choices(settings, "codec")
+
+
+def test_the_code_digest_follows_the_settings() -> None:
+    assert code_digest({}) == code_digest({})
+    assert code_digest({}) != code_digest({"seed": 1})
+    assert len(code_version()) == 16
