@@ -26,10 +26,17 @@ def promised_size(path: Path) -> int | None:
         if head[4:8] in FIRST_BOXES:
             return _iso_media(file, size)
         if head[:4] == b"RIFF" and len(head) >= 8:
-            return 8 + struct.unpack("<I", head[4:8])[0]
+            return _riff(struct.unpack("<I", head[4:8])[0], size)
         if head[:4] == EBML:
             return _matroska(file)
     return None
+
+
+def _riff(length: int, size: int) -> int | None:
+    """The end of the first list. An unfinished recording leaves 0 or all ones; a last pad byte may be missing."""
+    if length in (0, 0xFFFFFFFF):
+        return None
+    return size if 8 + length == size + 1 else 8 + length
 
 
 def _iso_media(file: BinaryIO, size: int) -> int:
@@ -49,7 +56,7 @@ def _iso_media(file: BinaryIO, size: int) -> int:
             if len(header) < 16:
                 return offset + 16
             length = struct.unpack(">Q", header[8:])[0]
-        if length < 8:  # not a box: whatever follows the last good one is left to the demuxer
+        if length < 8 or not all(32 <= byte < 127 for byte in header[4:8]):  # not a box: left to the demuxer
             return size
         offset += length
     return offset

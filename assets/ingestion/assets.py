@@ -1,0 +1,212 @@
+"""What Dagster sees of ingestion: `deliveries` (what was declared) and `media` (what the files really are)."""
+
+from collections import Counter
+from typing import Any
+
+import dagster as dg
+
+from assets.home import Home
+from assets.ingestion.deliveries import Day, read_day
+from assets.ingestion.gallery import sheet
+from assets.ingestion.inbox import list_deliveries
+from assets.ingestion.intake import TakenIn, digest_of, lost, take_in
+from assets.ingestion.probe import ProbePool
+from assets.ingestion.reasons import code_of, printable
+from assets.ingestion.recount import Recount, recount
+from assets.metadata import definition_metadata, picture, table_metadata
+from assets.partitions import received_days
+from assets.pictures import markdown_table
+
+
+@dg.asset(
+    partitions_def=received_days,
+    kinds={"python", "parquet", "json"},
+    owners=["team:data"],
+    code_version="1",
+    metadata=definition_metadata("deliveries", "delivery_items", "consent_submissions"),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "manifest_schema",
+            asset="deliveries",
+            blocking=True,
+            description="Every delivery folder of the day has a verdict on its manifest: accepted, or all its errors.",
+        ),
+        dg.AssetCheckSpec(
+            "manifests_valid", asset="deliveries", description="No manifest of the day was refused (a warning)."
+        ),
+        dg.AssetCheckSpec(
+            "nothing_lost",
+            asset="deliveries",
+            blocking=True,
+            description="Received = accepted + quarantined: the inbox, counted again, agrees with the tables.",
+        ),
+    ],
+)
+def deliveries(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
+    """Delivery manifests as received on a day: every folder, every file, every consent event that came with them.
+
+    A broken delivery is quarantined with all its reasons and never stops the others.
+    """
+    day = context.partition_key
+    folders = [folder for _, folder in list_deliveries(home.store, day)]
+    found = read_day(home.store, home.lake, day)
+    rows = [delivery.row for delivery in found.deliveries]
+    items = [item.row for item in found.items]
+    consents = [consent for delivery in found.deliveries for consent in delivery.consents]
+    written = [
+        home.lake.write("deliveries", rows, day),
+        home.lake.write("delivery_items", items, day),
+        home.lake.write("consent_submissions", consents, day),
+    ]
+    extra = {
+        "deliveries": len(rows),
+        "files_declared": sum(row["items_declared"] for row in rows),
+        "files_accepted": sum(item["state"] == "accepted" for item in items),
+        "files_quarantined": sum(item["state"] != "accepted" for item in items),
+        "consent_events": len(consents),
+        "quarantined": dg.MetadataValue.md(_refusals(items)),
+        "unfinished_folders": dg.MetadataValue.md(", ".join(f"`{printable(n)}`" for n in found.unfinished) or "*none*"),
+    }
+    return dg.MaterializeResult(
+        metadata=table_metadata(home, "deliveries", day, extra),
+        data_version=dg.DataVersion(digest_of(*(one.sha256 for one in written))),
+        check_results=[
+            _manifest_schema(home, day, folders),
+            _manifests_valid(found),
+            _nothing_lost("deliveries", recount(home, day, home.lake.rows("delivery_items", day))),
+        ],
+    )
+
+
+@dg.asset(
+    partitions_def=received_days,
+    deps=[deliveries],
+    kinds={"python", "parquet", "ffmpeg"},
+    owners=["team:data"],
+    code_version="1",
+    metadata=definition_metadata("media"),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "nothing_lost",
+            asset="media",
+            blocking=True,
+            description="Every received file is accepted or quarantined, and its bytes are where its row says.",
+        ),
+    ],
+)
+def media(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
+    """What the files of a day really are: each decoded in full, in a bounded process, and kept by its content.
+
+    A corrupt, hostile or over-declared file becomes a row with its reasons; content that was seen before is not
+    decoded again.
+    """
+    day = context.partition_key
+    items = sorted(home.lake.rows("delivery_items", day), key=lambda row: (row["delivery_id"], row["position"]))
+    entries = {item.row["item_id"]: item.entry for item in read_day(home.store, home.lake, day).items}
+    with ProbePool() as pool:
+        taken = take_in(home.store, items, entries, pool, home.scratch("intake"))
+        context.log.info(f"{len(taken)} files taken in; {pool.probed} decoded, the others were known")
+    written = home.lake.write("media", [one.row for one in taken], day)
+    return dg.MaterializeResult(
+        metadata=table_metadata(home, "media", day, _media_metadata(items, taken, pool.probed)),
+        data_version=dg.DataVersion(written.sha256),
+        check_results=[_media_check(home, day)],
+    )
+
+
+def _manifest_schema(home: Home, day: str, folders: list[str]) -> dg.AssetCheckResult:
+    """Fails only where a folder was there before and has no verdict now."""
+    rows = home.lake.rows("deliveries", day)
+    judged = {row["folder"] for row in rows if row["state"] == "accepted" or row["reasons"]}
+    missing = [name for name in map(printable, folders) if name not in judged]
+    return dg.AssetCheckResult(
+        check_name="manifest_schema",
+        passed=not missing,
+        metadata={
+            "manifests": len(rows),
+            "accepted": sum(row["state"] == "accepted" for row in rows),
+            "quarantined": sum(row["state"] != "accepted" for row in rows),
+            "without_verdict": missing,
+        },
+    )
+
+
+def _manifests_valid(found: Day) -> dg.AssetCheckResult:
+    refused = [d.row for d in found.deliveries if d.row["state"] != "accepted"]
+    doubted = [d for d in found.deliveries if d.received_claim]
+    table = [{"folder": row["folder"], "reasons": "; ".join(row["reasons"])} for row in refused]
+    table += [
+        {"folder": d.row["folder"], "reasons": f"received_at {d.received_claim} is not on the day of its folder"}
+        for d in doubted
+    ]
+    return dg.AssetCheckResult(
+        check_name="manifests_valid",
+        passed=not table,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "refused": len(refused),
+            "doubtful_arrival_times": len(doubted),
+            "findings": dg.MetadataValue.md(markdown_table(table)),
+        },
+    )
+
+
+def _nothing_lost(asset: str, count: Recount, **more: list[str]) -> dg.AssetCheckResult:
+    """`more` are further lists of what is missing, each of which must be empty."""
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name="nothing_lost",
+        passed=count.balanced and not any(more.values()),
+        metadata={
+            "received": count.received,
+            "accepted": count.accepted,
+            "quarantined": count.quarantined,
+            "consent_files": count.consent_files,
+            "differences": count.differences,
+            **more,
+        },
+    )
+
+
+def _media_check(home: Home, day: str) -> dg.AssetCheckResult:
+    """The table against the inbox, against the items it must cover, and against the store."""
+    items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
+    rows = home.lake.rows("media", day)
+    judged = [items[row["item_id"]] | {"state": row["state"]} for row in rows if row["item_id"] in items]
+    return _nothing_lost(
+        "media",
+        recount(home, day, judged),
+        items_without_row=sorted(set(items) - {row["item_id"] for row in rows}),
+        rows_without_item=sorted({row["item_id"] for row in rows} - set(items)),
+        rows_without_bytes=lost(home.store, rows),
+    )
+
+
+def _media_metadata(items: list[dict[str, Any]], taken: list[TakenIn], decoded: int) -> dict[str, Any]:
+    names = {item["item_id"]: item["file_name"] for item in items}
+    accepted = [one for one in taken if one.row["state"] == "accepted"]
+    refused = [one for one in taken if one.row["state"] != "accepted"]
+    found: dict[str, Any] = {
+        "files_accepted": len(accepted),
+        "files_quarantined": len(refused),
+        "files_decoded_now": decoded,
+        "seconds_of_footage": round(sum(one.row["duration_s"] or 0.0 for one in accepted), 2),
+        "reasons": dict(Counter(code_of(reason) for one in refused for reason in one.row["reasons"])),
+        "quarantined": dg.MetadataValue.md(
+            _refusals([one.row | {"file_name": names[one.row["item_id"]]} for one in refused])
+        ),
+    }
+    for title, ones in (("accepted_pictures", accepted), ("refused_pictures", refused)):
+        if image := sheet([(names[one.row["item_id"]], one.thumbnails) for one in ones]):
+            found[title] = picture(image, alt=title.replace("_", " "))
+    return found
+
+
+def _refusals(rows: list[dict[str, Any]]) -> str:
+    """Quarantined files with all their reasons, as Markdown."""
+    refused = [
+        {"file": f"`{row['file_name']}`", "reasons": "; ".join(row["reasons"])}
+        for row in rows
+        if row["state"] != "accepted"
+    ]
+    return markdown_table(refused)

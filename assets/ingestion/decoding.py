@@ -1,0 +1,47 @@
+"""How a delivered file is opened: the one set of demuxer and decoder settings that clip identities rest on.
+
+Whoever computes a frame digest opens the file here, so that the same bytes give the same pictures on every machine:
+one thread, bit-exact transforms, local files only, and only containers that hold footage (a playlist that names other
+files is refused, whatever its extension).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+DEMUXERS = ("mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "flv", "asf", "mxf", "dv", "ogg")
+
+
+class NoVideoStream(ValueError):
+    """The file holds no moving pictures; a cover picture beside a sound track is none."""
+
+
+def open_container(path: Path, max_pixels: int | None = None) -> InputContainer:
+    """The demuxed file. Raises av.error.FFmpegError where it is no footage. Close it (`with`)."""
+    import av
+
+    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(DEMUXERS)}
+    if max_pixels:
+        options["max_pixels"] = str(max_pixels)
+    return av.open(str(path), options=options, metadata_errors="replace")
+
+
+def video_stream(container: InputContainer, max_pixels: int | None = None) -> VideoStream:
+    """The first stream of moving pictures, its decoder set up. Raises NoVideoStream."""
+    from av.codec.context import Flags
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
+            stream.thread_type = "NONE"
+            stream.codec_context.thread_count = 1
+            stream.codec_context.flags |= Flags.bitexact
+            if max_pixels:
+                stream.codec_context.options = {"max_pixels": str(max_pixels)}
+            return stream
+    raise NoVideoStream("no stream of moving pictures")

@@ -1,0 +1,301 @@
+"""Delivery folders turned into rows: what was declared, what came, and what is refused before any video is opened.
+
+A broken delivery gives rows with all its reasons, never an exception, and never touches its neighbours. Every file
+that came is a row, also those that no manifest names. The manifest's own rules are in `manifests`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Set
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from assets.ingestion.inbox import MANIFEST, Entry, entries, list_deliveries, open_entry, sha256_of, unfinished
+from assets.ingestion.manifests import (
+    CONSENT_FOLDER,
+    MAX_MANIFEST_BYTES,
+    NotJson,
+    is_unicode,
+    manifest_reasons,
+    strict_json,
+    strings,
+    unsafe_name,
+)
+from assets.ingestion.reasons import Code, printable
+from assets.lake import Lake
+from assets.store import Store
+
+
+@dataclass(frozen=True)
+class Item:
+    """One delivered file: its row, and where its bytes are (None where nothing readable was received)."""
+
+    row: dict[str, Any]
+    entry: Entry | None
+
+
+@dataclass
+class Delivery:
+    """One delivery folder as read: rows for tables `deliveries`, `delivery_items` and `consent_submissions`."""
+
+    row: dict[str, Any]
+    items: list[Item] = field(default_factory=list)
+    consents: list[dict[str, Any]] = field(default_factory=list)
+    received_claim: str | None = None  # `received_at` as claimed, where it is not on the folder's day
+
+
+@dataclass(frozen=True)
+class Day:
+    """Everything that arrived on a day. `unfinished` names what is no delivery (yet)."""
+
+    deliveries: list[Delivery]
+    unfinished: list[str]
+
+    @property
+    def items(self) -> list[Item]:
+        return [item for delivery in self.deliveries for item in delivery.items]
+
+
+def item_id(delivery_id: str, position: int) -> str:
+    """The identity of a delivered file; its name plays no part."""
+    return hashlib.sha256(f"rushes.item/1\n{delivery_id}\n{position}".encode()).hexdigest()[:32]
+
+
+def read_delivery(store: Store, day: str, folder: str, taken: Set[str] = frozenset()) -> Delivery:
+    """One delivery folder as rows. `taken` holds the delivery ids of earlier deliveries, which cannot be used again."""
+    found = {entry.name: entry for entry in entries(store, day, folder)}
+    document, digest, reasons = _read_manifest(store, found.pop(MANIFEST, None))
+    named = document if isinstance(document, dict) else {}
+    if not reasons:
+        reasons = manifest_reasons(document)
+    if not reasons and named["delivery_id"] in taken:
+        reasons = [Code.MANIFEST_DUPLICATE_ID.because(f"{named['delivery_id']} was delivered before")]
+    valid = not reasons
+    received_at, claim = _received_at(named.get("received_at") if valid else None, day)
+    clips = named.get("clips")
+    delivery = Delivery(
+        row={
+            # an unusable identity is replaced by one that nobody can choose
+            "delivery_id": named["delivery_id"] if valid else _stand_in(day, folder, digest),
+            "received_day": day,
+            "received_at": received_at,
+            "folder": printable(folder),
+            "contributor_id": named["contributor_id"] if valid else None,
+            "request_id": named.get("request_id") if valid else None,
+            "manifest_sha256": digest,
+            "items_declared": len(clips) if isinstance(clips, list) else 0,
+            "state": "accepted" if valid else "quarantined",
+            "reasons": reasons,
+        },
+        received_claim=claim,
+    )
+    bad_papers = _take_consents(store, delivery, found)
+    declared = _declared_items(delivery.row, clips, found) if valid and isinstance(clips, list) else []
+    delivery.items = declared + _other_items(store, delivery.row, len(declared), found, bad_papers)
+    return delivery
+
+
+def read_day(store: Store, lake: Lake, day: str) -> Day:
+    """Every delivery of a day. Where two deliveries claim one id, the first by day and folder has it."""
+    taken = _ids_before(store, lake, day)
+    deliveries = []
+    for _, folder in list_deliveries(store, day):
+        delivery = read_delivery(store, day, folder, taken)
+        taken.add(delivery.row["delivery_id"])
+        deliveries.append(delivery)
+    return Day(deliveries, unfinished(store, day))
+
+
+def _ids_before(store: Store, lake: Lake, day: str) -> set[str]:
+    """Delivery ids in use before `day`: from the table where a folder is registered, else from its manifest, so that
+    the answer does not depend on the order in which days are materialised."""
+    registered = {(r["received_day"], r["folder"]): r["delivery_id"] for r in lake.rows("deliveries")}
+    taken: set[str] = set()
+    for earlier, folder in list_deliveries(store):
+        if earlier >= day:
+            break
+        known = registered.get((earlier, printable(folder)))
+        taken.add(known or read_delivery(store, earlier, folder, taken).row["delivery_id"])
+    return taken
+
+
+def _read_manifest(store: Store, entry: Entry | None) -> tuple[Any, str, list[str]]:
+    """(document, SHA-256 of its bytes, reasons); the document is None where there are reasons."""
+    nothing = hashlib.sha256(b"").hexdigest()
+    if entry is None or not entry.is_file:
+        kind = entry.kind if entry else "folder"
+        return None, nothing, [Code.MANIFEST_NOT_A_FILE.because(f"{MANIFEST} is a {kind}, not a file")]
+    try:
+        path = open_entry(store, entry)
+        digest, size = sha256_of(path), path.stat().st_size
+        if size > MAX_MANIFEST_BYTES:
+            detail = f"{size} bytes; at most {MAX_MANIFEST_BYTES} are read"
+            return None, digest, [Code.MANIFEST_TOO_LARGE.because(detail)]
+        return strict_json(path.read_bytes()), digest, []
+    except NotJson as error:
+        return None, digest, [Code.MANIFEST_NOT_JSON.because(str(error))]
+    except OSError as error:
+        return (
+            None,
+            nothing,
+            [Code.MANIFEST_NOT_A_FILE.because(f"{MANIFEST} cannot be read: {error.strerror or error}")],
+        )
+
+
+def _stand_in(day: str, folder: str, digest: str) -> str:
+    name = json.dumps([day, folder, digest])  # escapes what is no Unicode text
+    return "unidentified-" + hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def _received_at(claimed: str | None, day: str) -> tuple[str, str | None]:
+    """(time of arrival, the claim where it is not believed).
+
+    A time on another day than the folder's is not believed; the day's last second stands in, so that a wrong claim
+    never makes anyone's footage the earlier one.
+    """
+    if claimed is not None and claimed.startswith(day):
+        return claimed, None
+    return f"{day}T23:59:59Z", claimed
+
+
+def _take_consents(store: Store, delivery: Delivery, found: dict[str, Entry]) -> dict[str, str]:
+    """Move consent/*.json out of `found` into the delivery; returns {name: what is wrong} of those that stay."""
+    bad: dict[str, str] = {}
+    seen: set[str] = set()
+    for name in [name for name in found if name.startswith(CONSENT_FOLDER) and name.endswith(".json")]:
+        try:
+            envelopes = _envelopes(open_entry(store, found[name]))
+        except (NotJson, OSError) as error:
+            bad[name] = str(error)
+            continue
+        del found[name]
+        for text in envelopes:
+            if (digest := hashlib.sha256(text.encode()).hexdigest()) not in seen:
+                seen.add(digest)
+                delivery.consents.append(
+                    {
+                        "delivery_id": delivery.row["delivery_id"],
+                        "received_day": delivery.row["received_day"],
+                        "event_sha256": digest,
+                        "envelope_json": text,
+                    }
+                )
+    return bad
+
+
+def consent_digests(store: Store, entry: Entry) -> list[str]:
+    """SHA-256 of every envelope in a consent file. Raises NotJson or OSError where it cannot be read."""
+    return [hashlib.sha256(text.encode()).hexdigest() for text in _envelopes(open_entry(store, entry))]
+
+
+def _envelopes(path: Path) -> list[str]:
+    """The signed envelopes of a consent file (a list, or one alone), as JSON texts. Raises NotJson."""
+    if (size := path.stat().st_size) > MAX_MANIFEST_BYTES:
+        raise NotJson(f"{size} bytes; at most {MAX_MANIFEST_BYTES} are read")
+    document = strict_json(path.read_bytes())
+    envelopes = document if isinstance(document, list) else [document]
+    if not all(isinstance(envelope, dict) for envelope in envelopes):
+        raise NotJson("a consent file holds a list of signed envelopes")
+    if not all(is_unicode(text) for _, text in strings(document)):
+        raise NotJson("a text in it is no Unicode text")
+    return [json.dumps(envelope, ensure_ascii=False, separators=(",", ":")) for envelope in envelopes]
+
+
+def _declared_items(delivery: dict[str, Any], clips: list[dict[str, Any]], found: dict[str, Entry]) -> list[Item]:
+    """One item a clip of the manifest; takes the files that are named out of `found`."""
+    names = [clip["file"] for clip in clips]
+    items, used = [], set()
+    for position, clip in enumerate(clips):
+        name, entry = clip["file"], None
+        reasons = [Code.REPEATED_NAME.because(f"{name!r} is named more than once")] if names.count(name) > 1 else []
+        if wrong := unsafe_name(name):
+            reasons.append(Code.UNSAFE_NAME.because(wrong))
+        elif not (same := _files_named(name, found)):
+            reasons.append(Code.MISSING_FILE.because(f"{name!r} is not in the delivery"))
+        elif len(same) > 1:
+            reasons.append(Code.AMBIGUOUS_NAME.because(f"{name!r} could be any of {len(same)} files"))
+        elif same[0] not in used:
+            used.add(same[0])
+            entry = found[same[0]]
+            if not entry.is_file:
+                reasons.append(Code.NOT_A_FILE.because(f"{name!r} is a {entry.kind}"))
+        elif not reasons:  # a file is received once, however often it is named
+            reasons.append(Code.REPEATED_NAME.because(f"{name!r} is named by another spelling too"))
+        items.append(_item(delivery, position, name, reasons, entry, clip))
+    for taken in used:
+        del found[taken]
+    return items
+
+
+def _files_named(name: str, found: dict[str, Entry]) -> list[str]:
+    """Files that `name` can mean: the same letters may be composed in one place and decomposed in the other."""
+    if name in found:
+        return [name]
+    form = unicodedata.normalize("NFC", name)
+    return [other for other in found if unicodedata.normalize("NFC", other) == form]
+
+
+def _other_items(
+    store: Store, delivery: dict[str, Any], first: int, found: dict[str, Entry], bad_papers: dict[str, str]
+) -> list[Item]:
+    """Files that no item took: quarantined, in the order of their content, so that names play no part."""
+    ranked = sorted(((_content_rank(store, entry), name, entry) for name, entry in found.items()), key=lambda r: r[:2])
+    items = []
+    for position, (_, name, entry) in enumerate(ranked, first):
+        reasons = []
+        if name in bad_papers:
+            reasons.append(Code.CONSENT_UNREADABLE.because(f"{name!r}: {bad_papers[name]}"))
+        elif delivery["state"] == "quarantined":
+            reasons.append(Code.DELIVERY_QUARANTINED.because("the delivery's manifest was refused"))
+        else:
+            reasons.append(Code.NOT_IN_MANIFEST.because(f"no clip of the manifest names {name!r}"))
+        if not entry.is_file:
+            reasons.append(Code.NOT_A_FILE.because(f"{name!r} is a {entry.kind}"))
+        elif name not in bad_papers and (wrong := unsafe_name(name)):
+            reasons.append(Code.UNSAFE_NAME.because(wrong))
+        items.append(_item(delivery, position, name, reasons, entry, {}))
+    return items
+
+
+def _content_rank(store: Store, entry: Entry) -> str:
+    try:
+        return sha256_of(open_entry(store, entry))
+    except (OSError, ValueError):
+        return ""
+
+
+def _item(
+    delivery: dict[str, Any], position: int, name: str, reasons: list[str], entry: Entry | None, clip: dict[str, Any]
+) -> Item:
+    width, height = (int(side) for side in clip["resolution"].split("x")) if clip else (None, None)
+    source = clip.get("source") or {}
+    row = {
+        "item_id": item_id(delivery["delivery_id"], position),
+        "delivery_id": delivery["delivery_id"],
+        "received_day": delivery["received_day"],
+        "position": position,
+        "file_name": printable(name),
+        "contributor_id": delivery["contributor_id"],
+        "request_id": delivery["request_id"],
+        "declared_subject": clip.get("subject"),
+        "declared_location": clip.get("location"),
+        "declared_time_of_day": clip.get("time_of_day"),
+        "declared_width": width,
+        "declared_height": height,
+        "declared_aspect_ratio": clip.get("aspect_ratio"),
+        "declared_duration_s": float(clip["length_s"]) if clip else None,
+        "captured_at": clip.get("captured_at"),
+        "latitude": clip.get("latitude"),
+        "longitude": clip.get("longitude"),
+        "device": clip.get("device"),
+        "persons_json": json.dumps(clip.get("persons", []), sort_keys=True, separators=(",", ":")),
+        "source_name": source.get("name"),
+        "source_licence": source.get("licence"),
+        "state": "quarantined" if reasons else "accepted",
+        "reasons": reasons,
+    }
+    return Item(row, entry)

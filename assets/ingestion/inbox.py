@@ -1,0 +1,259 @@
+"""The inbox: `inbox/<YYYY-MM-DD>/<folder>/`, where deliveries arrive. Moves and lists files, judges none.
+
+A folder is a delivery once its `delivery.json` is there: whoever delivers writes that file last, so an unfinished copy
+is invisible. Names that start with a dot are private and play no part. Links are seen but never followed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from assets.home import Home
+from assets.ingestion.reasons import printable
+from assets.store import LocalStore, Store, safe_key
+
+INBOX = "inbox"
+MANIFEST = "delivery.json"
+SETTLED_S = 2.0  # a folder dropped by hand is complete when nothing in it changed for this long
+Kind = Literal["file", "link", "special", "unreadable"]
+
+
+class DeliveryError(ValueError):
+    """A folder that cannot be delivered; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something in a delivery folder. `name` is its path within the folder; `kind` says whether it may be read."""
+
+    name: str
+    key: str
+    kind: Kind
+
+    @property
+    def is_file(self) -> bool:
+        return self.kind == "file"
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """Where `deliver` put a folder; `already` when the same content was there before."""
+
+    day: str
+    folder: str
+    files: int
+    already: bool
+
+
+def is_day(name: str) -> bool:
+    """Whether `name` is a real date written YYYY-MM-DD."""
+    try:
+        return bool(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", name)) and bool(dt.date.fromisoformat(name))
+    except ValueError:
+        return False
+
+
+def list_deliveries(store: Store, day: str | None = None) -> list[tuple[str, str]]:
+    """(day, folder) of every complete delivery in order, of one day where that is asked."""
+    found = set()
+    if isinstance(store, LocalStore):
+        # not Store.list: that would walk every file of every delivery, and overlook links
+        days = [day] if day is not None else os.listdir(store.root / INBOX) if (store.root / INBOX).is_dir() else []
+        for one in filter(is_day, days):
+            for folder in _folders(store.root / INBOX / one):
+                if os.path.lexists(folder / MANIFEST):
+                    found.add((one, folder.name))
+        return sorted(found)
+    for key in store.list(f"{INBOX}/{day}" if day is not None else INBOX):
+        parts = key.split("/")
+        if len(parts) == 4 and parts[3] == MANIFEST and is_day(parts[1]):
+            found.add((parts[1], parts[2]))
+    return sorted(found)
+
+
+def unfinished(store: Store, day: str) -> list[str]:
+    """Names below a day that are no delivery (yet): folders without a manifest, loose files, links."""
+    if isinstance(store, LocalStore):
+        base = store.root / INBOX / day
+        names = {name for name in os.listdir(base) if not name.startswith(".")} if base.is_dir() else set()
+    else:
+        names = {key.split("/")[2] for key in store.list(f"{INBOX}/{day}")}
+    return sorted(names - {folder for _, folder in list_deliveries(store, day)})
+
+
+def entries(store: Store, day: str, folder: str) -> list[Entry]:
+    """Everything in a delivery folder and its sub-folders, by name; the manifest too."""
+    prefix = f"{INBOX}/{day}/{folder}/"
+    if isinstance(store, LocalStore):
+        found = [Entry(name, prefix + name, kind) for name, kind in _walk(store.root / INBOX / day / folder)]
+    else:
+        found = [Entry(key.removeprefix(prefix), key, _kind_of_key(key)) for key in store.list(prefix.rstrip("/"))]
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def open_entry(store: Store, entry: Entry) -> Path:
+    """A local file with the content of a readable entry. Raises FileNotFoundError when it has gone."""
+    if not entry.is_file:
+        raise FileNotFoundError(f"{entry.name!r} is a {entry.kind}, not a file")
+    if not isinstance(store, LocalStore):
+        return store.fetch(entry.key)
+    path = store.root / entry.key
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise FileNotFoundError(f"{entry.name!r} is no longer a file")
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest_sha256(store: Store, day: str, folder: str) -> str:
+    """SHA-256 of delivery.json as received; of nothing where it is no file that can be read."""
+    entry = Entry(MANIFEST, f"{INBOX}/{day}/{folder}/{MANIFEST}", "file")
+    try:
+        return sha256_of(open_entry(store, entry))
+    except (OSError, ValueError):
+        return hashlib.sha256(b"").hexdigest()
+
+
+def unregistered(home: Home) -> list[tuple[str, str]]:
+    """(day, folder) of deliveries whose manifest, as it is now, is not in table `deliveries`."""
+    known = {(r["received_day"], r["folder"], r["manifest_sha256"]) for r in home.lake.rows("deliveries")}
+    return [
+        (day, folder)
+        for day, folder in list_deliveries(home.store)
+        if (day, printable(folder), manifest_sha256(home.store, day, folder)) not in known
+    ]
+
+
+def deliver(folder: Path, home: Home, day: str | None = None) -> Delivered:
+    """Copy a prepared folder into the inbox of `day` (default: today), the manifest last.
+
+    Delivering the same content twice on a day is harmless. Raises DeliveryError for a folder without a manifest, and
+    for one that holds links or special files, whose content would be copied from elsewhere.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise DeliveryError(f"{folder} holds no {MANIFEST}; write one first (assets/ingestion/delivery.schema.json)")
+    names = []
+    for name, kind in _walk(folder):
+        if kind != "file":
+            raise DeliveryError(f"{folder / name} is a {kind}; deliver the file itself")
+        try:
+            names.append(safe_key(name))
+        except ValueError as error:
+            raise DeliveryError(f"{name!r} cannot be delivered under that name: {error}") from error
+    day = day or dt.datetime.now(dt.UTC).date().isoformat()
+    if not is_day(day):
+        raise DeliveryError(f"{day!r} is no day; write it as YYYY-MM-DD")
+    digest = hashlib.sha256("".join(f"{sha256_of(folder / n)} {n}\n" for n in sorted(names)).encode())
+    target = (
+        f"{re.sub(r'[^A-Za-z0-9._-]+', '-', folder.resolve().name).strip('.-') or 'delivery'}-{digest.hexdigest()[:8]}"
+    )
+    key = f"{INBOX}/{day}/{target}"
+    already = home.store.exists(f"{key}/{MANIFEST}")
+    if not already:
+        for name in sorted(names, key=lambda name: (name == MANIFEST, name)):
+            home.store.put(f"{key}/{name}", folder / name)
+    return Delivered(day, target, len(names), already)
+
+
+def adopt_loose_folders(home: Home, today: str, settled_s: float = SETTLED_S) -> list[str]:
+    """Move delivery folders that were dropped straight into `inbox/` under `today`; the names they got.
+
+    A local folder is left alone until nothing in it has changed for `settled_s`: it may still be being copied.
+    """
+    if isinstance(home.store, LocalStore):
+        return _adopt_local(home.store.root / INBOX, today, settled_s)
+    return _adopt_remote(home.store, today)
+
+
+def _adopt_local(inbox: Path, today: str, settled_s: float) -> list[str]:
+    adopted = []
+    for folder in _folders(inbox):
+        if is_day(folder.name) or not (folder / MANIFEST).is_file():
+            continue
+        changed = max(path.lstat().st_ctime for path in (folder, *folder.rglob("*")))
+        if time.time() - changed < settled_s:
+            continue
+        target = _free_name(inbox / today / folder.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
+        adopted.append(target.name)
+    return adopted
+
+
+def _free_name(target: Path) -> Path:
+    number, candidate = 2, target
+    while os.path.lexists(candidate):
+        candidate, number = target.with_name(f"{target.name}-{number}"), number + 1
+    return candidate
+
+
+def _adopt_remote(store: Store, today: str) -> list[str]:
+    """Copy, manifest last, then delete, manifest first: a crash in between leaves nothing lost or seen twice."""
+    loose: dict[str, list[str]] = {}
+    for key in store.list(INBOX):
+        parts = key.split("/", 2)
+        if len(parts) == 3 and not is_day(parts[1]) and _kind_of_key(key) == "file":
+            loose.setdefault(parts[1], []).append(parts[2])
+    adopted = []
+    for folder, names in sorted(loose.items()):
+        if MANIFEST not in names:
+            continue
+        manifest = store.get(f"{INBOX}/{folder}/{MANIFEST}")
+        target = f"{folder}-{hashlib.sha256(manifest).hexdigest()[:8]}"
+        for name in sorted(names, key=lambda name: (name == MANIFEST, name)):
+            store.put(f"{INBOX}/{today}/{target}/{name}", store.fetch(f"{INBOX}/{folder}/{name}"))
+        for name in sorted(names, key=lambda name: (name != MANIFEST, name)):
+            store.delete(f"{INBOX}/{folder}/{name}")
+        adopted.append(target)
+    return adopted
+
+
+def _folders(base: Path) -> Iterator[Path]:
+    """Real folders below `base`, by name."""
+    if base.is_dir():
+        with os.scandir(base) as found:
+            names = sorted(e.name for e in found if e.is_dir(follow_symlinks=False) and not e.name.startswith("."))
+        yield from (base / name for name in names)
+
+
+def _walk(base: Path) -> Iterator[tuple[str, Kind]]:
+    """(path within `base`, kind) of everything that is no folder, and of folders that cannot be listed."""
+    waiting = [PurePosixPath()]
+    while waiting:
+        below = waiting.pop()
+        try:
+            with os.scandir(base / below) as found:
+                children = [child for child in found if not child.name.startswith(".")]
+        except OSError:
+            yield str(below), "unreadable"
+            continue
+        for child in children:
+            if child.is_symlink():
+                yield str(below / child.name), "link"
+            elif child.is_dir(follow_symlinks=False):
+                waiting.append(below / child.name)
+            else:
+                yield str(below / child.name), "file" if child.is_file(follow_symlinks=False) else "special"
+
+
+def _kind_of_key(key: str) -> Kind:
+    """An object store takes any name; one that `safe_key` refuses cannot be fetched."""
+    try:
+        safe_key(key)
+    except ValueError:
+        return "unreadable"
+    return "file"

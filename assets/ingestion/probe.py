@@ -1,0 +1,248 @@
+"""What a file really is: full decodes in bounded worker processes, remembered by content.
+
+Files are hostile until proven otherwise, so none is opened in this process. A worker decodes one file after another
+under limits of memory, processor time and wall time; a worker that dies or hangs is replaced and its file gets a
+verdict. Results are kept in the store under the file's SHA-256, so nothing is decoded twice. The decoding itself is
+in `probe_worker`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from assets.ingestion.reasons import Code
+from assets.store import Store
+
+PROBE_VERSION = "1"
+FILES_PER_WORKER = 200  # then a fresh one: what a decoder leaks stays small
+START_S = 120.0
+READY = b"ready"  # a worker's first line
+PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "HOME")  # no credentials reach a worker
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one file may cost. 8192 x 4608 pixels and 40,000 frames are 8K and 22 minutes at 30 frames a second."""
+
+    file_bytes: int = 4 << 30
+    pixels: int = 8192 * 4608
+    frames: int = 40_000
+    memory_bytes: int = 4 << 30
+    cpu_s: int = 900
+    wall_s: float = 1200.0
+
+    @property
+    def version(self) -> str:
+        """Names the probe in the cache: other limits can give other verdicts."""
+        if self == Limits():
+            return PROBE_VERSION
+        return f"{PROBE_VERSION}-{hashlib.sha256(repr(self).encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Measured facts of one file; a field is None where it could not be measured. `reasons` empty means accepted.
+
+    `decode_errors` counts packets that failed and frames that the decoder marked as damaged; `thumbnails` are WebP
+    pictures (base64) of the first and a middle frame, for people.
+    """
+
+    reasons: tuple[str, ...] = ()
+    container: str | None = None
+    codec: str | None = None
+    pixel_format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    rotation_deg: int | None = None
+    fps: float | None = None
+    frames_declared: int | None = None
+    frames_decoded: int | None = None
+    duration_s: float | None = None
+    frames_sha256: str | None = None
+    has_audio: bool | None = None
+    decode_errors: int | None = None
+    c2pa_state: str | None = None
+    c2pa_source_type: str | None = None
+    thumbnails: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ProbeResult:
+        lists = {"reasons": tuple(values["reasons"]), "thumbnails": tuple(values["thumbnails"])}
+        return cls(**{**values, **lists})
+
+    @classmethod
+    def refused(cls, code: Code, detail: str) -> ProbeResult:
+        return cls(reasons=(code.because(detail),))
+
+
+class WorkerFailed(Exception):
+    """The worker died or hung over a file; `code` says which."""
+
+    def __init__(self, code: Code, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+class ProbeUnavailable(RuntimeError):
+    """No worker starts: the installation is at fault, not a file, so nothing gets a verdict."""
+
+
+class Worker:
+    """One child process that probes one file at a time."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits, self.files = limits, 0
+        self.process = launch(limits)
+        self.buffer = b""
+        try:
+            if self._line(START_S) == READY:
+                return
+        except WorkerFailed as failure:
+            self.close()
+            raise ProbeUnavailable(f"the probe's worker process does not start: {failure}") from failure
+        raise ProbeUnavailable("the probe's worker process does not speak its protocol")
+
+    def probe(self, path: Path) -> ProbeResult:
+        """Raises WorkerFailed; the worker is then of no more use."""
+        self.files += 1
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps({"path": str(path)}).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise self._death() from None
+        return ProbeResult.from_json(json.loads(self._line(self.limits.wall_s)))
+
+    def _line(self, seconds: float) -> bytes:
+        """The next line that the worker writes. Raises WorkerFailed after `seconds`."""
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self.buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+                raise WorkerFailed(Code.TIMEOUT, f"no answer within {seconds:g} s")
+            chunk = os.read(self.process.stdout.fileno(), 1 << 16)
+            if not chunk:
+                raise self._death()
+            self.buffer += chunk
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return line
+
+    def _death(self) -> WorkerFailed:
+        status = self.process.wait()
+        if status == -signal.SIGXCPU:
+            return WorkerFailed(Code.TIMEOUT, f"no answer within {self.limits.cpu_s} s of processor time")
+        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        return WorkerFailed(Code.CRASHED, f"the decoder ended with {how}")
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def launch(limits: Limits) -> subprocess.Popen[bytes]:
+    """Start a worker; it limits itself, and ends when this process does.
+
+    It inherits stderr until it has started, so that a failed start can be read in the run's log.
+    """
+    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return subprocess.Popen(
+        [sys.executable, "-m", "assets.ingestion.probe_worker", json.dumps(asdict(limits))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        bufsize=0,
+    )
+
+
+class ProbePool:
+    """Probes files through workers that start when they are first needed. Use as a context manager."""
+
+    def __init__(self, limits: Limits | None = None, workers: int | None = None) -> None:
+        self.limits = limits or Limits()
+        self.size = workers or min(os.cpu_count() or 1, 8)
+        self.probed = 0  # files that a worker was asked about
+        self._idle: list[Worker] = []
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> ProbePool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def probe(self, path: Path) -> ProbeResult:
+        """The verdict on one file; never raises for what is in it.
+
+        A crash is tried once more in a fresh worker, because the file before may have caused it.
+        """
+        if path.stat().st_size == 0:
+            return ProbeResult.refused(Code.EMPTY, "the file has no bytes")
+        if (size := path.stat().st_size) > self.limits.file_bytes:
+            return ProbeResult.refused(Code.TOO_LARGE, f"{size} bytes; at most {self.limits.file_bytes} are taken")
+        with self._lock:
+            self.probed += 1
+        for last in (False, True):
+            worker = self._take()
+            try:
+                result = worker.probe(path)
+            except WorkerFailed as failure:
+                worker.close()
+                if last or failure.code is Code.TIMEOUT:
+                    return ProbeResult.refused(failure.code, str(failure))
+            except BaseException:
+                worker.close()
+                raise
+            else:
+                self._give_back(worker)
+                return result
+        raise AssertionError("unreachable: the second failure returns")
+
+    def probe_all(self, paths: Iterable[Path]) -> list[ProbeResult]:
+        """Verdicts in the order of `paths`; as many files at a time as there are workers."""
+        with ThreadPoolExecutor(self.size) as threads:
+            return list(threads.map(self.probe, paths))
+
+    def _take(self) -> Worker:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return Worker(self.limits)
+
+    def _give_back(self, worker: Worker) -> None:
+        if worker.files >= FILES_PER_WORKER:
+            worker.close()
+            return
+        with self._lock:
+            self._idle.append(worker)
+
+
+def cache_key(sha256: str, limits: Limits) -> str:
+    return f"cache/probe/{limits.version}/{sha256[:2]}/{sha256}.json"
+
+
+def remembered(store: Store, sha256: str, limits: Limits) -> ProbeResult | None:
+    """The verdict on content that was probed before."""
+    key = cache_key(sha256, limits)
+    return ProbeResult.from_json(json.loads(store.get(key))) if store.exists(key) else None
+
+
+def remember(store: Store, sha256: str, limits: Limits, result: ProbeResult) -> None:
+    store.put(cache_key(sha256, limits), json.dumps(asdict(result), sort_keys=True).encode())
