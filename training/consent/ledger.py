@@ -32,6 +32,14 @@ class LedgerMissing(FileNotFoundError):
     """There is no ledger at this address. Without one nobody has consented to anything."""
 
 
+class LedgerBroken(ValueError):
+    """The ledger is not what was appended; `problems` says all that is wrong, in sentences."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems[:5]) + (f" and {len(problems) - 5} more" if len(problems) > 5 else ""))
+        self.problems = problems
+
+
 @dataclass(frozen=True)
 class Admitted:
     """`already` is true when the same envelope was admitted before; nothing was written then."""
@@ -237,9 +245,12 @@ class Ledger:
         with self.engine.connect() as connection:
             return [dict(row._mapping) for row in connection.execute(sa.select(refusals).order_by(refusals.c.id))]
 
-    def admitted(self, envelope_sha256: str) -> bool:
+    def standing_refusals(self) -> list[dict[str, Any]]:
+        """The latest refusal of each envelope that is still refused, by digest; one admitted since is left out."""
+        latest = {row["event_sha256"]: row for row in self.refusals()}
         with self.engine.connect() as connection:
-            return self._known_envelope(connection, envelope_sha256) is not None
+            admitted = {row.envelope_sha256 for row in connection.execute(sa.select(events.c.envelope_sha256))}
+        return [latest[digest] for digest in sorted(latest) if _identity(latest[digest]["received"]) not in admitted]
 
     # -- proving -----------------------------------------------------------------------------------------------------
 
@@ -263,15 +274,16 @@ class Ledger:
                 connection.execute(checkpoints.insert().values(**{k: v for k, v in signed.items() if k != "schema"}))
         return signed
 
-    def verify(self) -> list[str]:
-        """Everything that is wrong with the ledger, in sentences; an empty list when it holds.
+    def verify(self) -> None:
+        """Re-read everything with suspicion (see `audit`); raises LedgerBroken with all that is wrong.
 
         Sequence and times ascend, every leaf recomputes from its event, every event is admissible after those before
         it (signatures included), only declared erasures are missing, every kept checkpoint is that of a prefix.
         """
         from training.consent.audit import audit
 
-        return list(audit(self))
+        if problems := list(audit(self)):
+            raise LedgerBroken(problems)
 
     def rows(self, connection: sa.Connection) -> Iterator[Any]:
         """Raw entries in order: seq, leaf_hash, recorded_at and, unless erased, salt and envelope; `erased` says so."""
@@ -290,6 +302,13 @@ def _entries() -> Any:
         .outerjoin(events, events.c.seq == leaves.c.seq)
         .order_by(leaves.c.seq)
     )
+
+
+def _identity(received: str) -> str | None:
+    try:
+        return sha256_hex(canonical(parse_strictly(received)))
+    except CanonicalError:
+        return None
 
 
 def _event(row: Any) -> Event | None:

@@ -1,0 +1,160 @@
+"""What Dagster sees of the consent stage: the ledger, the reviews and eligibility, each with its checks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from assets.consent import eligibility as deciding
+from assets.consent import reviews as reviewing
+from assets.consent import submissions
+from assets.home import Home
+from assets.metadata import definition_metadata, picture, table_metadata
+from assets.pictures import bar_plot, markdown_table
+
+
+@dg.asset(
+    deps=["deliveries"],
+    kinds={"sqlalchemy", "parquet"},
+    owners=["team:consent"],
+    code_version="1",
+    metadata=definition_metadata("consent_events", "consent_refusals"),
+)
+def consent_ledger(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
+    """Signed consent events in one order under a Merkle root: those that came with deliveries are offered to it here."""
+    intake = submissions.take_in(home, datetime.now(UTC))
+    events, refusals = submissions.export(home)
+    context.log.info(f"{intake.admitted} events admitted, {intake.already} known, {intake.refused.total()} refused")
+    refused = [{"rule": rule, "events": count} for rule, count in sorted(intake.refused.items())]
+    return dg.MaterializeResult(
+        metadata=table_metadata(
+            home,
+            "consent_events",
+            extra={
+                "ledger_size": intake.checkpoint["size"],
+                "ledger_root": intake.checkpoint["root"],
+                "checkpoint": dg.MetadataValue.json(intake.checkpoint),
+                "admitted_now": intake.admitted,
+                "refused_by_rule": dg.MetadataValue.md(markdown_table(refused)),
+                "refusals": dg.MetadataValue.md(markdown_table(home.lake.rows("consent_refusals")[:20])),
+            },
+        ),
+        data_version=dg.DataVersion(f"{events[:32]}{refusals[:32]}"),
+    )
+
+
+def _ledger_holds(home: Home) -> dg.AssetCheckResult:
+    from training.consent.audit import audit
+    from training.consent.ledger import Ledger
+
+    ledger = Ledger(home.database_url)
+    problems, head = list(audit(ledger)), ledger.head()
+    return dg.AssetCheckResult(
+        passed=not problems,
+        metadata={"size": head.size, "root": head.root, "problems": dg.MetadataValue.json(problems[:50])},
+    )
+
+
+@dg.asset_check(
+    asset=consent_ledger,
+    blocking=True,
+    description="Every leaf, signature and rule of admission again, and every kept checkpoint.",
+)
+def ledger_root_recomputes(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
+    return _ledger_holds(home)
+
+
+@dg.asset_check(
+    asset=consent_ledger, blocking=True, description="The table's leaves give the root that the ledger's head has."
+)
+def table_agrees_with_ledger(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
+    from training.consent.ledger import Ledger
+
+    ledger = Ledger(home.database_url)
+    exported = [(row["seq"], row["leaf_hash"]) for row in home.lake.rows("consent_events")]
+    upto = exported[-1][0] + 1 if exported else 0
+    kept = [(event.seq, event.leaf_hash) for event in ledger.events(upto=upto)]
+    return dg.AssetCheckResult(passed=exported == kept, metadata={"exported": len(exported), "in_ledger": len(kept)})
+
+
+@dg.asset(
+    deps=["verdicts", "signals", "duplicates", "deliveries", "media", "consent_ledger"],
+    kinds={"sqlalchemy", "parquet"},
+    owners=["team:consent"],
+    code_version="1",
+    metadata=definition_metadata("reviews"),
+)
+def reviews(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
+    """What reviewers decided, and which of it still counts; the queue says what is left for them to do."""
+    written = home.lake.write("reviews", reviewing.rows(home))
+    queue = reviewing.review_queue(home)
+    shown = [
+        {"clip": row["clip_id"][:16], "subject": row["declared"]["subject"], "approvals": row["approvals"]}
+        for row in queue[:30]
+    ]
+    return dg.MaterializeResult(
+        metadata=table_metadata(
+            home,
+            "reviews",
+            extra={
+                "queue_length": len(queue),
+                "queue": dg.MetadataValue.md(markdown_table(shown)),
+                **_agreement(home.lake.rows("reviews")),
+            },
+        ),
+        data_version=dg.DataVersion(written.sha256),
+    )
+
+
+def _agreement(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Share of clips with two or more valid reviews on which all reviewers said the same."""
+    verdicts: dict[tuple[Any, ...], list[str]] = {}
+    for row in rows:
+        if row["valid"]:
+            verdicts.setdefault((row["clip_id"], row["item_id"], row["shot_index"]), []).append(row["verdict"])
+    shared = [said for said in verdicts.values() if len(said) > 1]
+    found: dict[str, Any] = {"void_reviews": sum(not row["valid"] for row in rows), "reviewed_twice": len(shared)}
+    return found | ({"agreement": sum(len(set(said)) == 1 for said in shared) / len(shared)} if shared else {})
+
+
+@dg.asset(
+    deps=["consent_ledger", "reviews", "duplicates", "verdicts"],
+    kinds={"parquet"},
+    owners=["team:consent"],
+    code_version="1",
+    metadata=definition_metadata("eligibility"),
+)
+def eligibility(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
+    """Which clips may be trained on over the whole horizon, and every reason against the others. Default is no."""
+    written = deciding.write(home, datetime.now(UTC))
+    rows = home.lake.rows("eligibility")
+    reasons = dict(deciding.by_reason(rows).most_common())
+    yes = sum(row["eligible"] for row in rows)
+    extra: dict[str, Any] = {
+        "eligible": yes,
+        "not_eligible": len(rows) - yes,
+        "reasons": dg.MetadataValue.md(markdown_table([{"reason": r, "clips": n} for r, n in reasons.items()])),
+    }
+    if rows:
+        bars = {"eligible": float(yes), **{reason: float(count) for reason, count in reasons.items()}}
+        extra["plot"] = picture(bar_plot(bars, "Clips by reason", "clips"), "image/png", "clips by reason")
+    return dg.MaterializeResult(
+        metadata=table_metadata(home, "eligibility", extra=extra), data_version=dg.DataVersion(written.sha256)
+    )
+
+
+@dg.asset_check(
+    asset=eligibility, blocking=True, description="Every clip is decided, no yes without ground, no no without reason."
+)
+def default_deny_holds(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
+    problems = deciding.default_deny_problems(home, datetime.now(UTC))
+    return dg.AssetCheckResult(passed=not problems, metadata={"problems": dg.MetadataValue.json(problems[:50])})
+
+
+@dg.asset_check(
+    asset=eligibility, blocking=True, description="The ledger that was decided on holds: leaves, signatures, root."
+)
+def decided_on_a_whole_ledger(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
+    return _ledger_holds(home)
