@@ -108,13 +108,16 @@ class Scene:
             count, touch, speed = count + 1, touch + 2 * speed / GRAVITY, RESTITUTION * speed
         return count
 
+    def subject(self) -> str:
+        """What is seen and what it does: `two red circles moving left`."""
+        things = f"{NUMBERS[self.count]} {self.colour} {self.shape}{'s' if self.count > 1 else ''}"
+        return f"{things} {'falling and bouncing' if self.motion == 'fall' else f'moving {self.direction}'}"
+
     def caption(self) -> str:
         """One sentence that says every fact a model can be asked for."""
-        things = f"{NUMBERS[self.count]} {self.colour} {self.shape}{'s' if self.count > 1 else ''}"
-        moves = "falling and bouncing" if self.motion == "fall" else f"moving {self.direction}"
         when = {"day": "by day", "sunset": "at sunset", "night": "at night"}[self.time_of_day]
         seen = "static camera" if self.camera == "static" else f"camera pans {self.camera}"
-        return f"{things} {moves} {when}, {seen}"
+        return f"{self.subject()} {when}, {seen}"
 
     def facts(self) -> dict[str, Any]:
         """Every fact by name, as plain values."""

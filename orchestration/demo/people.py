@@ -1,0 +1,125 @@
+"""The people of the sample world: contributors who sign with their own keys, and two reviewers who look at every clip.
+
+Their private keys are made on this machine and stay below the home's state folder. The reviewers know what is in each
+clip because everything delivered here was looked at when the sample world was written; clips of others they leave alone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from assets.home import Home
+from assets.ingestion.deliveries import item_id
+from orchestration.demo.deliveries import DELIVERIES, Clip, Delivery
+from training.consent import events, keys
+from training.consent.canonical import sha256_hex
+from training.consent.events import Envelope
+from training.consent.times import now_utc, parse_time
+
+NOTICE = (
+    "Your footage may be looked at by reviewers and used for the purposes that you tick. You can withdraw at any time, "
+    "without a reason; models that were trained on it are then withdrawn or trained again without it."
+)
+TERMS = "You made the footage, everyone recognisable in it has agreed, and you are paid for every accepted clip."
+ENROLLED_AT = parse_time("2026-11-01T09:00:00Z")
+REVIEWERS = ("reviewer-ines", "reviewer-tomas")
+
+
+class People:
+    """Keys by person, and what these people sign."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def of(cls, home: Home) -> People:
+        folder = home.state / "demo_people"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(folder)
+
+    def papers(self, delivery: Delivery, digests: dict[str, str]) -> list[Envelope]:
+        """The signed events that come with a delivery: enrolment, grants, withdrawals. `digests`: file -> SHA-256."""
+        person = delivery.contributor_id
+        signed_at = parse_time(delivery.received_at) - timedelta(minutes=30)
+        key = keys.load_or_create(self.folder / f"{person}.key")
+        bodies = [events.register_key(person, key, ENROLLED_AT, event_id=f"event-enrol-{person}")]
+        for consent_id, clips in grants(delivery).items():
+            bodies.append(
+                events.grant(
+                    person,
+                    "contributor",
+                    [digests[clip.file] for clip in clips],
+                    clips[0].consent,
+                    signed_at,
+                    notice_sha256=sha256_hex(NOTICE.encode()),
+                    terms_sha256=sha256_hex(TERMS.encode()),
+                    consent_id=consent_id,
+                    event_id=f"event-grant-{consent_id}",
+                    expires_at=_time(clips[0].expires_at),
+                )
+            )
+        for consent_id in withdrawn_by(delivery):
+            event_id = f"event-revoke-{consent_id}"
+            bodies.append(events.revoke(consent_id, person, "contributor", signed_at, event_id=event_id))
+        return [events.sign(body, key) for body in bodies]
+
+
+def _time(text: str | None) -> datetime | None:
+    return parse_time(text) if text else None
+
+
+def grants(delivery: Delivery) -> dict[str, list[Clip]]:
+    """Consent by consent what a delivery's contributor grants: one for all ordinary clips, one for each special one."""
+    found: dict[str, list[Clip]] = {}
+    ordinary = delivery.clips[0].consent, None, None
+    for clip in delivery.clips:
+        if clip.consent:
+            special = (clip.consent, clip.expires_at, clip.revoked_by) != ordinary
+            name = f"consent-{delivery.delivery_id}" + (f"-{Path(clip.file).stem}" if special else "")
+            found.setdefault(name, []).append(clip)
+    return found
+
+
+def withdrawn_by(delivery: Delivery) -> list[str]:
+    """The earlier consents that a delivery brings the withdrawal of."""
+    return [
+        consent_id
+        for earlier in DELIVERIES
+        for consent_id, clips in grants(earlier).items()
+        if any(clip.revoked_by == delivery.delivery_id for clip in clips)
+    ]
+
+
+def review_everything(home: Home) -> int:
+    """Two reviewers work through the queue; returns how many reviews they gave.
+
+    They approve what is there to judge, count the people who could be recognised, and mark every face that the detector
+    saw beyond those as nobody's. Whether each person agreed is not theirs to say: that is decided from the ledger.
+    """
+    from assets.consent.reviews import review_queue, submit_review
+
+    known = {item_id(d.delivery_id, place): clip for d in DELIVERIES for place, clip in enumerate(d.clips)}
+    given = 0
+    for task in review_queue(home):
+        clip = known.get(task["item_id"])
+        if clip is None:
+            continue  # somebody's own footage: a person has to look at it
+        strangers = sum(not identifiable for _, identifiable in clip.persons)
+        for reviewer in REVIEWERS:
+            if reviewer in task["reviewers"]:
+                continue
+            submit_review(
+                home.database_url,
+                clip_id=task["clip_id"],
+                item_id=task["item_id"],
+                shot_index=task["shot_index"],
+                reviewer_id=reviewer,
+                digest=task["digest"],
+                verdict="approve",
+                persons_counted=clip.identifiable,
+                non_identifiable=max(strangers, (task["faces_max"] or 0) - clip.identifiable),
+                now=now_utc(),
+            )
+            given += 1
+    return given
