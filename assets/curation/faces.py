@@ -1,0 +1,34 @@
+"""How many faces a frame shows, and where: YuNet through OpenCV. Boxes only; no embedding is computed or kept.
+
+Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023 (MIT).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+CONFIDENCE = 0.8
+SAMPLES_PER_S = 1.0
+
+
+class FaceFinder:
+    def __init__(self, model: Path) -> None:
+        """Load the ONNX file; raises cv2.error where it is not one."""
+        import cv2
+
+        self._detector = cv2.FaceDetectorYN.create(str(model), "", (320, 320), CONFIDENCE)
+
+    def boxes(self, rgb: np.ndarray) -> list[list[float]]:
+        """[left, top, width, height, confidence] a face, lengths as shares of the frame, most certain first."""
+        import cv2
+
+        height, width = rgb.shape[:2]
+        self._detector.setInputSize((width, height))
+        _, found = self._detector.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        if found is None:
+            return []
+        scale = np.array([width, height, width, height], np.float64)
+        rows = [[round(float(v), 4) for v in (*(face[:4] / scale), face[-1])] for face in found]
+        return sorted(rows, key=lambda row: -row[-1])

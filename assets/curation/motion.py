@@ -1,0 +1,125 @@
+"""How much a clip moves, and how much of that is the camera: dense optical flow and an affine fit to it.
+
+Every figure is in frame diagonals per second, so that it depends neither on size nor on frame rate. Signs: `pan` is
+positive when the picture moves right, `tilt` when it moves down, `zoom` when it grows, `roll` when it turns clockwise.
+Zoom and roll are given as the mean speed that they cause over the frame, so that all four compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+FLOW_SIDE = 192  # pixels on the long side; the smallest at which slow pans still register within 20 % of their speed
+GRID_STEP = 6  # pixels between the points that the camera's motion is fitted to
+STATIC_DIAG_PER_S = 0.008  # below this a camera counts as standing still
+JITTER_RATIO = 1.0  # a shaking camera changes its motion more than it keeps it
+
+
+@dataclass(frozen=True)
+class PairMotion:
+    """Motion between two sampled frames, in diagonals per second."""
+
+    magnitude: float  # mean length of the flow
+    pan: float
+    tilt: float
+    zoom: float
+    roll: float
+
+
+class FlowMeter:
+    """Dense inverse search flow between successive gray frames of one size."""
+
+    def __init__(self) -> None:
+        import cv2
+
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._fit: _AffineFit | None = None
+
+    def scaled(self, gray: np.ndarray) -> np.ndarray:
+        import cv2
+
+        height, width = gray.shape
+        scale = FLOW_SIDE / max(height, width)
+        size = (max(16, round(width * scale)), max(16, round(height * scale)))
+        return cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+
+    def between(self, before: np.ndarray, after: np.ndarray, seconds: float) -> PairMotion:
+        """Motion from `before` to `after` (both from `scaled`), `seconds` apart."""
+        flow = self._flow.calc(before, after, None)
+        if self._fit is None or self._fit.shape != before.shape:
+            self._fit = _AffineFit(before.shape)
+        pan, tilt, zoom, roll = self._fit.solve(flow)
+        per_second = 1 / (self._fit.diagonal * seconds)
+        magnitude = float(np.mean(np.hypot(flow[..., 0], flow[..., 1])))
+        return PairMotion(*(value * per_second for value in (magnitude, pan, tilt, zoom, roll)))
+
+
+class _AffineFit:
+    """Flow = translation + linear part, fitted to the flow on a grid by reweighted least squares.
+
+    The weights (Cauchy) let moving subjects fall out of the fit, so that what is left is the camera's motion.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        height, width = shape
+        self.diagonal = float(np.hypot(width, height))
+        ys, xs = np.mgrid[GRID_STEP // 2 : height : GRID_STEP, GRID_STEP // 2 : width : GRID_STEP]
+        self._rows, self._columns = ys.ravel(), xs.ravel()
+        x, y = self._columns - (width - 1) / 2, self._rows - (height - 1) / 2
+        self._design = np.stack([np.ones_like(x), x, y], axis=1).astype(np.float64)
+        self._radius = float(np.mean(np.hypot(x, y)))
+
+    def solve(self, flow: np.ndarray) -> tuple[float, float, float, float]:
+        """(pan, tilt, zoom, roll) in pixels."""
+        target = flow[self._rows, self._columns].astype(np.float64)
+        weights = np.ones(len(target))
+        for _ in range(6):
+            weighted = self._design * weights[:, None]
+            gram = weighted.T @ self._design + 1e-6 * np.eye(3)
+            fit = np.linalg.solve(gram, weighted.T @ target)
+            residual = np.linalg.norm(target - self._design @ fit, axis=1)
+            scale = max(0.05, 1.48 * float(np.median(residual)))
+            weights = 1 / (1 + (residual / scale) ** 2)
+        (pan, tilt), (xx, yx), (xy, yy) = fit
+        return float(pan), float(tilt), float(xx + yy) / 2 * self._radius, float(yx - xy) / 2 * self._radius
+
+
+def summarise(pairs: Sequence[PairMotion]) -> dict[str, Any]:
+    """The motion columns of table `signals`; a clip with a single frame does not move."""
+    if not pairs:
+        return {
+            "motion_diag_per_s": 0.0,
+            "motion_p90_diag_per_s": 0.0,
+            "camera_motion": "static",
+            "camera_motion_diag_per_s": 0.0,
+        }
+    magnitudes = [pair.magnitude for pair in pairs]
+    camera, strength = classify(pairs)
+    return {
+        "motion_diag_per_s": float(np.median(magnitudes)),
+        "motion_p90_diag_per_s": float(np.percentile(magnitudes, 90)),
+        "camera_motion": camera,
+        "camera_motion_diag_per_s": strength,
+    }
+
+
+def classify(pairs: Sequence[PairMotion]) -> tuple[str, float]:
+    """(class, strength in diagonals per second) of the camera's motion over a clip.
+
+    The median over time is what the camera keeps doing; the median step away from it is shake.
+    """
+    moves = np.array([[pair.pan, pair.tilt, pair.zoom, pair.roll] for pair in pairs])
+    steady = np.median(moves, axis=0)
+    shake = float(np.median(np.linalg.norm((moves - steady)[:, :2], axis=1)))
+    leader = int(np.argmax(np.abs(steady)))
+    lead, overall = float(abs(steady[leader])), float(np.median(np.linalg.norm(moves, axis=1)))
+    if overall < STATIC_DIAG_PER_S:
+        return "static", overall
+    if lead < STATIC_DIAG_PER_S or shake > JITTER_RATIO * lead:
+        return "handheld", overall
+    return ("pan", "tilt", "zoom", "roll")[leader], lead

@@ -1,0 +1,57 @@
+"""Perceptual hashes of frames, and how far apart two clips are by them.
+
+A hash is 32 hexadecimal digits: 64 bits of structure (signs of the luma's low DCT frequencies against their median,
+after Zauner 2010) and 64 bits of colour layout (mean chroma of a 4 x 4 grid in three steps a channel). Two frames are
+near only when both halves are: scenes of flat colour often agree in one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+BLANK_STD = 2.0  # 8-bit units; below it there is no structure to hash
+CHROMA_STEPS = (120, 136)  # 8-bit chroma: two thresholds give three steps: neutral lies well between them
+MIN_OVERLAP = 4  # aligned frames that a comparison needs at least
+_POPCOUNT = np.array([bin(value).count("1") for value in range(256)], np.uint8)
+
+
+def frame_hash(rgb: np.ndarray, gray: np.ndarray) -> str | None:
+    """Hash of one small frame; None for a blank one, which looks like every other blank one."""
+    import cv2
+
+    if float(cv2.meanStdDev(gray)[1][0, 0]) < BLANK_STD:
+        return None
+    square = cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+    low = cv2.dct(square)[:8, :8].ravel()
+    structure = low > np.median(low[1:])
+    grid = cv2.resize(rgb, (4, 4), interpolation=cv2.INTER_AREA)
+    chroma = cv2.cvtColor(grid, cv2.COLOR_RGB2YCrCb)[..., 1:].ravel()
+    colour = np.concatenate([chroma > step for step in CHROMA_STEPS])
+    return np.packbits(np.concatenate([structure, colour])).tobytes().hex()
+
+
+def unpack(hashes: Sequence[str]) -> np.ndarray:
+    """uint8 [n, 16]: 8 bytes of structure, 8 of colour."""
+    return np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(-1, 16)
+
+
+def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, float] | None:
+    """Median (structure, colour) Hamming distance over aligned frames at the best offset, in bits of 64.
+
+    Both are unpacked hashes sampled at one rate. One may be a part of the other: every offset with enough overlap
+    counts. None where the clips are too short to compare.
+    """
+    if len(first) > len(second):
+        first, second = second, first
+    overlap = max(min(MIN_OVERLAP, len(first)), (len(first) + 1) // 2)
+    if not overlap:
+        return None
+    bits = _POPCOUNT[first[:, None, :] ^ second[None, :, :]]
+    structure, colour = bits[..., :8].sum(-1, dtype=np.int16), bits[..., 8:].sum(-1, dtype=np.int16)
+    best = (65.0, 65.0)
+    for offset in range(overlap - len(first), len(second) - overlap + 1):
+        found = float(np.median(structure.diagonal(offset))), float(np.median(colour.diagonal(offset)))
+        best = min(best, found, key=sum)
+    return best

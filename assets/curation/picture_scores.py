@@ -1,0 +1,117 @@
+"""Scores of a single small frame: light, colour, detail, noise, blank borders. Pure functions of uint8 arrays.
+
+Frames come at one fixed size (long side 256), which is what makes the figures comparable between files. Luma is 8-bit
+here; what table `signals` gives as 0 to 1 is scaled where the clip's values are put together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+BLACK_LUMA = 20  # a pixel at or below is black; limited-range video decodes black to 0 with some noise
+BLACK_SHARE = 0.98  # of pixels, for a black frame
+FROZEN_LEVELS, FROZEN_SHARE = 4, 2e-4  # a frame is frozen when fewer pixels than this share changed by more than that
+BAR_LUMA, BAR_SPREAD = 24, 8  # a line of a black border: dark, and flat from end to end
+CLIPPED_LOW, CLIPPED_HIGH = 5, 250
+
+
+@dataclass(frozen=True)
+class PictureScores:
+    """One sampled frame, in 8-bit units."""
+
+    luma_p05: float
+    luma_p50: float
+    luma_p95: float
+    clipped: float  # share of pixels
+    contrast: float
+    colourfulness: float
+    sharpness: float
+    noise: float
+
+
+def score_picture(rgb: np.ndarray, gray: np.ndarray) -> PictureScores:
+    """All single-frame scores of uint8 `rgb` [h, w, 3] with its luma `gray` [h, w]."""
+    import cv2
+
+    shares = cv2.calcHist([gray], [0], None, [256], [0, 256]).ravel() / gray.size
+    below = np.cumsum(shares)
+    laplacian = cv2.Laplacian(gray, cv2.CV_32F)
+    return PictureScores(
+        luma_p05=float(np.searchsorted(below, 0.05)),
+        luma_p50=float(np.searchsorted(below, 0.5)),
+        luma_p95=float(np.searchsorted(below, 0.95)),
+        clipped=float(shares[:CLIPPED_LOW].sum() + shares[CLIPPED_HIGH + 1 :].sum()),
+        contrast=float(cv2.meanStdDev(gray)[1][0, 0]),
+        colourfulness=colourfulness(rgb),
+        sharpness=float(cv2.meanStdDev(laplacian)[1][0, 0] ** 2),
+        noise=noise_sigma(gray),
+    )
+
+
+def colourfulness(rgb: np.ndarray) -> float:
+    """Hasler & Suesstrunk, "Measuring colourfulness in natural images", 2003; 0 is grey, 100 and more is vivid."""
+    import cv2
+
+    red, green, blue = (plane.astype(np.float32) for plane in cv2.split(rgb))
+    (a_mean, a_std), (b_mean, b_std) = (
+        (float(v[0][0, 0]), float(v[1][0, 0]))
+        for v in (cv2.meanStdDev(red - green), cv2.meanStdDev(0.5 * (red + green) - blue))
+    )
+    return float(np.hypot(a_std, b_std) + 0.3 * np.hypot(a_mean, b_mean))
+
+
+def noise_sigma(gray: np.ndarray) -> float:
+    """Standard deviation of the noise in 8-bit units, from the median response to a kernel that ignores edges.
+
+    Kernel of Immerkaer, "Fast noise variance estimation", 1996; the median keeps texture out better than his mean.
+    """
+    import cv2
+
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+    response = np.abs(cv2.filter2D(gray, cv2.CV_32F, kernel))
+    return float(np.median(response[1:-1, 1:-1])) * 1.4826 / 6
+
+
+def is_black(gray: np.ndarray) -> bool:
+    return bool(np.count_nonzero(gray <= BLACK_LUMA) >= BLACK_SHARE * gray.size)
+
+
+def is_frozen(gray: np.ndarray, before: np.ndarray) -> bool:
+    """Whether nothing but coding noise changed since the frame before."""
+    import cv2
+
+    return bool(np.count_nonzero(cv2.absdiff(gray, before) > FROZEN_LEVELS) < FROZEN_SHARE * gray.size)
+
+
+def bars(gray: np.ndarray) -> tuple[int, int, int, int]:
+    """Lines of flat black at (top, bottom, left, right); all of them in a black frame."""
+    return (
+        *_flat_run(gray.min(axis=1), gray.max(axis=1)),
+        *_flat_run(gray.min(axis=0), gray.max(axis=0)),
+    )
+
+
+def _flat_run(low: np.ndarray, high: np.ndarray) -> tuple[int, int]:
+    flat = (high <= BAR_LUMA) & (high.astype(int) - low <= BAR_SPREAD)
+    if flat.all():
+        return len(flat), len(flat)
+    return int(np.argmin(flat)), int(np.argmin(flat[::-1]))
+
+
+def letterbox_share(top: int, bottom: int, left: int, right: int, height: int, width: int) -> float:
+    """Share of the picture that is a border.
+
+    A border comes in pairs of like thickness; a dark sky or floor on one side alone is part of the picture.
+    """
+    across = _paired(top, bottom, height)
+    along = _paired(left, right, width)
+    return 1 - (1 - across / height) * (1 - along / width)
+
+
+def _paired(first: int, second: int, length: int) -> int:
+    both = first + second
+    if both >= length or min(first, second) < 2 or abs(first - second) > max(3, 0.25 * max(first, second)):
+        return 0
+    return both

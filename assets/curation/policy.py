@@ -1,0 +1,222 @@
+"""What is asked of every clip: the one place for thresholds, with units, severities and rejection codes.
+
+What belongs here: numbers and names. How a check is decided is in `verdicts`. A change of a number is a new
+`Policy.version`; every verdict records the threshold it was made with, so a corpus can be decided again from the stored
+signals without decoding anything.
+
+Severity `fatal` means never eligible, `quality` means not good enough or not what was declared, `info` never blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["fatal", "quality", "info"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question. `low` and `high` bound the value where the check is a range; `column` is then its signal."""
+
+    name: str
+    asks: str
+    unit: str | None
+    severity: Severity
+    reason: str  # rejection code when it fails
+    low: float | None = None
+    high: float | None = None
+    column: str | None = None
+    version: str = "1"
+
+    @property
+    def threshold(self) -> str | None:
+        """The bounds in words."""
+        bounds = [f"at least {self.low:g}"] * (self.low is not None) + [f"at most {self.high:g}"] * (
+            self.high is not None
+        )
+        return " and ".join(bounds) or None
+
+
+@dataclass(frozen=True)
+class SunRule:
+    """Where the sun may stand, in degrees above the horizon and hours of solar time, for a declared time of day."""
+
+    low_deg: float = -90.0
+    high_deg: float = 90.0
+    from_hour: float = 0.0
+    to_hour: float = 24.0
+
+
+@dataclass(frozen=True)
+class LightRule:
+    """What pictures of a declared time of day cannot look like. Lumas 0 to 1.
+
+    By day and outdoors even dark ground is above `darkest_p50`; bright spots `lit_p95` over a ground below `lit_p50` are
+    lamps and windows. By night no picture is bright through and through (`brightest_p50`).
+    """
+
+    darkest_p50: float | None = None
+    lit_p50: float | None = None
+    lit_p95: float | None = None
+    brightest_p50: float | None = None
+
+
+_DAYLIGHT = LightRule(darkest_p50=0.15, lit_p50=0.25, lit_p95=0.75)
+
+SUN: dict[str, SunRule] = {
+    "night": SunRule(high_deg=-4),
+    "dawn": SunRule(low_deg=-18, high_deg=6, to_hour=12),
+    "morning": SunRule(low_deg=-3, to_hour=12.5),
+    "day": SunRule(low_deg=-1),
+    "evening": SunRule(low_deg=-18, high_deg=40, from_hour=12),
+    "sunset": SunRule(low_deg=-8, high_deg=15, from_hour=12),
+    "dusk": SunRule(low_deg=-18, high_deg=4, from_hour=12),
+}
+LIGHT: dict[str, LightRule] = {
+    "night": LightRule(brightest_p50=0.5),
+    "morning": _DAYLIGHT,
+    "day": _DAYLIGHT,
+}
+
+# IPTC digital source types (last part of the URI) of pictures that a trained model made, in whole or in part
+AI_SOURCE_TYPES = frozenset({"trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic"})
+
+
+@dataclass(frozen=True)
+class Policy:
+    version: str
+    checks: tuple[Check, ...]
+
+    def check(self, name: str) -> Check:
+        return next(check for check in self.checks if check.name == name)
+
+
+POLICY = Policy(
+    version="curation-1",
+    checks=(
+        Check(
+            "synthetic_origin",
+            "does the file's C2PA manifest say that a trained model made it?",
+            None,
+            "fatal",
+            "policy.ai_generated",
+        ),
+        Check(
+            "resolution",
+            "are the pictures as large as declared?",
+            "relative difference of a side",
+            "quality",
+            "spec.resolution",
+            high=0.01,
+        ),
+        Check(
+            "aspect_ratio",
+            "do the pictures have the declared aspect ratio?",
+            "relative difference",
+            "quality",
+            "spec.aspect",
+            high=0.02,
+        ),
+        Check(
+            "length",
+            "is the file as long as declared?",
+            "relative difference (a quarter of a second is free)",
+            "quality",
+            "spec.length",
+            high=0.03,
+        ),
+        Check(
+            "time_of_day",
+            "do the sun and the pictures' light allow the declared time of day?",
+            None,
+            "quality",
+            "metadata.time_mismatch",
+        ),
+        Check(
+            "duration",
+            "is the clip long enough to show anything?",
+            "s",
+            "quality",
+            "spec.duration",
+            low=1.0,
+            column="duration_s",
+        ),
+        Check(
+            "motion",
+            "does anything move, and not everything at once?",
+            "diagonals/s, 90th percentile",
+            "quality",
+            "quality.stability",
+            low=0.0005,
+            high=2.0,
+            column="motion_p90_diag_per_s",
+        ),
+        Check(
+            "sharpness",
+            "is anything in focus?",
+            "variance of the Laplacian at 256 px",
+            "quality",
+            "quality.focus",
+            low=6.0,
+            column="sharpness",
+        ),
+        Check(
+            "exposure",
+            "is there light between black and burnt out?",
+            "luma, 95th and 5th percentile",
+            "quality",
+            "quality.exposure",
+            low=0.08,
+            high=0.92,
+        ),
+        Check(
+            "black",
+            "is the clip free of black frames?",
+            "share of frames",
+            "quality",
+            "quality.artefacts",
+            high=0.5,
+            column="black_fraction",
+        ),
+        Check(
+            "freeze",
+            "does the clip not stand still?",
+            "share of frames",
+            "quality",
+            "quality.artefacts",
+            high=0.8,
+            column="freeze_fraction",
+        ),
+        Check(
+            "letterbox",
+            "is the picture free of black borders?",
+            "share of the picture",
+            "quality",
+            "quality.framing",
+            high=0.05,
+            column="letterbox_fraction",
+        ),
+        Check(
+            "faces",
+            "are there no more faces than declared identifiable people?",
+            "faces",
+            "info",
+            "legal.missing_model_release",
+        ),
+        Check(
+            "location",
+            "does the file's own position agree with the declared place?",
+            None,
+            "info",
+            "metadata.place_mismatch",
+        ),
+        Check(
+            "subject",
+            "is the declared subject what is seen?",
+            None,
+            "info",
+            "metadata.subject_mismatch",
+        ),
+    ),
+)

@@ -1,0 +1,269 @@
+"""From declared and measured facts to a typed verdict for every check of the policy, on every clip.
+
+What belongs here: pure functions of stored rows; nothing is decoded and no clock is read. A check that cannot be
+computed is `unmeasurable` and says why; it never passes. Declared facts concern the file, so resolution, aspect ratio
+and length are compared with the whole file, and a time of day has to hold for every shot of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from assets.curation.policy import AI_SOURCE_TYPES, LIGHT, POLICY, SUN, Check, Policy
+
+Row = Mapping[str, Any]
+BLOCKING_VERDICTS = frozenset({"fail", "unmeasurable", "not_yet"})
+BLOCKING_SEVERITIES = frozenset({"fatal", "quality"})
+FREE_LENGTH_S = 0.25  # declared lengths are rounded; on short clips that is more than the relative tolerance
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known about a clip: rows of `shots`, `delivery_items`, `media` and, where measured, `signals`.
+
+    `siblings` are the signals of all shots of the same file, the clip's own among them.
+    """
+
+    shot: Row
+    item: Row
+    media: Row
+    signals: Row | None
+    siblings: Sequence[Row] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    verdict: str
+    value: str | None
+    threshold: str | None
+    detail: str
+
+
+def decide(evidence: Evidence, policy: Policy = POLICY) -> list[dict[str, Any]]:
+    """Rows of table `verdicts`: one for every check of the policy, in its order."""
+    return [_row(evidence.shot, policy, check, _decide_one(check, evidence)) for check in policy.checks]
+
+
+def blocks(row: Row) -> bool:
+    """Whether this verdict keeps a clip from counting as good."""
+    return row["verdict"] in BLOCKING_VERDICTS and row["severity"] in BLOCKING_SEVERITIES
+
+
+def missing_verdicts(shots: Iterable[Row], verdicts: Iterable[Row], policy: Policy = POLICY) -> list[str]:
+    """`clip/check` for every check without a verdict; empty when all is decided."""
+    have = {(row["item_id"], row["shot_index"], row["check"]) for row in verdicts}
+    return [
+        f"{shot['clip_id'][:12]}/{check.name}"
+        for shot in shots
+        for check in policy.checks
+        if (shot["item_id"], shot["shot_index"], check.name) not in have
+    ]
+
+
+def _row(shot: Row, policy: Policy, check: Check, finding: Finding) -> dict[str, Any]:
+    named = {key: shot[key] for key in ("clip_id", "item_id", "shot_index", "received_day")}
+    row = named | {
+        "check": check.name,
+        "check_version": f"{policy.version}/{check.name}-{check.version}",
+        "value": finding.value,
+        "unit": check.unit,
+        "threshold": finding.threshold,
+        "verdict": finding.verdict,
+        "severity": check.severity,
+        "reason": None,
+        "detail": finding.detail,
+    }
+    return row | {"reason": check.reason if finding.verdict == "fail" or blocks(row) else None}
+
+
+def _decide_one(check: Check, evidence: Evidence) -> Finding:
+    if check.column is not None:
+        return _in_range(check, evidence.signals)
+    return _SPECIAL[check.name](check, evidence)
+
+
+def _unmeasurable(why: str, threshold: str | None = None) -> Finding:
+    return Finding("unmeasurable", None, threshold, why)
+
+
+def _passed(ok: bool) -> str:
+    return "pass" if ok else "fail"
+
+
+_NO_SIGNALS = "the clip's pictures could not be measured"
+
+
+def _in_range(check: Check, signals: Row | None) -> Finding:
+    if signals is None or (value := signals.get(check.column or "")) is None:
+        return _unmeasurable(_NO_SIGNALS, check.threshold)
+    ok = (check.low is None or value >= check.low) and (check.high is None or value <= check.high)
+    return Finding(_passed(ok), f"{value:.6g}", check.threshold, f"{value:.4g} measured; {check.threshold} asked")
+
+
+def _resolution(check: Check, evidence: Evidence) -> Finding:
+    declared = evidence.item["declared_width"], evidence.item["declared_height"]
+    measured = evidence.media["width"], evidence.media["height"]
+    if None in (*declared, *measured):
+        return _unmeasurable("declared or measured size is missing")
+    worst = max(abs(a - b) / b for a, b in zip(declared, measured, strict=True))
+    return Finding(
+        _passed(worst <= (check.high or 0)),
+        "{}x{}".format(*measured),
+        "{}x{}".format(*declared),
+        "{}x{} declared, {}x{} measured".format(*declared, *measured),
+    )
+
+
+def parse_ratio(text: str | None) -> float | None:
+    """`16:9`, `16/9`, `2.35:1` or `1.78` as a number; None for anything else."""
+    parts = (text or "").replace("/", ":").split(":")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        return None
+    if len(numbers) > 2 or any(not 0 < number < 1e5 for number in numbers):
+        return None
+    return numbers[0] / (numbers[1] if len(numbers) == 2 else 1.0)
+
+
+def _aspect_ratio(check: Check, evidence: Evidence) -> Finding:
+    text = evidence.item["declared_aspect_ratio"]
+    declared = parse_ratio(text)
+    width, height = evidence.media["width"], evidence.media["height"]
+    if declared is None or not width or not height:
+        return _unmeasurable(f"declared aspect ratio {text!r} or measured size is missing or not understood", text)
+    measured = width / height
+    return Finding(
+        _passed(abs(declared / measured - 1) <= (check.high or 0)),
+        f"{measured:.4f}",
+        text,
+        f"{text} = {declared:.4f} declared, {width}x{height} = {measured:.4f} measured",
+    )
+
+
+def _length(check: Check, evidence: Evidence) -> Finding:
+    declared, measured = evidence.item["declared_duration_s"], evidence.media["duration_s"]
+    if declared is None or measured is None:
+        return _unmeasurable("declared or measured length is missing")
+    allowed = max(FREE_LENGTH_S, (check.high or 0) * measured)
+    return Finding(
+        _passed(abs(declared - measured) <= allowed),
+        f"{measured:.3f} s",
+        f"{declared:g} s",
+        f"{declared:g} s declared, {measured:.3f} s measured; {allowed:.2f} s of difference allowed",
+    )
+
+
+def sun_position(latitude: float, longitude: float, at: str) -> tuple[float, float]:
+    """(degrees above the horizon, hours of solar time) at an RFC 3339 time; ValueError for a time that is none."""
+    from astral import Observer
+    from astral.sun import elevation
+
+    when = datetime.fromisoformat(at.replace("Z", "+00:00"))
+    if when.tzinfo is None:
+        raise ValueError(f"a time without a zone: {at!r}")
+    utc = when.utctimetuple()
+    solar = (utc.tm_hour + utc.tm_min / 60 + utc.tm_sec / 3600 + longitude / 15) % 24
+    return elevation(Observer(latitude, longitude), when), solar
+
+
+def _time_of_day(check: Check, evidence: Evidence) -> Finding:
+    """The sun, where place and time are declared, and the light of every shot. Either can contradict."""
+    declared = evidence.item["declared_time_of_day"]
+    if declared not in SUN:
+        return _unmeasurable(f"no rule for the declared time of day {declared!r}; known are {', '.join(SUN)}", declared)
+    said, contradicted = [], False
+    place_and_time = [evidence.item[name] for name in ("latitude", "longitude", "captured_at")]
+    if None not in place_and_time:
+        try:
+            height, hour = sun_position(*place_and_time)
+        except ValueError as error:
+            return _unmeasurable(f"the sun's position cannot be computed: {error}", declared)
+        rule = SUN[declared]
+        contradicted |= not (
+            rule.low_deg <= height <= rule.high_deg and rule.from_hour <= round(hour, 2) <= rule.to_hour
+        )
+        said.append(f"sun at {height:.1f} degrees, {hour:.1f} h solar time")
+    if evidence.signals is None:
+        return _unmeasurable(_NO_SIGNALS, declared)
+    lights = [(signals["luma_p50"], signals["luma_p95"]) for signals in evidence.siblings or [evidence.signals]]
+    darkest, brightest = min(lights), max(lights)
+    contradicted |= any(light_contradicts(declared, *light) for light in lights)
+    said.append(f"median luma {darkest[0]:.2f} to {brightest[0]:.2f}")
+    value = "; ".join(said)
+    return Finding(_passed(not contradicted), value, declared, f"{declared} declared; {value}")
+
+
+def light_contradicts(declared: str, p50: float, p95: float) -> bool:
+    """Whether a shot with this median and 95th percentile of luma cannot be of the declared time of day."""
+    rule = LIGHT.get(declared)
+    if rule is None:
+        return False
+    too_dark = rule.darkest_p50 is not None and p50 <= rule.darkest_p50
+    lit = rule.lit_p50 is not None and rule.lit_p95 is not None and p50 <= rule.lit_p50 and p95 >= rule.lit_p95
+    too_bright = rule.brightest_p50 is not None and p50 >= rule.brightest_p50
+    return too_dark or lit or too_bright
+
+
+def _exposure(check: Check, evidence: Evidence) -> Finding:
+    threshold = f"95th percentile {check.low:g} or more, 5th {check.high:g} or less"
+    if evidence.signals is None:
+        return _unmeasurable(_NO_SIGNALS, threshold)
+    dark, bright = evidence.signals["luma_p95"], evidence.signals["luma_p05"]
+    ok = dark >= (check.low or 0) and bright <= (check.high or 1)
+    value = f"{dark:.3f} and {bright:.3f}"
+    return Finding(_passed(ok), value, threshold, f"95th and 5th percentile of luma {value}")
+
+
+def _synthetic_origin(check: Check, evidence: Evidence) -> Finding:
+    state, source = evidence.media["c2pa_state"], evidence.media["c2pa_source_type"]
+    threshold = "no " + ", ".join(sorted(AI_SOURCE_TYPES))
+    kind = (source or "").rsplit("/", 1)[-1]
+    if kind in AI_SOURCE_TYPES:  # whether or not its signature holds: nobody claims this to gain by it
+        return Finding("fail", kind, threshold, f"the C2PA manifest ({state}) declares {kind}")
+    if state in (None, "unreadable"):
+        return _unmeasurable("the file's C2PA manifest could not be read", threshold)
+    if state == "invalid":
+        return _unmeasurable(
+            "the C2PA manifest does not match the file, so nothing it says can be relied on", threshold
+        )
+    if state == "absent":
+        return Finding("pass", "absent", threshold, "no C2PA manifest; absence is neutral")
+    return Finding("pass", kind or state, threshold, f"the C2PA manifest ({state}) declares {kind or 'no source type'}")
+
+
+def _faces(check: Check, evidence: Evidence) -> Finding:
+    people = json.loads(evidence.item["persons_json"])
+    declared = sum(bool(person.get("identifiable")) for person in people)
+    found = evidence.signals["faces_max"] if evidence.signals is not None else None
+    if found is None:
+        return _unmeasurable("no face detector was there, or the pictures could not be measured", str(declared))
+    detail = f"at most {found} faces in a sampled frame, {declared} identifiable people declared"
+    return Finding(_passed(found <= declared), str(found), str(declared), detail)
+
+
+def _location(check: Check, evidence: Evidence) -> Finding:
+    declared = evidence.item["declared_location"]
+    return _unmeasurable(f"{declared} declared; the file carries no position of its own", declared)
+
+
+def _subject(check: Check, evidence: Evidence) -> Finding:
+    declared = evidence.item["declared_subject"]
+    return Finding("not_yet", None, declared, "a reviewer decides whether this is what is seen")
+
+
+_SPECIAL: dict[str, Callable[[Check, Evidence], Finding]] = {
+    "synthetic_origin": _synthetic_origin,
+    "resolution": _resolution,
+    "aspect_ratio": _aspect_ratio,
+    "length": _length,
+    "time_of_day": _time_of_day,
+    "exposure": _exposure,
+    "faces": _faces,
+    "location": _location,
+    "subject": _subject,
+}
