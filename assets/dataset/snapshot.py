@@ -7,7 +7,7 @@ themselves are `training.consent`'s. The same clips, facts and consents give the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,10 @@ from assets.dataset.sealed import PURPOSE, Sealed, SnapshotError, current, key, 
 from assets.dataset.split import SplitClip, SplitError, split
 from assets.home import Home
 from training.consent.canonical import canonical
-from training.consent.eligibility import ClipFacts, Decision, decision_digest, decision_window, eligible
+from training.consent.eligibility import Decision, decision_window, eligible
 
 if TYPE_CHECKING:
+    from assets.consent.facts import Clip
     from training.consent.ledger import Checkpoint
 
 Row = tuple[str, str, int]  # clip_id, item_id, shot_index
@@ -58,6 +59,7 @@ def build(home: Home, now: datetime) -> Built:
 
     Raises SnapshotError where nothing is eligible or nothing can be held out.
     """
+    from assets.consent.facts import read_clips
     from training.consent.ledger import Ledger
     from training.consent.snapshot import seal
     from training.consent.state import ConsentState
@@ -67,7 +69,8 @@ def build(home: Home, now: datetime) -> Built:
     state = ConsentState.fold(ledger.events(upto=head.size))
     at, until = decision_window(head, now)
     offered = read_mart(home)
-    chosen, excluded = _choose(home, offered, lambda facts: eligible(facts, PURPOSE, at, until, state))
+    decided = {clip.key: (clip, eligible(clip.facts, PURPOSE, at, until, state)) for clip in read_clips(home, state)}
+    chosen, excluded = _choose(offered, decided, _captions(home))
     if not chosen:
         raise SnapshotError(_nothing(offered, excluded, head))
     manifest = seal(_members(home, chosen), purpose=PURPOSE, at=at, until=until, ledger=head)
@@ -94,35 +97,34 @@ def read_mart(home: Home) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Chosen:
-    facts: ClipFacts
+    clip: Clip
     decision: Decision
     captions: Mapping[str, str]
 
 
 def _choose(
-    home: Home, offered: list[dict[str, Any]], decide: Callable[[ClipFacts], Decision]
+    offered: list[dict[str, Any]],
+    decided: Mapping[Row, tuple[Clip, Decision]],
+    captions: Mapping[Row, Mapping[str, str]],
 ) -> tuple[list[_Chosen], list[Exclusion]]:
-    """One row a clip: offered by the mart, allowed by `decide`, with a caption. Everything else with its reasons."""
-    from assets.consent.facts import clip_facts
-
-    facts = {(f.clip_id, f.item_id, f.shot_index): f for f in clip_facts(home)}
-    captions = _captions(home)
+    """One row a clip: offered by the mart, allowed by the ledger, with a caption. Everything else with its reasons."""
     chosen: dict[str, _Chosen] = {}
     excluded = []
     for row in offered:
         identity: Row = (row["clip_id"], row["item_id"], row["shot_index"])
+        clip, decision = decided.get(identity, (None, None))
         if not row["eligible"]:
             excluded.append(Exclusion(*identity, "mart", tuple(row["reasons"] or ("eligibility.unknown",))))
-        elif identity not in facts:
-            excluded.append(Exclusion(*identity, "ledger", ("facts.missing",)))
-        elif not (decision := decide(facts[identity])).eligible:
+        elif clip is None or decision is None:
+            excluded.append(Exclusion(*identity, "ledger", ("clip.unknown",)))
+        elif not decision.eligible:
             excluded.append(Exclusion(*identity, "ledger", decision.reasons))
         elif "long" not in captions.get(identity, {}):
             excluded.append(Exclusion(*identity, "snapshot", ("caption.missing",)))
         elif row["clip_id"] in chosen:
             excluded.append(Exclusion(*identity, "snapshot", ("snapshot.same_frames",)))
         else:
-            chosen[row["clip_id"]] = _Chosen(facts[identity], decision, captions[identity])
+            chosen[row["clip_id"]] = _Chosen(clip, decision, captions[identity])
     return list(chosen.values()), excluded
 
 
@@ -134,39 +136,35 @@ def _captions(home: Home) -> dict[Row, dict[str, str]]:
 
 
 def _members(home: Home, chosen: list[_Chosen]) -> list[dict[str, Any]]:
-    shots = {(row["clip_id"], row["item_id"], row["shot_index"]): row for row in home.lake.rows("shots")}
+    """The manifest's members, each on its side of the split. `seal` adds the digest of each decision."""
     simulated = _simulated_items(home)
     try:
         sides = split(
-            SplitClip(c.facts.clip_id, c.facts.contributor_id or "", c.facts.dup_group, c.facts.item_id in simulated)
-            for c in chosen
+            SplitClip(f.clip_id, f.contributor_id or "", f.dup_group, f.item_id in simulated)
+            for f in (one.clip.facts for one in chosen)
         )
     except SplitError as error:
         raise SnapshotError(str(error)) from error
-    members = []
-    for one in chosen:
-        facts = one.facts
-        shot = shots[facts.clip_id, facts.item_id, facts.shot_index]
-        members.append(
-            {
-                "clip_id": facts.clip_id,
-                "item_id": facts.item_id,
-                "shot_index": facts.shot_index,
-                "bytes_sha256": facts.bytes_sha256,
-                "media_key": shot["media_key"],
-                "start_frame": shot["start_frame"],
-                "end_frame": shot["end_frame"],
-                "contributor_id": facts.contributor_id,
-                "dup_group": facts.dup_group,
-                "split": sides[facts.clip_id],
-                "caption": one.captions["long"],
-                "caption_short": one.captions.get("short", one.captions["long"]),
-                "facts": facts.to_dict(),
-                "consent_ids": list(one.decision.consent_ids),
-                "decision_digest": decision_digest(facts, PURPOSE, "*", one.decision.consent_ids),
-            }
-        )
-    return members
+    return [
+        {
+            "clip_id": facts.clip_id,
+            "item_id": facts.item_id,
+            "shot_index": facts.shot_index,
+            "bytes_sha256": facts.bytes_sha256,
+            "media_key": one.clip.media_key,
+            "start_frame": one.clip.start_frame,
+            "end_frame": one.clip.end_frame,
+            "contributor_id": facts.contributor_id,
+            "dup_group": facts.dup_group,
+            "split": sides[facts.clip_id],
+            "caption": one.captions["long"],
+            "caption_short": one.captions.get("short", one.captions["long"]),
+            "facts": facts.to_dict(),
+            "consent_ids": list(one.decision.consent_ids),
+        }
+        for one in chosen
+        for facts in (one.clip.facts,)
+    ]
 
 
 def _simulated_items(home: Home) -> set[str]:

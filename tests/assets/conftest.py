@@ -1,0 +1,219 @@
+"""A small world made by hand for the stages behind curation: footage, people with keys, reviews and a mart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from assets.home import Home
+
+DAY = "2026-11-02"
+SHA = "0" * 64
+
+
+@dataclass
+class World:
+    """Each `deliver` adds one contributor with simulated clips; `settle` reviews all and writes lake and mart."""
+
+    home: Home
+    keys: dict[str, Ed25519PrivateKey] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    grants: dict[str, tuple[str, str]] = field(default_factory=dict)  # clip_id -> (consent_id, contributor)
+
+    def deliver(
+        self, contributor_id: str, clips: int = 2, *, consent: bool = True, simulated: bool = True
+    ) -> list[str]:
+        """Simulated clips of 64x64, one a file, with everybody's consent unless `consent` is false; their ids."""
+        made = [self._clip(contributor_id, index, simulated) for index in range(clips)]
+        if consent:
+            for clip_id in made:
+                self.grant(clip_id, contributor_id)
+        return made
+
+    def _clip(self, contributor_id: str, index: int, simulated: bool) -> str:
+        from training.simulate import random_scene, render
+        from training.video import write_mp4
+
+        seed = int.from_bytes(hashlib.sha256(f"{contributor_id}/{index}".encode()).digest()[:4], "big")
+        scene = random_scene(seed)
+        frames = render(scene, 64, 64, 24, 12.0)
+        clip_id = hashlib.sha256(frames.tobytes()).hexdigest()
+        item_id = f"i-{contributor_id}-{index}"
+        local = write_mp4(self.home.scratch("test-footage") / f"{clip_id}.mp4", frames, 12.0)
+        bytes_sha256 = hashlib.sha256(local.read_bytes()).hexdigest()
+        media_key = f"media/{bytes_sha256[:2]}/{bytes_sha256[2:4]}/{bytes_sha256}.mp4"
+        self.home.store.put(media_key, local)
+        where = {"clip_id": clip_id, "item_id": item_id, "shot_index": 0, "received_day": DAY}
+        self._add("delivery_items", _item(item_id, contributor_id, index, scene.subject(), simulated))
+        self._add("media", _media(item_id, bytes_sha256, media_key))
+        self._add("shots", where | _shot(bytes_sha256, media_key))
+        self._add("signals", where | _signals())
+        self._add("duplicates", _unique(clip_id, item_id))
+        for kind, text in (("short", scene.subject()), ("long", scene.caption())):
+            self._add("captions", where | {"kind": kind, "text": text, "sources_json": "[]", "captioner": "test/1"})
+        self._add("verdicts", where | _passed())
+        return clip_id
+
+    def _add(self, table: str, row: dict[str, Any]) -> None:
+        self.tables.setdefault(table, []).append(row)
+
+    def grant(self, clip_id: str, contributor_id: str, **terms: Any) -> None:
+        from training.consent import events
+
+        now = terms.pop("now", None) or datetime.now(UTC)
+        body = events.grant(
+            contributor_id, "contributor", [clip_id], terms.pop("scopes", ("review", "train")), now,
+            notice_sha256=SHA, terms_sha256=SHA, **terms,
+        )  # fmt: skip
+        self.grants[clip_id] = (body["consent_id"], contributor_id)
+        self._append(contributor_id, body, now)
+
+    def revoke(self, clip_id: str) -> None:
+        from training.consent import events
+
+        consent_id, contributor_id = self.grants[clip_id]
+        now = datetime.now(UTC)
+        self._append(contributor_id, events.revoke(consent_id, contributor_id, "contributor", now), now)
+
+    def _append(self, actor: str, body: Mapping[str, Any], now: datetime) -> None:
+        from training.consent import events
+        from training.consent.ledger import Admitted, Ledger
+
+        ledger = Ledger(self.home.database_url)
+        if actor not in self.keys:
+            self.keys[actor] = Ed25519PrivateKey.generate()
+            registration = events.register_key(actor, self.keys[actor], now - timedelta(seconds=1))
+            assert isinstance(ledger.append(events.sign(registration, self.keys[actor]), now), Admitted)
+        outcome = ledger.append(events.sign(body, self.keys[actor]), now)
+        assert isinstance(outcome, Admitted), outcome
+
+    def settle(self, *, review: bool = True, forced: Iterable[str] = ()) -> None:
+        """Write the lake, let two reviewers approve what they are asked about, and write the mart as rules decide.
+
+        `forced` clips are eligible in the mart whatever the rules say: an edited mart.
+        """
+        from assets.consent.reviews import review_queue, submit_review
+
+        for table, rows in self.tables.items():
+            self.home.lake.write(table, rows, DAY if table != "duplicates" else None)
+        asked = review_queue(self.home) if review else []
+        for row in asked:
+            for reviewer in ("v-1", "v-2"):
+                submit_review(
+                    self.home.database_url, reviewer_id=reviewer, verdict="approve", persons_counted=0,
+                    now=datetime.now(UTC), **{k: row[k] for k in ("clip_id", "item_id", "shot_index", "digest")},
+                )  # fmt: skip
+        self.write_mart(forced)
+
+    def write_mart(self, forced: Iterable[str] = ()) -> None:
+        import duckdb
+
+        from assets.consent.facts import decide
+
+        self.home.warehouse_path.unlink(missing_ok=True)
+        forced = set(forced)
+        with duckdb.connect(str(self.home.warehouse_path)) as connection:
+            connection.execute(
+                "create table mart_training_eligibility"
+                " (clip_id text, item_id text, shot_index bigint, eligible boolean, reasons text[])"
+            )
+            for facts, decision in decide(self.home, "train", datetime.now(UTC)):
+                said = (True, []) if facts.clip_id in forced else (decision.eligible, list(decision.reasons))
+                connection.execute(
+                    "insert into mart_training_eligibility values (?, ?, ?, ?, ?)",
+                    [facts.clip_id, facts.item_id, facts.shot_index, *said],
+                )
+
+
+def _item(item_id: str, contributor_id: str, index: int, subject: str, simulated: bool) -> dict[str, Any]:
+    return {
+        "item_id": item_id,
+        "delivery_id": f"d-{contributor_id}",
+        "received_day": DAY,
+        "position": index,
+        "file_name": f"{index}.mp4",
+        "contributor_id": contributor_id,
+        "declared_subject": subject,
+        "persons_json": "[]",
+        "source_name": "simulated scene" if simulated else "a film",
+        "state": "accepted",
+        "reasons": [],
+    }
+
+
+def _media(item_id: str, bytes_sha256: str, media_key: str) -> dict[str, Any]:
+    return {
+        "item_id": item_id,
+        "received_day": DAY,
+        "bytes_sha256": bytes_sha256,
+        "size_bytes": 1,
+        "media_key": media_key,
+        "state": "accepted",
+        "reasons": [],
+        "fps": 12.0,
+        "rotation_deg": 0,
+        "probe_version": "test",
+    }
+
+
+def _shot(bytes_sha256: str, media_key: str) -> dict[str, Any]:
+    return {
+        "bytes_sha256": bytes_sha256,
+        "media_key": media_key,
+        "start_frame": 0,
+        "end_frame": 24,
+        "start_s": 0.0,
+        "end_s": 2.0,
+        "boundary": "end",
+        "detector_version": "test",
+    }
+
+
+def _signals() -> dict[str, Any]:
+    import pyarrow as pa
+
+    from assets.tables import TABLES
+
+    given = {"width": 64, "height": 64, "duration_s": 2.0, "fps": 12.0, "faces_max": 0, "camera_motion": "static"}
+    empty = {pa.string(): "", pa.int64(): 0, pa.float64(): 0.0}
+    keys = {"clip_id", "item_id", "shot_index", "received_day", *given}
+    rest = {c.name: empty.get(c.type, []) for c in TABLES["signals"].columns if c.name not in keys}
+    return given | rest
+
+
+def _unique(clip_id: str, item_id: str) -> dict[str, Any]:
+    return {
+        "clip_id": clip_id,
+        "item_id": item_id,
+        "shot_index": 0,
+        "dup_group": clip_id,
+        "original_item_id": item_id,
+        "kind": "unique",
+        "verdict": "pass",
+        "duplicates_version": "test",
+    }
+
+
+def _passed() -> dict[str, Any]:
+    return {"check": "decodes", "check_version": "1", "verdict": "pass", "severity": "fatal"}
+
+
+@pytest.fixture
+def world(home: Home) -> World:
+    """An empty world over an empty home."""
+    return World(home)
+
+
+@pytest.fixture
+def small_world(world: World) -> World:
+    """Four contributors with two consented, reviewed clips each."""
+    for name in ("c-1", "c-2", "c-3", "c-4"):
+        world.deliver(name)
+    world.settle()
+    return world
