@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import dagster as dg
 
@@ -19,7 +20,8 @@ STAGES = ("requests", "ingestion", "curation", "consent", "warehouse", "dataset"
 def build(settings: Settings) -> dg.Definitions:
     from assets.warehouse.project import dbt_resource
 
-    assets, checks = [], []
+    assets: list[Any] = []
+    checks: list[dg.AssetChecksDefinition] = []
     for stage in STAGES:
         module = importlib.import_module(f"assets.{stage}.assets")
         # dbt's translator names its own group; the others take their folder's name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
@@ -14,7 +14,7 @@ def show(standing: Standing, console: Console) -> None:
     console.print(Group(_requests(standing), "", _clips(standing), "", _model(standing)))
 
 
-def _requests(standing: Standing) -> object:
+def _requests(standing: Standing) -> RenderableType:
     if not standing.requests:
         return Text("No request stands in the warehouse yet: rushes request add …, then rushes run refresh")
     rows = [
@@ -35,7 +35,7 @@ def _bar(done: int, wanted: int, width: int = 12) -> str:
     return "█" * filled + "░" * (width - filled)
 
 
-def _clips(standing: Standing) -> object:
+def _clips(standing: Standing) -> RenderableType:
     counts = facts(
         {
             "files received": standing.received,
@@ -45,17 +45,17 @@ def _clips(standing: Standing) -> object:
             "ledger": f"{standing.ledger_size} events, root {short(standing.ledger_root)}",
         }
     )
-    shown: list[object] = [counts]
+    shown: list[RenderableType] = [counts]
     if standing.quarantined:
         rows = [(row["file"], ", ".join(row["reasons"])) for row in standing.quarantined]
         shown += ["", table("Quarantined files", ("file", "reasons"), rows)]
     if standing.not_eligible:
         ranked = sorted(standing.not_eligible.items(), key=lambda pair: (-pair[1], pair[0]))
         shown += ["", table("Why clips are not eligible (a clip has every reason)", ("reason", "clips"), ranked)]
-    return Group(*shown)  # type: ignore[arg-type]
+    return Group(*shown)
 
 
-def _model(standing: Standing) -> object:
+def _model(standing: Standing) -> RenderableType:
     if standing.snapshot is None:
         return Text("No training snapshot was sealed yet: rushes run nightly")
     snapshot = standing.snapshot

@@ -1,0 +1,93 @@
+"""What a person types: the commands say what they did, what they did not understand, and what is wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestration.cli import main
+
+
+@pytest.fixture
+def rushes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("RUSHES_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["rushes", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+            sys.exit(0)
+        said = "".join(capsys.readouterr())
+        assert ended.value.code == code, said
+        return said
+
+    return run
+
+
+def test_a_request_line_is_parsed_kept_and_what_was_not_understood_is_said(rushes) -> None:
+    said = rushes("request", "add", "sunset over Paris, 4K, 16:9, 30 seconds, 20 clips, sparkly unicorn vibe")
+    assert "not understood: 'sparkly unicorn vibe'" in said
+    for part in ("Paris", "3840", "16:9", "28.0", "32.0"):
+        assert part in said
+    listed = rushes("request", "list")
+    assert "0/20" in listed
+    request_id = next(word for word in listed.split() if word.startswith("r-"))
+    assert "sunset over Paris" in rushes("request", "show", request_id)
+
+
+def test_an_unknown_request_is_one_line_and_exit_code_one(rushes) -> None:
+    said = rushes("request", "show", "r-none", code=1)
+    assert "rushes request list" in said
+    assert "Traceback" not in said
+
+
+def test_consent_is_granted_shown_verified_and_revoked_with_ones_own_key(rushes, tmp_path: Path) -> None:
+    clip = tmp_path / "a.mp4"
+    clip.write_bytes(b"footage")
+    key = str(tmp_path / "amina.pem")
+    said = rushes("consent", "grant", "c-amina", str(clip), "--key", key)
+    consent_id = said.split()[0]
+    assert consent_id in rushes("consent", "show")
+    assert "every signature and commitment holds" in rushes("consent", "verify")
+    stranger = rushes("consent", "revoke", consent_id, "--key", str(tmp_path / "other.pem"), code=1)
+    assert "refused" in stranger
+    assert "revoked" in rushes("consent", "revoke", consent_id, "--key", key)
+    assert "revoke" in rushes("consent", "show", consent_id)
+
+
+def test_a_consent_can_be_written_for_a_delivery_without_touching_the_ledger(rushes, tmp_path: Path) -> None:
+    out = tmp_path / "consent" / "mine.json"
+    digest = "ab" * 32
+    rushes("consent", "grant", "c-luc", digest, "--key", str(tmp_path / "luc.pem"), "--output", str(out))
+    types = [envelope["body"]["type"] for envelope in json.loads(out.read_text())]
+    assert types == ["register_key", "grant"]
+    assert "events  0" in rushes("consent", "verify")
+
+
+def test_a_consent_for_something_that_is_no_file_names_it(rushes, tmp_path: Path) -> None:
+    said = rushes("consent", "grant", "c-luc", "missing.mp4", "--key", str(tmp_path / "luc.pem"), code=1)
+    assert "missing.mp4" in said
+
+
+def test_status_of_an_empty_home_says_what_to_do_first(rushes) -> None:
+    assert "rushes request add" in rushes("status")
+
+
+def test_generating_before_a_champion_exists_says_so(rushes, tmp_path: Path) -> None:
+    said = rushes("generate", "a red circle", "-o", str(tmp_path / "x.mp4"), code=1)
+    assert "champion" in said
+    assert not (tmp_path / "x.mp4").exists()
+
+
+def test_tracing_something_unknown_names_it(rushes) -> None:
+    assert "nothing-here" in rushes("trace", "nothing-here", code=1)
+
+
+@pytest.mark.parametrize("command", [[], ["request"], ["consent"], ["run", "--help"], ["trace", "--help"]])
+def test_every_command_explains_itself(rushes, command: list[str]) -> None:
+    assert "Usage" in rushes(*command, code=0 if "--help" in command else 2)
