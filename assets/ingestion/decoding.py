@@ -21,11 +21,11 @@ class NoVideoStream(ValueError):
     """The file holds no moving pictures; a cover picture beside a sound track is none."""
 
 
-def open_container(path: Path, max_pixels: int | None = None) -> InputContainer:
-    """The demuxed file. Raises av.error.FFmpegError where it is no footage. Close it (`with`)."""
+def open_container(path: Path, max_pixels: int | None = None, **more: str) -> InputContainer:
+    """The demuxed file; `more` are options of the demuxer. Raises av.error.FFmpegError where it is no footage."""
     import av
 
-    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(DEMUXERS)}
+    options = more | {"protocol_whitelist": "file", "format_whitelist": ",".join(DEMUXERS)}
     if max_pixels:
         options["max_pixels"] = str(max_pixels)
     return av.open(str(path), options=options, metadata_errors="replace")

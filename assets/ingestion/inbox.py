@@ -53,6 +53,9 @@ class Delivered:
     files: int
     already: bool
 
+    def __str__(self) -> str:
+        return f"{INBOX}/{self.day}/{self.folder}"
+
 
 def is_day(name: str) -> bool:
     """Whether `name` is a real date written YYYY-MM-DD."""

@@ -51,7 +51,6 @@ class Decoded:
     last_s: Fraction | None = None
     last_length_s: Fraction = Fraction(0)
     packets: int = 0
-    discarded: int = 0
     errors: int = 0
     damaged: int = 0
     thumbnails: dict[int, bytes] = field(default_factory=dict)
@@ -112,10 +111,9 @@ def decode(container: InputContainer, stream: VideoStream, limits: Limits) -> De
     with av.logging.Capture(local=False) as log:
         for packet in packets(container, stream, found):
             found.packets += bool(packet.size)
-            found.discarded += bool(packet.is_discard)
             try:
                 frames = packet.decode()
-            except av.error.MemoryError as error:
+            except (av.error.MemoryError, av.error.BlockingIOError) as error:
                 raise TooMuch(Code.OUT_OF_MEMORY.because(str(error))) from error
             except av.error.FFmpegError:
                 found.errors += 1
@@ -167,7 +165,7 @@ def probe(path: Path, limits: Limits) -> ProbeResult:
             return examine(path, container, limits, reasons)
     except NoVideoStream as error:
         reasons.append(Code.NO_VIDEO_STREAM.because(str(error)))
-    except av.error.MemoryError as error:
+    except (av.error.MemoryError, av.error.BlockingIOError) as error:  # the latter: no memory for a thread
         reasons.append(Code.OUT_OF_MEMORY.because(str(error)))
     except av.error.FFmpegError as error:
         if reasons:  # the missing end explains it
@@ -199,9 +197,12 @@ def examine(path: Path, container: InputContainer, limits: Limits, reasons: list
     provenance = read_provenance(path)
     if found.digests:
         width, height = next(iter(found.sizes)) if len(found.sizes) == 1 else (width, height)
+    reasons += damage(found)
+    if not reasons:  # a missing end or broken pictures explain what else is missing
+        reasons += broken_promises(path, container, stream, found, duration_s)
     turned = found.rotation_deg % 180 == 90
     return ProbeResult(
-        reasons=(*reasons, *judge(stream, found, duration_s, truncated=bool(reasons))),
+        reasons=tuple(reasons),
         **facts,
         pixel_format=found.format,
         width=height if turned else width,
@@ -218,25 +219,35 @@ def examine(path: Path, container: InputContainer, limits: Limits, reasons: list
     )
 
 
-def judge(stream: VideoStream, found: Decoded, duration_s: float | None, truncated: bool) -> Iterator[str]:
-    """Reasons that a finished decode gives. Where the end is missing, missing frames are no second reason."""
-    decoded = len(found.digests)
-    if not decoded:
+def damage(found: Decoded) -> Iterator[str]:
+    """What a finished decode says against the pictures themselves."""
+    if not found.digests:
         yield Code.NO_FRAMES.because("no frame decoded")
     if found.errors + found.damaged:
         yield Code.DECODE_ERRORS.because(f"{found.errors} packets failed to decode, {found.damaged} frames are damaged")
     if len(found.sizes) > 1:
         yield Code.SIZE_CHANGES.because("frames of " + ", ".join(f"{w}x{h}" for w, h in sorted(found.sizes)))
-    if truncated:
-        return
-    # frames that an edit list leaves out are stored but not shown
-    if stream.frames > max(found.packets, decoded + found.discarded):
-        yield Code.OVERDECLARED_FRAMES.because(f"the header promises {stream.frames} frames; {decoded} decoded")
-    declared_s = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-    if duration_s and not found.discarded and declared_s > 1.1 * duration_s + 1.0:
+
+
+def broken_promises(
+    path: Path, container: InputContainer, stream: VideoStream, found: Decoded, duration_s: float | None
+) -> Iterator[str]:
+    """What the header of a complete file promises beyond what is stored in it."""
+    # what an edit list leaves out is stored, though it is neither demuxed nor shown
+    if stream.frames > found.packets and (stored := stored_packets(path, stream.index)) < stream.frames:
+        yield Code.OVERDECLARED_FRAMES.because(f"the header promises {stream.frames} frames; {stored} are stored")
+    # the header's length is that of its longest stream: sound may go on
+    declared_s = (container.duration or 0) / 1e6 if not container.streams.audio else 0.0
+    if duration_s and declared_s > 1.1 * duration_s + 1.0:
         yield Code.OVERDECLARED_DURATION.because(
-            f"the header promises {declared_s:.2f} s; {duration_s:.2f} s of pictures decoded"
+            f"the header promises {declared_s:.2f} s; {decoded} frames show {duration_s:.2f} s"
         )
+
+
+def stored_packets(path: Path, index: int) -> int:
+    """Packets of a stream, those that an edit list hides too; nothing is decoded."""
+    with open_container(path, ignore_editlist="1") as container:
+        return sum(bool(packet.size) for packet in container.demux(container.streams[index]))
 
 
 def limit_process(limits: Limits) -> None:

@@ -1,0 +1,82 @@
+"""What makes two clips the same clip."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assets.ingestion.decoding import open_container, video_stream
+from assets.ingestion.identity import frame_digest, range_digest
+from assets.ingestion.probe import ProbePool
+from tests.assets.ingestion.conftest import encode, pictures, remux
+
+
+def digests(path: Path) -> list[bytes]:
+    with open_container(path) as container:
+        return [frame_digest(frame) for frame in container.decode(video_stream(container))]
+
+
+def test_a_clip_of_the_whole_file_has_the_identity_that_the_probe_measured(video: Path, pool: ProbePool) -> None:
+    found = digests(video)
+    assert len(found) == 24
+    assert range_digest(found) == pool.probe(video).frames_sha256
+
+
+def test_another_container_or_name_keeps_the_identity(video: Path, tmp_path: Path) -> None:
+    assert digests(remux(video, tmp_path / "other.mkv")) == digests(video)
+
+
+def test_one_different_frame_is_another_clip(video: Path) -> None:
+    found = digests(video)
+    assert len(set(found)) == 24
+    assert len({range_digest(found), range_digest(found[1:]), range_digest(found[::-1])}) == 3
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "nv12", "rgb24", "gray", "yuyv422"])
+@pytest.mark.parametrize("size", [(34, 18), (35, 17)])
+def test_a_digest_covers_exactly_the_picture_without_padding(pixel_format: str, size: tuple[int, int]) -> None:
+    import av
+
+    width, height = size
+    if pixel_format in ("yuyv422", "nv12") and width % 2:
+        pytest.skip("a format of pixel pairs")
+    image = pictures(1, height, width)[0]
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixel_format)
+    rows = [np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size) for plane in frame.planes]
+    half = -(-width // 2)
+    used = {
+        "yuv420p": [width, half, half],
+        "yuv444p": [width] * 3,
+        "nv12": [width, width],
+        "rgb24": [3 * width],
+        "gray": [width],
+        "yuyv422": [2 * width],
+    }[pixel_format]
+    head = f"rushes.frame/1 {pixel_format} {width}x{height}\n".encode()
+    expected = hashlib.sha256(head + b"".join(r[:, :n].tobytes() for r, n in zip(rows, used, strict=True))).digest()
+    assert frame_digest(frame) == expected
+
+
+def test_ten_bit_and_palette_pictures_have_an_identity(tmp_path: Path) -> None:
+    import av
+
+    frame = av.VideoFrame.from_ndarray(pictures(1, 16, 16)[0], format="rgb24")
+    formats = ("yuv420p10le", "p010le", "rgb565le", "monob", "yuv422p12le", "gray16le", "rgb48le")
+    found = {frame_digest(frame.reformat(format=name)) for name in formats}
+    assert len(found) == len(formats)
+    ten_bit = encode(tmp_path / "ten.mp4", frames=4, pixel_format="yuv420p10le")
+    assert len(set(digests(ten_bit))) == 4
+
+
+def test_the_full_range_flag_is_no_part_of_the_identity() -> None:
+    import av
+
+    narrow = av.VideoFrame(32, 32, "yuv420p")
+    full = av.VideoFrame(32, 32, "yuvj420p")
+    for frame in (narrow, full):
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+    assert frame_digest(narrow) == frame_digest(full)
