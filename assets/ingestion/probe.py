@@ -23,12 +23,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from assets.ingestion.reasons import Code
+from assets.ingestion.reasons import Code, code_of
 from assets.store import Store
 
 PROBE_VERSION = "1"
 FILES_PER_WORKER = 200  # then a fresh one: what a decoder leaks stays small
 START_S = 120.0
+MACHINE_MADE = {Code.CRASHED, Code.OUT_OF_MEMORY}
 READY = b"ready"  # a worker's first line
 PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "HOME")  # no credentials reach a worker
 
@@ -245,4 +246,6 @@ def remembered(store: Store, sha256: str, limits: Limits) -> ProbeResult | None:
 
 
 def remember(store: Store, sha256: str, limits: Limits, result: ProbeResult) -> None:
-    store.put(cache_key(sha256, limits), json.dumps(asdict(result), sort_keys=True).encode())
+    """Keep a verdict, unless the machine rather than the file may be to blame for it."""
+    if not MACHINE_MADE & {code_of(reason) for reason in result.reasons}:
+        store.put(cache_key(sha256, limits), json.dumps(asdict(result), sort_keys=True).encode())

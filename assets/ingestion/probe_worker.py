@@ -239,9 +239,8 @@ def broken_promises(
     # the header's length is that of its longest stream: sound may go on
     declared_s = (container.duration or 0) / 1e6 if not container.streams.audio else 0.0
     if duration_s and declared_s > 1.1 * duration_s + 1.0:
-        yield Code.OVERDECLARED_DURATION.because(
-            f"the header promises {declared_s:.2f} s; {decoded} frames show {duration_s:.2f} s"
-        )
+        detail = f"the header promises {declared_s:.2f} s; {len(found.digests)} frames show {duration_s:.2f} s"
+        yield Code.OVERDECLARED_DURATION.because(detail)
 
 
 def stored_packets(path: Path, index: int) -> int:
