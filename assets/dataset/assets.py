@@ -1,7 +1,5 @@
 """Dagster assets of the dataset stage: the sealed snapshot, its renditions and its latents, and their checks."""
 
-from __future__ import annotations
-
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
@@ -34,7 +32,7 @@ MART_CHECK, LATENT_CHECK = "mart_agrees_with_the_ledger", "every_member_has_a_fi
     code_version="1",
     metadata=definition_metadata("snapshot_members"),
 )
-def training_snapshot(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
+def training_snapshot(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """What may be trained on: every clip that the mart offers and the ledger, asked again, allows; split and sealed."""
     try:
         built = build(home, datetime.now(UTC))
@@ -92,7 +90,7 @@ def members_root_recomputes(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult
 
 
 @dg.asset(deps=["training_snapshot", "media"], kinds={"safetensors"}, owners=["team:ml"], code_version="1")
-def renditions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
+def renditions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """The members as the model sees them: 17 frames at 8 a second, about 64 pixels a side. Made once for a clip."""
     members = sealing.current(home).members
     rendered = rendering.render_all(home, members)
@@ -123,7 +121,7 @@ def renditions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
     code_version="1",
     pool="training",
 )
-def latents(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
+def latents(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """The members encoded by the autoencoder, and their captions by the text encoder. Kept by the weights' digest."""
     sealed = sealing.current(home)
     plan = config.plan(home, sealed.root)

@@ -4,8 +4,6 @@ A run that consent does not cover, that diverges or that learns nothing publishe
 the asset fails. Choices that were trained already are reused, and the metadata says so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -21,7 +19,7 @@ from assets.model.relay import MetricsRelay
 from assets.pictures import markdown_table
 
 CONSENT, FINITE, IMPROVED = "consent_held_for_the_planned_run", "loss_finite", "improved_on_the_start"
-Yields = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
+Yields = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
 
 
 def _checks(asset: str) -> list[dg.AssetCheckSpec]:

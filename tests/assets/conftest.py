@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,25 +40,18 @@ class World:
         return made
 
     def _clip(self, contributor_id: str, index: int, simulated: bool) -> str:
-        from training.simulate import random_scene, render
-        from training.video import write_mp4
-
-        seed = int.from_bytes(hashlib.sha256(f"{contributor_id}/{index}".encode()).digest()[:4], "big")
-        scene = random_scene(seed)
-        frames = render(scene, 64, 64, 24, 12.0)
-        clip_id = hashlib.sha256(frames.tobytes()).hexdigest()
+        subject, caption, clip_id, data = _filmed(f"{contributor_id}/{index}")
         item_id = f"i-{contributor_id}-{index}"
-        local = write_mp4(self.home.scratch("test-footage") / f"{clip_id}.mp4", frames, 12.0)
-        bytes_sha256 = hashlib.sha256(local.read_bytes()).hexdigest()
+        bytes_sha256 = hashlib.sha256(data).hexdigest()
         media_key = f"media/{bytes_sha256[:2]}/{bytes_sha256[2:4]}/{bytes_sha256}.mp4"
-        self.home.store.put(media_key, local)
+        self.home.store.put(media_key, data)
         where = {"clip_id": clip_id, "item_id": item_id, "shot_index": 0, "received_day": DAY}
-        self._add("delivery_items", _item(item_id, contributor_id, index, scene.subject(), simulated))
+        self._add("delivery_items", _item(item_id, contributor_id, index, subject, simulated))
         self._add("media", _media(item_id, bytes_sha256, media_key))
         self._add("shots", where | _shot(bytes_sha256, media_key))
         self._add("signals", where | _signals())
         self._add("duplicates", _unique(clip_id, item_id))
-        for kind, text in (("short", scene.subject()), ("long", scene.caption())):
+        for kind, text in (("short", subject), ("long", caption)):
             self._add("captions", where | {"kind": kind, "text": text, "sources_json": "[]", "captioner": "test/1"})
         self._add("verdicts", where | _passed())
         return clip_id
@@ -129,6 +125,19 @@ class World:
                     "insert into mart_training_eligibility values (?, ?, ?, ?, ?)",
                     [facts.clip_id, facts.item_id, facts.shot_index, *said],
                 )
+
+
+@functools.cache
+def _filmed(name: str) -> tuple[str, str, str, bytes]:
+    """A simulated clip of 24 frames, 64x64, of its own seed: subject, caption, digest of its frames, MP4 file."""
+    from training.simulate import random_scene, render
+    from training.video import write_mp4
+
+    scene = random_scene(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"))
+    frames = render(scene, 64, 64, 24, 12.0)
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_mp4(Path(folder) / "clip.mp4", frames, 12.0).read_bytes()
+    return scene.subject(), scene.caption(), hashlib.sha256(frames.tobytes()).hexdigest(), data
 
 
 def _item(item_id: str, contributor_id: str, index: int, subject: str, simulated: bool) -> dict[str, Any]:
