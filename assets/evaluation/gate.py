@@ -165,10 +165,9 @@ def scores(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Score]:
     found: dict[Key, Score] = {}
     for row in rows:
         if row["state"] == "measured" and (value := row["value"]) is not None:
-            low, high = row.get("ci_low"), row.get("ci_high")
-            found[row["metric"], row["slice"]] = Score(
-                value, value if low is None else low, value if high is None else high, row["better"]
-            )
+            ends = (row.get("ci_low"), row.get("ci_high"))
+            low, high = (value if end is None else end for end in ends)
+            found[row["metric"], row["slice"]] = Score(value, low, high, row["better"])
     return found
 
 

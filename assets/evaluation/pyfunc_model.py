@@ -29,7 +29,7 @@ class VideoTransformer(PythonModel):
         """
         import pandas as pd
 
-        from assets.release.door import answer
+        from assets.release.generation import answer
 
         rows = _rows(model_input)
         folder = Path((params or {}).get("output_dir") or tempfile.mkdtemp(prefix="rushes-videos-"))

@@ -190,6 +190,8 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """Every version, newest first; none when nothing was ever registered."""
+        if self._database_is_missing():
+            return []  # asking would create it, which takes seconds
         import mlflow
 
         try:
@@ -257,6 +259,10 @@ class Registry:
     def url(self, target: str, base: str | None = None) -> str:
         """Where MLflow's UI shows a version (a number) or a run (anything else)."""
         return self.version_url(target, base) if str(target).isdigit() else self.run_url(target, base)
+
+    def _database_is_missing(self) -> bool:
+        path = self.home.mlflow_uri.removeprefix("sqlite:///")
+        return path != self.home.mlflow_uri and not Path(path).is_file()
 
 
 def _ui(base: str | None) -> str:

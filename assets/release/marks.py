@@ -1,7 +1,7 @@
 """The two marks that every generated file carries, a watermark and a signed manifest, and the proof of both.
 
 What belongs here: putting marks on one file and reading them off one file. What does not: how a mark is made
-(`watermark`, `assets.provenance`), and who asks for videos (`door`).
+(`watermark`, `assets.provenance`), and who asks for videos (`generation`).
 """
 
 from __future__ import annotations

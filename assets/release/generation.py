@@ -7,7 +7,6 @@ release. Unmarked frames exist only in a temporary folder.
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.evaluation.serving import Serving
-from assets.release.marks import mark_video
+from assets.release.marks import mark_video, read_marks
 from assets.release.policy import PromptRefused, screen
+from assets.store import write_atomically
 
 if TYPE_CHECKING:
     from assets.home import Home
@@ -78,8 +78,8 @@ def _name(serving: Serving, prompt: str, seed: int) -> str:
 
 def generate_marked(
     home: Home, prompt: str, out: Path, seed: int = 0, version: str | None = None, **options: Any
-) -> Path:
-    """Answer one prompt with a marked file at `out`, by the champion or by the version named.
+) -> dict[str, Any]:
+    """Answer one prompt with a marked file at `out`, by the champion or by the version named; says what came of it.
 
     Raises PromptRefused, NothingToServe (no champion, or a version that must not serve) and MarkError.
     """
@@ -93,12 +93,21 @@ def generate_marked(
         raise NothingToServe(
             "no version is champion: train a model first (`rushes run`), or promote one (`rushes promote VERSION`)"
         )
-    if cause := registry.version(number).taint:
-        raise NothingToServe(f"version {number} must not serve: {cause}")
+    serving = registry.version(number)
+    if serving.taint:
+        raise NothingToServe(f"version {number} must not serve: {serving.taint}")
     with tempfile.TemporaryDirectory(prefix="marked-") as scratch:
         (made,) = answer(registry.model_folder(number), [prompt], [seed], Path(scratch), options)
         assert made.path is not None  # the policy let it pass above
-        out = Path(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(made.path, out)
-    return out
+        write_atomically(Path(out), made.path)
+    marks = read_marks(Path(out), home.signing)
+    return {
+        "file": str(out),
+        "prompt": made.prompt,
+        "seed": seed,
+        "version": number,
+        "model": serving.model_key,
+        "snapshot root": serving.snapshot_root,
+        "C2PA": f"{marks.provenance.state}, {(marks.provenance.source_type or '').rsplit('/', 1)[-1]}",
+        "watermark": f"{marks.bits} of 32 bits read back",
+    }

@@ -1,0 +1,225 @@
+"""Dagster assets of the evaluation stage: samples, scorecard, registered version and the gate to champion."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from assets.evaluation import gate, measuring, promotion, report, scorecards
+from assets.evaluation.current import CurrentModel, NoModel, current_model
+from assets.evaluation.registry import CANDIDATE, CHAMPION, Registry
+from assets.home import Home
+from assets.metadata import definition_metadata, picture, table_metadata
+from assets.model.launch import Launch
+from assets.pictures import markdown_table
+
+NO_COPIES, CONSENT = "no_memorised_clip", "consent_valid_at_the_head"
+
+
+def _current(home: Home) -> CurrentModel:
+    try:
+        return current_model(home)
+    except NoModel as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def _execute(context: dg.AssetExecutionContext, started: Launch) -> None:
+    dg.PipesSubprocessClient().run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
+
+
+@dg.asset(
+    deps=["video_transformer"],
+    kinds={"pytorch", "parquet"},
+    owners=["team:ml"],
+    code_version="1",
+    metadata=definition_metadata("samples"),
+    pool="training",
+)
+def samples(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
+    """Videos that the newest model makes of held-out captions and of simulated scenes; the same every night."""
+    model = _current(home)
+    wanted = measuring.prompts(model.sealed)
+    kept = {row["sample_id"]: row for row in model.samples(home) if home.store.exists(row["media_key"])}
+    if reused := set(kept) == {prompt.sample_id for prompt in wanted}:
+        context.log.info("nothing new: these samples of this model exist")
+    else:
+        started = measuring.prepare_samples(home, model.model_key, wanted)
+        _execute(context, started)
+        rows = measuring.keep_samples(home, model.model_key, wanted, started.run_dir / "videos")
+        home.lake.write("samples", rows)
+    videos = report.load_videos(home, model.samples(home))
+    extra = {
+        "outcome": "nothing new: reused" if reused else "generated",
+        "model_key": model.model_key,
+        "videos": dg.MetadataValue.md(report.moving(videos)),
+        "grid": picture(report.grid(videos), alt="first, middle and last frames"),
+    }
+    return dg.MaterializeResult(metadata=table_metadata(home, "samples", extra=extra))
+
+
+@dg.asset(
+    deps=["samples", "video_transformer", "training_snapshot"],
+    check_specs=[
+        dg.AssetCheckSpec(
+            NO_COPIES,
+            asset="scorecard",
+            blocking=True,
+            description="No sample repeats a training clip. What was not measured does not pass.",
+        )
+    ],
+    kinds={"pytorch", "parquet"},
+    owners=["team:ml"],
+    code_version="1",
+    metadata=definition_metadata("scorecard"),
+    pool="training",
+)
+def scorecard(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
+    """Measured quality of the newest model, each number with its slice, interval, sample count and method."""
+    model = _current(home)
+    card = scorecards.stored_scorecard(home, model.model_key, scorecards.heldout_digest(model.sealed))
+    if reused := card is not None:
+        context.log.info("nothing new: this model was measured on these clips")
+    else:
+        started = measuring.prepare_scorecard(home, model.model_key, model.sealed, model.samples(home))
+        _execute(context, started)
+        card = measuring.read_scorecard(model.model_key, model.sealed, started.run_dir)
+        scorecards.store_scorecard(home, card)
+    assert card is not None
+    home.lake.write("scorecard", card.rows)
+    extra = {
+        "outcome": "nothing new: reused" if reused else "measured",
+        "model_key": model.model_key,
+        "heldout": card.heldout,
+        "scores": dg.MetadataValue.md(markdown_table(scorecards.shown(card.rows))),
+    }
+    return dg.MaterializeResult(
+        metadata=table_metadata(home, "scorecard", extra=extra), check_results=[_no_copies(card)]
+    )
+
+
+def _no_copies(card: scorecards.Scorecard) -> dg.AssetCheckResult:
+    score = gate.scores(card.rows).get((gate.COPIES, gate.OVERALL))
+    why = "not measured" if score is None else f"{score.value:.0f} samples repeat a training clip"
+    return dg.AssetCheckResult(check_name=NO_COPIES, passed=score is not None and score.value == 0, description=why)
+
+
+Yields = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
+
+
+@dg.asset(
+    deps=["scorecard"],
+    check_specs=[
+        dg.AssetCheckSpec(
+            CONSENT,
+            asset="registered_model",
+            blocking=True,
+            description="Every clip of the model's snapshot is still allowed at the head of the ledger.",
+        )
+    ],
+    kinds={"mlflow"},
+    owners=["team:ml"],
+    code_version="1",
+)
+def registered_model(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Yields:
+    """The newest model as a version in MLflow, with its origin as tags, its samples and scores in its run: candidate."""
+    model = _current(home)
+    violations = promotion.standing_violations(home, model.sealed.root)
+    held = dg.AssetCheckResult(
+        check_name=CONSENT, passed=not violations, metadata={"not_allowed": dg.MetadataValue.json(violations)}
+    )
+    if violations:
+        yield held
+        raise dg.Failure(f"not registered: consent does not hold for {violations[0]}", allow_retries=False)
+    registry = Registry(home)
+    version = registry.register(model.run_id, model.folder(home), _tags(context, model))
+    if registry.alias(CANDIDATE) != version:
+        registry.set_alias(CANDIDATE, version)
+        report.log_to_run(home, registry, model)
+    yield dg.MaterializeResult(
+        metadata={
+            "version": version,
+            "model_key": model.model_key,
+            "mlflow_version": dg.MetadataValue.url(registry.version_url(version)),
+            "mlflow_run": dg.MetadataValue.url(registry.run_url(model.run_id)),
+            "tags": dg.MetadataValue.json(dict(registry.version(version).tags)),
+        },
+        data_version=dg.DataVersion(model.model_key),
+        check_results=[held],
+    )
+
+
+def _tags(context: dg.AssetExecutionContext, model: CurrentModel) -> dict[str, Any]:
+    return {
+        "model_key": model.model_key,
+        "snapshot_root": model.sealed.root,
+        "ledger_checkpoint": model.ledger_checkpoint,
+        "code_version": model.record["code_version"],
+        "dagster_run_id": context.run.run_id,
+        "parent_model": model.record.get("parent_model"),
+    }
+
+
+@dg.asset(
+    deps=["registered_model", "scorecard"],
+    check_specs=[
+        dg.AssetCheckSpec(
+            CONSENT,
+            asset="champion",
+            blocking=True,
+            description="Whatever is champion now rests on consent that stands at the head of the ledger.",
+        )
+    ],
+    kinds={"mlflow"},
+    owners=["team:ml"],
+    code_version="1",
+)
+def champion(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
+    """The version that serves: the candidate, if it passes the gate against the version that serves today."""
+    model, registry = _current(home), Registry(home)
+    found = promotion.reconcile_champion(home)
+    candidate = model.registered(registry)
+    decision = promotion.decide_and_move(home, candidate, _rescored(context, home, registry, model))
+    serving = registry.alias(CHAMPION)
+    context.log.info(f"version {candidate}: {decision.summary}; champion is {serving or 'none'}")
+    return dg.MaterializeResult(
+        metadata={
+            "candidate": candidate,
+            "champion": serving or "none",
+            "decision": decision.summary,
+            "before": found,
+            "rules": dg.MetadataValue.md(markdown_table(gate.as_rows(decision.reasons))),
+            "mlflow_version": dg.MetadataValue.url(registry.version_url(serving or candidate)),
+        },
+        data_version=dg.DataVersion(serving or "none"),
+        check_results=[_champion_consent(home, registry, serving)],
+    )
+
+
+def _champion_consent(home: Home, registry: Registry, serving: str | None) -> dg.AssetCheckResult:
+    violations = (
+        promotion.standing_violations(home, registry.version(serving).snapshot_root) if serving is not None else []
+    )
+    return dg.AssetCheckResult(
+        check_name=CONSENT, passed=not violations, metadata={"not_allowed": dg.MetadataValue.json(violations)}
+    )
+
+
+def _rescored(
+    context: dg.AssetExecutionContext, home: Home, registry: Registry, model: CurrentModel
+) -> scorecards.Scorecard | None:
+    """The champion's scorecard on the candidate's held-out clips, measured now where it was not yet.
+
+    None where there is no other champion.
+    """
+    serving = registry.alias(CHAMPION)
+    rival = registry.version(serving).model_key if serving else None
+    if rival is None or rival == model.model_key:
+        return None
+    if card := scorecards.stored_scorecard(home, rival, scorecards.heldout_digest(model.sealed)):
+        return card
+    context.log.info(f"measuring the champion, version {serving}, on the candidate's held-out clips")
+    for started in measuring.rescoring(home, rival, model.sealed):
+        _execute(context, started)
+    card = measuring.read_scorecard(rival, model.sealed, started.run_dir)
+    scorecards.store_scorecard(home, card)
+    return card

@@ -1,0 +1,132 @@
+"""What is asked of a model when it is measured: the prompts, and the configurations of the processes that do it.
+
+What belongs here: plain data up to the launch and back. Generating and measuring are `training.generate` and
+`training.evaluate`, each in a process of its own that loads torch and nothing of the platform.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assets.dataset import latents, renditions
+from assets.dataset.sealed import Sealed
+from assets.dataset.views import local_view
+from assets.evaluation.scorecards import Scorecard, heldout_digest
+from assets.home import Home
+from assets.model import launch, published
+from assets.model.launch import Launch
+
+HELDOUT_PROMPTS = 4
+SCENE_SEEDS = (11, 23, 47, 81)  # simulated scenes whose facts are known; never changed, so that nights compare
+SAMPLING = {"steps": 24, "guidance": 3.0, "frames": 17, "size": [64, 64]}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One video to be generated."""
+
+    text: str
+    seed: int
+
+    @property
+    def sample_id(self) -> str:
+        return hashlib.sha256(f"{self.text}\0{self.seed}".encode()).hexdigest()[:16]
+
+
+def prompts(sealed: Sealed) -> list[Prompt]:
+    """Captions of held-out clips, then fixed simulated scenes. The same snapshot gives the same list."""
+    from training.simulate import random_scene
+
+    held = sorted({member["caption"] for member in sealed.members if member["split"] == "heldout"})
+    # spread over the sorted captions, which often begin alike
+    chosen = held[:: max(1, len(held) // HELDOUT_PROMPTS)][:HELDOUT_PROMPTS]
+    scenes = [random_scene(seed).caption() for seed in SCENE_SEEDS]
+    return [Prompt(text, seed) for seed, text in enumerate(dict.fromkeys(chosen + scenes))]
+
+
+def prepare_samples(home: Home, model_key: str, wanted: Sequence[Prompt]) -> Launch:
+    """The launch that generates `wanted` into the run folder's `videos`."""
+    run_dir = home.scratch(f"samples/{model_key}")
+    config = {
+        "model_dir": str(published.local_folder(home, model_key)),
+        "text_encoder": str(home.text_encoder),
+        "prompts": [prompt.text for prompt in wanted],
+        "seeds": [prompt.seed for prompt in wanted],
+        "out": str(run_dir / "videos"),
+        **SAMPLING,
+    }
+    return launch.prepare(home, "training.generate", run_dir, config)
+
+
+def keep_samples(home: Home, model_key: str, wanted: Iterable[Prompt], made: Path) -> list[dict[str, Any]]:
+    """Put the generated videos into the store and describe them as rows of the table `samples`.
+
+    `made` is the folder of `prepare_samples`; raises FileNotFoundError where a video is missing.
+    """
+    from training.video import read_frames
+
+    listed = json.loads((made / "samples.json").read_text())
+    rows = []
+    for prompt, entry in zip(wanted, listed, strict=True):
+        path = Path(entry["path"])
+        frames, fps = read_frames(path)
+        key = f"samples/{model_key}/{prompt.sample_id}.mp4"
+        home.store.put(key, path)
+        rows.append(
+            {
+                "sample_id": prompt.sample_id,
+                "model_key": model_key,
+                "prompt": prompt.text,
+                "seed": prompt.seed,
+                "media_key": key,
+                "frames": len(frames),
+                "fps": fps,
+                "width": frames.shape[2],
+                "height": frames.shape[1],
+            }
+        )
+    return rows
+
+
+def prepare_scorecard(home: Home, model_key: str, sealed: Sealed, samples: Sequence[dict[str, Any]]) -> Launch:
+    """The launch that measures a model on a snapshot's held-out clips, and its samples against the training clips."""
+    run_dir = home.scratch(f"scorecard/{model_key}-{heldout_digest(sealed)[:16]}")
+    folder = published.local_folder(home, model_key)
+    config = {
+        "model_dir": str(folder),
+        "manifest": str(sealed.path),
+        "snapshot_root": sealed.root,
+        "frames_dir": str(local_view(home, [renditions.key(clip_id) for clip_id in sealed.clip_ids])),
+        "latents_dir": str(local_view(home, latents.keys(folder, sealed.clip_ids))),
+        "text_dir": str(latents.text_folder(home)),
+        "text_encoder": str(home.text_encoder),
+        "samples": [{"path": str(home.store.fetch(row["media_key"])), "prompt": row["prompt"]} for row in samples],
+        "out": str(run_dir / "metrics.json"),
+    }
+    return launch.prepare(home, "training.evaluate", run_dir, config)
+
+
+def rescoring(home: Home, model_key: str, sealed: Sealed) -> Iterator[Launch]:
+    """The launches, in order, that measure an earlier model on another snapshot's held-out clips.
+
+    Its own autoencoder encodes the clips first, where it did not yet; the last launch's folder holds the scorecard.
+    """
+    folder = published.local_folder(home, model_key)
+    missing = latents.missing(home, sealed, folder)
+    if missing.clip_ids or missing.texts:
+        work = home.scratch(f"encoding/{latents.prefix(folder).removeprefix('latents/')}")
+        config = latents.encode_config(home, sealed, folder, work / "latents")
+        yield launch.prepare(home, "training.encode", work, config)
+        latents.upload(home, folder, work / "latents", missing.clip_ids)
+    yield prepare_scorecard(home, model_key, sealed, ())
+
+
+def read_scorecard(model_key: str, sealed: Sealed, run_dir: Path) -> Scorecard:
+    """What the process measured, as rows of the table `scorecard`."""
+    rows = json.loads((run_dir / "metrics.json").read_text())
+    return Scorecard(model_key, heldout_digest(sealed), [{"model_key": model_key, **row} for row in rows])

@@ -1,0 +1,142 @@
+"""Which version serves: gathers the facts for the gate, moves the alias `champion`, and guards it against mistakes.
+
+What belongs here: everything that opens, moves or checks the alias `champion`. The rules are `gate`'s; a withdrawal's
+way to the versions that it reaches is the consent stage's.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from assets.dataset import sealed as snapshots
+from assets.evaluation import gate
+from assets.evaluation.gate import Contender, Decision
+from assets.evaluation.registry import CHAMPION, Registry, Version
+from assets.evaluation.scorecards import Scorecard, stored_scorecard
+from assets.home import Home
+from assets.model import published
+from training.consent.canonical import parse_strictly
+
+
+class PromotionRefused(RuntimeError):
+    """A version that must not become champion; the message says why not."""
+
+
+def contender(home: Home, version: Version, scorecard: Scorecard | None = None) -> Contender:
+    """What is known of a version, its consent asked of the ledger at this moment.
+
+    `scorecard` replaces the scores that were stored when the version was measured first; copies are always looked for
+    among the clips that it was trained on, so that finding stays.
+    """
+    own = stored_scorecard(home, version.model_key)
+    card = scorecard or own
+    record = published.pair(home, version.model_key) or {}
+    start, end = (_measured(record, "transformer", when, "heldout/flow_loss") for when in ("start", "end"))
+    copies = gate.scores(own.rows if own else ()).get((gate.COPIES, gate.OVERALL))
+    return Contender(
+        version=version.number,
+        heldout=card.heldout if card else None,
+        scores=gate.scores(card.rows) if card else {},
+        improvement=end / start if start and end is not None else None,
+        psnr_db=_measured(record, "codec", "end", "heldout/psnr_db"),
+        copies=round(copies.value) if copies else None,
+        taint=version.taint,
+        consent=tuple(standing_violations(home, version.snapshot_root)),
+    )
+
+
+def _measured(record: dict[str, Any], task: str, when: str, name: str) -> float | None:
+    value = record.get(task, {}).get("result", {}).get(when, {}).get(name)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def standing_violations(home: Home, snapshot_root: str) -> list[str]:
+    """Members of a snapshot, each with its reasons, that the ledger's head does not allow; empty when all may stay.
+
+    A snapshot that cannot be found or read counts as a violation: what cannot be shown is not allowed.
+    """
+    try:
+        path = home.store.fetch(snapshots.key(snapshot_root))
+        sealed = snapshots.Sealed(snapshot_root, parse_strictly(path.read_text("utf-8")), path)
+    except (FileNotFoundError, ValueError) as error:
+        return [f"snapshot {snapshot_root[:12] or 'of unknown root'} cannot be read ({error})"]
+    found = snapshots.consent_violation(home, sealed)
+    return [f"{clip_id[:16]} ({', '.join(reasons)})" for clip_id, reasons in sorted(found.items())]
+
+
+def decide_and_move(home: Home, candidate: str, rescored: Scorecard | None = None) -> Decision:
+    """Run the gate for a version and make it champion if it passes. Deciding again changes nothing.
+
+    `rescored` is the champion's scorecard on the clips that the candidate was measured on. The reasons are tagged on
+    the candidate.
+    """
+    registry = Registry(home)
+    version, current = registry.version(candidate), registry.alias(CHAMPION)
+    if current == candidate:
+        broken = [reason for reason in gate.hard_rules(contender(home, version)) if not reason.passed]
+        standing = gate.Reason("champion", True, "is the champion already")
+        decision = Decision(candidate, None, not broken, tuple(broken) or (standing,))
+    else:
+        rival = contender(home, registry.version(current), rescored) if current else None
+        decision = gate.decide(contender(home, version), rival)
+    if decision.promote and current != candidate:
+        registry.set_alias(CHAMPION, candidate)
+    _record(registry, decision)
+    return decision
+
+
+def _record(registry: Registry, decision: Decision) -> None:
+    registry.tag(decision.version, "gate", "passed" if decision.promote else "refused")
+    registry.tag(decision.version, "gate_reasons", decision.summary[:5000])
+    details = [{"rule": r.rule, "passed": r.passed, "detail": r.detail} for r in decision.reasons]
+    registry.tag(decision.version, "gate_rules", json.dumps(details)[:5000])
+
+
+def promote(home: Home, version: str) -> str:
+    """A person makes `version` the champion: quality is theirs to judge, the hard rules bind them as well.
+
+    Returns what was done. Raises PromotionRefused with every hard rule that the version breaks, LookupError for a
+    version that is not there.
+    """
+    registry = Registry(home)
+    chosen = registry.version(version)
+    if broken := _broken(home, chosen):
+        raise PromotionRefused(f"version {version} must not be champion: {broken}")
+    before = registry.alias(CHAMPION)
+    if before == chosen.number:
+        return f"version {version} is the champion already"
+    registry.set_alias(CHAMPION, chosen.number)
+    registry.tag(chosen.number, "promoted_by", "person")
+    return f"version {version} is the champion now" + (f", in place of version {before}" if before else "")
+
+
+def _broken(home: Home, version: Version) -> str:
+    failed = [reason for reason in gate.hard_rules(contender(home, version)) if not reason.passed]
+    return "; ".join(f"{reason.rule}: {reason.detail}" for reason in failed)
+
+
+def reconcile_champion(home: Home) -> str:
+    """Take the alias `champion` from a version that must not serve, whoever put it there; says what was found.
+
+    It goes to the newest version that passed the gate and may still serve, or is closed when there is none. The
+    reason is tagged on the version that lost it.
+    """
+    registry = Registry(home)
+    current = registry.alias(CHAMPION)
+    if current is None:
+        return "no version is champion"
+    why = _broken(home, registry.version(current))
+    if not why:
+        return f"version {current} may serve"
+    registry.tag(current, "refused_as_champion", why[:5000])
+    for other in registry.versions():
+        if other.number != current and _was_accepted(other) and not _broken(home, other):
+            registry.set_alias(CHAMPION, other.number)
+            return f"version {current} must not serve ({why}); version {other.number} is champion again"
+    registry.delete_alias(CHAMPION)
+    return f"version {current} must not serve ({why}); no other version may, so there is no champion"
+
+
+def _was_accepted(version: Version) -> bool:
+    return version.tags.get("gate") == "passed" or "promoted_by" in version.tags

@@ -1,0 +1,76 @@
+"""Scorecards kept by model, so that two models can be compared on the same held-out clips later.
+
+What belongs here: storing, reading and showing a scorecard. Measuring is `training.evaluate`'s, in its own process
+(`measuring`); judging is `gate`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from assets.dataset.sealed import Sealed
+from assets.home import Home
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """`rows` are those of the table `scorecard`; `heldout` names the clips they were measured on."""
+
+    model_key: str
+    heldout: str
+    rows: Sequence[Mapping[str, Any]]
+
+
+def heldout_digest(sealed: Sealed) -> str:
+    """Names the set of held-out clips: the same clips, the same digest."""
+    held = sorted(member["clip_id"] for member in sealed.members if member["split"] == "heldout")
+    return hashlib.sha256("\n".join(held).encode()).hexdigest()
+
+
+def _key(model_key: str, heldout: str | None = None) -> str:
+    return f"models/{model_key}/scorecard{f'-{heldout[:16]}' if heldout else ''}.json"
+
+
+def store_scorecard(home: Home, card: Scorecard) -> None:
+    """Keep it under its held-out clips, and as the model's own if it is the first."""
+    record = {"model_key": card.model_key, "heldout": card.heldout, "rows": [dict(row) for row in card.rows]}
+    data = json.dumps(record, indent=1, sort_keys=True).encode()
+    home.store.put(_key(card.model_key, card.heldout), data)
+    own = stored_scorecard(home, card.model_key)
+    if own is None or own.heldout == card.heldout:
+        home.store.put(_key(card.model_key), data)
+
+
+def stored_scorecard(home: Home, model_key: str, heldout: str | None = None) -> Scorecard | None:
+    """The model's own scorecard, or the one on the named held-out clips; None where it was not measured."""
+    key = _key(model_key, heldout)
+    if not home.store.exists(key):
+        return None
+    return Scorecard(**json.loads(home.store.get(key)))
+
+
+def shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Rows for people: value with interval, or why there is none."""
+    return [
+        {
+            "metric": row["metric"],
+            "slice": row["slice"],
+            "value": _value(row),
+            "unit": row["unit"],
+            "n": str(row["n"]),
+            "better": row["better"],
+            "method": row["method"],
+        }
+        for row in rows
+    ]
+
+
+def _value(row: Mapping[str, Any]) -> str:
+    if row["state"] != "measured" or row["value"] is None:
+        return f"not measured: {row['why']}"
+    interval = "" if row["ci_low"] is None else f" [{row['ci_low']:.4g}, {row['ci_high']:.4g}]"
+    return f"{row['value']:.4g}{interval}"
