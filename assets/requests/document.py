@@ -1,0 +1,153 @@
+"""Reads a request from a YAML document: the same fields as a request line, named.
+
+Values are text and go through the rules of `parse`, so `resolution: 4K` and `price: EUR 5` mean what they mean in a
+line; `request:` holds a whole line. A key that no field has, and a value that no rule reads, come back in
+`not_understood`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from assets.requests.parse import Parsed, RequestError, complete, parse_line, read_terms
+from assets.requests.spec import TIMES_OF_DAY
+
+MAX_BYTES = 64 * 1024
+
+# key -> the words that make its value a phrase of a request line
+_PHRASES = {
+    "resolution": "{}",
+    "aspect_ratio": "{}",
+    "duration": "{}",
+    "count": "{} clips",
+    "max_per_contributor": "max {} per contributor",
+    "price": "{} per clip",
+    "budget": "budget {}",
+    "deadline": "by {}",
+}
+_EXACT: dict[str, type] = {
+    "min_width": int,
+    "min_height": int,
+    "duration_min_s": float,
+    "duration_max_s": float,
+    "target_units": int,
+    "price_minor": int,
+    "budget_minor": int,
+    "currency": str,
+    "subject": str,
+    "location": str,
+}
+_HEADER = ("request_id", "org_id", "title", "status")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed request with what a line cannot say: who asks, under which name, from when."""
+
+    parsed: Parsed
+    request_id: str | None = None
+    org_id: str | None = None
+    title: str | None = None
+    status: str | None = None
+    opens_at: str | None = None
+
+
+def parse_document(text: str) -> Document:
+    """Read one YAML mapping. Raises RequestError for what is no mapping of plain values or cannot be ordered."""
+    keys = _mapping(text)
+    line = keys.pop("request", keys.pop("text", ""))
+    header = {name: keys.pop(name, None) for name in _HEADER}
+    if header["request_id"] and not _REQUEST_ID.fullmatch(header["request_id"]):
+        raise RequestError(f"request_id {header['request_id']!r}: use letters, digits, dots, dashes and underscores")
+    opens_at = _time("opens_at", keys.pop("opens_at", None))
+    parsed = parse_line(line)
+    values, understood, lost = _fields(keys)
+    spec, assumed = complete({**parsed.said, **values})
+    shown = header["title"] or line or ", ".join(f"{key} {value}" for key, value in keys.items())
+    whole = replace(
+        parsed,
+        text=shown,
+        spec=spec,
+        said={**parsed.said, **values},
+        understood=parsed.understood | understood,
+        not_understood=parsed.not_understood + tuple(lost),
+        assumed=assumed,
+    )
+    return Document(whole.checked(), opens_at=opens_at, **header | {"title": shown})
+
+
+def _mapping(text: str) -> dict[str, str]:
+    """The document as text values. The base loader builds nothing but text, so `16:9` stays and no tag is obeyed."""
+    if len(text.encode()) > MAX_BYTES:
+        raise RequestError(f"a request document is at most {MAX_BYTES} bytes")
+    try:
+        document = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise RequestError(f"not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict) or not document:
+        raise RequestError("a request document is a mapping of fields, for instance `subject: fog`")
+    flat = {}
+    for key, value in document.items():
+        if isinstance(value, list) and key in ("duration", "duration_s") and len(value) == 2:
+            value = f"{value[0]} to {value[1]}"
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise RequestError(f"{key!r} must have one plain value, not a list or a mapping")
+        flat[key] = value.strip()
+    return flat
+
+
+def _fields(keys: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """Values by field of `Spec`, the words they came from, and the pairs that were not understood."""
+    values: dict[str, Any] = {}
+    understood: dict[str, str] = {}
+    lost: list[str] = []
+    for key, value in keys.items():
+        found = _read(key, value) if value else None
+        if found is None:
+            lost.append(f"{key}: {value}")
+        else:
+            values |= found
+            understood[key] = value
+    return values, understood, lost
+
+
+def _read(key: str, value: str) -> dict[str, Any] | None:
+    """What one pair says, or None. A phrase must be read whole: half of it would be a guess."""
+    if key == "deadline_at":
+        return {"deadline_at": _time(key, value)}
+    if key == "time_of_day":
+        return {"time_of_day": value.lower()} if value.lower() in TIMES_OF_DAY else None
+    if key in _EXACT:
+        try:
+            return {key: _EXACT[key](value)}
+        except ValueError:
+            raise RequestError(f"{key}: {value!r} is no {_EXACT[key].__name__}") from None
+    if key in ("duration", "duration_s") and re.search(r"\d$", value):
+        key, value = "duration", f"{value} seconds"
+    if key not in _PHRASES:
+        return None
+    found, claims, rest = read_terms(_PHRASES[key].format(value))
+    return None if rest or len(claims) != 1 else found
+
+
+def _time(key: str, value: str | None) -> str | None:
+    """RFC 3339 in UTC; a date alone is its first second (its last for a deadline)."""
+    if value is None:
+        return None
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+            dt.date.fromisoformat(value)
+            return f"{value}T23:59:59Z" if key == "deadline_at" else f"{value}T00:00:00Z"
+        moment = dt.datetime.fromisoformat(value)
+    except ValueError:
+        raise RequestError(f"{key}: {value!r} is no date or RFC 3339 time") from None
+    if moment.tzinfo is None:
+        raise RequestError(f"{key}: {value!r} has no time zone; write it in UTC, ending in Z")
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

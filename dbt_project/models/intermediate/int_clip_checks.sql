@@ -1,0 +1,29 @@
+-- The verdicts on each clip, counted: what is against it, and what could not be said. Unmeasurable never passes.
+
+with verdicts as (
+
+    select * from {{ ref('int_clip_verdicts') }}
+
+)
+
+select
+    clip_id,
+    item_id,
+    shot_index,
+    count(*) filter (where check_name <> 'duplicate') as checks_made,
+    count(*) filter (where severity = 'fatal' and verdict = 'fail' and check_name <> 'duplicate') as fatal_failed,
+    count(*) filter (where severity = 'fatal' and verdict not in ('pass', 'fail')) as fatal_open,
+    count(*) filter (where check_name = 'duplicate') > 0 as is_resolved,
+    coalesce(bool_and(verdict = 'pass') filter (where check_name = 'duplicate'), false) as is_original,
+    list_sort(list_distinct(coalesce(
+        list(reason) filter (where severity = 'fatal' and verdict = 'fail'), []
+    ))) as fatal_reasons,
+    list_sort(list_distinct(coalesce(
+        list('verdict.' || check_name || '.' || verdict) filter (where severity = 'fatal' and verdict not in ('pass', 'fail')), []
+    ))) as open_reasons,
+    list_sort(list_distinct(coalesce(
+        list(reason) filter (where severity = 'quality' and verdict <> 'pass'), []
+    ))) as quality_reasons
+
+from verdicts
+group by all

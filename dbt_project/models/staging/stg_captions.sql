@@ -1,0 +1,23 @@
+with source as (
+
+    select * from {{ source('lake', 'captions') }}
+
+),
+
+renamed as (
+
+    select
+        clip_id,
+        item_id,
+        shot_index,
+        received_day,
+        kind as caption_kind,
+        text as caption,
+        sources_json,
+        captioner
+
+    from source
+
+)
+
+select * from renamed

@@ -1,0 +1,26 @@
+with source as (
+
+    select * from {{ source('lake', 'reviews') }}
+
+),
+
+renamed as (
+
+    select
+        clip_id,
+        item_id,
+        shot_index,
+        reviewer_id,
+        round as review_round,
+        digest,
+        verdict as review_verdict,
+        reasons as review_reasons,
+        persons_counted,
+        cast(reviewed_at as timestamp) as reviewed_at,
+        valid as is_valid
+
+    from source
+
+)
+
+select * from renamed

@@ -1,0 +1,44 @@
+with source as (
+
+    select * from {{ source('lake', 'signals') }}
+
+),
+
+renamed as (
+
+    select
+        clip_id,
+        item_id,
+        shot_index,
+        received_day,
+        width,
+        height,
+        duration_s,
+        fps,
+        motion_diag_per_s,
+        motion_p90_diag_per_s,
+        camera_motion,
+        camera_motion_diag_per_s,
+        sharpness,
+        luma_mean,
+        luma_p05,
+        luma_p50,
+        luma_p95,
+        clipped_fraction,
+        contrast,
+        colourfulness,
+        noise,
+        flicker,
+        freeze_fraction,
+        black_fraction,
+        letterbox_fraction,
+        faces_max,
+        faces_json,
+        frame_phashes,
+        signals_version
+
+    from source
+
+)
+
+select * from renamed
