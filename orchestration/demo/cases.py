@@ -89,7 +89,7 @@ CASES: tuple[Case, ...] = (
         "no-training", "d-careless", 3, "lodge.mp4", "the consent covers review and evaluation only", "consent.scope"
     ),
     _ineligible(
-        "expires", "d-careless", 4, "hedge.mp4", "the consent ends before the training horizon", "consent.expired"
+        "expires", "d-careless", 4, "hedge.mp4", "the consent ends before the training horizon", "consent.expires"
     ),
     _ineligible(
         "revoked", "d-eruption", 7, "slope.mp4", "consent was withdrawn two days after delivery", "consent.revoked"

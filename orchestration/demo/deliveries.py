@@ -200,11 +200,18 @@ DELIVERIES: tuple[Delivery, ...] = (
         "c-leo",
         "r-eruption",
         (
-            _real("holiday-in-iceland.mp4", "volcano-crater", "lava on our holiday", VOLCANO, damage="reencoded"),
+            Clip(
+                "holiday-in-iceland.mp4",
+                "lava on our holiday",
+                VOLCANO,
+                cut="volcano-crater",
+                size=(640, 360),
+                damage="reencoded",
+            ),
             Clip(
                 "dream.mp4",
                 "a shape in a dreamlike landscape",
-                Place("nowhere", "day"),
+                Place("nowhere", random_scene(907).time_of_day),
                 scene=907,
                 size=(256, 144),
                 damage="ai-marked",
