@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -177,7 +178,8 @@ class Registry:
         mlflow.set_tracking_uri(self.home.mlflow_uri)
         mlflow.set_registry_uri(self.home.mlflow_uri)
         status = self.client.get_run(run_id).info.status
-        with mlflow.start_run(run_id=run_id):
+        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it advises an input example, which would be generated here
             info = mlflow.pyfunc.log_model(
                 name=MODEL,
                 python_model=str(Path(pyfunc_model.__file__).resolve()),

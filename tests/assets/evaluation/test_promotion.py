@@ -1,0 +1,177 @@
+"""Who becomes champion, over a real registry, a real ledger and sealed snapshots: by the gate, by hand, and no longer."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assets.dataset.sealed import Sealed
+from assets.dataset.snapshot import build
+from assets.evaluation.gate import COPIES, OVERALL, PRIMARY
+from assets.evaluation.promotion import PromotionRefused, decide_and_move, promote, reconcile_champion
+from assets.evaluation.registry import CHAMPION, Registry
+from assets.evaluation.scorecards import Scorecard, heldout_digest, store_scorecard
+from assets.store import write_atomically
+
+Register = Callable[..., str]
+
+
+@pytest.fixture
+def sealed(small_world: Any) -> Sealed:
+    return build(small_world.home, datetime.now(UTC)).sealed
+
+
+def row(metric: str, value: float, noise: float = 0.01, better: str = "lower") -> dict[str, Any]:
+    return {
+        "metric": metric, "slice": OVERALL, "value": value, "ci_low": value - noise, "ci_high": value + noise,
+        "n": 8, "unit": "1", "better": better, "method": "test", "state": "measured", "why": None,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def register(registry: Registry, weights: Path, sealed: Sealed) -> Register:
+    """Registers a trained and measured model: `flow` is its held-out flow loss, from a start of 1."""
+    import json
+
+    def one(model_key: str, flow: float = 0.4, copies: int = 0, snapshot: Sealed = sealed) -> str:
+        record = {
+            "model_key": model_key,
+            "snapshot_root": snapshot.root,
+            "codec": {"result": {"start": {}, "end": {"heldout/psnr_db": 25.0}}},
+            "transformer": {
+                "result": {"start": {"heldout/flow_loss": 1.0}, "end": {"heldout/flow_loss": flow}},
+                "mlflow_run_id": registry.start_run(model_key, model_key),
+            },
+        }
+        registry.home.store.put(f"models/{model_key}/result.json", json.dumps(record).encode())
+        rows = [row(PRIMARY, flow), row(COPIES, copies, 0.0, "none")]
+        store_scorecard(registry.home, Scorecard(model_key, heldout_digest(snapshot), rows))
+        tags = {"model_key": model_key, "snapshot_root": snapshot.root, "ledger_checkpoint": "1:ab"}
+        return registry.register(record["transformer"]["mlflow_run_id"], weights, tags)
+
+    return one
+
+
+def test_the_first_good_model_becomes_champion_and_its_tags_say_why(registry: Registry, register: Register):
+    version = register("m-1")
+    assert decide_and_move(registry.home, version).promote
+    assert registry.alias(CHAMPION) == version
+    assert registry.version(version).tags["gate"] == "passed"
+
+
+def test_a_worse_model_does_not_become_champion(registry: Registry, register: Register):
+    first, worse = register("m-1", flow=0.3), register("m-2", flow=0.45)
+    decide_and_move(registry.home, first)
+    decision = decide_and_move(registry.home, worse)
+    assert not decision.promote
+    assert registry.alias(CHAMPION) == first
+    assert "better" in registry.version(worse).tags["gate_reasons"]
+
+
+def test_a_better_model_does(registry: Registry, register: Register):
+    decide_and_move(registry.home, register("m-1", flow=0.45))
+    better = register("m-2", flow=0.3)
+    assert decide_and_move(registry.home, better).promote
+    assert registry.alias(CHAMPION) == better
+
+
+def test_deciding_again_changes_nothing(registry: Registry, register: Register):
+    first, worse = register("m-1", flow=0.3), register("m-2", flow=0.45)
+    for _ in range(2):
+        assert decide_and_move(registry.home, first).promote
+        assert not decide_and_move(registry.home, worse).promote
+        assert registry.alias(CHAMPION) == first
+
+
+def test_a_model_that_copies_a_clip_is_promoted_by_nobody(registry: Registry, register: Register):
+    version = register("m-1", copies=1)
+    assert not decide_and_move(registry.home, version).promote
+    with pytest.raises(PromotionRefused, match="copies"):
+        promote(registry.home, version)
+    assert registry.alias(CHAMPION) is None
+
+
+def test_a_person_may_promote_a_weaker_model_and_the_platform_leaves_it(registry: Registry, register: Register):
+    first, weaker = register("m-1", flow=0.3), register("m-2", flow=0.6)
+    decide_and_move(registry.home, first)
+    assert "in place of version 1" in promote(registry.home, weaker)
+    assert reconcile_champion(registry.home) == f"version {weaker} may serve"
+    assert "already" in promote(registry.home, weaker)
+
+
+def test_a_tainted_version_is_refused_with_its_cause(registry: Registry, register: Register):
+    version = register("m-1")
+    registry.tag(version, "taint", "consent.revoked on 1 clips")
+    with pytest.raises(PromotionRefused, match=r"taint: consent\.revoked"):
+        promote(registry.home, version)
+    assert not decide_and_move(registry.home, version).promote
+
+
+def test_consent_withdrawn_after_training_refuses_every_way_up(
+    registry: Registry, register: Register, small_world: Any, sealed: Sealed
+):
+    version = register("m-1")
+    small_world.revoke(sealed.clip_ids[0])
+    assert "consent" in decide_and_move(registry.home, version).summary
+    with pytest.raises(PromotionRefused, match=sealed.clip_ids[0][:16]):
+        promote(registry.home, version)
+    assert registry.alias(CHAMPION) is None
+
+
+def test_an_alias_moved_by_hand_to_a_version_that_must_not_serve_is_moved_back(registry: Registry, register: Register):
+    good, copier = register("m-1"), register("m-2", copies=2)
+    decide_and_move(registry.home, good)
+    registry.set_alias(CHAMPION, copier)  # as a person does in MLflow's UI
+    said = reconcile_champion(registry.home)
+    assert registry.alias(CHAMPION) == good
+    assert "copies" in said
+    assert f"version {good} is champion again" in said
+    assert "copies" in registry.version(copier).tags["refused_as_champion"]
+
+
+def test_a_champion_whose_consent_is_withdrawn_is_closed_when_no_other_may_serve(
+    registry: Registry, register: Register, small_world: Any, sealed: Sealed
+):
+    decide_and_move(registry.home, register("m-1"))
+    small_world.revoke(sealed.clip_ids[0])
+    assert "there is no champion" in reconcile_champion(registry.home)
+    assert registry.alias(CHAMPION) is None
+
+
+def test_a_clean_retrain_takes_over_from_a_champion_that_may_not_serve(
+    registry: Registry, register: Register, small_world: Any, sealed: Sealed
+):
+    decide_and_move(registry.home, register("m-1", flow=0.2))
+    small_world.revoke(sealed.clip_ids[0])
+    small_world.write_mart()
+    retrained = register("m-2", flow=0.45, snapshot=build(registry.home, datetime.now(UTC)).sealed)
+    assert decide_and_move(registry.home, retrained).promote
+    assert registry.alias(CHAMPION) == retrained
+
+
+def test_a_version_without_a_scorecard_or_a_snapshot_cannot_show_that_it_may_serve(registry: Registry, weights: Path):
+    tags = {"model_key": "m-9", "snapshot_root": "ab" * 32, "ledger_checkpoint": "1:ab"}
+    version = registry.register(registry.start_run("m-9", "m-9"), weights, tags)
+    with pytest.raises(PromotionRefused, match=r"consent: .*cannot be read.*copies: not measured"):
+        promote(registry.home, version)
+
+
+def test_an_edited_snapshot_counts_as_no_consent(registry: Registry, register: Register, sealed: Sealed):
+    version = register("m-1")
+    text = sealed.path.read_text().replace('"split":"heldout"', '"split":"train"')
+    write_atomically(sealed.path, text.encode())
+    with pytest.raises(PromotionRefused, match="consent"):
+        promote(registry.home, version)
+
+
+def test_without_a_registry_there_is_no_champion_and_none_is_made(home: Any):
+    assert reconcile_champion(home) == "no version is champion"
+    assert not (home.state / "mlflow.db").exists()
+
+
+def test_promoting_a_version_that_is_not_there_says_what_is(registry: Registry, register: Register):
+    register("m-1")
+    with pytest.raises(LookupError, match="no version 5; it has 1"):
+        promote(registry.home, "5")

@@ -1,0 +1,59 @@
+"""The data summary adds up and names nobody; the model card says what is known and what was not measured."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from assets.dataset.snapshot import build
+from assets.evaluation.scorecards import shown
+from assets.release import card, data_summary
+
+
+@pytest.fixture
+def manifest(small_world: Any) -> dict[str, Any]:
+    small_world.home.lake.write("consent_events", [])
+    return dict(build(small_world.home, datetime.now(UTC)).sealed.manifest)
+
+
+def test_the_summary_adds_up_to_the_snapshot(small_world: Any, manifest: dict[str, Any]):
+    summary = data_summary.summarise(small_world.home, manifest)
+    assert summary["general"]["clips"] == len(manifest["members"]) == 8
+    assert summary["general"]["contributors"] == 4
+    assert summary["general"]["hours"] == pytest.approx(8 * 2.0 / 3600, abs=1e-4)
+    assert sum(source["clips"] for source in summary["sources"]) == 8
+    assert summary["consent"]["standing_consents"] == 8
+
+
+def test_nobody_is_named_in_the_summary(small_world: Any, manifest: dict[str, Any]):
+    summary = data_summary.summarise(small_world.home, manifest)
+    text = json.dumps(summary) + data_summary.markdown(summary)
+    assert not [m["contributor_id"] for m in manifest["members"] if m["contributor_id"] in text]
+
+
+def test_the_summary_of_the_same_snapshot_is_the_same(small_world: Any, manifest: dict[str, Any]):
+    assert data_summary.summarise(small_world.home, manifest) == data_summary.summarise(small_world.home, manifest)
+
+
+def test_the_card_shows_intervals_and_says_what_was_not_measured(small_world: Any, manifest: dict[str, Any]):
+    common = {"slice": "all", "n": 8, "unit": "1", "better": "lower", "method": "m/1"}
+    rows = [
+        {"metric": "flow", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "state": "measured", "why": None, **common},
+        {"metric": "fvd", "value": None, "ci_low": None, "ci_high": None, "state": "not_measured", "why": "no weights",
+         **common},
+    ]  # fmt: skip
+    text = card.write(
+        card.Facts(
+            version="3",
+            aliases=["candidate"],
+            tags={"model_key": "m-1", "snapshot_root": manifest["root"], "taint": "none"},
+            record={"codec": {"result": {"start": {"heldout/psnr_db": 9.0}, "end": {"heldout/psnr_db": 25.0}}}},
+            summary=data_summary.summarise(small_world.home, manifest),
+            scores=shown(rows),
+        )
+    )
+    assert "0.5 [0.4, 0.6]" in text
+    assert "not measured: no weights" in text
+    assert manifest["root"] in text
+    assert "heldout/psnr_db 9 → 25" in text
