@@ -93,6 +93,8 @@ class Register:
         if problem := schema_problem(envelope):
             return Refusal(Rule.SCHEMA, problem)
         body = envelope["body"]
+        if body["type"] in ("grant", "amend") and (refusal := _scope_problem(body["scopes"])):
+            return refusal
         if body["event_id"] in self.event_ids:
             return Refusal(Rule.EVENT_ID_REUSED, f"another event is called {body['event_id']}")
         if parse_time(body["issued_at"]) > now + SKEW:
@@ -156,9 +158,7 @@ class Register:
             return Refusal(Rule.ACTING_FOR, f"{actor} may not sign for {party} as {body['role']}")
         if self.owners.get(consent_id, party) != party:
             return Refusal(Rule.FOREIGN_CONSENT, f"{consent_id} is not a consent of {party}")
-        if body["type"] == "revoke":
-            return None
-        return _scope_problem(body["scopes"]) or self._judge_succession(body)
+        return None if body["type"] == "revoke" else self._judge_succession(body)
 
     def _judge_succession(self, body: Body) -> Refusal | None:
         head = self.consents.get((body["consent_id"], body["party_id"]), ConsentHead())

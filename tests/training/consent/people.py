@@ -1,0 +1,72 @@
+"""People with keys who sign into a ledger, and a clip against which nothing stands; for tests of consent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from training.consent import events as ev
+from training.consent.eligibility import ClipFacts, Person
+from training.consent.ledger import Admitted, Ledger, Refused
+
+NOW = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
+NOTICE, TERMS = "a" * 64, "b" * 64
+CLIP, FILE = "c" * 64, "d" * 64
+
+
+def key_of(name: str) -> Ed25519PrivateKey:
+    """The same key for the same name, so that tests can be repeated."""
+    return Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32, b"."))
+
+
+class People:
+    """Signs for people and appends to the ledger; the clock goes on by a minute with each append."""
+
+    def __init__(self, url: str, *names: str) -> None:
+        self.url, self.ledger, self.now = url, Ledger(url), NOW
+        for name in names:
+            self.append(ev.register_key(name, key_of(name), self.now), name)
+
+    def append(self, body: ev.Body, signer: str, now: datetime | None = None) -> Admitted | Refused:
+        outcome = self.ledger.append(ev.sign(body, key_of(signer)), now or self.now)
+        self.now += timedelta(minutes=1)
+        return outcome
+
+    def grant(self, party: str, role: str = "contributor", scopes: Any = ("train",), **more: Any) -> ev.Body:
+        """Append a grant on the test's file by the party itself (or by `actor`); returns its body."""
+        given = {"notice_sha256": NOTICE, "terms_sha256": TERMS, "assets": [FILE]} | more
+        body = ev.grant(party, role, scopes=scopes, issued_at=self.now, **given)
+        outcome = self.append(body, body["actor"])
+        assert isinstance(outcome, Admitted), outcome
+        return body
+
+    def revoke(self, body: ev.Body, **more: Any) -> Admitted | Refused:
+        revocation = ev.revoke(
+            body["consent_id"], body["party_id"], body["role"], self.now, actor=body["actor"], **more
+        )
+        return self.append(revocation, body["actor"])
+
+
+def clip(**changes: Any) -> ClipFacts:
+    """A clip against which nothing stands but the want of consent."""
+    facts: dict[str, Any] = {
+        "clip_id": CLIP,
+        "item_id": "i-1",
+        "shot_index": 0,
+        "bytes_sha256": FILE,
+        "frames": (),
+        "contributor_id": "c-ann",
+        "faces_max": 0,
+        "persons_counted": 0,
+        "approvals": 2,
+        "duplicate_ok": True,
+        "verdicts_ok": True,
+        "dup_group": CLIP,
+    }
+    return ClipFacts(**facts | changes)
+
+
+def bob(**changes: Any) -> Person:
+    return Person("p-bob", **changes)

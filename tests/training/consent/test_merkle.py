@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymerkle import InmemoryTree
+
+from training.consent import merkle
+
+CT_LEAVES = [
+    bytes.fromhex(text)
+    for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
+]
+DATA = st.lists(st.binary(max_size=8), min_size=1, max_size=40)
+
+
+def _hashed(data: list[bytes]) -> list[bytes]:
+    return [merkle.leaf_hash(item) for item in data]
+
+
+def test_the_eight_leaves_of_certificate_transparency_give_the_published_root() -> None:
+    assert merkle.root(_hashed(CT_LEAVES)).hex() == "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
+
+
+def test_the_root_of_nothing_is_the_hash_of_nothing() -> None:
+    assert merkle.root([]) == hashlib.sha256(b"").digest()
+
+
+@given(DATA)
+def test_roots_agree_with_an_independent_implementation(data: list[bytes]) -> None:
+    tree = InmemoryTree(algorithm="sha256")
+    for item in data:
+        tree.append_entry(item)
+    assert merkle.root(_hashed(data)) == tree.get_root()
+
+
+@given(DATA)
+def test_roots_in_one_pass_are_the_roots_of_all_prefixes(data: list[bytes]) -> None:
+    leaves = _hashed(data)
+    assert list(merkle.prefix_roots(leaves)) == [merkle.root(leaves[:n]) for n in range(len(leaves) + 1)]
+
+
+@given(DATA, st.data())
+def test_inclusion_is_proved_for_members_and_for_nothing_else(data: list[bytes], draw: st.DataObject) -> None:
+    leaves = _hashed(data)
+    index = draw.draw(st.integers(0, len(leaves) - 1))
+    root, proof = merkle.root(leaves), merkle.inclusion_proof(leaves, index)
+    assert merkle.verify_inclusion(leaves[index], index, len(leaves), proof, root)
+    assert not merkle.verify_inclusion(merkle.leaf_hash(b"a stranger's leaf"), index, len(leaves), proof, root)
+    assert not merkle.verify_inclusion(leaves[index], index, len(leaves), [*proof, root], root)
+    assert not merkle.verify_inclusion(leaves[index], len(leaves), len(leaves), proof, root)
+    if proof:
+        assert not merkle.verify_inclusion(leaves[index], index, len(leaves), proof[:-1], root)
+
+
+@given(DATA, st.data())
+def test_consistency_is_proved_for_prefixes_and_not_for_a_rewritten_past(
+    data: list[bytes], draw: st.DataObject
+) -> None:
+    leaves = _hashed(data)
+    first = draw.draw(st.integers(1, len(leaves)))
+    old, new, proof = merkle.root(leaves[:first]), merkle.root(leaves), merkle.consistency_proof(leaves, first)
+    assert merkle.verify_consistency(first, len(leaves), old, new, proof)
+    changed = merkle.root([merkle.leaf_hash(b"rewritten"), *leaves[1:]])
+    assert not merkle.verify_consistency(first, len(leaves), old, changed, proof)
+    assert not merkle.verify_consistency(first, len(leaves), merkle.leaf_hash(b"other"), new, proof)
+
+
+@pytest.mark.parametrize("index", [-1, 8])
+def test_there_is_no_proof_for_a_leaf_that_is_not_there(index: int) -> None:
+    with pytest.raises(IndexError):
+        merkle.inclusion_proof(_hashed(CT_LEAVES), index)
