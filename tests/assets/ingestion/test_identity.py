@@ -35,14 +35,14 @@ def test_one_different_frame_is_another_clip(video: Path) -> None:
     assert len({range_digest(found), range_digest(found[1:]), range_digest(found[::-1])}) == 3
 
 
-@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p", "nv12", "rgb24", "gray", "yuyv422"])
-@pytest.mark.parametrize("size", [(34, 18), (35, 17)])
-def test_a_digest_covers_exactly_the_picture_without_padding(pixel_format: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("pixel_format", "width", "height"),
+    [(name, 35, 17) for name in ("yuv420p", "yuv444p", "rgb24", "gray")]
+    + [(name, 34, 18) for name in ("yuv420p", "yuv444p", "nv12", "rgb24", "gray", "yuyv422")],
+)
+def test_a_digest_covers_exactly_the_picture_without_padding(pixel_format: str, width: int, height: int) -> None:
     import av
 
-    width, height = size
-    if pixel_format in ("yuyv422", "nv12") and width % 2:
-        pytest.skip("a format of pixel pairs")
     image = pictures(1, height, width)[0]
     frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixel_format)
     rows = [np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size) for plane in frame.planes]

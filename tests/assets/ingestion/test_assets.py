@@ -1,0 +1,241 @@
+"""The two assets, materialised: nothing lost, nothing decoded twice, the same bytes again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.home import Home
+from assets.ingestion import probe as probe_module
+from assets.ingestion.assets import deliveries, media
+from assets.ingestion.inbox import adopt_loose_folders, deliver, list_deliveries, unregistered
+from assets.ingestion.reasons import Code, code_of
+from assets.partitions import received_days
+from assets.store import S3Store
+from tests.assets.ingestion.conftest import DAY, clip, encode, manifest
+
+Drop = Callable[..., Path]
+TABLES = ("deliveries", "delivery_items", "consent_submissions", "media")
+
+
+def materialise(home: Home, day: str = DAY) -> dg.ExecuteInProcessResult:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(received_days.name or "", [day])
+        return dg.materialize(
+            [deliveries, media], resources={"home": home}, partition_key=day, instance=instance, raise_on_error=False
+        )
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    found = result.get_asset_check_evaluations()
+    return {f"{one.asset_key.to_user_string()}.{one.check_name}": one.passed for one in found}
+
+
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    return {k: v.value for k, v in result.asset_materializations_for_node(asset)[0].metadata.items()}
+
+
+def stored(home: Home) -> dict[str, bytes]:
+    """The day's Parquet files."""
+    return {name: home.store.get(home.lake.key(name, DAY)) for name in TABLES}
+
+
+@pytest.fixture
+def mixed_day(drop: Drop, video: Path, tmp_path: Path) -> None:
+    """A good delivery, one with bad files, and one with a broken manifest."""
+    consent = json.dumps([{"body": {}, "key_id": "k", "sig": "00"}]).encode()
+    drop("good", manifest(clip("a.mp4")), {"a.mp4": video, "consent/events.json": consent})
+    names = ["cut.mp4", "empty.mp4", "gone.mp4", "again.mp4"]
+    data = video.read_bytes()
+    drop(
+        "mixed",
+        manifest(*map(clip, names), delivery_id="d-2", contributor_id="c-2"),
+        {"cut.mp4": data[: len(data) // 2], "empty.mp4": b"", "again.mp4": data, "stray.txt": b"?"},
+    )
+    drop("broken", b"{", {"b.mp4": encode(tmp_path / "b.mp4", seed=3, frames=6)})
+
+
+@pytest.mark.usefixtures("mixed_day")
+def test_a_day_with_broken_deliveries_materialises_with_a_verdict_for_every_file(home: Home) -> None:
+    result = materialise(home)
+    assert result.success
+    assert checks(result) == {
+        "deliveries.manifest_schema": True,
+        "deliveries.manifests_valid": False,  # a warning
+        "deliveries.nothing_lost": True,
+        "media.nothing_lost": True,
+    }
+    names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items", DAY)}
+    verdicts = {names[r["item_id"]]: [code_of(reason) for reason in r["reasons"]] for r in home.lake.rows("media", DAY)}
+    assert verdicts.pop("cut.mp4")[0] == Code.TRUNCATED
+    assert verdicts == {
+        "a.mp4": [],
+        "again.mp4": [],
+        "empty.mp4": [Code.EMPTY],
+        "gone.mp4": [Code.MISSING_FILE],
+        "stray.txt": [Code.NOT_IN_MANIFEST],
+        "b.mp4": [Code.DELIVERY_QUARANTINED],
+    }
+    assert [row["delivery_id"] for row in home.lake.rows("consent_submissions", DAY)] == ["d-1"]
+
+
+@pytest.mark.usefixtures("mixed_day")
+def test_accepted_files_are_kept_by_content_and_refused_ones_in_quarantine(home: Home, video: Path) -> None:
+    materialise(home)
+    rows = home.lake.rows("media", DAY)
+    accepted = [row for row in rows if row["state"] == "accepted"]
+    sha = accepted[0]["bytes_sha256"]
+    assert {row["media_key"] for row in accepted} == {f"media/{sha[:2]}/{sha[2:4]}/{sha}.mp4"}
+    assert home.store.get(accepted[0]["media_key"]) == video.read_bytes()
+    refused = [row for row in rows if row["state"] != "accepted" and row["bytes_sha256"]]
+    assert len(refused) == 4
+    assert all(row["media_key"] == f"quarantine/{row['bytes_sha256'][:2]}/{row['bytes_sha256']}" for row in refused)
+    assert all(home.store.exists(row["media_key"]) for row in refused)
+
+
+@pytest.mark.usefixtures("mixed_day")
+def test_the_metadata_shows_counts_reasons_and_pictures(home: Home) -> None:
+    result = materialise(home)
+    declared, measured = metadata(result, "deliveries"), metadata(result, "media")
+    assert (declared["deliveries"], declared["files_accepted"], declared["files_quarantined"]) == (3, 4, 3)
+    assert (measured["files_accepted"], measured["files_quarantined"], measured["dagster/row_count"]) == (2, 5, 7)
+    assert measured["reasons"][Code.TRUNCATED] == 1
+    assert "media.empty" in measured["quarantined"]
+    for title in ("accepted_pictures", "refused_pictures"):
+        assert measured[title].startswith("![")
+        assert len(measured[title]) < 200_000
+
+
+@pytest.mark.usefixtures("mixed_day")
+def test_the_second_run_decodes_nothing_and_writes_the_same_bytes(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    launches: list[object] = []
+    real = probe_module.launch
+    monkeypatch.setattr(probe_module, "launch", lambda limits: launches.append(limits) or real(limits))
+    materialise(home)
+    before = stored(home)
+    assert launches
+    launches.clear()
+    assert metadata(materialise(home), "media")["files_decoded_now"] == 0
+    assert launches == []
+    assert stored(home) == before
+
+
+def test_a_rerun_replaces_the_day(home: Home, drop: Drop, video: Path) -> None:
+    drop("one", manifest(clip("a.mp4")), {"a.mp4": video})
+    materialise(home)
+    before = home.lake.rows("media", DAY)
+    drop("two", manifest(clip("b.mp4"), delivery_id="d-2"), {"b.mp4": video})
+    materialise(home)
+    after = home.lake.rows("media", DAY)
+    assert len(after) == 2
+    assert before[0] in after
+    assert {row["frames_sha256"] for row in after} == {before[0]["frames_sha256"]}
+
+
+def test_renaming_a_delivered_file_changes_no_identity(home: Home, drop: Drop, video: Path) -> None:
+    base = drop("one", manifest(clip("a.mp4")), {"a.mp4": video})
+    materialise(home)
+    before = home.lake.rows("media", DAY)
+    (base / "a.mp4").rename(base / "holiday.avi")
+    (base / "delivery.json").write_text(json.dumps(manifest(clip("holiday.avi"))))
+    materialise(home)
+    assert home.lake.rows("media", DAY) == before
+
+
+def test_a_day_without_deliveries_is_empty_and_passes(home: Home) -> None:
+    result = materialise(home)
+    assert result.success
+    assert all(checks(result).values())
+    assert home.lake.rows("media", DAY) == []
+
+
+def test_a_file_that_vanished_after_registration_is_a_row(home: Home, drop: Drop, video: Path) -> None:
+    base = drop("one", manifest(clip("a.mp4")), {"a.mp4": video})
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(received_days.name or "", [DAY])
+        dg.materialize([deliveries], resources={"home": home}, partition_key=DAY, instance=instance)
+        (base / "a.mp4").unlink()
+        result = dg.materialize(
+            [deliveries, media], resources={"home": home}, partition_key=DAY, instance=instance, selection=[media]
+        )
+    assert result.success
+    assert [code_of(reason) for row in home.lake.rows("media", DAY) for reason in row["reasons"]] == [Code.FILE_GONE]
+
+
+def test_the_blocking_check_stops_the_run_when_a_file_is_lost(
+    home: Home, drop: Drop, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop("one", manifest(clip("a.mp4"), clip("b.mp4")), {"a.mp4": video, "b.mp4": b"b"})
+    import assets.ingestion.assets as module
+
+    real = module.read_day
+
+    def forgetful(*arguments: Any) -> Any:
+        day = real(*arguments)
+        day.deliveries[0].items.pop()
+        return day
+
+    monkeypatch.setattr(module, "read_day", forgetful)
+    result = materialise(home)
+    assert not result.success
+    assert checks(result)["deliveries.nothing_lost"] is False
+    assert not result.asset_materializations_for_node("media")
+
+
+def test_bytes_that_left_the_store_are_a_loss(home: Home, drop: Drop, video: Path) -> None:
+    from assets.ingestion.intake import lost
+
+    drop("one", manifest(clip("a.mp4")), {"a.mp4": video})
+    materialise(home)
+    rows = home.lake.rows("media", DAY)
+    assert lost(home.store, rows) == []
+    home.store.delete(rows[0]["media_key"])
+    assert lost(home.store, rows) == [rows[0]["item_id"]]
+    materialise(home)  # the inbox still has it
+    assert lost(home.store, rows) == []
+
+
+@pytest.fixture
+def remote(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """A home whose store is a bucket behind a real S3-protocol server."""
+    from dataclasses import replace
+
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+    client.create_bucket(Bucket="rushes")
+    yield replace(home, store=S3Store(client, "rushes", "home", tmp_path / "cache"))
+    server.stop()
+
+
+def test_the_same_in_an_object_store(remote: Home, video: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shoot"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(video.read_bytes())
+    (folder / "delivery.json").write_text(json.dumps(manifest(clip("a.mp4"), clip("b.mp4"))))
+    delivered = deliver(folder, remote, DAY)
+    remote.store.put("inbox/loose/delivery.json", b"{}")
+    remote.store.client.put_object(Bucket="rushes", Key=f"home/inbox/{DAY}/{delivered.folder}/bell\x07.mp4", Body=b"x")
+    adopted = adopt_loose_folders(remote, DAY)
+    assert list_deliveries(remote.store) == [(DAY, adopted[0]), (DAY, delivered.folder)]
+    result = materialise(remote)
+    assert result.success
+    assert checks(result)["media.nothing_lost"]
+    assert unregistered(remote) == []
+    states = sorted((r["state"], [code_of(reason) for reason in r["reasons"]]) for r in remote.lake.rows("media", DAY))
+    assert states == [
+        ("accepted", []),
+        ("quarantined", [Code.MISSING_FILE]),
+        ("quarantined", [Code.NOT_IN_MANIFEST, Code.NOT_A_FILE]),
+    ]
