@@ -4,10 +4,11 @@ A run that consent does not cover, that diverges or that learns nothing publishe
 the asset fails. Choices that were trained already are reused, and the metadata says so.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterPipesExecutionError  # has no public name
 
 from assets.dataset.sealed import Sealed, consent_violation, current
 from assets.home import Home
@@ -98,18 +99,23 @@ def _run(
     registry.log_params(run_id, {f"{task}.{name}": value for name, value in plan.choices(task).items()})
     if task == "codec":
         registry.log_snapshot_input(run_id, sealed.manifest)
-    status = "FAILED"
+
+    def log(step: int, metrics: Mapping[str, float]) -> None:
+        registry.log_metrics(run_id, step, {f"{task}/{name}": value for name, value in metrics.items()})
+
+    status = "KILLED"
     try:
-        with MetricsRelay(
-            started.run_dir / "metrics.jsonl", lambda step, metrics: registry.log_metrics(run_id, step, metrics)
-        ) as relay:
+        with MetricsRelay(started.run_dir / "metrics.jsonl", log) as relay:
             _execute(context, started)
         if relay.error:
-            context.log.warning(f"MLflow did not take every metric: {relay.error}")
+            context.log.warning(f"MLflow did not take every metric at once: {relay.error}")
         outcome = read_outcome(task, started.run_dir)
         yield from _judge(home, sealed, outcome)
         record = published.publish_task(home, plan, task, started.run_dir, outcome, run_id)
         status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
     finally:
         registry.end_run(run_id, status)
     return record
@@ -119,7 +125,7 @@ def _execute(context: dg.AssetExecutionContext, started: launch.Launch) -> None:
     """Run the process under Pipes. How it ended is read from its result, so its exit code is only logged here."""
     try:
         dg.PipesSubprocessClient().run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
-    except dg.DagsterError as error:
+    except DagsterPipesExecutionError as error:
         context.log.warning(f"{error}; see {started.run_dir}")
 
 

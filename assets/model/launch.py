@@ -43,6 +43,7 @@ def prepare(home: Home, module: str, run_dir: Path, config: Mapping[str, Any]) -
     """
     path = run_dir / "config.json"
     run_dir.chmod(0o700)
+    (run_dir / "result.json").unlink(missing_ok=True)  # an earlier attempt's must not speak for this one
     write_atomically(path, json.dumps(dict(config), indent=1, sort_keys=True).encode())
     path.chmod(0o600)
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -42,6 +42,11 @@ class Outcome:
     def finished(self) -> bool:
         return bool(self.result) and self.result.get("stopped") is None
 
+    @property
+    def violation(self) -> dict[str, list[str]]:
+        """Reasons by clip why the process refused to train; empty where it did not."""
+        return {clip_id: list(reasons) for clip_id, reasons in (self.result.get("reasons") or {}).items()}
+
     def curve(self, name: str) -> list[tuple[float, float]]:
         """(step, value) of a metric, in the order written; a step repeated after a resume counts once, the last."""
         return sorted({float(r["step"]): float(r[name]) for r in self.records if name in r}.items())
