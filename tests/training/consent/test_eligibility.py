@@ -1,0 +1,234 @@
+"""Default deny: each thing that can stand against a clip, alone, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.training.consent.people import CLIP, FILE, NOW, People, bob, clip
+from training.consent import events as ev
+from training.consent.eligibility import (
+    ClipFacts,
+    ConsentState,
+    Decision,
+    Person,
+    decision_digest,
+    decision_window,
+    eligible,
+)
+from training.consent.events import SCOPES
+from training.consent.times import HORIZON
+
+
+def _decide(people: People, facts: ClipFacts | None = None, purpose: str = "train", **more: Any) -> Decision:
+    state = ConsentState.fold(people.ledger.events())
+    return eligible(facts or clip(), purpose, people.now, people.now + HORIZON, state, **more)
+
+
+def test_nothing_is_eligible_without_consent(people: People) -> None:
+    assert _decide(people) == Decision(False, ("consent.none",), ())
+
+
+def test_a_consented_reviewed_and_checked_clip_is_eligible(people: People) -> None:
+    body = people.grant("c-ann")
+    assert _decide(people) == Decision(True, (), (body["consent_id"],))
+
+
+@pytest.mark.parametrize("digest", [FILE, CLIP, "e" * 64])
+def test_consent_may_name_the_file_the_clip_or_the_files_frames(people: People, digest: str) -> None:
+    people.grant("c-ann", assets=[digest])
+    assert _decide(people, clip(frames=("e" * 64,))).eligible
+
+
+def test_consent_for_other_footage_is_none(people: People) -> None:
+    people.grant("c-ann", assets=["f" * 64])
+    assert _decide(people).reasons == ("consent.none",)
+
+
+def test_anothers_consent_for_the_same_file_is_none(people: People) -> None:
+    people.grant("x-mal")
+    assert _decide(people).reasons == ("consent.none",)
+
+
+def test_a_contributor_who_is_unknown_consented_to_nothing(people: People) -> None:
+    assert _decide(people, clip(contributor_id=None)).reasons == ("consent.none",)
+
+
+@pytest.mark.parametrize("granted", [scope for scope in SCOPES if scope != "train"])
+def test_no_other_scope_implies_training(people: People, granted: str) -> None:
+    people.grant("c-ann", scopes=[granted])
+    assert _decide(people).reasons == ("consent.scope",)
+
+
+def test_training_implies_no_likeness(people: People) -> None:
+    people.grant("c-ann")
+    assert _decide(people, purpose="likeness_generation").reasons == ("consent.scope",)
+
+
+def test_territory_must_be_covered(people: People) -> None:
+    people.grant("c-ann", territories=["BE", "NL"])
+    assert _decide(people).reasons == ("consent.territory",)
+    assert _decide(people, territory="US").reasons == ("consent.territory",)
+    assert _decide(people, territory="BE").eligible
+
+
+def test_two_half_consents_do_not_make_a_whole_one(people: People) -> None:
+    people.grant("c-ann", territories=["BE"])
+    people.grant("c-ann", scopes=["eval"])
+    assert _decide(people).reasons == ("consent.scope", "consent.territory")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reasons"),
+    [
+        ({"approvals": 1}, ("review.pending",)),
+        ({"approvals": 0, "persons_counted": None}, ("review.pending",)),
+        ({"rejections": 1}, ("review.rejected",)),
+        ({"duplicate_ok": False}, ("dup.unresolved",)),
+        ({"duplicate_ok": False, "objections": ("dup.exact",)}, ("dup.exact",)),
+        ({"verdicts_ok": False}, ("quality.unresolved",)),
+        ({"verdicts_ok": False, "objections": ("policy.ai_generated",)}, ("policy.ai_generated",)),
+        ({"faces_max": None}, ("legal.persons_unmeasurable",)),
+        ({"faces_max": 1}, ("legal.missing_model_release",)),
+        ({"persons_counted": 1}, ("legal.missing_model_release",)),
+        ({"persons": (bob(),)}, ("legal.missing_model_release",)),
+    ],
+)
+def test_each_objection_blocks_alone_and_is_named(
+    people: People, changes: dict[str, Any], reasons: tuple[str, ...]
+) -> None:
+    people.grant("c-ann")
+    assert _decide(people, clip(**changes)).reasons == reasons
+
+
+def test_all_reasons_are_given_at_once(people: People) -> None:
+    facts = clip(approvals=0, persons=(bob(),), duplicate_ok=False, faces_max=3, objections=("dup.near",))
+    assert _decide(people, facts).reasons == (
+        "consent.none",
+        "dup.near",
+        "legal.missing_model_release",
+        "review.pending",
+    )
+
+
+def test_a_person_with_a_release_is_counted(people: People) -> None:
+    contributor, release = people.grant("c-ann"), people.grant("p-bob", "depicted")
+    facts = clip(persons=(bob(),), faces_max=1, persons_counted=1)
+    assert _decide(people, facts) == Decision(
+        True, (), tuple(sorted((contributor["consent_id"], release["consent_id"])))
+    )
+    assert not _decide(people, clip(persons=(bob(),), faces_max=2, persons_counted=1)).eligible
+    assert not _decide(people, clip(persons=(bob(), bob()), faces_max=2, persons_counted=2)).eligible
+
+
+def test_a_withdrawn_release_blocks_and_says_so(people: People) -> None:
+    people.grant("c-ann")
+    people.revoke(people.grant("p-bob", "depicted"))
+    reasons = _decide(people, clip(persons=(bob(),), faces_max=1, persons_counted=1)).reasons
+    assert reasons == ("consent.revoked", "legal.missing_model_release")
+
+
+def test_filming_oneself_is_no_release_of_ones_likeness(people: People) -> None:
+    people.grant("c-ann")
+    facts = clip(persons=(Person("c-ann"),), persons_counted=1)
+    assert _decide(people, facts).reasons == ("legal.missing_model_release",)
+    people.grant("c-ann", "depicted")
+    assert _decide(people, facts).eligible
+
+
+def test_what_reviewers_marked_as_nobody_is_excused_but_a_contributors_word_is_not(people: People) -> None:
+    people.grant("c-ann")
+    assert _decide(people, clip(faces_max=2, non_identifiable=2)).eligible
+    assert not _decide(people, clip(faces_max=2, non_identifiable=1)).eligible
+    assert not _decide(people, clip(faces_max=1, persons=(bob(identifiable=False),))).eligible
+
+
+@pytest.mark.parametrize("minor", [True, False])
+def test_a_minor_needs_a_guardian_with_the_separate_scope(people: People, minor: bool) -> None:
+    """Also when the delivery does not say that the person is a minor, once a guardian has signed for them."""
+    people.grant("c-ann")
+    people.ledger.register_guardian("m-kid", "g-eve", "e" * 64, people.now)
+    facts = clip(persons=(Person("m-kid", minor=minor),), persons_counted=1, faces_max=1)
+    people.grant("m-kid", "depicted", scopes=["train", "train_minor"])
+    assert _decide(people, facts).eligible is not minor  # a minor's own consent is none
+    people.grant("m-kid", "guardian", actor="g-eve")
+    assert _decide(people, facts).reasons == (
+        "consent.scope",
+        "legal.missing_model_release",
+        "legal.minor_no_guardian",
+    )[::2] or (
+        _decide(people, facts).reasons == ("consent.scope", "legal.minor_no_guardian", "legal.missing_model_release")
+    )
+    people.grant("m-kid", "guardian", actor="g-eve", scopes=["train_minor"])
+    assert _decide(people, facts).eligible
+
+
+def test_a_purpose_outside_the_closed_list_is_an_error(people: People) -> None:
+    with pytest.raises(ValueError, match="closed list"):
+        _decide(people, purpose="resale")
+
+
+def test_a_window_that_ends_before_it_starts_is_an_error() -> None:
+    with pytest.raises(ValueError, match="window"):
+        eligible(clip(), "train", NOW, NOW - timedelta(seconds=1), ConsentState())
+
+
+FACTS = st.builds(
+    clip,
+    persons=st.lists(st.builds(Person, st.sampled_from(["p-bob", "m-kid", "c-ann"]), st.booleans(), st.booleans())).map(
+        tuple
+    ),
+    faces_max=st.none() | st.integers(0, 3),
+    persons_counted=st.none() | st.integers(0, 3),
+    non_identifiable=st.integers(0, 3),
+    approvals=st.integers(0, 3),
+    rejections=st.integers(0, 2),
+    duplicate_ok=st.booleans(),
+    verdicts_ok=st.booleans(),
+    objections=st.lists(st.sampled_from(["dup.near", "policy.ai_generated"])).map(tuple),
+    frames=st.lists(st.sampled_from(["e" * 64])).map(tuple),
+)
+
+
+@given(FACTS)
+def test_no_facts_make_a_clip_eligible_without_consent(facts: ClipFacts) -> None:
+    assert not eligible(facts, "train", NOW, NOW, ConsentState()).eligible
+
+
+@given(FACTS)
+def test_facts_read_back_from_their_json(facts: ClipFacts) -> None:
+    assert ClipFacts.from_dict(facts.to_dict()) == facts
+
+
+def test_the_digest_of_a_decision_changes_with_its_ground_only() -> None:
+    base = decision_digest(clip(), "train", "*", ("a", "b"))
+    assert base == decision_digest(clip(), "train", "*", ["b", "a"])
+    others = [
+        decision_digest(clip(approvals=3), "train", "*", ("a", "b")),
+        decision_digest(clip(), "eval", "*", ("a", "b")),
+        decision_digest(clip(), "train", "BE", ("a", "b")),
+        decision_digest(clip(), "train", "*", ("a",)),
+    ]
+    assert len({base, *others}) == 5
+
+
+def test_the_window_depends_on_the_ledger_and_the_day_alone(people: People) -> None:
+    head = people.ledger.head()
+    morning, evening = NOW + timedelta(hours=1), NOW + timedelta(hours=12)
+    assert (
+        decision_window(head, morning)
+        == decision_window(head, evening)
+        == (head.recorded_at, head.recorded_at + HORIZON)
+    )
+    tomorrow = decision_window(head, NOW + timedelta(days=1))
+    assert tomorrow[0] == (NOW + timedelta(days=1)).replace(hour=0)
+
+
+def test_an_amended_consent_keeps_its_identity(people: People) -> None:
+    grant = people.grant("c-ann", scopes=["eval"])
+    people.append(ev.amend(grant, people.now, scopes=["train"]), "c-ann")
+    assert _decide(people).consent_ids == (grant["consent_id"],)
