@@ -79,14 +79,13 @@ class World:
 
     def _append(self, actor: str, body: Mapping[str, Any], now: datetime) -> None:
         from training.consent import events
-        from training.consent.ledger import Admitted, Ledger
+        from training.consent.ledger import Admitted
 
-        ledger = Ledger(self.home.database_url)
         if actor not in self.keys:
             self.keys[actor] = Ed25519PrivateKey.generate()
             registration = events.register_key(actor, self.keys[actor], now - timedelta(seconds=1))
-            assert isinstance(ledger.append(events.sign(registration, self.keys[actor]), now), Admitted)
-        outcome = ledger.append(events.sign(body, self.keys[actor]), now)
+            assert isinstance(self.ledger.append(events.sign(registration, self.keys[actor]), now), Admitted)
+        outcome = self.ledger.append(events.sign(body, self.keys[actor]), now)
         assert isinstance(outcome, Admitted), outcome
 
     def settle(self, *, review: bool = True, forced: Iterable[str] = ()) -> None:
