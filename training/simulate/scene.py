@@ -49,7 +49,7 @@ class Scene:
     time_of_day: str
     size: float  # radius in diagonals
     lane: float  # offset of the middle shape across its direction, in diagonals
-    drop: float = 0.3
+    drop: float = 0.25
     half_s: float = 1.25
     texture: int = 0  # seed of the landscape
 
@@ -125,7 +125,10 @@ class Scene:
 
 
 def random_scene(seed: int) -> Scene:
-    """The scene of a seed: always the same one. Every fact is drawn by itself, so no fact predicts another."""
+    """The scene of a seed: always the same one. Facts are drawn independently, except that what falls moves down.
+
+    For the first 2.5 s everything is inside the picture at aspect ratios from 1:1 to 16:9.
+    """
     rng = np.random.default_rng([0x5CE9E, seed])
     motion = "fall" if rng.random() < 0.25 else "glide"
     direction = "down" if motion == "fall" else str(rng.choice(list(DIRECTIONS)))
@@ -142,7 +145,7 @@ def random_scene(seed: int) -> Scene:
         camera_speed=round(float(rng.uniform(0.03, 0.05)), 3),
         time_of_day=str(rng.choice(TIMES_OF_DAY)),
         size=round(size, 3),
-        lane=round(float(rng.uniform(-0.06, 0.06)), 3),
-        drop=round(float(rng.uniform(0.22, 0.3)), 3),
+        lane=round(float(rng.uniform(-1, 1)) * (0.06 if count < 3 else 0.04), 3),
+        drop=round(float(rng.uniform(0.18, 0.26)), 3),
         texture=seed,
     )
