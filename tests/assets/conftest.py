@@ -29,6 +29,12 @@ class World:
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     grants: dict[str, tuple[str, str]] = field(default_factory=dict)  # clip_id -> (consent_id, contributor)
 
+    @functools.cached_property
+    def ledger(self) -> Any:
+        from training.consent.ledger import Ledger
+
+        return Ledger(self.home.database_url)
+
     def deliver(
         self, contributor_id: str, clips: int = 2, *, consent: bool = True, simulated: bool = True
     ) -> list[str]:
