@@ -25,7 +25,7 @@ _SPEC_FIELDS = tuple(Spec.__dataclass_fields__)
     code_version="1",
     metadata=definition_metadata("requests"),
     check_specs=[
-        dg.AssetCheckSpec("spec_valid", "footage_requests", blocking=True, description="Every request can be ordered."),
+        dg.AssetCheckSpec("spec_valid", asset="footage_requests", blocking=True, description="Every request can be ordered."),
         dg.AssetCheckSpec(
             "budget_in_whole_minor_units",
             "footage_requests",

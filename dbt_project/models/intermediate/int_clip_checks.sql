@@ -19,7 +19,7 @@ select
         list(reason) filter (where severity = 'fatal' and verdict = 'fail'), []
     ))) as fatal_reasons,
     list_sort(list_distinct(coalesce(
-        list('verdict.' || check_name || '.' || verdict) filter (where severity = 'fatal' and verdict not in ('pass', 'fail')), []
+        list(reason) filter (where severity = 'fatal' and verdict not in ('pass', 'fail')), []
     ))) as open_reasons,
     list_sort(list_distinct(coalesce(
         list(reason) filter (where severity = 'quality' and verdict <> 'pass'), []

@@ -106,7 +106,7 @@ people as (
         clip_id,
         item_id,
         shot_index,
-        count(*) filter (where is_released or not is_identifiable) as persons_cleared,
+        count(*) filter (where is_released and is_identifiable) as persons_released,
         count(*) filter (where is_identifiable and not is_released) as persons_unreleased
 
     from releases
@@ -120,7 +120,7 @@ select
     clips.shot_index,
     coalesce(contributor_consents.consent_ids, []) as contributor_consent_ids,
     contributor_consents.consent_ids is not null as has_contributor_consent,
-    coalesce(people.persons_cleared, 0) as persons_cleared,
+    coalesce(people.persons_released, 0) as persons_released,
     coalesce(people.persons_unreleased, 0) as persons_unreleased
 
 from clips

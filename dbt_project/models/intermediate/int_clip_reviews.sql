@@ -51,6 +51,8 @@ select
     count(distinct reviewer_id) filter (where is_valid and review_verdict = 'reject') as rejections,
     count(distinct reviewer_id) filter (where review_verdict = 'approve') as approvals_given,
     coalesce(max(persons_counted) filter (where is_valid), 0) as persons_counted,
+    -- somebody is not identifiable as far as two reviewers say so
+    coalesce(list_reverse_sort(list(non_identifiable) filter (where is_valid))[2], 0) as non_identifiable,
     list_sort(list_distinct(flatten(
         coalesce(list(review_reasons) filter (where is_valid and review_verdict = 'reject'), [])
     ))) as rejection_reasons

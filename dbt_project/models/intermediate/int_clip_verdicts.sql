@@ -19,7 +19,7 @@ select
     check_name,
     verdict,
     severity,
-    coalesce(reason, check_name) as reason,
+    coalesce(reason, 'quality.' || check_name || '_' || verdict) as reason,
     detail
 
 from verdicts

@@ -37,7 +37,7 @@ sliced as (
 
     select 'subject' as dimension, lower(subject) as slice, clip_id, duration_s, eligible from clips
     union all
-    select 'location', location, clip_id, duration_s, eligible from clips
+    select 'location', lower(location), clip_id, duration_s, eligible from clips
     union all
     select 'time_of_day', time_of_day, clip_id, duration_s, eligible from clips
     union all

@@ -56,7 +56,8 @@ witnesses as (
             consent.has_contributor_consent
             and consent.persons_unreleased = 0
             -- no detector, no answer: what cannot be measured never passes
-            and greatest(coalesce(reviews.persons_counted, 0), clips.faces_max) <= consent.persons_cleared
+            and greatest(coalesce(reviews.persons_counted, 0), clips.faces_max)
+            <= consent.persons_released + coalesce(reviews.non_identifiable, 0)
             and clips.faces_max is not null,
             false
         ) as consent_agrees,
@@ -77,7 +78,7 @@ witnesses as (
                     when
                         coalesce(consent.persons_unreleased, 0) > 0
                         or greatest(coalesce(reviews.persons_counted, 0), coalesce(clips.faces_max, 0))
-                        > coalesce(consent.persons_cleared, 0)
+                        > coalesce(consent.persons_released, 0) + coalesce(reviews.non_identifiable, 0)
                         then 'legal.missing_model_release'
                 end,
                 case when clips.faces_max is null then 'legal.persons_unmeasurable' end,

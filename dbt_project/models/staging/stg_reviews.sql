@@ -16,6 +16,7 @@ renamed as (
         verdict as review_verdict,
         reasons as review_reasons,
         persons_counted,
+        non_identifiable,
         cast(reviewed_at as timestamp) as reviewed_at,
         valid as is_valid
 

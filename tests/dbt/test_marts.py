@@ -1,0 +1,125 @@
+"""What the marts say about a lake in which each clip has one thing wrong. Python said yes to all but one of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def by_name(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {row["item_id"].removeprefix("i-"): row for row in rows}
+
+
+@pytest.fixture(scope="module")
+def eligibility(marts) -> dict[str, dict[str, Any]]:
+    return by_name(marts("mart_training_eligibility"))
+
+
+@pytest.fixture(scope="module")
+def clips(marts) -> dict[str, dict[str, Any]]:
+    return by_name(marts("fct_clips"))
+
+
+def test_a_clip_on_which_every_witness_agrees_is_eligible(eligibility) -> None:
+    assert eligibility["good"]["eligible"]
+    assert eligibility["good"]["reasons"] == []
+
+
+@pytest.mark.parametrize(
+    ("clip", "reason"),
+    [
+        ("no-decision", "decision.missing"),
+        ("python-says-no", "consent.revoked"),
+        ("no-verdicts", "verdict.missing"),
+        ("no-duplicate-row", "dup.unresolved"),
+        ("no-reviews", "review.pending"),
+        ("no-consent", "consent.not_covered"),
+        ("revoked", "consent.not_covered"),
+        ("expires", "consent.not_covered"),
+        ("eval-only", "consent.not_covered"),
+        ("unmeasurable", "quality.check-1_unmeasurable"),
+        ("generated", "policy.ai_generated"),
+        ("copy", "dup.other_owner"),
+        ("self-review", "review.pending"),
+        ("void-review", "review.pending"),
+        ("rejected", "review.rejected"),
+        ("no-detector", "legal.persons_unmeasurable"),
+        ("more-faces", "legal.missing_model_release"),
+        ("unreleased", "legal.missing_model_release"),
+        ("minor-own-release", "legal.missing_model_release"),
+    ],
+)
+def test_one_thing_wrong_makes_a_clip_ineligible_and_says_why(eligibility, clip: str, reason: str) -> None:
+    assert eligibility[clip]["eligible"] is False
+    assert eligibility[clip]["reasons"] == [reason]
+
+
+@pytest.mark.parametrize("clip", ["released", "minor-guardian", "failed-quality", "too-long"])
+def test_what_is_released_or_merely_misses_a_brief_is_eligible(eligibility, clip: str) -> None:
+    assert eligibility[clip]["eligible"]
+
+
+def test_every_clip_has_one_row_and_eligible_is_never_null(eligibility, clips, marts) -> None:
+    assert len(eligibility) == len(clips) == len(marts("stg_shots"))
+    assert {row["eligible"] for row in eligibility.values()} == {True, False}
+
+
+def test_slots_go_to_the_first_who_came_until_target_or_budget_is_reached(clips) -> None:
+    assert clips["good"]["outcome"] == clips["second"]["outcome"] == "accepted_request"
+    assert clips["too-late-for-a-slot"]["outcome"] == "accepted_catalogue"
+    assert clips["too-late-for-a-slot"]["outcome_reasons"] == ["capacity.request_filled"]
+
+
+def test_one_contributor_fills_no_more_than_the_request_allows(clips) -> None:
+    assert clips["quota-1"]["outcome"] == "accepted_request"
+    assert clips["quota-2"]["outcome_reasons"] == ["capacity.over_quota"]
+
+
+def test_good_footage_that_misses_its_brief_goes_to_the_catalogue_with_the_reason(clips) -> None:
+    assert clips["too-long"]["outcome"] == "accepted_catalogue"
+    assert clips["too-long"]["outcome_reasons"] == ["spec.duration"]
+
+
+def test_a_fatal_verdict_rejects_and_silence_never_accepts(clips) -> None:
+    assert clips["generated"]["outcome"] == "rejected"
+    assert clips["no-reviews"]["outcome"] == "waiting"
+    assert clips["eval-only"]["outcome"] == "waiting"
+    assert "consent.never_granted" in clips["eval-only"]["outcome_reasons"]
+
+
+def test_fulfilment_counts_accepted_and_eligible_apart(marts) -> None:
+    found = {row["request_id"]: row for row in marts("fct_request_fulfilment")}
+    assert (found["r-night"]["fulfilment"], found["r-night"]["missing_units"]) == ("filled", 0)
+    assert found["r-night"]["committed_minor"] == found["r-night"]["budget_minor"] == 1000
+    assert (found["r-quota"]["accepted_units"], found["r-quota"]["eligible_units"]) == (2, 1)  # one was revoked
+    assert found["r-quota"]["fulfilment"] == "partially_filled"
+    assert (found["r-empty"]["fulfilment"], found["r-empty"]["missing_units"]) == ("unfilled", 2)
+
+
+def test_payouts_are_whole_balanced_pairs(marts) -> None:
+    payouts = marts("fct_payouts")
+    assert sorted(row["amount_minor"] for row in payouts) == [-500, -500, 500, 500]
+    assert sum(row["amount_minor"] for row in payouts) == 0
+    assert Counter(row["account"] for row in payouts) == {
+        "requester:org-1": 2,
+        "contributor:c-1": 1,
+        "contributor:c-2": 1,
+    }
+
+
+def test_nothing_delivered_is_lost(marts) -> None:
+    items = by_name(marts("fct_items"))
+    assert set(items) == set(by_name(marts("stg_delivery_items")))
+    assert items["broken"]["item_state"] == "quarantined_by_probe"
+    assert items["broken"]["reasons"] == ["media.truncated: the file ends early"]
+
+
+def test_coverage_lists_slices_that_nobody_shot(marts) -> None:
+    coverage = {(row["dimension"], row["slice"]): row for row in marts("mart_coverage")}
+    assert coverage["time_of_day", "dawn"]["clips"] == 0
+    assert coverage["time_of_day", "night"]["eligible_share"] == 1
+    assert coverage["location", "brussels, belgium"]["clips"] == len(marts("fct_clips"))
