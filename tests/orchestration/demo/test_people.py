@@ -1,0 +1,60 @@
+"""What the sample world's people sign holds up before a real ledger."""
+
+from __future__ import annotations
+
+from assets.home import Home
+from orchestration.demo.deliveries import DELIVERIES, Delivery
+from orchestration.demo.people import People, grants
+from training.consent.canonical import sha256_hex
+from training.consent.ledger import Admitted, Ledger
+from training.consent.state import ConsentState
+from training.consent.times import parse_time
+
+NOW = parse_time("2026-11-07T00:00:00Z")
+
+
+def digests(delivery: Delivery) -> dict[str, str]:
+    return {clip.file: sha256_hex(f"{delivery.delivery_id}/{clip.file}") for clip in delivery.clips}
+
+
+def test_a_ledger_admits_everything_that_comes_with_the_deliveries(home: Home) -> None:
+    ledger, people = Ledger(home.database_url), People.of(home)
+    for delivery in DELIVERIES:
+        for envelope in people.papers(delivery, digests(delivery)):
+            assert isinstance(ledger.append(envelope, NOW), Admitted), envelope["body"]
+
+
+def test_the_withdrawal_in_a_later_delivery_ends_the_consent_of_an_earlier_one(home: Home) -> None:
+    ledger, people = Ledger(home.database_url), People.of(home)
+    for delivery in DELIVERIES:
+        ledger.append_many(people.papers(delivery, digests(delivery)), NOW)
+    consents = {c.consent_id: c for c in ConsentState.fold(ledger.events()).consents("c-sigrun", "contributor")}
+    revoked = {consent_id for consent_id, consent in consents.items() if consent.revoked_from is not None}
+    assert revoked == {"consent-d-eruption-slope"}
+    assert len(consents) == 3
+
+
+def test_signing_the_same_delivery_twice_gives_the_same_envelopes(home: Home) -> None:
+    delivery = DELIVERIES[0]
+    first, second = (People.of(home).papers(delivery, digests(delivery)) for _ in range(2))
+    assert first == second
+
+
+def test_two_homes_have_different_keys(home: Home, tmp_path) -> None:
+    delivery, other = DELIVERIES[0], Home.local(tmp_path / "other")
+    one, two = (People.of(h).papers(delivery, digests(delivery))[0]["key_id"] for h in (home, other))
+    assert one != two
+
+
+def test_private_keys_are_readable_by_their_owner_only(home: Home) -> None:
+    People.of(home).papers(DELIVERIES[0], digests(DELIVERIES[0]))
+    folder = home.state / "demo_people"
+    assert folder.stat().st_mode & 0o077 == 0
+    assert all(path.stat().st_mode & 0o077 == 0 for path in folder.rglob("*.key"))
+
+
+def test_every_clip_but_the_one_without_consent_is_granted_once() -> None:
+    for delivery in DELIVERIES:
+        granted = sorted(clip.file for clips in grants(delivery).values() for clip in clips)
+        assert granted == sorted(clip.file for clip in delivery.clips if clip.consent)
+    assert [clip.file for d in DELIVERIES for clip in d.clips if not clip.consent] == ["ash.mp4"]
