@@ -1,7 +1,5 @@
 """What Dagster sees of the consent stage: the ledger, the reviews and eligibility, each with its checks."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any
 

@@ -1,0 +1,191 @@
+"""The three assets, materialised by Dagster over small hand-written tables."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from assets.consent import assets as stage
+from assets.home import Home
+from training.consent import events as ev
+from training.consent.canonical import sha256_hex
+from training.consent.keys import CHECKPOINT_KEY, load_or_create, public_bytes
+from training.consent.ledger import Ledger, checkpoint_holds
+
+ASSETS = [stage.consent_ledger, stage.reviews, stage.eligibility]
+CHECKS = [
+    stage.ledger_root_recomputes,
+    stage.table_agrees_with_ledger,
+    stage.default_deny_holds,
+    stage.decided_on_a_whole_ledger,
+]
+SHA = "0" * 64
+
+
+def materialise(home: Home, *only: dg.AssetsDefinition) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [*(only or ASSETS), *(check for check in CHECKS if not only)], resources={"home": home}, raise_on_error=False
+    )
+
+
+def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    (event,) = result.asset_materializations_for_node(asset)
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}
+
+
+def submit(home: Home, day: str, *envelopes: Any) -> None:
+    texts = [envelope if isinstance(envelope, str) else json.dumps(envelope) for envelope in envelopes]
+    home.lake.write(
+        "consent_submissions",
+        [
+            {
+                "delivery_id": "d-1",
+                "received_day": day,
+                "event_sha256": sha256_hex(text.encode()),
+                "envelope_json": text,
+            }
+            for text in texts
+        ],
+        day,
+    )
+
+
+def signed(party: str = "c-ann", **more: Any) -> list[ev.Envelope]:
+    """A key registration and a grant of one party."""
+    key = Ed25519PrivateKey.from_private_bytes(party.encode().ljust(32, b"."))
+    at = datetime(2026, 11, 2, 8, tzinfo=UTC)
+    grant = ev.grant(party, "contributor", ["e" * 64], ["train"], at, notice_sha256=SHA, terms_sha256=SHA, **more)
+    return [ev.sign(ev.register_key(party, key, at), key), ev.sign(grant, key)]
+
+
+def test_everything_materialises_over_an_empty_home(home: Home) -> None:
+    result = materialise(home)
+    assert result.success
+    assert set(checks(result).values()) == {True}
+    assert len(checks(result)) == len(CHECKS)
+
+
+def test_events_of_all_days_enter_the_ledger_whatever_order_they_are_stored_in(home: Home) -> None:
+    key, grant = signed()
+    submit(home, "2026-11-02", grant)
+    submit(home, "2026-11-03", key, "{broken", signed("c-late")[1])
+    result = materialise(home)
+    assert result.success
+    assert [row["type"] for row in home.lake.rows("consent_events")] == ["register_key", "grant"]
+    assert sorted(row["rule"] for row in home.lake.rows("consent_refusals")) == ["malformed", "unknown_key"]
+    shown = metadata(result, "consent_ledger")
+    assert shown["ledger_size"] == 2
+    assert shown["ledger_root"] == Ledger(home.database_url).head().root
+    assert "unknown_key" in shown["refused_by_rule"]
+    assert checkpoint_holds(shown["checkpoint"], public_bytes(load_or_create(home.signing / CHECKPOINT_KEY)))
+
+
+def test_the_second_time_appends_nothing_and_writes_the_same_bytes(home: Home) -> None:
+    submit(home, "2026-11-02", *signed(), "{broken")
+    keys = ["lake/consent_events/part.parquet", "lake/consent_refusals/part.parquet", "lake/eligibility/part.parquet"]
+    assert materialise(home).success
+    first, head = [home.store.get(key) for key in keys], Ledger(home.database_url).head()
+    result = materialise(home)
+    assert result.success
+    assert [home.store.get(key) for key in keys] == first
+    assert Ledger(home.database_url).head() == head
+    assert metadata(result, "consent_ledger")["admitted_now"] == 0
+
+
+def test_a_refused_event_leaves_the_table_once_what_it_lacked_has_come(home: Home) -> None:
+    key, grant = signed()
+    submit(home, "2026-11-02", grant)
+    assert materialise(home, stage.consent_ledger).success
+    assert len(home.lake.rows("consent_refusals")) == 1
+    submit(home, "2026-11-03", key)
+    assert materialise(home, stage.consent_ledger).success
+    assert home.lake.rows("consent_refusals") == []
+    assert len(home.lake.rows("consent_events")) == 2
+
+
+def test_a_tampered_ledger_fails_the_blocking_check_and_stops_eligibility(small_world: Any) -> None:
+    home: Home = small_world.home
+    assert materialise(home).success
+    raw = sqlite3.connect(home.state / "rushes.db", isolation_level=None)
+    raw.execute("DROP TRIGGER consent_leaf_no_update")
+    raw.execute("UPDATE consent_leaf SET recorded_at = '2026-01-01T00:00:00Z' WHERE seq = 3")
+    result = materialise(home)
+    assert not result.success
+    assert checks(result)["ledger_root_recomputes"] is False
+    assert result.asset_materializations_for_node("eligibility") == []
+
+
+def test_an_edited_export_fails_its_check(small_world: Any) -> None:
+    home: Home = small_world.home
+    assert materialise(home).success
+    rows = home.lake.rows("consent_events")
+    rows[1]["leaf_hash"] = SHA
+    home.lake.write("consent_events", rows)
+    assert not stage.table_agrees_with_ledger(home).passed
+
+
+def test_reviewed_and_consented_clips_are_eligible_and_the_rest_says_why(world: Any) -> None:
+    good = world.deliver("c-1")
+    unconsented = world.deliver("c-2", consent=False)
+    world.settle()
+    result = materialise(world.home)
+    assert result.success
+    rows = {row["clip_id"]: row for row in world.home.lake.rows("eligibility")}
+    assert {clip for clip, row in rows.items() if row["eligible"]} == set(good)
+    assert all(rows[clip]["reasons"] == ["consent.none"] for clip in unconsented)
+    shown = metadata(result, "eligibility")
+    assert (shown["eligible"], shown["not_eligible"]) == (2, 2)
+    assert "| consent.none | 2 |" in shown["reasons"]
+    assert shown["plot"].startswith("![clips by reason](data:image/png;base64,")
+    assert metadata(result, "reviews")["agreement"] == 1.0
+    assert metadata(result, "reviews")["queue_length"] == 0
+
+
+def test_what_is_not_reviewed_waits_in_the_queue_and_is_not_eligible(world: Any) -> None:
+    world.deliver("c-1")
+    world.settle(review=False)
+    result = materialise(world.home)
+    assert result.success
+    assert metadata(result, "reviews")["queue_length"] == 2
+    assert {tuple(row["reasons"]) for row in world.home.lake.rows("eligibility")} == {("review.pending",)}
+
+
+def test_a_revocation_shows_at_the_next_materialisation(small_world: Any) -> None:
+    home: Home = small_world.home
+    gone = sorted(small_world.grants)[0]
+    assert materialise(home).success
+    small_world.revoke(gone)
+    assert materialise(home).success
+    (row,) = [row for row in home.lake.rows("eligibility") if row["clip_id"] == gone]
+    assert (row["eligible"], row["reasons"]) == (False, ["consent.revoked"])
+
+
+def test_consent_that_ends_before_the_horizon_is_not_enough(world: Any) -> None:
+    (clip,) = world.deliver("c-1", clips=1, consent=False)
+    world.grant(clip, "c-1", expires_at=datetime.now(UTC) + timedelta(days=10))
+    world.settle()
+    assert materialise(world.home).success
+    assert world.home.lake.rows("eligibility")[0]["reasons"] == ["consent.expires"]
+
+
+@pytest.mark.parametrize("change", [{"eligible": True}, {"reasons": []}, None])
+def test_a_yes_without_ground_a_no_without_reason_and_a_missing_row_fail_default_deny(
+    world: Any, change: dict[str, Any] | None
+) -> None:
+    world.deliver("c-1", clips=1, consent=False)
+    world.settle()
+    assert materialise(world.home).success
+    assert stage.default_deny_holds(world.home).passed
+    rows = world.home.lake.rows("eligibility")
+    world.home.lake.write("eligibility", [] if change is None else [row | change for row in rows])
+    assert not stage.default_deny_holds(world.home).passed
