@@ -1,0 +1,1 @@
+"""Stage 9, release: the one door for generated video, its marks, and the documents that go with a model."""

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assets.certificates import make_certificate
 from assets.provenance import (
     TRAINED,
     ProvenanceError,
-    make_certificate,
     read_provenance,
     sign_as_ai_generator,
     sign_video,
