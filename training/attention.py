@@ -1,0 +1,136 @@
+"""The one attention seam. Every token sequence is packed: segments lie end to end and attend only within themselves.
+
+`attend` takes queries and keys with their own segment lengths (equal lists for self-attention, the captions' lengths for
+cross-attention) and picks a backend at call time. All backends compute the same function; tests hold them together,
+forward and backward.
+
+  dense   all segments alike: one batched call (flash or cuDNN on CUDA, flash on CPU)
+  loop    runs of like segments, one batched call each; exact, differentiable, the CPU's way and the reference
+  mask    a block-diagonal mask over everything; quadratic in the pack, for tests
+  varlen  CUDA only: torch.nn.attention.varlen (there is no CPU kernel, and no CPU backward for FlexAttention)
+
+Shape suffixes: N query tokens, M key tokens, H heads, K head width, S segments.
+References: Dao, "FlashAttention-2", arXiv 2307.08691; NiT, arXiv 2506.03131 (packing native resolutions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Lengths of the sequences that lie end to end in one pack."""
+
+    lengths: tuple[int, ...]
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """Start of each segment, and the total at the end."""
+        return (0, *accumulate(self.lengths))
+
+    @property
+    def total(self) -> int:
+        return self.offsets[-1]
+
+    @property
+    def uniform(self) -> bool:
+        return len(set(self.lengths)) <= 1
+
+    def cu_seqlens(self, device: torch.device) -> Tensor:
+        """`offsets` as int32 [S + 1], as the CUDA kernels want it."""
+        return torch.tensor(self.offsets, dtype=torch.int32, device=device)
+
+    def index(self, device: torch.device | None = None) -> Tensor:
+        """The segment of each token, int64 [N]."""
+        lengths = torch.tensor(self.lengths, device=device)
+        return torch.repeat_interleave(torch.arange(len(self.lengths), device=device), lengths)
+
+
+def attend(
+    q_NHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, queries: Segments, keys: Segments, backend: str = "auto"
+) -> Tensor:
+    """Softmax attention within segments: segment s of the queries sees segment s of the keys. Returns [N, H, K].
+
+    Raises ValueError when the segment lists do not fit the tensors or each other.
+    """
+    if len(queries.lengths) != len(keys.lengths) or queries.total != len(q_NHK) or keys.total != len(k_MHK):
+        raise ValueError(
+            f"segments do not fit: {len(queries.lengths)} and {len(keys.lengths)} segments over "
+            f"{queries.total} of {len(q_NHK)} queries and {keys.total} of {len(k_MHK)} keys"
+        )
+    if backend == "auto":
+        backend = _choose(q_NHK, queries, keys)
+    return BACKENDS[backend](q_NHK, k_MHK, v_MHK, queries, keys)
+
+
+def _choose(q_NHK: Tensor, queries: Segments, keys: Segments) -> str:
+    if queries.uniform and keys.uniform:
+        return "dense"
+    half = q_NHK.dtype in (torch.float16, torch.bfloat16)
+    return "varlen" if q_NHK.is_cuda and half else "loop"
+
+
+def dense(q_NHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, queries: Segments, keys: Segments) -> Tensor:
+    if not (queries.uniform and keys.uniform):
+        raise ValueError("dense attention needs segments of one length")
+    return _batched(q_NHK, k_MHK, v_MHK, len(queries.lengths))
+
+
+def loop(q_NHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, queries: Segments, keys: Segments) -> Tensor:
+    outputs = []
+    for first, last in _runs(queries, keys):
+        q = slice(queries.offsets[first], queries.offsets[last])
+        k = slice(keys.offsets[first], keys.offsets[last])
+        outputs.append(_batched(q_NHK[q], k_MHK[k], v_MHK[k], last - first))
+    return torch.cat(outputs)
+
+
+def mask(q_NHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, queries: Segments, keys: Segments) -> Tensor:
+    device = q_NHK.device
+    same_NM = queries.index(device)[:, None] == keys.index(device)[None, :]
+    q_1HNK, k_1HMK, v_1HMK = (x.transpose(0, 1)[None] for x in (q_NHK, k_MHK, v_MHK))
+    return F.scaled_dot_product_attention(q_1HNK, k_1HMK, v_1HMK, attn_mask=same_NM)[0].transpose(0, 1)
+
+
+def varlen(q_NHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, queries: Segments, keys: Segments) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    # Seven positional arguments only: what comes after them changed name between torch 2.10 and 2.13.
+    out = varlen_attn(
+        q_NHK,
+        k_MHK,
+        v_MHK,
+        queries.cu_seqlens(q_NHK.device),
+        keys.cu_seqlens(q_NHK.device),
+        max(queries.lengths),
+        max(keys.lengths),
+    )
+    assert isinstance(out, Tensor)
+    return out
+
+
+BACKENDS = {"dense": dense, "loop": loop, "mask": mask, "varlen": varlen}
+
+
+def _batched(q_NHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, batch: int) -> Tensor:
+    """Attention over `batch` segments of one length each, as one call on [B, H, n, K]."""
+    q, k, v = (x.unflatten(0, (batch, -1)).transpose(1, 2) for x in (q_NHK, k_MHK, v_MHK))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1)
+
+
+def _runs(queries: Segments, keys: Segments) -> Iterator[tuple[int, int]]:
+    """(first, last + 1) of each run of neighbouring segments with equal lengths on both sides."""
+    pairs = list(zip(queries.lengths, keys.lengths, strict=True))
+    first = 0
+    for i in range(1, len(pairs) + 1):
+        if i == len(pairs) or pairs[i] != pairs[first]:
+            yield first, i
+            first = i

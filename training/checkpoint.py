@@ -1,0 +1,78 @@
+"""Checkpoints: whole folders that appear at once, so that a kill at any moment leaves the last whole one.
+
+    checkpoints/step-00000120/  weights.safetensors  ema.safetensors  optimizer.pt  state.json
+
+Weights are safetensors. Optimiser and random state are tensors and plain containers, read with `weights_only=True`, so
+nothing in them can run. `state.json` names the snapshot: weights trained on another snapshot carry its exposure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from training.module import Learner
+
+KEEP = 2  # the newest checkpoints that stay
+
+
+def save_checkpoint(folder: Path, learner: Learner, optimizer: torch.optim.Optimizer, extra: dict[str, Any]) -> Path:
+    """Write the learner after its last step, durably and at once, and remove what is older than the newest KEEP."""
+    step = learner.last.step
+    target = folder / f"step-{step:08d}"
+    partial = folder / f".{target.name}.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    weights = {name: tensor.contiguous() for name, tensor in learner.model.state_dict().items()}
+    save_file(weights, partial / "weights.safetensors")
+    save_file({n: t.contiguous() for n, t in learner.average.weights().items()}, partial / "ema.safetensors")
+    random_state = {"cpu": torch.get_rng_state()}
+    torch.save({"optimizer": optimizer.state_dict(), "random": random_state}, partial / "optimizer.pt")
+    (partial / "state.json").write_text(json.dumps({**learner.state(), **extra}, indent=1, sort_keys=True))
+    for path in partial.iterdir():
+        _sync(path)
+    _sync(partial)
+    shutil.rmtree(target, ignore_errors=True)  # a run that was set back meets its own step again
+    os.replace(partial, target)
+    _sync(folder)
+    for old in checkpoints(folder)[:-KEEP]:
+        shutil.rmtree(old)
+    return target
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints, oldest first. Anything a kill left half written has another name and is not among them."""
+    return sorted(folder.glob("step-*"))
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    return json.loads((checkpoint / "state.json").read_text())
+
+
+def load_weights(checkpoint: Path, learner: Learner, state: dict[str, Any]) -> None:
+    """Put weights, average and counters back."""
+    learner.model.load_state_dict(load_file(checkpoint / "weights.safetensors"))
+    learner.average.load(load_file(checkpoint / "ema.safetensors"), state["ema_updates"])
+    learner.load_state(state)
+
+
+def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Put the optimiser's moments and the process's random state back."""
+    saved = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu")
+    optimizer.load_state_dict(saved["optimizer"])
+    torch.set_rng_state(saved["random"]["cpu"])
+
+
+def _sync(path: Path) -> None:
+    """Make a file or a folder's entries durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,233 @@
+"""Typed configurations: the ladder of model sizes, and the JSON that each command of this package takes.
+
+A configuration is a JSON object whose keys are the fields of a dataclass below. An unknown key, a missing one or a value
+of the wrong type is a ConfigError that names it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+import typing
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used. Says which key and what is allowed."""
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """The video autoencoder: `patch` pixels a side and `stride` frames become one cell of `channels` values."""
+
+    channels: int = 16
+    patch: int = 8
+    stride: int = 4
+    width: int = 64
+    encoder_blocks: int = 1
+    decoder_blocks: int = 3
+    whitening: float = 0.5  # 0: latents measure pixels; 1: every principal component counts alike
+
+    @property
+    def image_values(self) -> int:
+        return 3 * self.patch * self.patch
+
+    @property
+    def tube_values(self) -> int:
+        return self.image_values * self.stride
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The diffusion transformer. Parameters are about 16 `width`^2 a layer (attention 4, cross-attention 4, MLP 8)."""
+
+    width: int
+    layers: int
+    heads: int
+    patch: int = 2  # latent cells a side that make one token
+    channels: int = 16  # of the codec's latent
+    text_width: int = 384  # of the text encoder's tokens
+    mlp_ratio: int = 4
+    rope_theta: float = 256.0
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def token_values(self) -> int:
+        return self.channels * self.patch * self.patch
+
+
+@dataclass(frozen=True)
+class Size:
+    """One rung of the ladder."""
+
+    transformer: TransformerConfig
+    codec: CodecConfig
+    parameters: int  # of the transformer; tests count them
+
+
+# Head width 128 from S upwards: GPU attention kernels reach a third more of their rate than at 64.
+LADDER: dict[str, Size] = {
+    "nano": Size(TransformerConfig(128, 4, 4), CodecConfig(), 0),
+    "micro": Size(TransformerConfig(256, 6, 4), CodecConfig(width=128, encoder_blocks=2, decoder_blocks=4), 0),
+    "S": Size(TransformerConfig(384, 12, 3), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 0),
+    "B": Size(TransformerConfig(768, 12, 6), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 0),
+    "L": Size(TransformerConfig(1024, 24, 8), CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8), 0),
+    "XL": Size(TransformerConfig(1152, 28, 9), CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8), 0),
+    "2B": Size(TransformerConfig(2048, 28, 16), CodecConfig(width=512, encoder_blocks=4, decoder_blocks=8), 0),
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """`python -m training.fit`: one task, from a sealed snapshot to weights in `run_dir`."""
+
+    task: str  # codec or transformer
+    run_dir: str
+    manifest: str  # the sealed snapshot's manifest.json
+    snapshot_root: str  # the root it must have
+    database_url: str  # of the consent ledger
+    frames_dir: str = ""  # codec: <clip_id>.safetensors with `frames`
+    latents_dir: str = ""  # transformer: <clip_id>.safetensors with `latent`
+    codec_dir: str = ""  # transformer: codec.safetensors and codec.json
+    text_dir: str = ""  # transformer: <sha256 of text>.safetensors with `tokens`
+    text_encoder: str = ""  # folder of the text encoder; named in the transformer's description
+    size: str = "nano"
+    seed: int = 0
+    steps: int = 800
+    eval_every: int = 100
+    checkpoint_every: int = 100
+    lr: float = 2e-3
+    batch_tokens: int = 1280  # codec: latent cells; transformer: tokens
+    warmup: int = 30
+    decay: float = 0.4  # share of the steps, at the end, over which the rate falls to a twentieth
+    weight_decay: float = 0.01
+    ema_decay: float = 0.995
+    caption_dropout: float = 0.1
+    numeric_dropout: float = 0.1
+    text_mode: float = 0.8  # relative frequencies of the conditioning modes
+    first_mode: float = 0.1
+    prefix_mode: float = 0.1
+    resume: bool = True
+
+    def __post_init__(self) -> None:
+        _one_of("task", self.task, ("codec", "transformer"))
+        _one_of("size", self.size, LADDER)
+        for name in ("steps", "eval_every", "checkpoint_every", "batch_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.lr > 0:
+            raise ConfigError(f"lr must be positive, got {self.lr}")
+        needed = ("frames_dir",) if self.task == "codec" else ("latents_dir", "codec_dir", "text_dir")
+        if absent := [name for name in needed if not getattr(self, name)]:
+            raise ConfigError(f"task {self.task} needs {', '.join(absent)}")
+
+    @property
+    def modes(self) -> dict[str, float]:
+        return {"text": self.text_mode, "first": self.first_mode, "prefix": self.prefix_mode}
+
+
+@dataclass(frozen=True)
+class EncodeConfig:
+    """`python -m training.encode`: latents and caption tokens of a snapshot's members, where they are missing."""
+
+    manifest: str
+    snapshot_root: str
+    database_url: str
+    frames_dir: str
+    codec_dir: str
+    latents_dir: str
+    text_dir: str
+    text_encoder: str
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """`python -m training.generate`: one mp4 for each prompt, and samples.json, in `out`."""
+
+    model_dir: str
+    text_encoder: str
+    prompts: list[str]
+    out: str
+    seeds: list[int] | None = None  # one for each prompt; None: 0, 1, 2, ...
+    negative_prompt: str = ""
+    steps: int = 24
+    guidance: float = 3.0
+    frames: int = 17
+    size: list[int] | None = None  # width and height in pixels; None: 64 x 64
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """`python -m training.evaluate`: a model measured on a snapshot's held-out clips, as rows in the file `out`."""
+
+    model_dir: str
+    manifest: str
+    snapshot_root: str
+    frames_dir: str
+    latents_dir: str
+    text_dir: str
+    text_encoder: str
+    out: str
+    samples: list[dict[str, Any]] | None = None  # {"path", "prompt"} of videos that this model generated
+    scenes: int = 24  # simulated prompts whose colour is checked; 0: not measured
+    seed: int = 0
+
+
+Config = TypeVar("Config")
+
+
+def read_config(kind: type[Config], path: str | Path) -> Config:
+    """The configuration in a JSON file. Raises ConfigError, which names the file."""
+    try:
+        values = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must hold a JSON object, not {type(values).__name__}")
+    try:
+        return build(kind, values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def build(kind: type[Config], values: dict[str, Any]) -> Config:
+    """A configuration of this kind from plain values, every key and type checked. Raises ConfigError."""
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known keys: {', '.join(known)}"
+            raise ConfigError(f"unknown key {name!r}{hint}")
+    missing = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING and n not in values]
+    if missing:
+        raise ConfigError(f"missing key {', '.join(missing)}")
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _typed(name, value, hints[name]) for name, value in values.items()})
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """`value` if it fits the annotation; an int where a float is asked becomes one."""
+    if isinstance(hint, types.UnionType):
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        return None if value is None else _typed(name, value, options[0])
+    if typing.get_origin(hint) is list:
+        if not isinstance(value, list):
+            raise ConfigError(f"{name} must be a list, got {value!r}")
+        return [_typed(f"{name}[{i}]", item, typing.get_args(hint)[0]) for i, item in enumerate(value)]
+    plain = typing.get_origin(hint) or hint
+    if plain is float and type(value) is int:
+        return float(value)
+    if type(value) is not plain:
+        raise ConfigError(f"{name} must be {plain.__name__}, got {value!r}")
+    return value
+
+
+def _one_of(name: str, value: str, allowed: typing.Iterable[str]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

@@ -1,0 +1,233 @@
+"""What training reads: a sealed manifest's members, their frames, latents and caption tokens, as steps of a run.
+
+Files are named by clip or by text and are checked before the first step: what is missing or does not fit is a DataError
+that names the clips. Nothing is skipped. Making these files belongs to the dataset stage and `encode`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from training import flow
+from training.conditioning import draw_given
+from training.config import TrainConfig
+from training.packing import Batch, Cursor, Item, Sample, collate
+from training.text import text_key
+from training.transformer import positions, to_tokens
+
+
+class DataError(ValueError):
+    """Files that training needs are missing or do not fit. Says which clips."""
+
+
+def read_members(manifest: str | Path, split: str) -> list[dict[str, Any]]:
+    """The manifest's members of a split ("train" or "heldout"), by clip id."""
+    try:
+        members = json.loads(Path(manifest).read_text())["members"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{manifest}: cannot be read as a manifest: {error}") from error
+    chosen = sorted((m for m in members if m["split"] == split), key=lambda m: m["clip_id"])
+    if not chosen:
+        raise DataError(f"{manifest}: no clip in split {split!r}")
+    return chosen
+
+
+def _read(path: Path, name: str) -> tuple[Tensor, dict[str, str]]:
+    """One tensor of a safetensors file, and its metadata."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor(name), file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def require_files(folder: Path, names: Iterable[str], what: str) -> None:
+    """Raise DataError, with the first few names, if <name>.safetensors is missing for any."""
+    missing = [name for name in names if not (folder / f"{name}.safetensors").is_file()]
+    if missing:
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise DataError(f"{what} missing in {folder}: {shown}")
+
+
+class FrameClips:
+    """Pictures by clip id: uint8 [T, H, W, 3] and frames per second."""
+
+    def __init__(self, folder: str | Path, members: Sequence[Mapping[str, Any]]) -> None:
+        self.folder, self.clip_ids = Path(folder), [m["clip_id"] for m in members]
+        require_files(self.folder, self.clip_ids, "frames")
+
+    def read(self, clip_id: str) -> tuple[Tensor, float]:
+        frames_THWC, metadata = _read(self.folder / f"{clip_id}.safetensors", "frames")
+        if frames_THWC.dtype != torch.uint8 or frames_THWC.ndim != 4 or frames_THWC.shape[3] != 3:
+            raise DataError(f"frames of {clip_id} must be uint8 [T, H, W, 3], got {list(frames_THWC.shape)}")
+        return frames_THWC, float(metadata.get("fps", "nan"))
+
+    def shape(self, clip_id: str) -> tuple[int, int, int]:
+        """Frames, height and width, from the file's header alone."""
+        with safe_open(self.folder / f"{clip_id}.safetensors", framework="pt") as file:
+            t, h, w, _ = file.get_slice("frames").get_shape()
+        return t, h, w
+
+
+class LatentClips:
+    """Samples by clip id: latent tokens, caption tokens, numbers, and where each token stands."""
+
+    def __init__(
+        self,
+        latents: str | Path,
+        texts: str | Path,
+        members: Sequence[Mapping[str, Any]],
+        patch: int,
+        stride: int,
+    ) -> None:
+        self.latents, self.texts, self.patch, self.stride = Path(latents), Path(texts), patch, stride
+        self.captions = {m["clip_id"]: m["caption"] for m in members}
+        require_files(self.latents, self.captions, "latents")
+        require_files(self.texts, sorted({text_key(text) for text in self.captions.values()}), "caption tokens")
+
+    def read(self, clip_id: str) -> Sample:
+        z_Cthw, metadata = _read(self.latents / f"{clip_id}.safetensors", "latent")
+        text_MT, _ = _read(self.texts / f"{text_key(self.captions[clip_id])}.safetensors", "tokens")
+        x_NP, grid = to_tokens(z_Cthw, self.patch)
+        fps = float(metadata.get("fps", "nan"))
+        seconds = self.stride / fps if fps > 0 else self.stride / 8.0
+        numeric = (fps, float(metadata.get("motion", "nan")))
+        return Sample(clip_id, x_NP, grid, positions(grid, seconds), text_MT, numeric)
+
+    def items(self) -> list[Item]:
+        """What the planner needs, from the files' headers alone."""
+        items = []
+        for clip_id in self.captions:
+            with safe_open(self.latents / f"{clip_id}.safetensors", framework="pt") as file:
+                _, t, h, w = file.get_slice("latent").get_shape()
+            items.append(Item(clip_id, t * (h // self.patch) * (w // self.patch), (t, h, w)))
+        return items
+
+
+@dataclass
+class CodecStep:
+    """One step of the codec: clips of one shape."""
+
+    step: int
+    cursor: Cursor
+    clip_ids: tuple[str, ...]
+    x_BCTHW: Tensor
+    weight_B: Tensor  # see `share`
+    tokens: int
+
+
+@dataclass
+class FlowStep:
+    """One step of the transformer: a pack, its noise, times and given tokens, all keyed by clip and step."""
+
+    step: int
+    cursor: Cursor
+    batch: Batch
+    e_NP: Tensor
+    t_F: Tensor
+    given_N: Tensor
+    weight_S: Tensor
+    tokens: int
+
+    @property
+    def clip_ids(self) -> tuple[str, ...]:
+        return self.batch.clip_ids
+
+
+def share(pack: Sequence[str], rank: int, world: int) -> tuple[tuple[str, ...], Tensor]:
+    """This process's part of a pack, and each clip's weight, such that the mean over processes of the weighted sums is
+    the mean over the whole pack. A process that would have nothing takes the first clip with weight 0."""
+    mine = tuple(pack[rank::world])
+    if not mine:
+        return (pack[0],), torch.zeros(1)
+    return mine, torch.full((len(mine),), world / len(pack))
+
+
+def codec_steps(
+    config: TrainConfig, clips: FrameClips, cursor: Cursor, first: int, rank: int = 0, world: int = 1
+) -> Iterator[CodecStep]:
+    """Steps `first` to `config.steps`. A clip's tokens are its latent cells; shapes are not mixed."""
+    from training.codec import to_unit
+    from training.config import LADDER
+
+    c = LADDER[config.size].codec
+    items = []
+    for clip_id in clips.clip_ids:
+        t, h, w = clips.shape(clip_id)
+        if (t - 1) % c.stride or h % c.patch or w % c.patch:
+            raise DataError(f"frames of {clip_id}: {t} x {w}x{h} are not {c.stride}k + 1 with sides of {c.patch}n")
+        items.append(Item(clip_id, ((t - 1) // c.stride + 1) * (h // c.patch) * (w // c.patch), (t, h, w)))
+    tokens = {item.clip_id: item.tokens for item in items}
+    packs = cursor.packs(items, config.batch_tokens, config.seed, by_shape=True)
+    for step, pack in zip(range(first, config.steps + 1), packs, strict=False):
+        mine, weight_B = share(pack, rank, world)
+        x_BCTHW = torch.stack([to_unit(clips.read(clip_id)[0]) for clip_id in mine])
+        done = Cursor(cursor.epoch, cursor.pack + 1)
+        yield CodecStep(step, done, mine, x_BCTHW, weight_B, sum(tokens[i] for i in pack))
+
+
+def flow_steps(
+    config: TrainConfig, clips: LatentClips, cursor: Cursor, first: int, rank: int = 0, world: int = 1
+) -> Iterator[FlowStep]:
+    """Steps `first` to `config.steps`."""
+    items = clips.items()
+    tokens = {item.clip_id: item.tokens for item in items}
+    for step, pack in zip(
+        range(first, config.steps + 1), cursor.packs(items, config.batch_tokens, config.seed), strict=False
+    ):
+        mine, weight_S = share(pack, rank, world)
+        batch = collate([clips.read(clip_id) for clip_id in mine])
+        drawn = [draw(config, *pair, step) for pair in zip(mine, batch.grids, strict=True)]
+        batch = drop_conditions(batch, [d.keep_text for d in drawn], [d.keep_numbers for d in drawn])
+        yield FlowStep(
+            step=step,
+            cursor=Cursor(cursor.epoch, cursor.pack + 1),
+            batch=batch,
+            e_NP=torch.cat(
+                [torch.randn(n, batch.x_NP.shape[1], generator=d.generator) for n, d in _sized(batch, drawn)]
+            ),
+            t_F=torch.tensor([d.t for d in drawn])[batch.segment_F],
+            given_N=torch.cat([d.given_N for d in drawn]),
+            weight_S=weight_S,
+            tokens=sum(tokens[clip_id] for clip_id in pack),
+        )
+
+
+@dataclass
+class Drawn:
+    """The random choices of one sample at one step; `generator` goes on to draw its noise."""
+
+    generator: torch.Generator
+    t: float
+    given_N: Tensor
+    keep_text: bool
+    keep_numbers: bool
+
+
+def draw(config: TrainConfig, clip_id: str, grid: tuple[int, int, int], step: int) -> Drawn:
+    """All choices for a clip at a step, from (seed, clip, step) alone."""
+    generator = flow.keyed("train", config.seed, clip_id, step)
+    keep_text, keep_numbers = torch.rand(2, generator=generator).tolist()
+    t = flow.draw_timestep(grid[0] * grid[1] * grid[2], generator)
+    given_N = draw_given(grid, config.modes, generator)
+    return Drawn(generator, t, given_N, keep_text >= config.caption_dropout, keep_numbers >= config.numeric_dropout)
+
+
+def drop_conditions(batch: Batch, keep_text: Sequence[bool], keep_numbers: Sequence[bool]) -> Batch:
+    """The batch with captions and numbers hidden where not kept."""
+    from dataclasses import replace
+
+    numeric_SQ = batch.numeric_SQ.masked_fill(~torch.tensor(list(keep_numbers))[:, None], float("nan"))
+    return replace(batch, text_kept_S=torch.tensor(list(keep_text)), numeric_SQ=numeric_SQ)
+
+
+def _sized(batch: Batch, drawn: Sequence[Drawn]) -> Iterator[tuple[int, Drawn]]:
+    return zip(batch.segments.lengths, drawn, strict=True)

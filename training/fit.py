@@ -1,0 +1,157 @@
+"""`python -m training.fit --config run.json`: one training run, from a sealed snapshot to published weights.
+
+The same command runs under `torchrun`. The run holds itself to consent: before its first step and at each checkpoint
+it recomputes the snapshot's root and re-reads the ledger. Killed at any moment, the same command resumes from the last
+whole checkpoint, bit for bit on the CPU.
+
+Exit codes: 0 done, 1 the configuration or the data do not fit, 3 consent does not hold, 4 diverged. `result.json`
+says why. In `run_dir`: metrics.jsonl, result.json, checkpoints/, and the weights with their description.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+
+from training.codec import load_codec
+from training.config import LADDER, ConfigError, TrainConfig, TransformerConfig, read_config
+from training.consent.guard import ConsentGuard, ConsentViolation
+from training.course import Course, shown
+from training.data import DataError, FrameClips, LatentClips, codec_steps, flow_steps, read_members
+from training.module import CodecLearner, Divergence, Learner, TransformerLearner
+from training.packing import Cursor, PackingError
+from training.reporting import Reporter, reporter
+
+DONE, UNFIT, REFUSED, DIVERGED = 0, 1, 3, 4
+HELDOUT_CLIPS = 32  # measured while training; the scorecard measures all
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.fit", description="Train the codec or the transformer.")
+    parser.add_argument("--config", required=True, help="JSON file, see training/config.py: TrainConfig")
+    path = parser.parse_args(arguments).config
+    try:
+        config = read_config(TrainConfig, path)
+    except ConfigError as error:
+        print(f"configuration: {error}", file=sys.stderr)
+        return UNFIT
+    with reporter(Path(config.run_dir), int(os.environ.get("RANK", 0))) as report:
+        return fit(config, report)
+
+
+def fit(config: TrainConfig, report: Reporter, until: int | None = None) -> int:
+    """Run or resume, and return the exit code. `until` ends the process early, after a checkpoint at that step."""
+    result: dict[str, Any] = {"task": config.task, "snapshot_root": config.snapshot_root, "stopped": None}
+    try:
+        guard = ConsentGuard(config.manifest, config.snapshot_root, config.database_url)
+        guard.check()
+        _run(config, report, guard, result, until)
+    except ConsentViolation as error:
+        result |= {"stopped": f"consent: {error}", "reasons": {clip: list(why) for clip, why in error.reasons.items()}}
+        code = REFUSED
+    except Divergence as error:
+        result |= {"stopped": f"diverged: {error}", "step": error.step, "clip_ids": error.clip_ids}
+        code = DIVERGED
+    except (DataError, PackingError) as error:
+        result |= {"stopped": f"data: {error}"}
+        code = UNFIT
+    else:
+        code = DONE
+    result["seconds"] = round(report.seconds, 2)
+    report.result(result)
+    if result["stopped"]:
+        report.say(f"{config.task}: stopped, {result['stopped']}")
+    return code
+
+
+def _run(config: TrainConfig, report: Reporter, guard: ConsentGuard, result: dict[str, Any], until: int | None) -> None:
+    learner, train = _codec(config) if config.task == "codec" else _transformer(config)
+    course = Course(config, report, guard, result, until)
+    course.resume_or_start(learner)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    cursor = Cursor(course.state.get("epoch", 0), course.state.get("pack", 0))
+    steps = train(cursor, course.done + 1, rank, world)
+    if course.done < config.steps:
+        _trainer(config, course, world).fit(learner, train_dataloaders=steps)
+    if course.interrupted:
+        result["stopped"] = f"interrupted after step {until}"
+        return
+    guard.check()
+    result["end"] = learner.heldout()
+    result["steps"] = config.steps
+    if rank == 0:
+        learner.save(Path(config.run_dir))
+    result["weights"] = str(Path(config.run_dir) / f"{config.task}.safetensors")
+    report.metrics(config.steps, result["end"])
+    report.say(
+        f"{config.task}: done, {shown(result['start'])} -> {shown(result['end'])} in {report.seconds:.0f} s",
+        {"end": result["end"]},
+    )
+
+
+def _codec(config: TrainConfig) -> tuple[Learner, Any]:
+    clips = FrameClips(config.frames_dir, read_members(config.manifest, "train"))
+    heldout = FrameClips(config.frames_dir, spread(read_members(config.manifest, "heldout"), HELDOUT_CLIPS))
+
+    def steps(cursor: Cursor, first: int, rank: int, world: int) -> Iterable[Any]:
+        return codec_steps(config, clips, cursor, first, rank, world)
+
+    return CodecLearner(config, clips, heldout), steps
+
+
+def _transformer(config: TrainConfig) -> tuple[Learner, Any]:
+    shape = LADDER[config.size].transformer
+    codec = load_codec(config.codec_dir).config
+    shape = TransformerConfig(**{**vars(shape), "channels": codec.channels})
+
+    def clips(members: list[dict[str, Any]]) -> LatentClips:
+        return LatentClips(config.latents_dir, config.text_dir, members, shape.patch, codec.stride)
+
+    train = clips(read_members(config.manifest, "train"))
+    heldout_members = spread(read_members(config.manifest, "heldout"), HELDOUT_CLIPS)
+    heldout = clips(heldout_members)
+
+    def steps(cursor: Cursor, first: int, rank: int, world: int) -> Iterable[Any]:
+        return flow_steps(config, train, cursor, first, rank, world)
+
+    return TransformerLearner(config, shape, [heldout.read(m["clip_id"]) for m in heldout_members]), steps
+
+
+def _trainer(config: TrainConfig, course: Course, world: int) -> Trainer:
+    """Lightning's loop with our own checkpoints, progress and sampling; DDP where `torchrun` started several."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning", message=r".*(does not have many workers|GPU available).*")
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return Trainer(
+        accelerator="auto",
+        devices=local,
+        num_nodes=max(1, world // local),
+        strategy="ddp" if world > 1 else "auto",
+        precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
+        max_epochs=1,  # the steps decide: an epoch of the data is not an epoch of this iterable
+        callbacks=[course],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=config.run_dir,
+    )
+
+
+def spread(members: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """At most so many of the members, evenly over the list."""
+    return members[:: -(-len(members) // most)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

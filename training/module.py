@@ -1,0 +1,252 @@
+"""The two tasks as LightningModules: what a step computes, how it is optimised, and what is measured on held-out clips.
+
+Both share the optimiser, the clipping, the average and the refusal to go on from a broken loss. Reading data belongs to
+`data`, the course of a run to `fit`, the mathematics to `codec`, `transformer` and `flow`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from training import flow
+from training.codec import Codec, save_codec, to_unit
+from training.config import LADDER, TrainConfig, TransformerConfig
+from training.data import CodecStep, FlowStep, FrameClips
+from training.ema import Ema
+from training.evaluate.flow_loss import flow_loss
+from training.evaluate.reconstruction import psnr, reconstruct, ssim
+from training.packing import Sample
+from training.transformer import Transformer, save_transformer
+
+Module = TypeVar("Module", bound=nn.Module)
+
+DIVERGED = 20.0  # a loss of so many times the usual one will not come back
+
+
+class Divergence(RuntimeError):
+    """The loss or its gradient is not finite, or far beyond what it was. Names the step and the batch's clips."""
+
+    def __init__(self, step: int, what: str, clip_ids: Sequence[str]) -> None:
+        super().__init__(f"{what} at step {step}, on clips {', '.join(clip_ids)}")
+        self.step, self.what, self.clip_ids = step, what, list(clip_ids)
+
+
+class AdaptiveClip:
+    """Gradient clipping at three deviations above the norm's running mean (Open-Sora-Plan 1.5).
+
+    A fixed threshold misses the late spikes of a run whose usual norm has long sunk below it.
+    """
+
+    def __init__(self, decay: float = 0.99, warmup: int = 20, start: float = 1.0) -> None:
+        self.decay, self.warmup, self.start = decay, warmup, start
+        self.steps, self.mean, self.square = 0, 0.0, 0.0
+
+    def threshold(self) -> float:
+        if self.steps < self.warmup:
+            return self.start
+        correction = 1 - self.decay**self.steps
+        mean, square = self.mean / correction, self.square / correction
+        return mean + 3 * math.sqrt(max(0.0, square - mean**2))
+
+    def __call__(self, parameters: Sequence[nn.Parameter]) -> float:
+        """Clip the gradients in place and return their norm as it was. Only clipped norms enter the statistics."""
+        threshold = self.threshold()
+        norm = float(nn.utils.clip_grad_norm_(parameters, threshold))
+        if math.isfinite(norm):
+            seen = min(norm, threshold)
+            self.steps += 1
+            self.mean = self.decay * self.mean + (1 - self.decay) * seen
+            self.square = self.decay * self.square + (1 - self.decay) * seen**2
+        return norm
+
+    def state(self) -> dict[str, float]:
+        return {"steps": self.steps, "mean": self.mean, "square": self.square}
+
+    def load(self, state: dict[str, float]) -> None:
+        self.steps, self.mean, self.square = int(state["steps"]), state["mean"], state["square"]
+
+
+class Learner(LightningModule):
+    """What both tasks share. `model` is the part that is trained, averaged and saved."""
+
+    model: nn.Module
+
+    def __init__(self, config: TrainConfig, model: nn.Module) -> None:
+        super().__init__()
+        self.config, self.model = config, model
+        self.average = Ema(model, config.ema_decay)
+        self.clip = AdaptiveClip()
+        self.usual_loss = 0.0  # running mean over steps, to know a divergence by
+        self.last: Any = None  # the step that is being computed
+
+    def losses(self, step: Any) -> Tensor:
+        """The loss of each of the step's samples."""
+        raise NotImplementedError
+
+    def heldout(self) -> dict[str, float]:
+        """The averaged weights measured on held-out clips."""
+        raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        """Write the averaged weights and their description."""
+        raise NotImplementedError
+
+    def training_step(self, step: Any, _: int) -> Tensor:
+        self.last = step
+        loss = (self.losses(step) * step_weights(step).to(self.device)).sum()
+        self.refuse_divergence(float(loss.detach()), "loss")
+        self.loss = float(loss.detach())
+        return loss
+
+    def refuse_divergence(self, value: float, what: str) -> None:
+        """Raise Divergence, in every process at once, if the value is not finite or a loss is far beyond the usual."""
+        why = None
+        if not math.isfinite(value):
+            why = f"{what} is {value}"
+        elif what == "loss" and self.usual_loss and value > DIVERGED * self.usual_loss:
+            why = f"loss {value:.3g} is more than {DIVERGED:g} times the usual {self.usual_loss:.3g}"
+        if _anywhere(why is not None, self.device):
+            raise Divergence(self.last.step, why or f"{what} of another process diverged", self.last.clip_ids)
+        if what == "loss":
+            self.usual_loss = value if not self.usual_loss else 0.98 * self.usual_loss + 0.02 * value
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; no weight decay on vectors (norms, biases, tables)."""
+        matrices = [p for p in self.model.parameters() if p.ndim >= 2]
+        vectors = [p for p in self.model.parameters() if p.ndim < 2]
+        groups = [
+            {"params": matrices, "weight_decay": self.config.weight_decay},
+            {"params": vectors, "weight_decay": 0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.config.lr, betas=(0.9, 0.99), eps=1e-8)
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then constant, then a linear fall to a twentieth over the last part of the run."""
+        c = self.config
+        falling = max(1, round(c.steps * c.decay))
+        rise = min(1.0, step / max(1, c.warmup))
+        return c.lr * rise * max(0.05, min(1.0, (c.steps - step + 1) / falling))
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.last.step)
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
+        self.norm = self.clip(list(self.model.parameters()))
+        self.refuse_divergence(self.norm, "gradient norm")
+
+    def on_fit_start(self) -> None:
+        self.average.to(self.device)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.average.update()
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs besides weights and optimiser: plain numbers."""
+        cursor = self.last.cursor
+        return {
+            "step": self.last.step,
+            "epoch": cursor.epoch,
+            "pack": cursor.pack,
+            "ema_updates": self.average.updates,
+            "clip": self.clip.state(),
+            "usual_loss": self.usual_loss,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.clip.load(state["clip"])
+        self.usual_loss = state["usual_loss"]
+
+
+class CodecLearner(Learner):
+    """Frames to latents to frames: L1 + MSE, with a little noise on the latent so that the decoder bears the model's."""
+
+    model: Codec
+    LATENT_NOISE = 0.05
+
+    def __init__(self, config: TrainConfig, clips: FrameClips, heldout: FrameClips) -> None:
+        super().__init__(config, seeded(lambda: Codec(LADDER[config.size].codec), config.seed))
+        self.clips, self.heldout_clips = clips, heldout
+
+    def initialise(self) -> None:
+        """The linear path by PCA of the training clips."""
+        self.model.initialise([to_unit(self.clips.read(clip_id)[0]) for clip_id in self.clips.clip_ids])
+        self.average = Ema(self.model, self.config.ema_decay)
+
+    def losses(self, step: CodecStep) -> Tensor:
+        x_BCTHW = step.x_BCTHW.to(self.device)
+        z_BCthw = self.model.encode(x_BCTHW)
+        noise = [
+            torch.randn(z_BCthw.shape[1:], generator=flow.keyed("codec", self.config.seed, clip_id, step.step))
+            for clip_id in step.clip_ids
+        ]
+        z_BCthw = z_BCthw + self.LATENT_NOISE * torch.stack(noise).to(z_BCthw)
+        error = self.model.decode(z_BCthw) - x_BCTHW
+        return error.abs().mean(dim=(1, 2, 3, 4)) + error.square().mean(dim=(1, 2, 3, 4))
+
+    def heldout(self) -> dict[str, float]:
+        clips = [self.heldout_clips.read(clip_id)[0] for clip_id in self.heldout_clips.clip_ids]
+        with self.average.swapped():
+            pairs = [(frames, reconstruct(self.model, frames)) for frames in clips]
+        return {
+            "heldout/psnr_db": sum(psnr(*pair) for pair in pairs) / len(pairs),
+            "heldout/ssim": sum(ssim(*pair) for pair in pairs) / len(pairs),
+        }
+
+    def save(self, folder: Path) -> None:
+        """The averaged weights, with the latents' statistics measured anew under them."""
+        with self.average.swapped():
+            self.model.set_statistics(to_unit(self.clips.read(clip_id)[0]) for clip_id in self.clips.clip_ids)
+            save_codec(self.model, folder)
+
+
+class TransformerLearner(Learner):
+    """Rectified flow on cached latents."""
+
+    model: Transformer
+
+    def __init__(self, config: TrainConfig, shape: TransformerConfig, heldout: Sequence[Sample]) -> None:
+        super().__init__(config, seeded(lambda: Transformer(shape), config.seed))
+        self.heldout_samples = list(heldout)
+
+    def losses(self, step: FlowStep) -> Tensor:
+        batch = step.batch.to(self.device)
+        e_NP, t_F, given_N = (x.to(self.device) for x in (step.e_NP, step.t_F, step.given_N))
+        t_N = t_F[batch.frame_N].masked_fill(given_N, 0)
+        v_NP = self.model(flow.interpolate(batch.x_NP, e_NP, t_N), t_F, given_N, batch)
+        return flow.loss_per_sample(v_NP, flow.velocity(batch.x_NP, e_NP), given_N, batch.segments)
+
+    def heldout(self) -> dict[str, float]:
+        with self.average.swapped():
+            return {"heldout/flow_loss": float(flow_loss(self.model, self.heldout_samples).mean())}
+
+    def save(self, folder: Path) -> None:
+        save_transformer(self.average.weights(), self.model.config, folder)
+
+
+def step_weights(step: CodecStep | FlowStep) -> Tensor:
+    return step.weight_B if isinstance(step, CodecStep) else step.weight_S
+
+
+def seeded(build: Callable[[], Module], seed: int) -> Module:
+    """What `build` makes under the seed; the process's own random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def _anywhere(condition: bool, device: torch.device) -> bool:
+    """Whether the condition holds in any process."""
+    if not torch.distributed.is_initialized():
+        return condition
+    flag = torch.tensor(float(condition), device=device)
+    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+    return bool(flag.item())

@@ -1,0 +1,80 @@
+"""What a run says while it goes: metrics.jsonl and result.json for machines, one line now and then for people.
+
+Under Dagster Pipes the same lines also go to the run's log. Only the first process of a distributed run speaks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+
+class Reporter:
+    """Writes a run's numbers. Silent where `rank` is not 0."""
+
+    def __init__(self, run_dir: Path, rank: int = 0, pipes: Any = None) -> None:
+        self.run_dir, self.rank, self.pipes = run_dir, rank, pipes
+        self.started = time.monotonic()
+        run_dir.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one line to metrics.jsonl."""
+        if self.rank:
+            return
+        record = {"step": step, "time_s": round(self.seconds, 3), **values}
+        with (self.run_dir / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def say(self, text: str, values: Mapping[str, Any] | None = None) -> None:
+        """One line to standard output and, under Pipes, to Dagster's log."""
+        if self.rank:
+            return
+        print(text, flush=True)
+        if self.pipes is not None:
+            self.pipes.log.info(text)
+            if values:
+                self.pipes.report_custom_message(dict(values))
+
+    def result(self, values: Mapping[str, Any]) -> None:
+        """Write result.json, atomically. NaN is not JSON: a number that is none becomes null."""
+        if self.rank:
+            return
+        path = self.run_dir / "result.json"
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial.write_text(json.dumps(_plain(dict(values)), indent=1, sort_keys=True) + "\n")
+        os.replace(partial, path)
+
+
+@contextmanager
+def reporter(run_dir: Path, rank: int = 0) -> Iterator[Reporter]:
+    """A Reporter that is connected to Dagster where a Pipes session has started this process."""
+    with _pipes() if rank == 0 else nullcontext() as pipes:
+        yield Reporter(run_dir, rank, pipes)
+
+
+def _pipes() -> Any:
+    """The open Pipes session, or a context that holds None. Needed only where Dagster started the process."""
+    if "DAGSTER_PIPES_CONTEXT" not in os.environ:
+        return nullcontext()
+    from dagster_pipes import open_dagster_pipes
+
+    return open_dagster_pipes()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value != value:
+        return None
+    return value
