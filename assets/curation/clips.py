@@ -23,10 +23,14 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """What the pass over one file found: `shots` as `signals.measure` gives them, or why there are none."""
+    """What the pass over one file found: `shots` as `signals.measure` gives them, or why there are none.
+
+    `decoded` says that this call decoded the file, and did not remember it.
+    """
 
     shots: tuple[Mapping[str, Any], ...] = ()
     error: str | None = None
+    decoded: bool = True
 
 
 def accepted(media: Iterable[Row]) -> list[Row]:
@@ -47,7 +51,7 @@ def measure_files(
     for row in accepted(media):
         sha256 = row["bytes_sha256"]
         if home.store.exists(key := _cache_key(version, sha256)):
-            found[sha256] = Measured(tuple(json.loads(home.store.get(key))["shots"]))
+            found[sha256] = Measured(tuple(json.loads(home.store.get(key))["shots"]), decoded=False)
         else:
             missing[sha256] = row["media_key"]
     if not missing:

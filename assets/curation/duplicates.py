@@ -79,7 +79,7 @@ def _row(clips: Sequence[Clip], hashes: Sequence[np.ndarray], index: int, first:
         "kind": "near",
         "distance": apart[0] if apart else None,
         "verdict": "fail",
-        "reason": "dup.own_similar" if own else "dup.other_owner",
+        "reason": "dup.own_similar" if own else "dup.near",
     }
 
 

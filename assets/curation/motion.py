@@ -1,8 +1,9 @@
 """How much a clip moves, and how much of that is the camera: dense optical flow and an affine fit to it.
 
-Every figure is in frame diagonals per second, so that it depends neither on size nor on frame rate. Signs: `pan` is
-positive when the picture moves right, `tilt` when it moves down, `zoom` when it grows, `roll` when it turns clockwise.
-Zoom and roll are given as the mean speed that they cause over the frame, so that all four compare.
+Every figure is in frame diagonals per second, so that it depends neither on size nor on frame rate. Signs are the
+camera's: `pan` is positive when it turns right (the picture moves left), `tilt` when it turns up, `zoom` when it comes
+nearer, `roll` when the picture turns clockwise. Zoom and roll are given as the mean speed that they cause over the
+frame, so that all four compare.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 FLOW_SIDE = 192  # pixels on the long side; the smallest at which slow pans still register within 20 % of their speed
 GRID_STEP = 6  # pixels between the points that the camera's motion is fitted to
 STATIC_DIAG_PER_S = 0.008  # below this a camera counts as standing still
+CAMERA_MOVES = ("pan", "tilt", "zoom", "roll")
 JITTER_RATIO = 1.0  # a shaking camera changes its motion more than it keeps it
 
 
@@ -49,7 +51,7 @@ class FlowMeter:
 
     def between(self, before: np.ndarray, after: np.ndarray, seconds: float) -> PairMotion:
         """Motion from `before` to `after` (both from `scaled`), `seconds` apart."""
-        flow = self._flow.calc(before, after, None)
+        flow = self._flow.calc(before, after, None)  # type: ignore[call-overload]
         if self._fit is None or self._fit.shape != before.shape:
             self._fit = _AffineFit(before.shape)
         pan, tilt, zoom, roll = self._fit.solve(flow)
@@ -75,7 +77,7 @@ class _AffineFit:
         self._radius = float(np.mean(np.hypot(x, y)))
 
     def solve(self, flow: np.ndarray) -> tuple[float, float, float, float]:
-        """(pan, tilt, zoom, roll) in pixels."""
+        """(pan, tilt, zoom, roll) of the camera in pixels."""
         target = flow[self._rows, self._columns].astype(np.float64)
         weights = np.ones(len(target))
         for _ in range(6):
@@ -85,19 +87,13 @@ class _AffineFit:
             residual = np.linalg.norm(target - self._design @ fit, axis=1)
             scale = max(0.05, 1.48 * float(np.median(residual)))
             weights = 1 / (1 + (residual / scale) ** 2)
-        (pan, tilt), (xx, yx), (xy, yy) = fit
-        return float(pan), float(tilt), float(xx + yy) / 2 * self._radius, float(yx - xy) / 2 * self._radius
+        (right, down), (xx, yx), (xy, yy) = fit
+        return -float(right), float(down), float(xx + yy) / 2 * self._radius, float(yx - xy) / 2 * self._radius
 
 
 def summarise(pairs: Sequence[PairMotion]) -> dict[str, Any]:
     """The motion columns of table `signals`; a clip with a single frame does not move."""
-    if not pairs:
-        return {
-            "motion_diag_per_s": 0.0,
-            "motion_p90_diag_per_s": 0.0,
-            "camera_motion": "static",
-            "camera_motion_diag_per_s": 0.0,
-        }
+    pairs = pairs or [PairMotion(0.0, 0.0, 0.0, 0.0, 0.0)]
     magnitudes = [pair.magnitude for pair in pairs]
     camera, strength = classify(pairs)
     return {
@@ -105,6 +101,10 @@ def summarise(pairs: Sequence[PairMotion]) -> dict[str, Any]:
         "motion_p90_diag_per_s": float(np.percentile(magnitudes, 90)),
         "camera_motion": camera,
         "camera_motion_diag_per_s": strength,
+        **{
+            f"camera_{name}_diag_per_s": float(np.median([getattr(pair, name) for pair in pairs]))
+            for name in CAMERA_MOVES
+        },
     }
 
 
@@ -113,7 +113,7 @@ def classify(pairs: Sequence[PairMotion]) -> tuple[str, float]:
 
     The median over time is what the camera keeps doing; the median step away from it is shake.
     """
-    moves = np.array([[pair.pan, pair.tilt, pair.zoom, pair.roll] for pair in pairs])
+    moves = np.array([[getattr(pair, name) for name in CAMERA_MOVES] for pair in pairs])
     steady = np.median(moves, axis=0)
     shake = float(np.median(np.linalg.norm((moves - steady)[:, :2], axis=1)))
     leader = int(np.argmax(np.abs(steady)))
@@ -122,4 +122,4 @@ def classify(pairs: Sequence[PairMotion]) -> tuple[str, float]:
         return "static", overall
     if lead < STATIC_DIAG_PER_S or shake > JITTER_RATIO * lead:
         return "handheld", overall
-    return ("pan", "tilt", "zoom", "roll")[leader], lead
+    return CAMERA_MOVES[leader], lead

@@ -14,6 +14,7 @@ BLACK_LUMA = 20  # a pixel at or below is black; limited-range video decodes bla
 BLACK_SHARE = 0.98  # of pixels, for a black frame
 FROZEN_LEVELS, FROZEN_SHARE = 4, 2e-4  # a frame is frozen when fewer pixels than this share changed by more than that
 BAR_LUMA, BAR_SPREAD = 24, 8  # a line of a black border: dark, and flat from end to end
+SHADOW_SHARE = 0.4  # of pixels, the darkest
 CLIPPED_LOW, CLIPPED_HIGH = 5, 250
 
 
@@ -27,6 +28,7 @@ class PictureScores:
     clipped: float  # share of pixels
     contrast: float
     colourfulness: float
+    shadow_saturation: float
     sharpness: float
     noise: float
 
@@ -45,6 +47,7 @@ def score_picture(rgb: np.ndarray, gray: np.ndarray) -> PictureScores:
         clipped=float(shares[:CLIPPED_LOW].sum() + shares[CLIPPED_HIGH + 1 :].sum()),
         contrast=float(cv2.meanStdDev(gray)[1][0, 0]),
         colourfulness=colourfulness(rgb),
+        shadow_saturation=shadow_saturation(rgb, gray, int(np.searchsorted(below, SHADOW_SHARE))),
         sharpness=float(cv2.meanStdDev(laplacian)[1][0, 0] ** 2),
         noise=noise_sigma(gray),
     )
@@ -60,6 +63,18 @@ def colourfulness(rgb: np.ndarray) -> float:
         for v in (cv2.meanStdDev(red - green), cv2.meanStdDev(0.5 * (red + green) - blue))
     )
     return float(np.hypot(a_std, b_std) + 0.3 * np.hypot(a_mean, b_mean))
+
+
+def shadow_saturation(rgb: np.ndarray, gray: np.ndarray, below: int) -> float:
+    """Mean HSV saturation, 0 to 1, of the pixels whose luma is at most `below`.
+
+    Open sky fills daylight's shadows with nearly neutral light; at night they keep the colour of the lamps or the sky.
+    """
+    dark = rgb[::2, ::2][gray[::2, ::2] <= below].astype(np.float32)
+    if not len(dark):
+        return 0.0
+    brightest, darkest = dark.max(axis=1), dark.min(axis=1)
+    return float(np.mean((brightest - darkest) / np.maximum(brightest, 1)))
 
 
 def noise_sigma(gray: np.ndarray) -> float:

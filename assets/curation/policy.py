@@ -32,10 +32,8 @@ class Check:
     @property
     def threshold(self) -> str | None:
         """The bounds in words."""
-        bounds = [f"at least {self.low:g}"] * (self.low is not None) + [f"at most {self.high:g}"] * (
-            self.high is not None
-        )
-        return " and ".join(bounds) or None
+        bounds = (("at least", self.low), ("at most", self.high))
+        return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None) or None
 
 
 @dataclass(frozen=True)
@@ -50,19 +48,20 @@ class SunRule:
 
 @dataclass(frozen=True)
 class LightRule:
-    """What pictures of a declared time of day cannot look like. Lumas 0 to 1.
+    """What pictures of a declared time of day cannot look like. Lumas and saturations 0 to 1.
 
-    By day and outdoors even dark ground is above `darkest_p50`; bright spots `lit_p95` over a ground below `lit_p50` are
-    lamps and windows. By night no picture is bright through and through (`brightest_p50`).
+    By day even dark ground is above `darkest_p50`. A median below `lit_p50` with bright spots `lit_rise` above it and
+    strongly coloured shadows is a place lit by lamps and windows. By night no picture is bright through and through.
     """
 
     darkest_p50: float | None = None
     lit_p50: float | None = None
-    lit_p95: float | None = None
+    lit_rise: float = 0.5
+    lit_shadow_saturation: float = 0.45
     brightest_p50: float | None = None
 
 
-_DAYLIGHT = LightRule(darkest_p50=0.15, lit_p50=0.25, lit_p95=0.75)
+_DAYLIGHT = LightRule(darkest_p50=0.15, lit_p50=0.3)
 
 SUN: dict[str, SunRule] = {
     "night": SunRule(high_deg=-4),
@@ -123,7 +122,7 @@ POLICY = Policy(
             "is the file as long as declared?",
             "relative difference (a quarter of a second is free)",
             "quality",
-            "spec.length",
+            "spec.duration",
             high=0.03,
         ),
         Check(

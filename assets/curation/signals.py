@@ -155,6 +155,7 @@ def _signals(run: Pass, shot: Shot) -> dict[str, Any]:
         "clipped_fraction": float(np.mean([score.clipped for score in scores])),
         "contrast": _median([score.contrast for score in scores]) / 255,
         "colourfulness": _median([score.colourfulness for score in scores]),
+        "shadow_saturation": _median([score.shadow_saturation for score in scores]),
         "noise": _median([score.noise for score in scores]),
         "flicker": float(np.abs(np.diff(lumas)).mean()) / 255 if len(lumas) > 1 else 0.0,
         "freeze_fraction": float(np.mean(run.frozen[shot.start + 1 : shot.end] or [0])),

@@ -190,23 +190,26 @@ def _time_of_day(check: Check, evidence: Evidence) -> Finding:
         said.append(f"sun at {height:.1f} degrees, {hour:.1f} h solar time")
     if evidence.signals is None:
         return _unmeasurable(_NO_SIGNALS, declared)
-    lights = [(signals["luma_p50"], signals["luma_p95"]) for signals in evidence.siblings or [evidence.signals]]
-    darkest, brightest = min(lights), max(lights)
-    contradicted |= any(light_contradicts(declared, *light) for light in lights)
-    said.append(f"median luma {darkest[0]:.2f} to {brightest[0]:.2f}")
+    shots = evidence.siblings or [evidence.signals]
+    contradicted |= any(light_contradicts(declared, shot) for shot in shots)
+    darkest, brightest = (pick(shot["luma_p50"] for shot in shots) for pick in (min, max))
+    said.append(f"median luma {darkest:.2f} to {brightest:.2f}")
     value = "; ".join(said)
     return Finding(_passed(not contradicted), value, declared, f"{declared} declared; {value}")
 
 
-def light_contradicts(declared: str, p50: float, p95: float) -> bool:
-    """Whether a shot with this median and 95th percentile of luma cannot be of the declared time of day."""
+def light_contradicts(declared: str, signals: Row) -> bool:
+    """Whether a shot with these signals cannot be of the declared time of day."""
     rule = LIGHT.get(declared)
     if rule is None:
         return False
-    too_dark = rule.darkest_p50 is not None and p50 <= rule.darkest_p50
-    lit = rule.lit_p50 is not None and rule.lit_p95 is not None and p50 <= rule.lit_p50 and p95 >= rule.lit_p95
-    too_bright = rule.brightest_p50 is not None and p50 >= rule.brightest_p50
-    return too_dark or lit or too_bright
+    p50 = signals["luma_p50"]
+    lamps = signals["luma_p95"] - p50 >= rule.lit_rise and signals["shadow_saturation"] >= rule.lit_shadow_saturation
+    return (
+        (rule.darkest_p50 is not None and p50 <= rule.darkest_p50)
+        or (rule.lit_p50 is not None and p50 <= rule.lit_p50 and lamps)
+        or (rule.brightest_p50 is not None and p50 >= rule.brightest_p50)
+    )
 
 
 def _exposure(check: Check, evidence: Evidence) -> Finding:
