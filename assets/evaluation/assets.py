@@ -133,8 +133,8 @@ def registered_model(context: dg.AssetExecutionContext, home: dg.ResourceParam[H
     registry = Registry(home)
     version = registry.register(model.run_id, model.folder(home), _tags(context, model))
     if registry.alias(CANDIDATE) != version:
+        report.log_to_run(home, registry, model)  # first: an alias that stands means that the run is complete
         registry.set_alias(CANDIDATE, version)
-        report.log_to_run(home, registry, model)
     yield dg.MaterializeResult(
         metadata={
             "version": version,

@@ -86,7 +86,7 @@ class Registry(Tracking):
         """Log the package as a pyfunc written as code. Returns where its files are and its id."""
         import mlflow
 
-        from assets.evaluation import pyfunc_model, signature
+        from assets.evaluation import signature
 
         mlflow.set_tracking_uri(self.home.mlflow_uri)
         mlflow.set_registry_uri(self.home.mlflow_uri)
@@ -95,7 +95,7 @@ class Registry(Tracking):
             warnings.simplefilter("ignore", UserWarning)  # it advises an input example, which would be generated here
             info = mlflow.pyfunc.log_model(
                 name=MODEL,
-                python_model=str(Path(pyfunc_model.__file__).resolve()),
+                python_model=str(Path(__file__).with_name("pyfunc_model.py")),
                 artifacts={"weights": str(package)},
                 signature=signature.signature(),
                 pip_requirements=signature.requirements(),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import sys
 import tempfile
+import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -231,3 +233,23 @@ def small_world(world: World) -> World:
         world.deliver(name)
     world.settle()
     return world
+
+
+@pytest.fixture
+def sampler(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """A sampler in the place of the trained model: grey pictures by seed. Lists the calls it got."""
+    import numpy as np
+
+    from training.video import write_mp4
+
+    calls: list[dict[str, Any]] = []
+
+    def generate(model_dir: Path, text_encoder: Path, prompts: list[str], out: Path, **options: Any) -> list[Any]:
+        calls.append({"model_dir": model_dir, "prompts": prompts, **options})
+        clips = [np.full((5, 64, 64, 3), 40 + 10 * seed, np.uint8) for seed in options["seeds"]]
+        return [{"path": str(write_mp4(out / f"{i}.mp4", frames, 8))} for i, frames in enumerate(clips)]
+
+    stand_in = types.ModuleType("training.generate")
+    stand_in.generate = generate  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "training.generate", stand_in)
+    return calls

@@ -1,11 +1,8 @@
 """The one door: what the policy refuses is not generated, what is generated leaves marked, and nothing is left behind."""
 
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from assets.evaluation.serving import Serving
@@ -13,25 +10,8 @@ from assets.home import Home
 from assets.release.generation import NothingToServe, answer, generate_marked
 from assets.release.marks import MarkError, read_marks
 from assets.release.policy import PromptRefused
-from training.video import write_mp4
 
 CLAIMS = {"model_id": "model-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": "7:" + "cd" * 32}
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A sampler in the place of the trained model: grey pictures by seed. Lists the prompts it was asked for."""
-    prompts: list[str] = []
-
-    def generate(model_dir: Path, text_encoder: Path, texts: list[str], out: Path, seeds: list[int], **_: Any) -> list:
-        prompts.extend(texts)
-        frames = [np.full((5, 64, 64, 3), 40 + 10 * seed, np.uint8) for seed in seeds]
-        return [{"path": str(write_mp4(out / f"{i}.mp4", pictures, 8))} for i, pictures in enumerate(frames)]
-
-    stand_in = types.ModuleType("training.generate")
-    stand_in.generate = generate  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "training.generate", stand_in)
-    return prompts
 
 
 @pytest.fixture
@@ -42,23 +22,27 @@ def package(tmp_path: Path, keys: Path) -> Path:
     return folder
 
 
-def test_every_answer_is_a_marked_file_in_the_order_asked(asked: list[str], package: Path, keys: Path, tmp_path: Path):
+def test_every_answer_is_a_marked_file_in_the_order_asked(
+    sampler: list[dict[str, Any]], package: Path, keys: Path, tmp_path: Path
+):
     answers = answer(package, ["a red ball", "a blue cube"], [1, 2], tmp_path / "out")
-    assert [a.prompt for a in answers] == asked == ["a red ball", "a blue cube"]
+    assert [a.prompt for a in answers] == sampler[0]["prompts"] == ["a red ball", "a blue cube"]
     assert all(a.path and read_marks(a.path, keys).complete for a in answers)
 
 
 def test_a_refused_prompt_is_not_generated_and_does_not_stop_the_others(
-    asked: list[str], package: Path, tmp_path: Path
+    sampler: list[dict[str, Any]], package: Path, tmp_path: Path
 ):
     first, second = answer(package, ["a nude", "a red ball"], [1, 2], tmp_path / "out")
     assert first.path is None
     assert first.refused == ("policy.sexual",)
     assert second.path is not None
-    assert asked == ["a red ball"]
+    assert sampler[0]["prompts"] == ["a red ball"]
 
 
-def test_a_file_that_cannot_be_marked_does_not_leave(asked: list[str], package: Path, keys: Path, tmp_path: Path):
+def test_a_file_that_cannot_be_marked_does_not_leave(
+    sampler: list[dict[str, Any]], package: Path, keys: Path, tmp_path: Path
+):
     Serving(text_encoder="minilm", keys=str(keys), claims=CLAIMS | {"snapshot_root": ""}).write(package)
     with pytest.raises(MarkError, match="snapshot_root"):
         answer(package, ["a red ball"], [1], tmp_path / "out")
