@@ -187,14 +187,21 @@ def _adopt_local(inbox: Path, today: str, settled_s: float) -> list[str]:
     for folder in _folders(inbox):
         if is_day(folder.name) or not (folder / MANIFEST).is_file():
             continue
-        changed = max(path.lstat().st_ctime for path in (folder, *folder.rglob("*")))
-        if time.time() - changed < settled_s:
+        if time.time() - _last_change(folder) < settled_s:
             continue
         target = _free_name(inbox / today / folder.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(target)
         adopted.append(target.name)
     return adopted
+
+
+def _last_change(folder: Path) -> float:
+    """When anything in the folder changed, in seconds since the epoch; now, where it changes as we look."""
+    try:
+        return max(path.lstat().st_ctime for path in (folder, *folder.rglob("*")))
+    except OSError:
+        return time.time()
 
 
 def _free_name(target: Path) -> Path:

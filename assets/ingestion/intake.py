@@ -83,7 +83,12 @@ def take_in(
     }
     with ThreadPoolExecutor(pool.size) as threads:
         admit = partial(_admit, store, pool, scratch)
-        results = dict(zip(to_probe, threads.map(admit, to_probe.values()), strict=True))
+        try:
+            results = dict(zip(to_probe, threads.map(admit, to_probe.values()), strict=True))
+        except BaseException:  # a cancelled run must not wait for the files that are being decoded
+            pool.close()
+            threads.shutdown(cancel_futures=True)
+            raise
     return [_taken_in(store, item, received[item["item_id"]], results, pool.limits.version) for item in items]
 
 

@@ -17,8 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,12 +179,22 @@ class ProbePool:
         self.size = workers or min(os.cpu_count() or 1, 8)
         self.probed = 0  # files that a worker was asked about
         self._idle: list[Worker] = []
+        self._alive: set[Worker] = set()
+        self._closed = False
         self._lock = threading.Lock()
 
     def __enter__(self) -> ProbePool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all workers, busy ones too; whoever waits for one gets ProbeUnavailable."""
+        with self._lock:
+            self._closed = True
+            for worker in self._alive:
+                worker.process.kill()
         while self._idle:
             self._idle.pop().close()
 
@@ -205,34 +214,41 @@ class ProbePool:
             try:
                 result = worker.probe(path)
             except WorkerFailed as failure:
-                worker.close()
+                self._end(worker)
+                if self._closed:
+                    raise ProbeUnavailable("the probe was closed") from failure
                 if last or failure.code is Code.TIMEOUT:
                     return ProbeResult.refused(failure.code, str(failure))
             except BaseException:
-                worker.close()
+                self._end(worker)
                 raise
             else:
                 self._give_back(worker)
                 return result
         raise AssertionError("unreachable: the second failure returns")
 
-    def probe_all(self, paths: Iterable[Path]) -> list[ProbeResult]:
-        """Verdicts in the order of `paths`; as many files at a time as there are workers."""
-        with ThreadPoolExecutor(self.size) as threads:
-            return list(threads.map(self.probe, paths))
-
     def _take(self) -> Worker:
         with self._lock:
+            if self._closed:
+                raise ProbeUnavailable("the probe was closed")
             if self._idle:
                 return self._idle.pop()
-        return Worker(self.limits)
+        worker = Worker(self.limits)
+        with self._lock:
+            self._alive.add(worker)
+        return worker
 
     def _give_back(self, worker: Worker) -> None:
         if worker.files >= FILES_PER_WORKER:
-            worker.close()
+            self._end(worker)
             return
         with self._lock:
             self._idle.append(worker)
+
+    def _end(self, worker: Worker) -> None:
+        with self._lock:
+            self._alive.discard(worker)
+        worker.close()
 
 
 def cache_key(sha256: str, limits: Limits) -> str:

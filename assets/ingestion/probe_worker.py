@@ -31,8 +31,12 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 THUMBNAIL_SIDE = 192
-# what decoders that never mark a frame as damaged say about damage
-DAMAGE = re.compile(r"damaged|concealing|error while decoding|invalid|corrupt", re.IGNORECASE)
+# what decoders that do not mark their frames as damaged say about damage, at the level of an error
+DAMAGE = re.compile(
+    r"\berror\b|damaged|concealing|invalid|corrupt|bad vlc|out of (range|components)|does not exist|alignment_bit",
+    re.IGNORECASE,
+)
+HIDDEN_FRAMES = {"vp8", "libvpx"}  # packets of these codecs need not show anything
 
 
 class TooMuch(Exception):
@@ -51,6 +55,7 @@ class Decoded:
     last_s: Fraction | None = None
     last_length_s: Fraction = Fraction(0)
     packets: int = 0
+    hidden: int = 0  # packets that an edit list says not to show
     errors: int = 0
     damaged: int = 0
     thumbnails: dict[int, bytes] = field(default_factory=dict)
@@ -111,6 +116,7 @@ def decode(container: InputContainer, stream: VideoStream, limits: Limits) -> De
     with av.logging.Capture(local=False) as log:
         for packet in packets(container, stream, found):
             found.packets += bool(packet.size)
+            found.hidden += bool(packet.is_discard)
             try:
                 frames = packet.decode()
             except (av.error.MemoryError, av.error.BlockingIOError) as error:
@@ -197,7 +203,7 @@ def examine(path: Path, container: InputContainer, limits: Limits, reasons: list
     provenance = read_provenance(path)
     if found.digests:
         width, height = next(iter(found.sizes)) if len(found.sizes) == 1 else (width, height)
-    reasons += damage(found)
+    reasons += damage(stream, found)
     if not reasons:  # a missing end or broken pictures explain what else is missing
         reasons += broken_promises(path, container, stream, found, duration_s)
     turned = found.rotation_deg % 180 == 90
@@ -219,14 +225,24 @@ def examine(path: Path, container: InputContainer, limits: Limits, reasons: list
     )
 
 
-def damage(found: Decoded) -> Iterator[str]:
+def damage(stream: VideoStream, found: Decoded) -> Iterator[str]:
     """What a finished decode says against the pictures themselves."""
     if not found.digests:
         yield Code.NO_FRAMES.because("no frame decoded")
+    elif found.packets - found.hidden - len(found.digests) > tolerated_gap(stream, found.packets):
+        yield Code.FRAMES_MISSING.because(f"{len(found.digests)} frames came out of {found.packets} packets")
     if found.errors + found.damaged:
         yield Code.DECODE_ERRORS.because(f"{found.errors} packets failed to decode, {found.damaged} frames are damaged")
     if len(found.sizes) > 1:
         yield Code.SIZE_CHANGES.because("frames of " + ", ".join(f"{w}x{h}" for w, h in sorted(found.sizes)))
+
+
+def tolerated_gap(stream: VideoStream, packets: int) -> int:
+    """Packets that may show no frame of their own: a few at the start that lean on frames cut away, and where the
+    container counts no frames a packet may be one of two fields."""
+    if stream.codec_context.name in HIDDEN_FRAMES:
+        return packets
+    return max(8, packets // 50) if stream.frames else packets // 2 + 8
 
 
 def broken_promises(

@@ -36,6 +36,7 @@ class Code(StrEnum):
     NOT_VIDEO = "media.not_video"
     NO_VIDEO_STREAM = "media.no_video_stream"
     NO_FRAMES = "media.no_frames"
+    FRAMES_MISSING = "media.frames_missing"
     TRUNCATED = "media.truncated"
     OVERDECLARED_FRAMES = "media.overdeclared_frames"
     OVERDECLARED_DURATION = "media.overdeclared_duration"

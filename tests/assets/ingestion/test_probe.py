@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import struct
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -129,16 +131,41 @@ def test_a_rotated_file_is_measured_as_it_is_shown(video: Path, pool: ProbePool,
     assert result.frames_sha256 == pool.probe(video).frames_sha256
 
 
-def test_flipped_bits_in_the_pictures_are_decode_errors(video: Path, pool: ProbePool, tmp_path: Path) -> None:
-    data, rng = bytearray(video.read_bytes()), random.Random(7)
-    start = box(bytes(data), b"mdat") + 2000
-    for _ in range(60):
-        data[rng.randrange(start, len(data) - 8)] ^= 1 << rng.randrange(8)
-    flipped = tmp_path / "flipped.mp4"
-    flipped.write_bytes(data)
-    result = pool.probe(flipped)
+def flipped(source: Path, target: Path, flips: int = 60) -> Path:
+    """`source` with random bits flipped in its middle, where the pictures are."""
+    data, rng = bytearray(source.read_bytes()), random.Random(7)
+    for _ in range(flips):
+        data[rng.randrange(len(data) // 3, len(data) * 3 // 4)] ^= 1 << rng.randrange(8)
+    target.write_bytes(data)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"),
+    [("libx264", "mkv"), ("mpeg4", "avi"), ("mpeg2video", "mpg"), ("mjpeg", "avi"), ("libx264", "ts")],
+)
+def test_flipped_bits_in_the_pictures_are_decode_errors(
+    codec: str, suffix: str, pool: ProbePool, tmp_path: Path
+) -> None:
+    formats = {"mjpeg": "yuvj420p"}
+    good = encode(
+        tmp_path / f"good.{suffix}",
+        width=128,
+        height=96,
+        fps=25,
+        codec=codec,
+        pixel_format=formats.get(codec, "yuv420p"),
+    )
+    assert pool.probe(good).reasons == ()
+    result = pool.probe(flipped(good, tmp_path / f"flipped.{suffix}"))
     assert Code.DECODE_ERRORS in codes(result)
     assert result.decode_errors
+
+
+def test_frames_that_silently_do_not_come_out_are_missed(pool: ProbePool, tmp_path: Path) -> None:
+    good = encode(tmp_path / "good.mp4", width=128, height=96, codec="libsvtav1", movflags="faststart")
+    assert pool.probe(good).reasons == ()
+    assert Code.FRAMES_MISSING in codes(pool.probe(flipped(good, tmp_path / "flipped.mp4")))
 
 
 def test_an_edit_list_that_skips_frames_is_no_lie(video: Path, pool: ProbePool, tmp_path: Path) -> None:
@@ -205,6 +232,17 @@ def test_a_decoder_that_hangs_is_stopped_in_time(video: Path, monkeypatch: pytes
     assert len(launches) == 1
 
 
+def test_closing_the_probe_ends_a_decode_that_is_under_way(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_worker(monkeypatch, "time.sleep(600)")
+    with ProbePool(Limits(wall_s=60.0), workers=1) as pool, ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(pool.probe, video)
+        while not any(worker.files for worker in pool._alive):
+            time.sleep(0.01)
+        pool.close()
+        with pytest.raises(ProbeUnavailable):
+            waiting.result(timeout=30)
+
+
 def test_a_decoder_that_burns_processor_time_is_stopped(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_worker(monkeypatch, "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 2))\nwhile True: pass")
     with ProbePool(Limits(wall_s=60.0), workers=1) as pool:
@@ -219,7 +257,14 @@ def test_after_a_crash_the_next_file_is_probed_by_a_fresh_worker(video: Path) ->
 
 
 def test_a_decoder_without_memory_gives_a_verdict(tmp_path: Path) -> None:
-    big = encode(tmp_path / "big.mp4", frames=2, width=3840, height=2176)
+    import av
+
+    big = tmp_path / "big.mp4"
+    with av.open(str(big), "w") as out:
+        stream = out.add_stream("libx264", rate=1, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 3840, 2160, "yuv420p"
+        out.mux(stream.encode(av.VideoFrame(3840, 2160, "yuv420p")))
+        out.mux(stream.encode())
     with ProbePool(Limits(memory_bytes=180 << 20, wall_s=60.0), workers=1) as pool:
         result = pool.probe(big)
     assert set(codes(result)) & {Code.OUT_OF_MEMORY, Code.CRASHED}
