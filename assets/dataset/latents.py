@@ -7,6 +7,7 @@ They are found by the weights that made them, so new weights never meet old late
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +32,18 @@ def keys(codec_dir: Path, clip_ids: Iterable[str]) -> list[str]:
 
 
 def text_folder(home: Home) -> Path:
-    """Local cache of encoded captions, by text: small, and made again when lost."""
-    return home.scratch("text-tokens")
+    """Local cache of encoded captions, by encoder and text: small, and made again when lost."""
+    weights = home.text_encoder / "model.safetensors"
+    stat = weights.stat() if weights.is_file() else None
+    encoder = _digest(weights, stat.st_size, stat.st_mtime_ns)[:24] if stat else "absent"
+    return home.scratch(f"text-tokens/{encoder}")
+
+
+@functools.lru_cache(maxsize=4)
+def _digest(path: Path, size: int, changed_ns: int) -> str:
+    """SHA-256 of a file; `size` and `changed_ns` let it be remembered."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -45,17 +56,15 @@ class Missing:
 
 def missing(home: Home, sealed: Sealed, codec_dir: Path) -> Missing:
     """Members without latents and captions without tokens."""
+    from training.text import text_key
+
     members = sealed.members
     by_clip = zip(members, keys(codec_dir, (member["clip_id"] for member in members)), strict=True)
-    texts = {member[name] for member in members for name in ("caption", "caption_short")} | {""}
+    texts = {member["caption"] for member in members}
     tokens = text_folder(home)
     return Missing(
         [member["clip_id"] for member, key in by_clip if not home.store.exists(key)],
-        sorted(
-            text
-            for text in texts
-            if not (tokens / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors").is_file()
-        ),
+        sorted(text for text in texts if not (tokens / f"{text_key(text)}.safetensors").is_file()),
     )
 
 
@@ -83,7 +92,7 @@ def upload(home: Home, codec_dir: Path, work: Path, clip_ids: Iterable[str]) -> 
     put = 0
     for key in keys(codec_dir, clip_ids):
         if (made := work / Path(key).name).is_file():
-            home.store.put(key, made)
+            home.store.put(key, renditions.sorted_header(made.read_bytes()))
             made.unlink()
             put += 1
     return put

@@ -9,18 +9,23 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import training
 from assets.home import Home
+from training.config import TrainConfig
 from training.consent.canonical import canonical, sha256_hex
 
 Task = Literal["codec", "transformer"]
 TASKS: tuple[Task, ...] = ("codec", "transformer")
 
-CHOICES = ("size", "seed", "steps", "eval_every", "checkpoint_every", "lr", "batch_tokens")
+_PLACES = {
+    *("task", "run_dir", "manifest", "snapshot_root", "database_url", "frames_dir", "latents_dir", "codec_dir"),
+    *("text_dir", "text_encoder", "resume"),
+}
+CHOICES = tuple(choice.name for choice in fields(TrainConfig) if choice.name not in _PLACES)
 PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
     # two cores, a few minutes: learns something visible, promises nothing more
     "demo": {

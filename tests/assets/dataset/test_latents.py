@@ -62,7 +62,7 @@ def test_only_new_clips_are_encoded_and_the_process_finds_the_others_there(
     home.store.put(latents.keys(codec_dir, [first])[0], b"there")
     missing = latents.missing(home, sealed, codec_dir)
     assert missing.clip_ids == others
-    assert {sealed.members[0]["caption"], sealed.members[0]["caption_short"]} <= set(missing.texts)
+    assert set(missing.texts) == {member["caption"] for member in sealed.members}
 
     work = tmp_path / "work"
     settings = latents.encode_config(home, sealed, codec_dir, work)
@@ -70,7 +70,9 @@ def test_only_new_clips_are_encoded_and_the_process_finds_the_others_there(
     assert len(list(Path(settings["frames_dir"]).iterdir())) == len(sealed.clip_ids)
 
     for clip_id in others:
-        (work / f"{clip_id}.safetensors").write_bytes(b"made")
+        (work / f"{clip_id}.safetensors").write_bytes(
+            save({"latent": np.ones(1, np.float32)}, metadata={"b": "1", "a": "2"})
+        )
     assert latents.upload(home, codec_dir, work, others) == len(others)
     assert latents.missing(home, sealed, codec_dir).clip_ids == []
     assert home.store.get(latents.keys(codec_dir, [first])[0]) == b"there"
