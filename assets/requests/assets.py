@@ -25,15 +25,17 @@ _SPEC_FIELDS = tuple(Spec.__dataclass_fields__)
     code_version="1",
     metadata=definition_metadata("requests"),
     check_specs=[
-        dg.AssetCheckSpec("spec_valid", asset="footage_requests", blocking=True, description="Every request can be ordered."),
+        dg.AssetCheckSpec(
+            "spec_valid", asset="footage_requests", blocking=True, description="Every request can be ordered."
+        ),
         dg.AssetCheckSpec(
             "budget_in_whole_minor_units",
-            "footage_requests",
+            asset="footage_requests",
             blocking=True,
             description="Prices and budgets are whole minor units of a known currency, and a budget pays for a clip.",
         ),
         dg.AssetCheckSpec(
-            "every_file_read", "footage_requests", description="Every file in inbox/requests gave a request."
+            "every_file_read", asset="footage_requests", description="Every file in inbox/requests gave a request."
         ),
     ],
 )
