@@ -150,8 +150,11 @@ class Codec(nn.Module):
     def initialise(self, clips: Sequence[Tensor]) -> None:
         """Set the linear path to the principal components of these clips ([3, T, H, W] each), then the statistics.
 
-        Image channels are put in the order and sign of the tube channels that they resemble (the tube of a frame that
-        does not move), so that a channel means the same in every latent frame.
+        Image components are put in the order and sign of the tube components that they resemble (the tube of a frame
+        that does not move), so that a channel means the same in every latent frame. Then a Hadamard rotation spreads
+        the components evenly over the channels. All channels have one variance, so normalising them keeps the metric of
+        pixels. Normalised one by one instead, the faintest component would count like the brightness, and the flow
+        would spend itself on noise (even half of that normalisation: held-out flow loss 1.47 instead of 0.74 at step 200).
         """
         image_NP, tube_NP = (torch.cat(parts) for parts in zip(*(self._patch_rows(x) for x in clips), strict=True))
         c, s = self.config.channels, self.config.stride
@@ -159,16 +162,13 @@ class Codec(nn.Module):
         image_mean, image_basis_PC = principal_components(image_NP, c)
         still_PC = tube_basis_PC.unflatten(0, (3, s, -1)).sum(1).flatten(0, 1)
         image_basis_PC = aligned(image_basis_PC, still_PC)
-        for part, mean, basis_PC, rows_NP in (
-            ("image", image_mean, image_basis_PC, image_NP),
-            ("tube", tube_mean, tube_basis_PC, tube_NP),
-        ):
+        mix_CC = hadamard(c)
+        for part, mean, basis_PC in (("image", image_mean, image_basis_PC), ("tube", tube_mean, tube_basis_PC)):
             stem, head = getattr(self.stem, part), getattr(self.head, part)
-            gain_C = ((rows_NP - mean) @ basis_PC).std(0).clamp_min(1e-4) ** -self.config.whitening
-            mix_CC = hadamard(c)
-            stem.weight.copy_(mix_CC @ (basis_PC * gain_C).T)
-            stem.bias.copy_(-stem.weight @ mean)
-            head.weight.copy_((basis_PC / gain_C) @ mix_CC.T)
+            basis_PC = basis_PC @ mix_CC
+            stem.weight.copy_(basis_PC.T)
+            stem.bias.copy_(-basis_PC.T @ mean)
+            head.weight.copy_(basis_PC)
             head.bias.copy_(mean)
         self.set_statistics(clips)
 

@@ -29,7 +29,6 @@ class CodecConfig:
     width: int = 64
     encoder_blocks: int = 1
     decoder_blocks: int = 3
-    whitening: float = 0.5  # 0: latents measure pixels; 1: every principal component counts alike
 
     @property
     def image_values(self) -> int:

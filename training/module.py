@@ -146,7 +146,9 @@ class Learner(LightningModule):
     def on_fit_start(self) -> None:
         self.average.to(self.device)
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """The step, and the average's right after it: a checkpoint at the end of the batch holds both."""
+        super().optimizer_step(*arguments, **named)
         self.average.update()
 
     def state(self) -> dict[str, Any]:

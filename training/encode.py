@@ -1,0 +1,95 @@
+"""`python -m training.encode --config encode.json`: what the transformer reads, made once.
+
+Latents of a snapshot's members by the codec, and their captions' tokens by the text encoder. Files that exist are kept:
+they are named by clip and by text, and live in folders named by the weights that made them. Consent is checked first.
+Exit codes: 0 done, 1 the configuration or the data do not fit, 3 consent does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from training.codec import load_codec, to_unit
+from training.conditioning import motion
+from training.config import ConfigError, EncodeConfig, read_config
+from training.consent.guard import ConsentGuard, ConsentViolation
+from training.data import DataError, FrameClips, read_members
+from training.text import TextEncoder, TextEncoderError, text_key
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.encode", description="Encode clips and captions.")
+    parser.add_argument("--config", required=True, help="JSON file, see training/config.py: EncodeConfig")
+    try:
+        config = read_config(EncodeConfig, parser.parse_args(arguments).config)
+        ConsentGuard(config.manifest, config.snapshot_root, config.database_url).check()
+        encode(config)
+    except ConsentViolation as error:
+        print(error, file=sys.stderr)
+        return 3
+    except (ConfigError, DataError, TextEncoderError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def encode(config: EncodeConfig) -> tuple[int, int]:
+    """Make what is missing; returns how many latents and how many caption encodings were made."""
+    started = time.monotonic()
+    members = [m for split in ("heldout", "train") for m in read_members(config.manifest, split)]
+    clips = encode_clips(config, members)
+    texts = encode_texts(config, {m[name] for m in members for name in ("caption", "caption_short")} | {""})
+    print(f"encoded {clips} clips and {texts} captions in {time.monotonic() - started:.1f} s", flush=True)
+    return clips, texts
+
+
+def encode_clips(config: EncodeConfig, members: list[dict[str, Any]]) -> int:
+    """<clip_id>.safetensors: `latent` f32 [C, t, h, w] with the clip's fps and motion beside it."""
+    folder = Path(config.latents_dir)
+    missing = [m for m in members if not (folder / f"{m['clip_id']}.safetensors").exists()]
+    if not missing:
+        return 0
+    codec, frames = load_codec(config.codec_dir), FrameClips(config.frames_dir, missing)
+    for member in missing:
+        clip_id = member["clip_id"]
+        frames_THWC, fps = frames.read(clip_id)
+        with torch.inference_mode():
+            z_Cthw = codec.encode(to_unit(frames_THWC)[None])[0]
+        if not bool(z_Cthw.isfinite().all()):
+            raise DataError(f"the latent of {clip_id} is not finite")
+        metadata = {"clip_id": clip_id, "fps": f"{fps:g}", "motion": f"{motion(frames_THWC, fps):.4f}"}
+        _write(folder / f"{clip_id}.safetensors", {"latent": z_Cthw}, metadata)
+    return len(missing)
+
+
+def encode_texts(config: EncodeConfig, texts: Iterable[str]) -> int:
+    """<sha256 of text>.safetensors: `tokens` f32 [n, width]."""
+    folder = Path(config.text_dir)
+    missing = sorted(text for text in texts if not (folder / f"{text_key(text)}.safetensors").exists())
+    if not missing:
+        return 0
+    encoder = TextEncoder(config.text_encoder)
+    for text, tokens in zip(missing, encoder.tokens(missing), strict=True):
+        _write(folder / f"{text_key(text)}.safetensors", {"tokens": torch.from_numpy(tokens)}, {})
+    return len(missing)
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=metadata)
+    os.replace(partial, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
