@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from training.consent.eligibility import ClipFacts, ConsentState, eligible
-from training.consent.events import CONSENT_TYPES, Event
+from training.consent.event_schema import CONSENT_TYPES
+from training.consent.events import Event
 from training.consent.times import instant
 
 Withdrawn = Mapping[str, Mapping[str, tuple[str, ...]]]  # snapshot root -> clip_id -> reasons

@@ -13,15 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 from training.consent.canonical import CanonicalError
-from training.consent.events import (
-    CONSENT_TYPES,
-    SCOPES,
-    Body,
-    Envelope,
-    schema_problem,
-    verify,
-    verify_endorsement,
-)
+from training.consent.event_schema import CONSENT_TYPES, SCOPES, schema_problem
+from training.consent.events import Body, Envelope, verify, verify_endorsement
 from training.consent.keys import key_id_of
 from training.consent.times import SKEW, parse_time
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent import merkle
-from training.consent.admission import Register
+from training.consent import guardianship, merkle
+from training.consent.admission import IsGuardian, Register
 from training.consent.canonical import canonical, parse_strictly
-from training.consent.ledger import Ledger, checkpoint_holds, commitment_leaf
+from training.consent.checkpoint import checkpoint_holds
+from training.consent.ledger import Ledger, commitment_leaf
 from training.consent.ledger_tables import checkpoints, erasures, leaves
 from training.consent.times import parse_time
 
@@ -20,7 +21,7 @@ def audit(ledger: Ledger) -> Iterator[str]:
     register, previous = Register(), ""
     with ledger.engine.connect() as connection:
         erased: set[int] = set(connection.execute(sa.select(erasures.c.seq)).scalars())
-        is_guardian = ledger._is_guardian(connection)
+        is_guardian = guardianship.lookup(connection)
         for expected_seq, row in enumerate(list(ledger.rows(connection))):
             if row.seq != expected_seq:
                 yield f"event {expected_seq} is missing: the sequence goes on with {row.seq}"
@@ -39,7 +40,7 @@ def audit(ledger: Ledger) -> Iterator[str]:
         yield from _audit_checkpoints(connection)
 
 
-def _audit_entry(row: Any, register: Register, is_guardian: Any) -> Iterator[str]:
+def _audit_entry(row: Any, register: Register, is_guardian: IsGuardian) -> Iterator[str]:
     envelope = parse_strictly(row.envelope)
     signature = bytes.fromhex(envelope["sig"])
     if commitment_leaf(row.salt, row.recorded_at, canonical(envelope["body"]), signature).hex() != row.leaf_hash:

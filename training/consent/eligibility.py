@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from training.consent.canonical import sha256_hex
-from training.consent.events import SCOPES
+from training.consent.event_schema import SCOPES
 from training.consent.state import ConsentState
 from training.consent.times import HORIZON, instant
 
 if TYPE_CHECKING:
-    from training.consent.ledger import Checkpoint
+    from training.consent.checkpoint import Checkpoint
 
 __all__ = ["POLICY_VERSION", "ClipFacts", "ConsentState", "Decision", "Person", "decision_window", "eligible"]
 

@@ -64,8 +64,8 @@ class ConsentGuard:
                 ledger.engine.dispose()
         except (LedgerMissing, SQLAlchemyError, CanonicalError) as error:
             raise ConsentViolation({WHOLE: ("ledger.unreadable",)}, str(error)) from error
-        start = min(instant(self.manifest["at"]), now)
-        end = max(instant(self.manifest["until"]), now, head.recorded_at or now)
+        now = max(now, head.recorded_at or now)  # a clock that lags behind the ledger's is wrong
+        start, end = min(instant(self.manifest["at"]), now), max(instant(self.manifest["until"]), now)
         reasons = {}
         for facts in self.facts:
             decision = eligible(facts, self.purpose, start, end, state, self.manifest["territory"])

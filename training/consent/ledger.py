@@ -16,16 +16,15 @@ from typing import Any
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from training.consent import merkle
+from training.consent import guardianship, merkle
 from training.consent.admission import Refusal, Register, Rule
 from training.consent.canonical import CanonicalError, canonical, parse_strictly, sha256_hex
+from training.consent.checkpoint import Checkpoint, sign_checkpoint
 from training.consent.database import create_tables, open_engine, writing
-from training.consent.events import MAX_ENVELOPE_BYTES, Envelope, Event
-from training.consent.keys import key_id_of, public_bytes, sign_bytes, signature_holds
-from training.consent.ledger_tables import checkpoints, events, guardians, leaves, metadata, refusals
+from training.consent.event_schema import MAX_ENVELOPE_BYTES
+from training.consent.events import Envelope, Event
+from training.consent.ledger_tables import checkpoints, events, leaves, metadata, refusals
 from training.consent.times import instant, parse_time, time_text
-
-CHECKPOINT_DOMAIN = b"rushes/checkpoint/1"
 
 
 class LedgerMissing(FileNotFoundError):
@@ -55,15 +54,6 @@ class Refused:
     rule: Rule
     detail: str
     event_sha256: str
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The ledger after `size` events; `recorded_at` is the last one's, None for an empty ledger."""
-
-    size: int
-    root: str
-    recorded_at: datetime | None
 
 
 def commitment_leaf(salt: bytes, recorded_at: str, body: bytes, signature: bytes) -> bytes:
@@ -125,7 +115,7 @@ class Ledger:
         if known := self._known_envelope(connection, sha256_hex(line)):
             return known
         recorded = max(time_text(now), self._recorded)  # a clock that steps back never reorders the ledger
-        if refusal := self._register.judge(envelope, parse_time(recorded), self._is_guardian(connection)):
+        if refusal := self._register.judge(envelope, parse_time(recorded), guardianship.lookup(connection)):
             return self._refuse(connection, raw or line, refusal, now)
         return self._admit(connection, envelope, line, recorded)
 
@@ -178,42 +168,13 @@ class Ledger:
 
     def register_guardian(self, minor_id: str, guardian_id: str, evidence_sha256: str, now: datetime) -> None:
         """Put a guardianship that was verified outside on the register; `evidence_sha256` names the proof."""
-        self._guardianship(minor_id, guardian_id, evidence_sha256, now, active=True)
+        with writing(self.engine) as connection:
+            guardianship.record(connection, minor_id, guardian_id, evidence_sha256, instant(now), active=True)
 
     def end_guardianship(self, minor_id: str, guardian_id: str, evidence_sha256: str, now: datetime) -> None:
         """From now on the guardian signs no more; what was granted stands until it is revoked."""
-        self._guardianship(minor_id, guardian_id, evidence_sha256, now, active=False)
-
-    def _guardianship(self, minor_id: str, guardian_id: str, evidence: str, now: datetime, *, active: bool) -> None:
         with writing(self.engine) as connection:
-            known = self._is_guardian(connection)(minor_id, guardian_id, instant(now))
-            if known != active:
-                connection.execute(
-                    guardians.insert().values(
-                        minor_id=minor_id,
-                        guardian_id=guardian_id,
-                        active=active,
-                        evidence_sha256=evidence,
-                        recorded_at=time_text(now),
-                    )
-                )
-
-    @staticmethod
-    def _is_guardian(connection: sa.Connection) -> Any:
-        def lookup(minor_id: str, guardian_id: str, at: datetime) -> bool:
-            query = (
-                sa.select(guardians.c.active)
-                .where(
-                    guardians.c.minor_id == minor_id,
-                    guardians.c.guardian_id == guardian_id,
-                    guardians.c.recorded_at <= time_text(at),
-                )
-                .order_by(guardians.c.id.desc())
-                .limit(1)
-            )
-            return bool(connection.execute(query).scalar())
-
-        return lookup
+            guardianship.record(connection, minor_id, guardian_id, evidence_sha256, instant(now), active=False)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -256,22 +217,11 @@ class Ledger:
 
     def checkpoint_signed(self, key: Ed25519PrivateKey) -> dict[str, Any]:
         """The head, signed and kept: from now on the ledger cannot be rewritten below it unnoticed."""
-        head = self.head()
-        body = {
-            "schema": "rushes.checkpoint/1",
-            "size": head.size,
-            "root": head.root,
-            "recorded_at": time_text(head.recorded_at) if head.recorded_at else None,
-        }
-        signed = {
-            **body,
-            "key_id": key_id_of(public_bytes(key)),
-            "public_key": public_bytes(key).hex(),
-            "sig": sign_bytes(CHECKPOINT_DOMAIN, canonical(body), key),
-        }
+        signed = sign_checkpoint(self.head(), key)
         with writing(self.engine) as connection:
-            if not connection.execute(sa.select(checkpoints.c.size).where(checkpoints.c.size == head.size)).first():
-                connection.execute(checkpoints.insert().values(**{k: v for k, v in signed.items() if k != "schema"}))
+            kept = sa.select(checkpoints.c.size).where(checkpoints.c.size == signed["size"])
+            if connection.execute(kept).first() is None:
+                connection.execute(checkpoints.insert().values({k: v for k, v in signed.items() if k != "schema"}))
         return signed
 
     def verify(self) -> None:
@@ -288,12 +238,6 @@ class Ledger:
     def rows(self, connection: sa.Connection) -> Iterator[Any]:
         """Raw entries in order: seq, leaf_hash, recorded_at and, unless erased, salt and envelope; `erased` says so."""
         yield from connection.execute(_entries())
-
-
-def checkpoint_holds(signed: dict[str, Any], public_key: bytes) -> bool:
-    """Whether a signed checkpoint is by this key; all that a stranger needs."""
-    body = {field: signed[field] for field in ("size", "root", "recorded_at")} | {"schema": "rushes.checkpoint/1"}
-    return signature_holds(CHECKPOINT_DOMAIN, canonical(body), signed["sig"], public_key)
 
 
 def _entries() -> Any:

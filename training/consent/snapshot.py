@@ -13,8 +13,8 @@ from typing import Any
 
 from training.consent import merkle
 from training.consent.canonical import CanonicalError, canonical
+from training.consent.checkpoint import Checkpoint
 from training.consent.eligibility import POLICY_VERSION, ClipFacts, decision_digest
-from training.consent.ledger import Checkpoint
 from training.consent.times import instant, time_text
 
 SCHEMA = "rushes.snapshot/1"

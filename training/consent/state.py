@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from training.consent.events import CONSENT_TYPES, Event
+from training.consent.event_schema import CONSENT_TYPES
+from training.consent.events import Event
 from training.consent.times import SKEW, parse_time
 
 

@@ -15,8 +15,9 @@ from assets.consent import assets as stage
 from assets.home import Home
 from training.consent import events as ev
 from training.consent.canonical import sha256_hex
+from training.consent.checkpoint import checkpoint_holds
 from training.consent.keys import CHECKPOINT_KEY, load_or_create, public_bytes
-from training.consent.ledger import Ledger, checkpoint_holds
+from training.consent.ledger import Ledger
 
 ASSETS = [stage.consent_ledger, stage.reviews, stage.eligibility]
 CHECKS = [

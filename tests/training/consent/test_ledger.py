@@ -15,8 +15,9 @@ from sqlalchemy.dialects import postgresql
 from tests.training.consent.people import FILE, NOTICE, NOW, TERMS, People, key_of
 from training.consent import events as ev
 from training.consent import ledger_tables, merkle
+from training.consent.checkpoint import checkpoint_holds
 from training.consent.keys import CHECKPOINT_KEY, load_or_create, public_bytes
-from training.consent.ledger import Admitted, Ledger, LedgerBroken, LedgerMissing, checkpoint_holds
+from training.consent.ledger import Admitted, Ledger, LedgerBroken, LedgerMissing
 
 TABLES = ["consent_leaf", "consent_event", "consent_refusal", "consent_checkpoint", "consent_guardian"]
 
