@@ -1,0 +1,50 @@
+"""`mlflow models predict` on the champion, with the real sampler over untrained weights: a marked file comes out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from assets.evaluation.registry import CHAMPION, Registry
+from assets.release.marks import read_marks
+
+TAGS = {"model_key": "m-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": "7:" + "cd" * 32}
+
+
+@pytest.fixture
+def untrained(tmp_path: Path) -> Path:
+    """A real model of the smallest size, as it is before its first step."""
+    import torch
+
+    from training.codec import Codec, save_codec
+    from training.config import LADDER
+    from training.transformer import Transformer, save_transformer
+
+    torch.manual_seed(0)
+    size, folder = LADDER["nano"], tmp_path / "untrained"
+    folder.mkdir()
+    save_codec(Codec(size.codec), folder)
+    save_transformer(Transformer(size.transformer).state_dict(), size.transformer, folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_mlflow_predicts_a_marked_video_from_the_command_line(registry: Registry, untrained: Path, tmp_path: Path):
+    version = registry.register(registry.start_run("m-1", "m-1"), untrained, TAGS)
+    registry.set_alias(CHAMPION, version)
+    request, response = tmp_path / "in.json", tmp_path / "out.json"
+    request.write_text(json.dumps({"dataframe_records": [{"prompt": "a red ball", "seed": 1, "steps": 2}]}))
+    command = [
+        *(sys.executable, "-m", "mlflow", "models", "predict", "-m", "models:/video-transformer@champion"),
+        *("-i", str(request), "-o", str(response), "--env-manager", "local"),
+    ]
+    settings = {"MLFLOW_TRACKING_URI": registry.home.mlflow_uri, "RUSHES_TEXT_ENCODER": str(registry.home.text_encoder)}
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (row,) = json.loads(response.read_text())["predictions"]
+    assert row["prompt"] == "a red ball"
+    marks = read_marks(Path(row["path"]), registry.home.signing)
+    assert marks.complete, marks.problems
