@@ -20,7 +20,7 @@ from training.consent.eligibility import Decision, decision_window, eligible
 
 if TYPE_CHECKING:
     from assets.consent.facts import Clip
-    from training.consent.ledger import Checkpoint
+    from training.consent.checkpoint import Checkpoint
 
 Row = tuple[str, str, int]  # clip_id, item_id, shot_index
 
