@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 Frames = np.ndarray  # uint8 [T, H, W, 3], RGB
+# x264's macroblock tree gives other bytes for the same frames from one run to the next
+REPEATABLE = "mbtree=0"
 
 
 class VideoError(ValueError):
@@ -43,7 +45,7 @@ def write_mp4(path: str | Path, frames: Frames, fps: float, crf: int = 18) -> Pa
         with av.open(str(partial), "w", format="mp4", options=options) as container:
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            stream.options = {"crf": str(crf), "preset": "medium", "flags": "+bitexact"}
+            stream.options = {"crf": str(crf), "preset": "medium", "flags": "+bitexact", "x264-params": REPEATABLE}
             stream.codec_context.thread_count = 1
             for picture in frames:
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")

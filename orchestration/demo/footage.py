@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.demo.sources import PACKAGES
+from training.video import REPEATABLE
 
 if TYPE_CHECKING:
     import av.container
@@ -146,7 +147,7 @@ class _Writer:
         self.stream.width, self.stream.height = cut.size
         self.stream.pix_fmt = "yuv420p"
         preset = "superfast" if cut.size[0] > 1920 else "veryfast"
-        self.stream.options = {"crf": "23", "preset": preset, "flags": "+bitexact"}
+        self.stream.options = {"crf": "23", "preset": preset, "flags": "+bitexact", "x264-params": REPEATABLE}
         self.stream.codec_context.thread_count = 1
         self.graph = av.filter.Graph()
         steps = [
@@ -154,7 +155,7 @@ class _Writer:
                 width=first.width, height=first.height, format=first.format, time_base=Fraction(1, cut.fps)
             ),
             self.graph.add("crop", _window(cut, first.width, first.height)),
-            self.graph.add("scale", f"{cut.size[0]}:{cut.size[1]}:flags=area"),
+            self.graph.add("scale", f"{cut.size[0]}:{cut.size[1]}:flags=area+accurate_rnd+bitexact"),
             self.graph.add("format", "yuv420p"),
             self.graph.add("buffersink"),
         ]
