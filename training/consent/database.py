@@ -6,12 +6,13 @@ SQLite's guards hold without `recursive_triggers` too, since `INSERT OR REPLACE`
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import DDL, Connection, Engine, MetaData, Table, UniqueConstraint, create_engine, event, text
+from sqlalchemy import DDL, Connection, Engine, MetaData, Table, UniqueConstraint, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 
 WRITER_LOCK = 0x52555348  # PostgreSQL advisory lock that serialises writers
@@ -32,8 +33,13 @@ def open_engine(url: str) -> Engine:
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # this module says BEGIN itself, since the driver would begin too late
-    for pragma in ("recursive_triggers=ON", "foreign_keys=ON", "journal_mode=WAL", "synchronous=FULL"):
+    for pragma in ("recursive_triggers=ON", "foreign_keys=ON", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        with suppress(
+            sqlite3.OperationalError
+        ):  # somebody writes just now; readers then wait for writers a while longer
+            connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -51,7 +57,9 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 def create_tables(engine: Engine, metadata: MetaData) -> None:
-    """Create what is missing, guards included, in one transaction."""
+    """Create what is missing, guards included, in one transaction; takes no lock when nothing is."""
+    if set(metadata.tables) <= set(inspect(engine).get_table_names()):
+        return
     with writing(engine) as connection:
         metadata.create_all(connection)
 
