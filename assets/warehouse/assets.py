@@ -6,10 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, DbtProject, dbt_assets
+from dagster_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliInvocation,
+    DbtCliResource,
+    DbtProject,
+    dbt_assets,
+)
+from dagster_dbt.core.dbt_event_iterator import DbtEventIterator
 
 from assets.home import Home
-from assets.warehouse.project import applied, dbt_project, environment
+from assets.warehouse.project import applied, close_connections, dbt_project, environment
 
 # a lake table -> the asset that writes it, where the two have different names
 WRITERS = {
@@ -56,4 +64,21 @@ def warehouse(context: dg.AssetExecutionContext, dbt: DbtCliResource, home: dg.R
     with applied(variables):
         # one target folder a home: what dbt parsed stays valid while the home does
         invocation = dbt.cli(["build"], context=context, target_path=home.scratch("dbt"))
-        yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
+        events, failure = _wait(invocation)
+        try:
+            yield from DbtEventIterator(iter(events), invocation).fetch_row_counts().fetch_column_metadata()
+        finally:
+            close_connections()
+    if failure:
+        raise failure
+
+
+def _wait(invocation: DbtCliInvocation) -> tuple[list[Any], Exception | None]:
+    """Everything dbt reported, and its failure, if any. The fetching would otherwise wait for dbt in a busy loop."""
+    events: list[Any] = []
+    try:
+        for event in invocation.stream():
+            events.append(event)
+    except Exception as error:  # raised again once the events before it are reported
+        return events, error
+    return events, None

@@ -95,3 +95,14 @@ def mart_rows(home: Home, mart: str) -> list[dict[str, Any]]:
         )
     with duckdb.connect(str(home.warehouse_path), read_only=True) as connection:
         return connection.table(mart).to_arrow_table().to_pylist()
+
+
+def close_connections() -> None:
+    """Let go of the warehouse in this process.
+
+    dagster-dbt reads row counts and columns through dbt's own adapter and leaves its connection open; a run that trains
+    for minutes afterwards would lock the next run's dbt out of the file.
+    """
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    DuckDBConnectionManager.close_all_connections()
