@@ -157,7 +157,7 @@ class Batch:
     grids: tuple[tuple[int, int, int], ...] = field(default=())
 
     def to(self, device: torch.device | str) -> Batch:
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {n: value.to(device) for n, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **moved)
 
 
