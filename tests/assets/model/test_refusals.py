@@ -19,7 +19,7 @@ from assets.dataset.sealed import Sealed, key
 from assets.home import Home
 from assets.model import assets as stage
 from assets.model import config, launch, published
-from assets.model.outcome import read_outcome
+from assets.model.outcome import Outcome, read_outcome
 
 pytestmark = pytest.mark.slow
 
@@ -150,20 +150,22 @@ def test_a_killed_run_goes_on_from_its_checkpoint_and_is_published(
     sealed: Sealed,
     run: Callable[..., dg.ExecuteInProcessResult],
     running: Callable[[launch.Launch], subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    home, started = prepared(small_world.home, sealed, {"steps": 40, "eval_every": 20, "checkpoint_every": 2})
+    # six clips teach the autoencoder little about two others; whether it learned is not the question here
+    monkeypatch.setattr(Outcome, "improved", True)
+    home, started = prepared(small_world.home, sealed, {"steps": 40, "eval_every": 40, "checkpoint_every": 4})
     process = running(started)
     wait_for_checkpoint(started.run_dir)
     process.kill()
     process.wait(30)
-    reached = max(step for step, _ in read_outcome("codec", started.run_dir).curve("train/loss"))
     result = run(home, stage.video_autoencoder)
     assert result.success
     plan = config.plan(home, sealed.root)
     record = published.result(home, plan.model_key, "codec")
     assert record is not None
     assert record["result"]["steps"] == 40
-    assert record["result"]["resumed_from"] >= 2 or reached < 2
+    assert record["result"]["resumed_from_step"] >= 4
     assert (published.local_folder(home, plan.model_key, ("codec",)) / "codec.safetensors").is_file()
 
 

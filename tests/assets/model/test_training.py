@@ -1,0 +1,68 @@
+"""The whole way from a sealed snapshot to a published pair, by real training processes of a few steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.dataset import assets as dataset
+from assets.dataset.sealed import Sealed
+from assets.home import Home
+from assets.model import assets as stage
+from assets.model import config, published
+from assets.model.outcome import Outcome
+
+pytestmark = pytest.mark.slow
+
+FEW = {
+    "codec": {"steps": 6, "eval_every": 6, "checkpoint_every": 6, "lr": 1e-4},
+    "transformer": {"steps": 40, "eval_every": 40, "checkpoint_every": 40, "batch_tokens": 400},
+}
+PAIR = [
+    dataset.training_snapshot,
+    dataset.renditions,
+    dataset.latents,
+    stage.video_autoencoder,
+    stage.video_transformer,
+]
+
+
+def outcomes(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    names = ("video_autoencoder", "latents", "video_transformer")
+    events = {name: result.asset_materializations_for_node(name)[0] for name in names}
+    return {name: str(event.metadata["outcome"].value) for name, event in events.items()}
+
+
+def test_a_pair_is_trained_published_and_reused(
+    small_world: Any,
+    sealed: Sealed,
+    run: Callable[..., dg.ExecuteInProcessResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not (small_world.home.text_encoder / "model.safetensors").is_file():
+        pytest.skip("the text encoder was not fetched")
+    # six clips teach the autoencoder little about two others; whether it learned is not the question here
+    monkeypatch.setattr(Outcome, "improved", True)
+    home: Home = replace(small_world.home, training=FEW)
+    first = run(home, *PAIR)
+    assert first.success
+    assert outcomes(first) == {"video_autoencoder": "trained", "latents": "encoded", "video_transformer": "trained"}
+
+    plan = config.plan(home, sealed.root)
+    assert published.latest(home) == plan.model_key
+    pair = published.pair(home, plan.model_key)
+    assert pair is not None
+    assert pair["snapshot_root"] == sealed.root
+    assert pair["transformer"]["mlflow_run_id"] == pair["codec"]["mlflow_run_id"]
+    flow = pair["transformer"]["result"]
+    assert flow["end"]["heldout/flow_loss"] < flow["start"]["heldout/flow_loss"]
+    names = {path.name for path in published.local_folder(home, plan.model_key).iterdir()}
+    assert names == {"codec.safetensors", "codec.json", "transformer.safetensors", "transformer.json"}
+
+    again = run(home, *PAIR)
+    assert again.success
+    assert set(outcomes(again).values()) == {"nothing new: reused"}
