@@ -29,24 +29,8 @@ CHOICES = tuple(choice.name for choice in fields(TrainConfig) if choice.name not
 PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
     # two cores, a few minutes: learns something visible, promises nothing more
     "demo": {
-        "codec": {
-            "size": "nano",
-            "seed": 0,
-            "steps": 240,
-            "eval_every": 40,
-            "checkpoint_every": 60,
-            "lr": 2e-3,
-            "batch_tokens": 320,
-        },
-        "transformer": {
-            "size": "nano",
-            "seed": 0,
-            "steps": 800,
-            "eval_every": 100,
-            "checkpoint_every": 100,
-            "lr": 2e-3,
-            "batch_tokens": 1280,
-        },
+        "codec": {"steps": 240, "eval_every": 60, "checkpoint_every": 80, "lr": 2e-3, "batch_tokens": 1920},
+        "transformer": {"steps": 600, "eval_every": 100, "checkpoint_every": 100, "lr": 2e-3, "batch_tokens": 1280},
     },
 }
 
