@@ -72,13 +72,15 @@ class Size:
 
 # Head width 128 from S upwards: GPU attention kernels reach a third more of their rate than at 64.
 LADDER: dict[str, Size] = {
-    "nano": Size(TransformerConfig(128, 4, 4), CodecConfig(), 0),
-    "micro": Size(TransformerConfig(256, 6, 4), CodecConfig(width=128, encoder_blocks=2, decoder_blocks=4), 0),
-    "S": Size(TransformerConfig(384, 12, 3), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 0),
-    "B": Size(TransformerConfig(768, 12, 6), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 0),
-    "L": Size(TransformerConfig(1024, 24, 8), CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8), 0),
-    "XL": Size(TransformerConfig(1152, 28, 9), CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8), 0),
-    "2B": Size(TransformerConfig(2048, 28, 16), CodecConfig(width=512, encoder_blocks=4, decoder_blocks=8), 0),
+    "nano": Size(TransformerConfig(128, 4, 4), CodecConfig(), 1_317_984),
+    "micro": Size(TransformerConfig(256, 6, 4), CodecConfig(width=128, encoder_blocks=2, decoder_blocks=4), 7_069_536),
+    "S": Size(TransformerConfig(384, 12, 3), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 29_872_224),
+    "B": Size(TransformerConfig(768, 12, 6), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 118_424_928),
+    "L": Size(TransformerConfig(1024, 24, 8), CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8), 411_642_720),
+    "XL": Size(TransformerConfig(1152, 28, 9), CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8), 605_780_576),
+    "2B": Size(
+        TransformerConfig(2048, 28, 16), CodecConfig(width=512, encoder_blocks=4, decoder_blocks=8), 1_911_860_064
+    ),
 }
 
 

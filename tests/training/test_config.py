@@ -1,0 +1,68 @@
+"""Configurations say what is wrong with them, and the ladder has the sizes it names."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from training.config import LADDER, ConfigError, EvaluateConfig, TrainConfig, build, read_config
+from training.transformer import Transformer
+
+GOOD = {
+    "task": "codec",
+    "run_dir": "r",
+    "manifest": "m",
+    "snapshot_root": "0",
+    "database_url": "sqlite://",
+    "frames_dir": "f",
+}
+
+
+def test_a_good_configuration_is_typed(tmp_path) -> None:
+    (tmp_path / "c.json").write_text(json.dumps(GOOD | {"lr": 1}))
+    config = read_config(TrainConfig, tmp_path / "c.json")
+    assert config.lr == 1.0
+    assert isinstance(config.lr, float)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": 5}, "unknown key 'step'; did you mean 'steps'"),
+        ({"steps": "5"}, "steps must be int"),
+        ({"steps": True}, "steps must be int"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"task": "dream"}, "task must be one of codec, transformer"),
+        ({"size": "giant"}, "size must be one of nano"),
+        ({"task": "transformer"}, "task transformer needs latents_dir, codec_dir, text_dir"),
+    ],
+)
+def test_a_bad_key_or_value_is_named(change, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(TrainConfig, GOOD | change)
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(ConfigError, match="missing key run_dir"):
+        build(TrainConfig, {key: value for key, value in GOOD.items() if key != "run_dir"})
+
+
+def test_a_file_that_is_no_json_is_named(tmp_path) -> None:
+    (tmp_path / "c.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"c\.json"):
+        read_config(TrainConfig, tmp_path / "c.json")
+
+
+def test_lists_are_checked_item_by_item() -> None:
+    names = ("model_dir", "manifest", "snapshot_root", "frames_dir", "latents_dir", "text_dir", "text_encoder", "out")
+    with pytest.raises(ConfigError, match=r"samples\[0\] must be dict"):
+        build(EvaluateConfig, dict.fromkeys(names, "x") | {"samples": ["a.mp4"]})
+
+
+@pytest.mark.parametrize("size", LADDER)
+def test_the_ladder_states_its_parameter_counts(size: str) -> None:
+    with torch.device("meta"):
+        model = Transformer(LADDER[size].transformer)
+    assert sum(p.numel() for p in model.parameters()) == LADDER[size].parameters

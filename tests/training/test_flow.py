@@ -1,0 +1,95 @@
+"""The objective: ends of the line, its slope, times that shift with size, and noise that belongs to the clip."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.training.conftest import TrainingWorld
+from training import flow
+from training.attention import Segments
+from training.conditioning import MODES, draw_given, give_frames, motion
+from training.data import LatentClips, draw, flow_steps, read_members, share
+from training.packing import Cursor
+
+
+def test_the_line_runs_from_the_clip_to_the_noise_and_the_target_is_its_slope() -> None:
+    x, e = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)).unbind()
+    assert torch.equal(flow.interpolate(x, e, torch.zeros(5)), x)
+    assert torch.equal(flow.interpolate(x, e, torch.ones(5)), e)
+    low, high = (flow.interpolate(x, e, torch.full((5,), t)) for t in (0.25, 0.75))
+    torch.testing.assert_close((high - low) / 0.5, flow.velocity(x, e))
+
+
+def test_larger_clips_meet_more_noise() -> None:
+    assert flow.timestep_mean(1024) == pytest.approx(0.95)
+    assert flow.timestep_mean(4096) == pytest.approx(2.05)
+    assert flow.timestep_mean(80) == 0.0
+    drawn = [[flow.draw_timestep(n, flow.keyed(n, i)) for i in range(400)] for n in (80, 4096)]
+    means = [sum(ts) / len(ts) for ts in drawn]
+    assert means[0] == pytest.approx(0.5, abs=0.05)
+    assert means[1] > 0.8
+    assert all(0 < t < 1 for ts in drawn for t in ts)
+
+
+def test_given_tokens_have_no_part_in_the_loss_and_samples_count_alike() -> None:
+    target = torch.zeros(6, 2)
+    predicted = torch.ones(6, 2)
+    predicted[0] = 100  # given
+    predicted[2:] = 3
+    given = torch.tensor([True, False, False, False, False, False])
+    assert flow.loss_per_sample(predicted, target, given, Segments((2, 4))).tolist() == [1.0, 9.0]
+
+
+def test_a_clip_meets_the_same_noise_and_time_whatever_is_packed_with_it(encoded_world: TrainingWorld) -> None:
+    def steps(batch_tokens: int, rank: int, world: int) -> dict:
+        config = encoded_world.flow_config(batch_tokens=batch_tokens)
+        members = read_members(config.manifest, "train")
+        clips = LatentClips(config.latents_dir, config.text_dir, members, 2, 4)
+        step = next(iter(flow_steps(config, clips, Cursor(), 1, rank, world)))
+        noise = step.e_NP.split(step.batch.segments.lengths)
+        times = [float(step.t_F[step.batch.segment_F == i][0]) for i in range(len(noise))]
+        return {clip: (n, t) for clip, n, t in zip(step.clip_ids, noise, times, strict=True)}
+
+    whole, parted = steps(10_000, 0, 1), steps(10_000, 0, 2) | steps(10_000, 1, 2)
+    alone = steps(1, 0, 1)
+    assert whole.keys() == parted.keys()
+    assert len(alone) == 1
+    for clip, (noise, time) in (parted | alone).items():
+        assert torch.equal(noise, whole[clip][0])
+        assert time == whole[clip][1]
+
+
+def test_two_processes_weigh_a_pack_like_one() -> None:
+    pack = ("a", "b", "c")
+    total = {}
+    for rank in range(4):
+        for clip, weight in zip(*share(pack, rank, 4), strict=True):
+            total[clip] = total.get(clip, 0) + float(weight) / 4
+    assert total == pytest.approx(dict.fromkeys(pack, 1 / 3))
+
+
+def test_seeds_steps_and_clips_all_change_the_draw(encoded_world: TrainingWorld) -> None:
+    config, other = encoded_world.flow_config(), encoded_world.flow_config(seed=1)
+    grid = (3, 2, 2)
+    drawn = {draw(config, "a", grid, 1).t, draw(config, "a", grid, 2).t, draw(config, "b", grid, 1).t}
+    assert len(drawn | {draw(other, "a", grid, 1).t}) == 4
+    assert draw(config, "a", grid, 1).t == draw(config, "a", grid, 1).t
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_mode_gives_everything(mode: str) -> None:
+    for grid in ((1, 2, 2), (2, 2, 3), (5, 4, 4)):
+        given = draw_given(grid, {mode: 1.0}, flow.keyed(mode, grid)).reshape(grid)
+        assert not given.all()
+        assert (given.flatten(1).all(1) == given.flatten(1).any(1)).all()  # whole frames
+        if mode == "first" and grid[0] > 1:
+            assert given.flatten(1).any(1).tolist() == [True] + [False] * (grid[0] - 1)
+
+
+def test_a_still_picture_does_not_move_and_a_faster_one_moves_more() -> None:
+    frames = torch.arange(4, dtype=torch.uint8)[:, None, None, None].expand(4, 2, 2, 3) * 10
+    assert motion(frames[:1], 8) == 0
+    assert motion(frames, 8) == pytest.approx(80)
+    assert motion(frames, 16) == pytest.approx(160)
+    assert give_frames((1, 2, 2), 1).sum() == 0

@@ -1,0 +1,135 @@
+"""The transformer: packing changes nothing, every condition counts, positions are physical."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from training.config import TransformerConfig
+from training.packing import Sample, collate
+from training.transformer import (
+    Transformer,
+    from_tokens,
+    load_transformer,
+    positions,
+    rotate,
+    rotations,
+    save_transformer,
+    to_tokens,
+)
+
+CONFIG = TransformerConfig(width=32, layers=2, heads=2, channels=4, text_width=12)
+
+
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    """Random everywhere, so that no branch is still zero."""
+    torch.manual_seed(0)
+    model = Transformer(CONFIG).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.copy_(torch.randn(parameter.shape) * 0.2)
+    return model
+
+
+def sample(name: str, grid: tuple[int, int, int], words: int) -> Sample:
+    generator = torch.Generator().manual_seed(len(name) + words)
+    tokens = grid[0] * grid[1] * grid[2]
+    x = torch.randn(tokens, CONFIG.token_values, generator=generator)
+    return Sample(name, x, grid, positions(grid, 0.5), torch.randn(words, 12, generator=generator), (8.0, 30.0))
+
+
+A, B = sample("a", (3, 2, 2), 4), sample("bb", (2, 3, 2), 7)
+
+
+def velocity(model: Transformer, samples: list[Sample], t: float = 0.4, given: slice = slice(0, 0), **changes):
+    batch = replace(collate(samples), **changes)
+    mask = torch.zeros(len(batch.x_NP), dtype=torch.bool)
+    mask[given] = True
+    return model(batch.x_NP, torch.full((len(batch.segment_F),), t), mask, batch)
+
+
+def test_an_untrained_model_predicts_no_velocity() -> None:
+    assert velocity(Transformer(CONFIG), [A]).abs().max() == 0
+
+
+def test_a_sample_gets_the_same_velocity_alone_and_packed(model: Transformer) -> None:
+    both = velocity(model, [A, B])
+    torch.testing.assert_close(both[: len(A.x_NP)], velocity(model, [A]), rtol=0, atol=2e-5)
+    torch.testing.assert_close(both[len(A.x_NP) :], velocity(model, [B]), rtol=0, atol=2e-5)
+
+
+def test_time_caption_numbers_and_given_tokens_all_count(model: Transformer) -> None:
+    base = velocity(model, [A])
+    others = {
+        "time": velocity(model, [A], t=0.5),
+        "given": velocity(model, [A], given=slice(0, 4)),
+        "caption": velocity(model, [replace(A, text_MT=B.text_MT)]),
+        "no caption": velocity(model, [A], text_kept_S=torch.tensor([False])),
+        "fps": velocity(model, [replace(A, numeric=(24.0, 30.0))]),
+        "motion": velocity(model, [replace(A, numeric=(8.0, 300.0))]),
+        "unknown motion": velocity(model, [replace(A, numeric=(8.0, float("nan")))]),
+        "longer frames": velocity(model, [replace(A, position_N3=positions(A.grid, 1.0))]),
+    }
+    assert [name for name, v in others.items() if (v - base).abs().max() < 1e-4 or not v.isfinite().all()] == []
+
+
+def test_each_latent_frame_has_its_own_time(model: Transformer) -> None:
+    batch = collate([A])
+    free = torch.zeros(len(batch.x_NP), dtype=torch.bool)
+    same = model(batch.x_NP, torch.tensor([0.4, 0.4, 0.4]), free, batch)
+    later = model(batch.x_NP, torch.tensor([0.4, 0.4, 0.9]), free, batch)
+    change = (same - later).abs().amax(1).reshape(3, 4).amax(1)
+    assert change[2] > change[0]
+    assert change[2] > change[1]
+
+
+def test_every_parameter_learns() -> None:
+    model = Transformer(CONFIG)
+    for block in model.blocks:
+        torch.nn.init.normal_(block.cross.out.weight, std=0.1)
+    torch.nn.init.normal_(model.out.weight, std=0.1)
+    hidden = replace(B, numeric=(float("nan"), float("nan")))
+    velocity(model, [A, hidden], text_kept_S=torch.tensor([True, False])).square().sum().backward()
+    dead = [n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
+    # keys' biases shift every score of a query alike; the softmax does not see them
+    assert dead == []
+
+
+def test_attention_sees_relative_time_and_place_alone() -> None:
+    q, k = torch.randn(2, 1, 1, 16, generator=torch.Generator().manual_seed(0))
+    here, there = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[4.0, 1.0, -2.0]])
+    shift = torch.tensor([[5.0, -3.0, 7.0]])
+
+    def score(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (rotate(q, rotations(a, 16, 256.0)) * rotate(k, rotations(b, 16, 256.0))).sum()
+
+    torch.testing.assert_close(score(here, there), score(here + shift, there + shift))
+    for axis in range(3):
+        moved = there.clone()
+        moved[:, axis] += 1
+        assert (score(here, there) - score(here, moved)).abs() > 1e-3
+
+
+def test_positions_are_physical() -> None:
+    small, large = positions((2, 4, 4), 0.5), positions((2, 8, 8), 0.5)
+    assert small[:16].mean(0).tolist() == [0, 0, 0]
+    # the corner of the picture is at the same place at twice the pixels
+    assert (small[0, 1] - 32 / 4 / 2).item() == pytest.approx((large[0, 1] - 32 / 8 / 2).item())
+    assert positions((2, 4, 4), 0.25)[-1, 0] * 2 == small[-1, 0]
+
+
+def test_tokens_come_back_as_the_latent() -> None:
+    z = torch.randn(4, 3, 4, 6)
+    tokens, grid = to_tokens(z, 2)
+    assert grid == (3, 2, 3)
+    assert torch.equal(from_tokens(tokens, grid, 2), z)
+    assert torch.equal(tokens[0], z[:, 0, :2, :2].flatten())
+    with pytest.raises(ValueError, match="patches of 2"):
+        to_tokens(torch.randn(4, 3, 3, 6), 2)
+
+
+def test_a_saved_transformer_loads_the_same(model: Transformer, tmp_path) -> None:
+    save_transformer(model.state_dict(), CONFIG, tmp_path)
+    assert torch.equal(velocity(load_transformer(tmp_path), [A]), velocity(model, [A]))
