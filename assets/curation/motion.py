@@ -16,6 +16,7 @@ import numpy as np
 
 FLOW_SIDE = 192  # pixels on the long side; the smallest at which slow pans still register within 20 % of their speed
 GRID_STEP = 6  # pixels between the points that the camera's motion is fitted to
+FIT_ROUNDS = 6
 STATIC_DIAG_PER_S = 0.008  # below this a camera counts as standing still
 CAMERA_MOVES = ("pan", "tilt", "zoom", "roll")
 JITTER_RATIO = 1.0  # a shaking camera changes its motion more than it keeps it
@@ -79,14 +80,16 @@ class _AffineFit:
     def solve(self, flow: np.ndarray) -> tuple[float, float, float, float]:
         """(pan, tilt, zoom, roll) of the camera in pixels."""
         target = flow[self._rows, self._columns].astype(np.float64)
-        weights = np.ones(len(target))
-        for _ in range(6):
-            weighted = self._design * weights[:, None]
-            gram = weighted.T @ self._design + 1e-6 * np.eye(3)
-            fit = np.linalg.solve(gram, weighted.T @ target)
+        fit = np.zeros((3, 2))
+        fit[0] = np.median(
+            target, axis=0
+        )  # what most of the picture does; a mean would start between it and the subject
+        for _ in range(FIT_ROUNDS):
             residual = np.linalg.norm(target - self._design @ fit, axis=1)
             scale = max(0.05, 1.48 * float(np.median(residual)))
-            weights = 1 / (1 + (residual / scale) ** 2)
+            weighted = self._design / (1 + (residual / scale) ** 2)[:, None]
+            gram = weighted.T @ self._design + 1e-6 * np.eye(3)
+            fit = np.linalg.solve(gram, weighted.T @ target)
         (right, down), (xx, yx), (xy, yy) = fit
         return -float(right), float(down), float(xx + yy) / 2 * self._radius, float(yx - xy) / 2 * self._radius
 

@@ -1,8 +1,9 @@
 """Perceptual hashes of frames, and how far apart two clips are by them.
 
-A hash is 32 hexadecimal digits: 64 bits of structure (signs of the luma's low DCT frequencies against their median,
-after Zauner 2010) and 64 bits of colour layout (mean chroma of a 4 x 4 grid in three steps a channel). Two frames are
-near only when both halves are: scenes of flat colour often agree in one of them.
+A hash is 80 hexadecimal digits: 256 bits of structure (signs of the luma's 16 x 16 lowest DCT frequencies against their
+median, after Zauner 2010, the 8 x 8 lowest first) and 64 bits of colour layout (mean chroma of a 4 x 4 grid in three
+steps a channel). Two frames are near only when both parts are: scenes of flat colour often agree in one of them, and 64
+bits of structure do not tell small shapes before one background apart.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import numpy as np
 BLANK_STD = 2.0  # 8-bit units; below it there is no structure to hash
 CHROMA_STEPS = (120, 136)  # 8-bit chroma: two thresholds give three steps: neutral lies well between them
 MIN_OVERLAP = 4  # aligned frames that a comparison needs at least
+STRUCTURE_BYTES, COLOUR_BYTES = 32, 8
+HASH_BYTES = STRUCTURE_BYTES + COLOUR_BYTES
+_LOWEST_FIRST = np.argsort((np.indices((16, 16)).max(axis=0) >= 8).ravel(), kind="stable")
 _POPCOUNT = np.array([bin(value).count("1") for value in range(256)], np.uint8)
 
 
@@ -23,9 +27,9 @@ def frame_hash(rgb: np.ndarray, gray: np.ndarray) -> str | None:
 
     if float(cv2.meanStdDev(gray)[1][0, 0]) < BLANK_STD:
         return None
-    square = cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-    low = cv2.dct(square)[:8, :8].ravel()
-    structure = low > np.median(low[1:])
+    square = cv2.resize(gray, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32)
+    low = cv2.dct(square)[1:17, 1:17].ravel()[_LOWEST_FIRST]  # without the mean and the plain slopes: they are light
+    structure = low > np.median(low)
     grid = cv2.resize(rgb, (4, 4), interpolation=cv2.INTER_AREA)
     chroma = cv2.cvtColor(grid, cv2.COLOR_RGB2YCrCb)[..., 1:].ravel()
     colour = np.concatenate([chroma > step for step in CHROMA_STEPS])
@@ -33,12 +37,12 @@ def frame_hash(rgb: np.ndarray, gray: np.ndarray) -> str | None:
 
 
 def unpack(hashes: Sequence[str]) -> np.ndarray:
-    """uint8 [n, 16]: 8 bytes of structure, 8 of colour."""
-    return np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(-1, 16)
+    """uint8 [n, 40]: 32 bytes of structure, 8 of colour."""
+    return np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(-1, HASH_BYTES)
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, float] | None:
-    """Median (structure, colour) Hamming distance over aligned frames at the best offset, in bits of 64.
+    """Median (structure, colour) Hamming distance over aligned frames at the best offset, in bits.
 
     Both are unpacked hashes sampled at one rate. One may be a part of the other: every offset with enough overlap
     counts. None where the clips are too short to compare.
@@ -49,8 +53,8 @@ def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, float] | Non
     if not overlap:
         return None
     bits = _POPCOUNT[first[:, None, :] ^ second[None, :, :]]
-    structure, colour = bits[..., :8].sum(-1, dtype=np.int16), bits[..., 8:].sum(-1, dtype=np.int16)
-    best = (65.0, 65.0)
+    structure, colour = (part.sum(-1, dtype=np.int16) for part in np.split(bits, [STRUCTURE_BYTES], axis=-1))
+    best = (float("inf"), float("inf"))
     for offset in range(overlap - len(first), len(second) - overlap + 1):
         found = float(np.median(structure.diagonal(offset))), float(np.median(colour.diagonal(offset)))
         best = min(best, found, key=sum)

@@ -27,7 +27,7 @@ from assets.curation.picture_scores import PictureScores, bars, is_black, is_fro
 from assets.curation.shots import Shot, ShotFeatures, find_shots
 from assets.ingestion.identity import range_digest
 
-SIGNALS_VERSION = "signals-1"
+SIGNALS_VERSION = "signals-2"
 SAMPLES_PER_S = 8.0
 HASH_EVERY = 2  # samples: four hashes a second
 HASHES_AT_MOST = 240  # the first minute of a long shot names it well enough

@@ -1,0 +1,66 @@
+"""The pass over real encoded files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assets.curation.frames import SMALL_SIDE, read
+from assets.curation.signals import measure
+from tests.assets.curation.pictures import still, texture
+from training.video import write_mp4
+
+
+def moving(seed: int, frames: int, fps: float, height: int = 144, width: int = 256) -> np.ndarray:
+    """A pan of a quarter of the width a second."""
+    import cv2
+
+    wide = cv2.resize(texture(seed, 144, 640), (width * 640 // 256, height), interpolation=cv2.INTER_CUBIC)
+    lefts = [round(index / fps * width / 4) for index in range(frames)]
+    return np.stack([wide[:, left : left + width] for left in lefts])
+
+
+def test_frames_are_small_ordered_and_timed(tmp_path: Path) -> None:
+    path = write_mp4(tmp_path / "a.mp4", moving(0, 20, 10.0, 360, 640), 10.0)
+    frames = list(read(path))
+    assert [frame.index for frame in frames] == list(range(20))
+    assert [frame.pts_s for frame in frames] == pytest.approx([index / 10 for index in range(20)], abs=1e-3)
+    assert {frame.rgb.shape for frame in frames} == {(144, SMALL_SIDE, 3)}
+    assert len({frame.digest for frame in frames}) == 20
+
+
+def test_portrait_pictures_have_their_long_side_upright(tmp_path: Path) -> None:
+    path = write_mp4(tmp_path / "a.mp4", still(0, 4, height=256, width=144), 10.0)
+    assert next(read(path)).gray.shape == (SMALL_SIDE, 144)
+
+
+@pytest.mark.parametrize(("fps", "height", "width"), [(24.0, 360, 640), (30.0, 144, 256), (60.0, 270, 480)])
+def test_motion_does_not_depend_on_size_or_frame_rate(tmp_path: Path, fps: float, height: int, width: int) -> None:
+    path = write_mp4(tmp_path / "a.mp4", moving(1, round(fps * 1.5), fps, height, width), fps)
+    (shot,) = measure(path, None)["shots"]
+    assert shot["signals"]["motion_diag_per_s"] == pytest.approx(0.25 * 256 / np.hypot(256, 144), rel=0.2)
+    assert shot["signals"]["camera_motion"] == "pan"
+
+
+def test_a_frozen_film_is_measured_as_frozen_and_a_black_one_as_black(tmp_path: Path) -> None:
+    frozen = measure(write_mp4(tmp_path / "a.mp4", still(2, 20), 10.0), None)["shots"][0]["signals"]
+    black = measure(write_mp4(tmp_path / "b.mp4", np.zeros((20, 144, 256, 3), np.uint8), 10.0), None)
+    assert frozen["freeze_fraction"] > 0.95
+    assert frozen["black_fraction"] == 0
+    assert black["shots"][0]["signals"]["black_fraction"] == 1
+    assert black["shots"][0]["signals"]["frame_phashes"] == []
+
+
+def test_a_shot_is_the_same_clip_with_the_same_hashes_wherever_it_stands(tmp_path: Path) -> None:
+    first, second = moving(3, 24, 12.0), moving(4, 24, 12.0)
+    (alone,) = measure(write_mp4(tmp_path / "a.mp4", second, 12.0, crf=0), None)["shots"]
+    shots = measure(write_mp4(tmp_path / "b.mp4", np.concatenate([first, second]), 12.0, crf=0), None)["shots"]
+    assert len(shots) == 2
+    assert len(shots[1]["signals"]["frame_phashes"]) == len(alone["signals"]["frame_phashes"]) == 8
+
+
+def test_without_a_detector_faces_are_unknown_and_not_zero(tmp_path: Path) -> None:
+    (shot,) = measure(write_mp4(tmp_path / "a.mp4", still(5, 8), 8.0), None)["shots"]
+    assert shot["signals"]["faces_max"] is None

@@ -1,0 +1,150 @@
+"""The whole stage through Dagster, over real encoded files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from assets.curation import assets, clips, workers
+from assets.curation.policy import POLICY
+from assets.home import Home
+from assets.ingestion.assets import deliveries, media
+from assets.ingestion.identity import range_digest
+from tests.assets.curation.pictures import texture
+from training.video import write_mp4
+
+DAYS = ("2026-11-02", "2026-11-03")
+FPS = 16.0
+STAGE = [assets.shots, assets.signals, assets.verdicts, assets.captions]
+TABLES = ("shots", "signals", "verdicts", "captions", "duplicates")
+
+
+def pan(seed: int, frames: int, step: int = 2) -> np.ndarray:
+    wide = texture(seed, width=256 + step * frames)
+    return np.stack([wide[:, step * index : step * index + 256] for index in range(frames)])
+
+
+def deliver(home: Home, day: str, contributor: str, files: dict[str, Path], **changes: Any) -> None:
+    """A delivery folder in the inbox; `changes` are declared for every clip of it."""
+    folder = f"inbox/{day}/d-{contributor}"
+    declared = {
+        "subject": "a wall of colours",
+        "location": "Ghent",
+        "time_of_day": "day",
+        "resolution": "256x144",
+        "aspect_ratio": "16:9",
+        "length_s": 4.0,
+        "persons": [],
+    }
+    manifest = {
+        "schema": "rushes.delivery/1",
+        "delivery_id": f"d-{contributor}",
+        "contributor_id": contributor,
+        "request_id": None,
+        "received_at": f"{day}T08:00:00Z",
+        "clips": [declared | changes | {"file": name} for name in files],
+    }
+    for name, path in files.items():
+        home.store.put(f"{folder}/{name}", path)
+    home.store.put(f"{folder}/delivery.json", json.dumps(manifest).encode())
+
+
+@pytest.fixture
+def delivered(home: Home, tmp_path: Path) -> Home:
+    """A film of two shots and a pan on the first day; the pan again, re-encoded, and a lie on the second."""
+    film = write_mp4(tmp_path / "film.mp4", np.concatenate([pan(1, 32), pan(2, 32)]), FPS)
+    alone = write_mp4(tmp_path / "pan.mp4", pan(3, 64), FPS)
+    again = write_mp4(tmp_path / "again.mp4", pan(3, 64), FPS, crf=30)
+    deliver(home, DAYS[0], "c-1", {"film.mp4": film, "pan.mp4": alone})
+    deliver(home, DAYS[1], "c-2", {"mine.mp4": again}, aspect_ratio="4:3", length_s=9.0)
+    return home
+
+
+def run(home: Home) -> dict[str, str]:
+    """Materialise ingestion and curation of both days; the bytes of every table, hashed."""
+    instance = dg.DagsterInstance.ephemeral()
+    instance.add_dynamic_partitions("received_day", list(DAYS))
+    for day in DAYS:
+        result = dg.materialize(
+            [deliveries, media, *STAGE], instance=instance, partition_key=day, resources={"home": home}
+        )
+        assert result.success
+        assert all(check.passed for check in result.get_asset_check_evaluations() if check.blocking)
+    assert dg.materialize([assets.duplicates], instance=instance, resources={"home": home}).success
+    keys = [key for key in home.store.list("lake") if key.split("/")[1] in TABLES]
+    return {key: hashlib.sha256(home.store.get(key)).hexdigest() for key in keys}
+
+
+@pytest.mark.slow
+def test_the_stage_gives_clips_signals_verdicts_and_captions(delivered: Home) -> None:
+    run(delivered)
+    lake = delivered.lake
+    names = {row["item_id"]: row["file_name"] for row in lake.rows("delivery_items")}
+    shots = {(names[row["item_id"]], row["shot_index"]): row for row in lake.rows("shots")}
+    assert {key: (row["start_frame"], row["end_frame"]) for key, row in shots.items()} == {
+        ("film.mp4", 0): (0, 32),
+        ("film.mp4", 1): (32, 64),
+        ("pan.mp4", 0): (0, 64),
+        ("mine.mp4", 0): (0, 64),
+    }
+    assert {row["camera_motion"] for row in lake.rows("signals")} == {"pan"}
+    assert len(lake.rows("verdicts")) == len(shots) * len(POLICY.checks)
+    failed = {(names[row["item_id"]], row["reason"]) for row in lake.rows("verdicts") if row["verdict"] == "fail"}
+    assert failed == {("mine.mp4", "spec.aspect"), ("mine.mp4", "spec.duration")}
+    copies = [row for row in lake.rows("duplicates") if row["verdict"] == "fail"]
+    assert [(names[row["item_id"]], names[row["original_item_id"]]) for row in copies] == [("mine.mp4", "pan.mp4")]
+    assert {row["kind"] for row in lake.rows("captions")} == {"short", "long"}
+
+
+@pytest.mark.slow
+def test_the_second_time_nothing_is_decoded_and_every_table_has_the_same_bytes(
+    delivered: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(delivered)
+    assert {key.split("/")[1] for key in first} == set(TABLES)
+    asked: list[workers.Job] = []
+    monkeypatch.setattr(workers.Pool, "measure", lambda self, job: asked.append(job))
+    assert run(delivered) == first
+    assert asked == []
+
+
+def test_a_clip_that_covers_its_file_has_the_files_own_identity(home: Home, tmp_path: Path) -> None:
+    path = write_mp4(tmp_path / "pan.mp4", pan(4, 20), FPS)
+    row = media_row(home, path)
+    clip = clips.shot_rows([row], clips.measure_files(home, [row]))[0]
+    from assets.curation.frames import read
+
+    assert clip["clip_id"] == range_digest(frame.digest for frame in read(path))
+
+
+def test_a_file_that_cannot_be_measured_stays_a_clip_without_signals(home: Home, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"not a film")
+    row = media_row(home, bad)
+    measured = clips.measure_files(home, [row])
+    assert measured[row["bytes_sha256"]].error
+    assert clips.signal_rows([row], measured) == []
+    assert [shot["clip_id"] for shot in clips.shot_rows([row], measured)] == [row["frames_sha256"]]
+    assert list(home.store.list("cache")) == []  # another run tries again
+
+
+def media_row(home: Home, path: Path) -> dict[str, Any]:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    key = f"media/{sha256[:2]}/{sha256[2:4]}/{sha256}.mp4"
+    home.store.put(key, path)
+    return {
+        "item_id": "i-1",
+        "received_day": DAYS[0],
+        "state": "accepted",
+        "bytes_sha256": sha256,
+        "media_key": key,
+        "frames_sha256": "f" * 64,
+        "frames_decoded": 20,
+        "duration_s": 1.25,
+    }

@@ -1,0 +1,185 @@
+"""Declared against measured, and what blocks."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from assets.curation.policy import POLICY
+from assets.curation.verdicts import Evidence, blocks, decide, missing_verdicts, parse_ratio, sun_position
+
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def verdict_on(shot: Row, item: Row, media: Row, signals: Row):
+    """The row of one check, with changes to the honest rows: `verdict_on("length", declared_duration_s=9.0)`."""
+
+    def decided(check: str, measured: bool = True, siblings: list[Row] = (), **changes: Any) -> Row:  # type: ignore[assignment]
+        rows = [
+            {key: changes.get(key, value) for key, value in row.items()} | {"shot_index": 0}
+            for row in (item, media, signals)
+        ]
+        own = rows[2] if measured else None
+        evidence = Evidence(shot, rows[0], rows[1], own, [own, *siblings] if own else [])
+        return next(row for row in decide(evidence) if row["check"] == check)
+
+    return decided
+
+
+@pytest.fixture
+def honest(shot: Row, item: Row, media: Row, signals: Row) -> Evidence:
+    return Evidence(shot, item, media, signals, [signals])
+
+
+def test_honest_footage_passes_every_check_that_blocks(honest: Evidence) -> None:
+    assert [row for row in decide(honest) if blocks(row)] == []
+
+
+def test_every_check_is_decided_once_and_records_its_version(honest: Evidence) -> None:
+    rows = decide(honest)
+    assert [row["check"] for row in rows] == [check.name for check in POLICY.checks]
+    assert all(row["check_version"].startswith(POLICY.version) for row in rows)
+    assert missing_verdicts([honest.shot], rows) == []
+    assert missing_verdicts([honest.shot], rows[1:]) == [f"cccccccccccc/{rows[0]['check']}"]
+
+
+def test_what_could_not_be_measured_never_passes(honest: Evidence) -> None:
+    blind = Evidence(honest.shot, honest.item, honest.media, None)
+    by_check = {row["check"]: row for row in decide(blind)}
+    for check in POLICY.checks:
+        if check.column or check.name in ("exposure", "time_of_day"):
+            assert by_check[check.name]["verdict"] == "unmeasurable", check.name
+            assert blocks(by_check[check.name])
+            assert by_check[check.name]["reason"] == check.reason
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "verdict"),
+    [
+        ("resolution", {"declared_width": 1920, "declared_height": 1080}, "fail"),
+        ("resolution", {"declared_width": 720, "declared_height": 1280}, "fail"),
+        ("resolution", {"height": 718}, "pass"),
+        ("resolution", {"width": None}, "unmeasurable"),
+        ("aspect_ratio", {"declared_aspect_ratio": "4:3"}, "fail"),
+        ("aspect_ratio", {"declared_aspect_ratio": "1.78:1"}, "pass"),
+        ("aspect_ratio", {"declared_aspect_ratio": "wide"}, "unmeasurable"),
+        ("length", {"declared_duration_s": 5.2}, "pass"),
+        ("length", {"declared_duration_s": 5.3}, "fail"),
+        ("length", {"declared_duration_s": 61.0, "duration_s": 60.0}, "pass"),
+        ("length", {"duration_s": None}, "unmeasurable"),
+        ("duration", {"duration_s": 0.9}, "fail"),
+        ("motion", {"motion_p90_diag_per_s": 0.0}, "fail"),
+        ("sharpness", {"sharpness": 2.0}, "fail"),
+        ("exposure", {"luma_p95": 0.05}, "fail"),
+        ("exposure", {"luma_p05": 0.97, "luma_p95": 1.0}, "fail"),
+        ("black", {"black_fraction": 0.9}, "fail"),
+        ("freeze", {"freeze_fraction": 0.95}, "fail"),
+        ("letterbox", {"letterbox_fraction": 0.24}, "fail"),
+        ("faces", {"faces_max": 2}, "fail"),
+        ("faces", {"faces_max": 1, "persons_json": json.dumps([{"person_id": "p", "identifiable": True}])}, "pass"),
+        ("faces", {"faces_max": None}, "unmeasurable"),
+        ("location", {}, "unmeasurable"),
+        ("subject", {}, "not_yet"),
+    ],
+)
+def test_a_check_gives_its_verdict(verdict_on, check: str, changes: Row, verdict: str) -> None:
+    row = verdict_on(check, **changes)
+    assert row["verdict"] == verdict, row
+    assert (row["reason"] is not None) == (verdict == "fail" or blocks(row))
+
+
+def test_a_mismatch_names_both_values(verdict_on) -> None:
+    row = verdict_on("length", declared_duration_s=6.0)
+    assert "6 s declared" in row["detail"]
+    assert "5.000 s measured" in row["detail"]
+    assert row["reason"] == "spec.duration"
+
+
+AI = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+CAMERA = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
+
+
+@pytest.mark.parametrize(
+    ("state", "source", "verdict"),
+    [
+        ("absent", None, "pass"),
+        ("valid", AI, "fail"),
+        ("invalid", AI, "fail"),
+        ("trusted", CAMERA, "pass"),
+        ("valid", AI.replace("trained", "compositeWithTrained"), "fail"),
+        ("valid", AI.replace("trainedAlgorithmic", "algorithmic"), "pass"),  # a declared simulation
+        ("invalid", CAMERA, "unmeasurable"),
+        ("unreadable", None, "unmeasurable"),
+        (None, None, "unmeasurable"),
+    ],
+)
+def test_an_ai_generators_manifest_is_fatal_and_absence_is_neutral(verdict_on, state, source, verdict) -> None:
+    row = verdict_on("synthetic_origin", c2pa_state=state, c2pa_source_type=source)
+    assert (row["verdict"], row["severity"]) == (verdict, "fatal")
+    assert blocks(row) == (verdict != "pass")
+
+
+NOON, MIDNIGHT, MORNING, EVENING = (f"2026-09-18T{hour}Z" for hour in ("11:00:00", "23:00:00", "06:30:00", "17:20:00"))
+DARK = {"luma_p05": 0.05, "luma_p50": 0.1, "luma_p95": 0.2}
+LAMPS = {"luma_p50": 0.25, "luma_p95": 0.82, "shadow_saturation": 0.65}
+
+
+@pytest.mark.parametrize(
+    ("declared", "at", "light", "verdict"),
+    [
+        ("day", NOON, {}, "pass"),
+        ("day", MIDNIGHT, {}, "fail"),
+        ("day", NOON, DARK, "fail"),
+        ("day", NOON, LAMPS, "fail"),
+        ("day", NOON, LAMPS | {"shadow_saturation": 0.1}, "pass"),  # dark things in neutral daylight
+        ("day", None, {}, "pass"),
+        ("day", None, DARK, "fail"),
+        ("night", MIDNIGHT, DARK, "pass"),
+        ("night", MIDNIGHT, LAMPS, "pass"),
+        ("night", NOON, DARK, "fail"),
+        ("night", None, {"luma_p50": 0.7}, "fail"),
+        ("morning", MORNING, {}, "pass"),
+        ("morning", EVENING, {}, "fail"),
+        ("sunset", EVENING, {}, "pass"),
+        ("sunset", MORNING, {}, "fail"),
+        ("dawn", EVENING, {}, "fail"),
+        ("teatime", NOON, {}, "unmeasurable"),
+        ("day", "yesterday", {}, "unmeasurable"),
+        ("day", "2026-09-18T11:00:00", {}, "unmeasurable"),
+    ],
+)
+def test_a_declared_time_of_day_must_agree_with_sun_and_light(verdict_on, declared, at, light, verdict) -> None:
+    row = verdict_on("time_of_day", declared_time_of_day=declared, captured_at=at, **light)
+    assert row["verdict"] == verdict, row
+    if verdict == "fail":
+        assert row["reason"] == "metadata.time_mismatch"
+
+
+def test_one_dark_shot_contradicts_the_day_declared_for_the_whole_file(verdict_on, signals: Row) -> None:
+    assert verdict_on("time_of_day", siblings=[signals | DARK])["verdict"] == "fail"
+
+
+def test_the_sun_stands_highest_at_solar_noon() -> None:
+    height, hour = sun_position(50.85, 4.35, "2026-06-21T11:45:00Z")
+    assert height == pytest.approx(62.6, abs=0.5)
+    assert hour == pytest.approx(12.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "ratio"),
+    [
+        ("16:9", 16 / 9),
+        ("2.35:1", 2.35),
+        ("1.78", 1.78),
+        ("16/9", 16 / 9),
+        ("", None),
+        ("0:9", None),
+        ("1:2:3", None),
+        (None, None),
+    ],
+)
+def test_aspect_ratios_are_read_as_people_write_them(text: str | None, ratio: float | None) -> None:
+    assert parse_ratio(text) == (pytest.approx(ratio) if ratio else None)
