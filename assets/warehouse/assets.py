@@ -68,7 +68,7 @@ def warehouse(context: dg.AssetExecutionContext, dbt: DbtCliResource, home: dg.R
         try:
             yield from DbtEventIterator(iter(events), invocation).fetch_row_counts().fetch_column_metadata()
         finally:
-            close_connections()
+            close_connections(invocation.adapter)
     if failure:
         raise failure
 

@@ -97,12 +97,16 @@ def mart_rows(home: Home, mart: str) -> list[dict[str, Any]]:
         return connection.table(mart).to_arrow_table().to_pylist()
 
 
-def close_connections() -> None:
+def close_connections(adapter: Any) -> None:
     """Let go of the warehouse in this process.
 
-    dagster-dbt reads row counts and columns through dbt's own adapter and leaves its connection open; a run that trains
-    for minutes afterwards would lock the next run's dbt out of the file.
+    dagster-dbt reads row counts and columns through dbt's own adapter and leaves its connections open; a run that goes
+    on for minutes afterwards would lock the next run's dbt, and readers in this one, out of the file.
     """
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
+    if adapter is not None:
+        adapter.connections.cleanup_all()  # each thread's cursor keeps the file open, not only the connection
+    if DuckDBConnectionManager._ENV is not None:
+        DuckDBConnectionManager._ENV.close()
     DuckDBConnectionManager.close_all_connections()

@@ -1,0 +1,75 @@
+"""The warehouse through Dagster: materialised over a lake written by hand, with its checks, counts and lineage."""
+
+from __future__ import annotations
+
+import os
+
+import dagster as dg
+import pytest
+
+from assets.home import Home
+from assets.requests.assets import coverage_gaps, request_proposals
+from assets.requests.store import propose
+from assets.warehouse.assets import WRITERS, warehouse
+from assets.warehouse.project import dbt_resource, mart_rows
+from tests.dbt.small_lake import SmallLake
+
+UPSTREAM = {
+    *("footage_requests", "deliveries", "media", "shots", "signals", "duplicates"),
+    *("captions", "verdicts", "consent_ledger", "reviews", "eligibility"),
+}
+
+
+def test_the_warehouse_hangs_on_the_assets_that_write_the_lake_and_on_nothing_behind_it() -> None:
+    outside = {dep.asset_key.to_user_string() for spec in warehouse.specs for dep in spec.deps} - {
+        key.to_user_string() for key in warehouse.keys
+    }
+    assert outside == UPSTREAM
+
+
+def test_every_model_has_a_group_an_owner_and_a_code_version() -> None:
+    assert {spec.group_name for spec in warehouse.specs} == {"warehouse"}
+    assert all(spec.owners and spec.code_version for spec in warehouse.specs)
+
+
+def test_tables_with_another_name_than_their_asset_are_mapped() -> None:
+    assert WRITERS["delivery_items"] == "deliveries"
+
+
+def test_reading_a_mart_before_the_warehouse_was_built_says_what_to_do(home: Home) -> None:
+    with pytest.raises(FileNotFoundError, match="materialise the warehouse"):
+        mart_rows(home, "fct_clips")
+
+
+@pytest.mark.slow
+def test_the_marts_are_materialised_with_checks_row_counts_and_column_lineage(home: Home) -> None:
+    lake = SmallLake()
+    lake.request("r-1", target_units=3)
+    lake.clip("one", request="r-1")
+    lake.write(home.lake)
+    propose(
+        home.database_url, origin="revocation_backfill", origin_ref="clip-1", text="fog, 1 clip", reason="withdrawn"
+    )
+    before = dict(os.environ)
+
+    result = dg.materialize(
+        [warehouse, coverage_gaps, request_proposals], resources={"home": home, "dbt": dbt_resource()}
+    )
+
+    assert result.success
+    assert dict(os.environ) == before
+    assert [row["item_id"] for row in mart_rows(home, "fct_clips")] == ["i-one"]
+    found = {event.asset_key.to_user_string(): event for event in result.get_asset_materialization_events()}
+    metadata = found["fct_clips"].materialization.metadata
+    assert metadata["dagster/row_count"].value == 1
+    lineage = metadata["dagster/column_lineage"].value.deps_by_column
+    assert [(dep.asset_key.to_user_string(), dep.column_name) for dep in lineage["outcome"]] == [
+        ("int_clip_acceptance", "outcome")
+    ]
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert checks["eligible_means_every_witness_agrees"].passed
+    assert checks["no_delivered_file_is_lost"].passed
+    assert all(check.passed or check.severity == dg.AssetCheckSeverity.WARN for check in checks.values())
+    # the ledger of this home is empty, so Python would have refused: a yes written into the lake stays without effect
+    assert home.lake.rows("coverage_gaps")[0]["missing_units"] == 2
+    assert "revocation_backfill" in {row["origin"] for row in home.lake.rows("request_proposals")}
