@@ -36,7 +36,7 @@ def build(settings: Settings) -> dg.Definitions:
         jobs=jobs,
         schedules=[nightly_schedule(settings.timezone, schedule_status)],
         sensors=build_sensors(dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED),
-        resources={"home": home_resource(settings), "dbt": dbt_resource(settings.state)},
+        resources={"home": home_resource(settings), "dbt": dbt_resource()},
         # a run is a process already; steps in it share one import of the code location
         executor=dg.in_process_executor,
     )
