@@ -6,6 +6,7 @@ Hard rules (consent, copies, taint) bind everyone, an engineer at the console in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -161,13 +162,13 @@ def decide(candidate: Contender, champion: Contender | None) -> Decision:
 
 
 def scores(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Score]:
-    """The measured rows of a scorecard; a row without an interval counts as exact."""
+    """The measured rows of a scorecard; a row without an interval is better or worse than nothing beyond noise."""
     found: dict[Key, Score] = {}
     for row in rows:
         if row["state"] == "measured" and (value := row["value"]) is not None:
-            ends = (row.get("ci_low"), row.get("ci_high"))
-            low, high = (value if end is None else end for end in ends)
-            found[row["metric"], row["slice"]] = Score(value, low, high, row["better"])
+            low, high = row["ci_low"], row["ci_high"]
+            ends = (-math.inf, math.inf) if low is None or high is None else (low, high)
+            found[row["metric"], row["slice"]] = Score(value, *ends, row["better"])
     return found
 
 

@@ -23,6 +23,7 @@ from assets.model.launch import Launch
 
 HELDOUT_PROMPTS = 4
 SCENE_SEEDS = (11, 23, 47, 81)  # simulated scenes whose facts are known; never changed, so that nights compare
+MEASURED_SCENES = 24  # further simulated scenes, generated to be measured and not kept
 SAMPLING = {"steps": 24, "guidance": 3.0, "frames": 17, "size": [64, 64]}
 
 
@@ -106,6 +107,7 @@ def prepare_scorecard(home: Home, model_key: str, sealed: Sealed, samples: Seque
         "text_dir": str(latents.text_folder(home)),
         "text_encoder": str(home.text_encoder),
         "samples": [{"path": str(home.store.fetch(row["media_key"])), "prompt": row["prompt"]} for row in samples],
+        "scenes": MEASURED_SCENES,
         "out": str(run_dir / "metrics.json"),
     }
     return launch.prepare(home, "training.evaluate", run_dir, config)

@@ -34,3 +34,20 @@ def weights(tmp_path: Path) -> Path:
         save_file({"w": np.ones(1, np.float32)}, folder / f"{part}.safetensors")
         (folder / f"{part}.json").write_text("{}")
     return folder
+
+
+@pytest.fixture
+def untrained(tmp_path: Path) -> Path:
+    """A real model of the smallest size, as it is before its first step."""
+    import torch
+
+    from training.codec import Codec, save_codec
+    from training.config import LADDER
+    from training.transformer import Transformer, save_transformer
+
+    torch.manual_seed(0)
+    size, folder = LADDER["nano"], tmp_path / "untrained"
+    folder.mkdir()
+    save_codec(Codec(size.codec), folder)
+    save_transformer(Transformer(size.transformer).state_dict(), size.transformer, folder)
+    return folder

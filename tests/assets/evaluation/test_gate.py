@@ -1,6 +1,7 @@
 """The promotion gate's rules, for every pair of models and not for examples only."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -133,7 +134,8 @@ def test_a_refusal_names_at_least_one_rule(candidate: Contender, champion: Conte
     assert decision.promote == (decision.summary == "every rule passed")
 
 
-def test_a_number_that_was_not_measured_is_no_score():
+def test_a_number_that_was_not_measured_is_no_score_and_one_without_interval_proves_nothing():
     row = {"metric": "fvd", "slice": "all", "value": None, "ci_low": None, "ci_high": None, "better": "lower"}
     assert scores([row | {"state": "not_measured"}]) == {}
-    assert scores([row | {"state": "measured", "value": 2.0}])["fvd", "all"] == Score(2.0, 2.0, 2.0, "lower")
+    assert scores([row | {"state": "measured", "value": 2.0}])["fvd", "all"] == Score(2.0, -inf, inf, "lower")
+    assert not Score(2.0, -inf, inf, "lower").beats(Score(9.0, 9.0, 9.0, "lower"))

@@ -14,23 +14,6 @@ from assets.release.marks import read_marks
 TAGS = {"model_key": "m-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": "7:" + "cd" * 32}
 
 
-@pytest.fixture
-def untrained(tmp_path: Path) -> Path:
-    """A real model of the smallest size, as it is before its first step."""
-    import torch
-
-    from training.codec import Codec, save_codec
-    from training.config import LADDER
-    from training.transformer import Transformer, save_transformer
-
-    torch.manual_seed(0)
-    size, folder = LADDER["nano"], tmp_path / "untrained"
-    folder.mkdir()
-    save_codec(Codec(size.codec), folder)
-    save_transformer(Transformer(size.transformer).state_dict(), size.transformer, folder)
-    return folder
-
-
 @pytest.mark.slow
 def test_mlflow_predicts_a_marked_video_from_the_command_line(registry: Registry, untrained: Path, tmp_path: Path):
     version = registry.register(registry.start_run("m-1", "m-1"), untrained, TAGS)
