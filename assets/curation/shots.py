@@ -67,7 +67,7 @@ class ShotFeatures:
             content = _difference(lab, self._last[0])
             moved = float(1 - cv2.compareHist(bins, self._last[1], cv2.HISTCMP_INTERSECT))
         self._watch(index, lab)
-        candidate = content >= CUT_CONTENT and moved >= CUT_HISTOGRAM
+        candidate = pts_s >= MIN_SHOT_S and _may_cut(content, moved, self.content[_before(index)])
         if candidate and self._last is not None:
             self._open.append((index, self._last[0]))
         self._last = (lab, bins)
@@ -107,18 +107,32 @@ def find_shots(features: ShotFeatures) -> list[Shot]:
     return [Shot(*parts) for parts in zip(starts, ends, kinds, strict=True)]
 
 
-def _cuts(features: ShotFeatures) -> list[int]:
+def _before(at: int) -> slice:
+    """Frames around a change, on the side that is known when it happens."""
     near, far = SURROUNDINGS
+    return slice(max(1, at - far), max(1, at - near + 1))
+
+
+def _after(at: int) -> slice:
+    near, far = SURROUNDINGS
+    return slice(at + near, at + far + 1)
+
+
+def _may_cut(content: float, moved: float, around: Sequence[float]) -> bool:
+    """Whether a change is large, changes the colours, and stands out of the motion around it."""
+    return content >= CUT_CONTENT and moved >= CUT_HISTOGRAM and content >= CUT_RATIO * max([*around, 0.1])
+
+
+def _cuts(features: ShotFeatures) -> list[int]:
     content = features.content
     cuts = []
     for at in range(1, len(content)):
-        if content[at] < CUT_CONTENT or features.histogram[at] < CUT_HISTOGRAM:
+        around = [*content[_before(at)], *content[_after(at)]]
+        if not _may_cut(content[at], features.histogram[at], around):
             continue
-        around = [*content[max(1, at - far) : max(1, at - near + 1)], *content[at + near : at + far + 1]]
         # the second of two changes next to each other is the same cut over a blended frame
         strongest = content[at] >= max(content[max(1, at - 1) : at + 2])
-        stands_out = content[at] >= CUT_RATIO * max([*around, 0.1])
-        if strongest and stands_out and features.persistence[at] >= CUT_PERSISTENCE * content[at]:
+        if strongest and features.persistence[at] >= CUT_PERSISTENCE * content[at]:
             cuts.append(at)
     return cuts
 
