@@ -61,7 +61,10 @@ def _waves(rng: np.random.Generator, x: np.ndarray, y: np.ndarray | float) -> np
     field = np.zeros(np.broadcast_shapes(x.shape, np.shape(y)), np.float32)
     for reach, amplitude in ((5, 0.5), (11, 0.35), (23, 0.15)):
         angle, phase = rng.uniform(-0.9, 0.9), rng.uniform(0, 2 * math.pi)
-        field += amplitude * np.sin(reach * (math.cos(angle) * x + math.sin(angle) * y) + phase).astype(np.float32)
+        across, down = reach * math.cos(angle) * x, reach * math.sin(angle) * y + phase
+        # sin(across + down), taken apart so that no sine is computed a pixel
+        field += (amplitude * np.sin(across)).astype(np.float32) * np.cos(down).astype(np.float32)
+        field += (amplitude * np.cos(across)).astype(np.float32) * np.sin(down).astype(np.float32)
     return field
 
 
@@ -71,7 +74,9 @@ def _edge(inside: np.ndarray, pixel: float) -> np.ndarray:
 
 
 def _blend(picture: np.ndarray, colour: np.ndarray, coverage: np.ndarray) -> None:
-    picture += (colour - picture) * np.broadcast_to(coverage, picture.shape[:2])[..., None]
+    coverage = np.broadcast_to(coverage, picture.shape[:2])
+    rows = slice(int(np.argmax(coverage.any(axis=1))), None)  # what is covered lies at the bottom
+    picture[rows] += (colour - picture[rows]) * coverage[rows, :, None]
 
 
 def _draw(picture: np.ndarray, shape: str, colour: tuple[int, int, int], x: float, y: float, radius: float) -> None:
