@@ -67,7 +67,7 @@ class SmallWorld:
             scene = random_scene(seed)
             path = write_mp4(folder / f"scene-{seed}.mp4", render(scene, WIDTH, HEIGHT, FRAMES, FPS), FPS)
             digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
-            clips.append(self._declared(path.name, scene.caption()))
+            clips.append(self._declared(path.name, scene.caption(), scene.time_of_day))
         manifest = {
             "schema": "rushes.delivery/1",
             "delivery_id": name,
@@ -86,12 +86,12 @@ class SmallWorld:
         return folder
 
     @staticmethod
-    def _declared(name: str, caption: str) -> dict[str, Any]:
+    def _declared(name: str, caption: str, time_of_day: str) -> dict[str, Any]:
         return {
             "file": name,
             "subject": caption,
             "location": "a simulation",
-            "time_of_day": "day",
+            "time_of_day": time_of_day,
             "resolution": f"{WIDTH}x{HEIGHT}",
             "aspect_ratio": "5:3",
             "length_s": FRAMES / FPS,
