@@ -167,8 +167,9 @@ def scores(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Score]:
     for row in rows:
         if row["state"] == "measured" and (value := row["value"]) is not None:
             low, high = row["ci_low"], row["ci_high"]
-            ends = (-math.inf, math.inf) if low is None or high is None else (low, high)
-            found[row["metric"], row["slice"]] = Score(value, *ends, row["better"])
+            if low is None or high is None:
+                low, high = -math.inf, math.inf
+            found[row["metric"], row["slice"]] = Score(value, low, high, row["better"])
     return found
 
 
