@@ -1,0 +1,11 @@
+"""The model: a video autoencoder, a diffusion transformer on its latents, and the commands that train and use them.
+
+Runs on a bare node with torch, Lightning and small pure libraries; knows nothing of the platform around it. Read in this
+order: `codec`, `attention`, `transformer`, `flow`, `conditioning`, `packing`, `data`, `module`, `fit`, `sampling`.
+"""
+
+import os
+
+# Threads that wait for each other sleep instead of spinning: nothing is lost on idle cores, and on shared ones a step
+# costs a tenth. OpenMP reads this once, when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
+import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from tests.training.conftest import TrainingWorld
-from training.fit import fit
+from tests.training.conftest import TrainingWorld, make_world
+from training.checkpoint import checkpoints
+from training.config import TrainConfig
+from training.data import read_members
+from training.fit import fit, main
 from training.reporting import Reporter
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(config, until=None) -> tuple[int, dict]:
@@ -58,3 +68,117 @@ def test_a_revoked_consent_stops_the_run_before_its_first_step(encoded_world: Tr
     assert code == 3
     assert len(result["reasons"]) == 1
     assert not (Path(encoded_world.flow_config().run_dir) / "checkpoints").exists()
+
+
+def test_a_consent_revoked_during_training_stops_the_run_at_the_next_checkpoint(encoded_world: TrainingWorld) -> None:
+    config = encoded_world.flow_config(steps=40, checkpoint_every=4)
+
+    class Revoking(Reporter):
+        """A reporter in whose hearing a contributor withdraws after the sixth step."""
+
+        def metrics(self, step, values):
+            super().metrics(step, values)
+            if step == 6:
+                encoded_world.people.revoke(encoded_world.consents[1])
+
+    assert fit(config, Revoking(Path(config.run_dir))) == 3
+    result = json.loads((Path(config.run_dir) / "result.json").read_text())
+    assert len(result["reasons"]) == 1
+    assert [p.name for p in checkpoints(Path(config.run_dir) / "checkpoints")] == ["step-00000004"]
+    assert not (Path(config.run_dir) / "transformer.safetensors").exists()
+
+
+def test_an_edited_manifest_is_refused(encoded_world: TrainingWorld) -> None:
+    manifest = json.loads(encoded_world.manifest.read_text())
+    manifest["members"][0]["caption"] = "something else"
+    encoded_world.manifest.write_text(json.dumps(manifest))
+    assert run(encoded_world.flow_config())[0] == 3
+
+
+def test_a_latent_that_is_not_a_number_stops_the_run_and_names_its_clip(encoded_world: TrainingWorld) -> None:
+    members = read_members(encoded_world.manifest, "train")
+    broken = encoded_world.root / "latents" / f"{members[0]['clip_id']}.safetensors"
+    latent = load_file(broken)["latent"]
+    save_file({"latent": latent * float("nan")}, broken)
+    code, result = run(encoded_world.flow_config(steps=20))
+    assert code == 4
+    assert members[0]["clip_id"] in result["clip_ids"]
+    assert "nan" in result["stopped"]
+
+
+def test_missing_files_are_named_before_anything_is_trained(encoded_world: TrainingWorld) -> None:
+    clip_id = read_members(encoded_world.manifest, "train")[0]["clip_id"]
+    (encoded_world.root / "latents" / f"{clip_id}.safetensors").unlink()
+    code, result = run(encoded_world.flow_config())
+    assert code == 1
+    assert clip_id in result["stopped"]
+
+
+def test_another_snapshot_starts_anew_and_says_so(tmp_path: Path, capsys) -> None:
+    first, second = make_world(tmp_path / "one"), make_world(tmp_path / "two", clips=8)
+    assert run(first.config(run_dir=str(tmp_path / "run"), steps=2))[0] == 0
+    code, result = run(second.config(run_dir=str(tmp_path / "run"), steps=2))
+    assert code == 0
+    assert "resumed_from_step" not in result
+    assert "snapshot_root has changed" in capsys.readouterr().out
+
+
+def test_a_finished_run_asked_again_trains_nothing_and_gives_the_same_weights(encoded_world: TrainingWorld) -> None:
+    config = encoded_world.flow_config()
+    run(config)
+    before = weights(config.run_dir)
+    code, result = run(config)
+    assert (code, result["resumed_from_step"]) == (0, config.steps)
+    assert_same(before, weights(config.run_dir))
+
+
+def test_a_half_written_checkpoint_is_never_resumed_from(encoded_world: TrainingWorld) -> None:
+    config = encoded_world.flow_config()
+    run(config, until=2)
+    folder = Path(config.run_dir) / "checkpoints"
+    (folder / ".step-00000004.123.partial").mkdir()
+    assert [p.name for p in checkpoints(folder)] == ["step-00000002"]
+
+
+def launch(config: TrainConfig, *command: str) -> subprocess.Popen:
+    path = Path(config.run_dir).with_suffix(".json")
+    path.write_text(json.dumps(asdict(config)))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", *(command or ("training.fit",)), "--config", str(path)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_weights(encoded_world: TrainingWorld) -> None:
+    whole, killed = (encoded_world.flow_config(name, steps=24, checkpoint_every=3) for name in ("whole", "killed"))
+    process = launch(killed)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "step 8/24" in line:
+            process.kill()
+    assert process.wait() == -9
+    assert launch(killed).wait() == 0
+    assert launch(whole).wait() == 0
+    result = json.loads((Path(killed.run_dir) / "result.json").read_text())
+    assert 3 <= result["resumed_from_step"] <= 9
+    assert_same(weights(whole.run_dir), weights(killed.run_dir))
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(encoded_world: TrainingWorld) -> None:
+    one, two = (encoded_world.flow_config(name, steps=4, batch_tokens=240) for name in ("one", "two"))
+    assert launch(one).wait() == 0
+    assert launch(two, "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "training.fit").wait() == 0
+    ends = [json.loads((Path(c.run_dir) / "result.json").read_text())["end"]["heldout/flow_loss"] for c in (one, two)]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-3)
+
+
+def test_an_unknown_key_ends_the_command_with_a_clear_message(tmp_path: Path, capsys) -> None:
+    (tmp_path / "c.json").write_text('{"task": "codec", "stepz": 3}')
+    assert main(["--config", str(tmp_path / "c.json")]) == 1
+    assert "did you mean 'steps'" in capsys.readouterr().err
