@@ -1,0 +1,167 @@
+"""Request lines: what is understood, and that nothing is ever dropped."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assets.requests.parse import MAX_TEXT, Parsed, RequestError, parse_line
+
+
+def said(line: str) -> dict[str, Any]:
+    """The fields of the spec that differ from what an empty line gives."""
+    empty = vars(parse_line("").spec)
+    return {name: value for name, value in vars(parse_line(line).spec).items() if value != empty[name]}
+
+
+def test_the_line_of_the_documentation_is_understood_whole() -> None:
+    parsed = parse_line("sunset over Paris, 4K, 16:9, 30 seconds, 20 clips").checked()
+    assert said(parsed.text) == {
+        "subject": "sunset",
+        "location": "Paris",
+        "time_of_day": "sunset",
+        "min_width": 3840,
+        "min_height": 2160,
+        "aspect_ratio": "16:9",
+        "duration_min_s": 28.0,
+        "duration_max_s": 32.0,
+        "target_units": 20,
+    }
+    assert parsed.not_understood == ()
+    assert "no price was given: nothing is paid per clip" in parsed.assumed
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("1080p", {"min_width": 1920, "min_height": 1080}),
+        ("full HD", {"min_width": 1920, "min_height": 1080}),
+        ("720p, portrait", {"min_width": 1280, "min_height": 720, "aspect_ratio": "9:16"}),
+        ("4K, 2.39:1", {"min_width": 3840, "min_height": 1607, "aspect_ratio": "2.39:1"}),
+        ("at least 640x272", {"min_width": 640, "min_height": 272}),
+        ("1920:1080", {"aspect_ratio": "16:9"}),
+        ("square format", {"aspect_ratio": "1:1"}),
+        ("3 to 8 seconds", {"duration_min_s": 3.0, "duration_max_s": 8.0}),
+        ("3-8s", {"duration_min_s": 3.0, "duration_max_s": 8.0}),
+        ("2 min", {"duration_min_s": 112.0, "duration_max_s": 128.0}),
+        ("at least 5 seconds", {"duration_min_s": 5.0}),
+        ("up to 1.5 minutes", {"duration_max_s": 90.0}),
+        ("twelve shots", {"target_units": 12}),
+        ("max 3 clips per contributor", {"max_per_contributor": 3}),
+        ("EUR 5 per clip, 4 clips", {"price_minor": 500, "budget_minor": 2000, "target_units": 4}),
+        ("€5.50 each", {"price_minor": 550, "budget_minor": 550}),
+        ("1,200 JPY a clip", {"price_minor": 1200, "budget_minor": 1200, "currency": "JPY"}),
+        ("with a budget of 1'000.50 CHF", {"budget_minor": 100050, "currency": "CHF"}),
+        ("budget 500 EUR", {"budget_minor": 50000}),
+        ("by 2026-12-31", {"deadline_at": "2026-12-31T23:59:59Z"}),
+        ("before 2026-12-31", {"deadline_at": "2026-12-31T00:00:00Z"}),
+        ("by 31 December 2026", {"deadline_at": "2026-12-31T23:59:59Z"}),
+        ("until Dec 5, 2026", {"deadline_at": "2026-12-05T23:59:59Z"}),
+        ("rain in New York at night", {"subject": "rain", "location": "New York", "time_of_day": "night"}),
+        ("fog, at dawn, near Île de Ré", {"subject": "fog", "time_of_day": "dawn", "location": "Île de Ré"}),
+        ("golden hour in Rome", {"subject": "golden hour", "location": "Rome", "time_of_day": "sunset"}),
+        ("portrait of a woman", {"subject": "portrait of a woman"}),
+        ("a bear in the forest by day", {"subject": "a bear in the forest", "time_of_day": "day"}),
+        ("20 clips of dogs", {"target_units": 20, "subject": "dogs"}),
+    ],
+)
+def test_terms_mean_what_a_reader_would_take_them_for(line: str, expected: dict[str, Any]) -> None:
+    assert said(line) == expected
+    assert parse_line(line).not_understood == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("fog, slow motion, 4K", ("slow motion",)),
+        ("fog, 4K, 1080p", ("1080p",)),
+        ("fog, 640x272, HD", ("HD",)),
+        ("fog, EUR 5.005 per clip", ("EUR 5.005 per clip",)),
+        ("fog, 7 XYZ per clip", ("7 XYZ per clip",)),
+        ("fog, by 2026-02-30", ("by 2026-02-30",)),
+        ("fog, at 18:30", ("at 18:30",)),
+        ("fog, 0 seconds", ("0 seconds",)),
+        ("we need fog and", ("we need", "and")),
+        ("fog, 4 clips, 日本", ("日本",)),
+    ],
+)
+def test_what_means_nothing_or_contradicts_is_said_back(line: str, left: tuple[str, ...]) -> None:
+    parsed = parse_line(line)
+    assert parsed.not_understood == left
+    assert parsed.spec.subject == "fog"
+
+
+@pytest.mark.parametrize("line", ["", "   ", "20 clips", "please"])
+def test_a_line_that_asks_for_nothing_is_refused(line: str) -> None:
+    with pytest.raises(RequestError, match="asks for nothing"):
+        parse_line(line).checked()
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("fog, 0 clips", "ask for 1 to"),
+        ("fog, 8 to 3 seconds", "above the longest"),
+        ("fog, EUR 5 per clip, budget EUR 4", "does not pay for one clip"),
+    ],
+)
+def test_an_order_that_cannot_be_filled_is_refused_with_the_reason(line: str, why: str) -> None:
+    with pytest.raises(RequestError, match=why):
+        parse_line(line).checked()
+
+
+def test_two_currencies_in_one_request_are_refused() -> None:
+    with pytest.raises(RequestError, match="different currencies"):
+        parse_line("fog, EUR 5 per clip, budget 500 USD")
+
+
+def test_a_line_has_an_end() -> None:
+    with pytest.raises(RequestError, match="at most"):
+        parse_line("x" * (MAX_TEXT + 1))
+
+
+VOCABULARY = """
+    fog Paris over in at night sunset 4K 1080p 16:9 18:30 30 seconds 20 clips EUR 5 per clip budget 500 by 2026-12-31
+    portrait square slow motion please and of 3 to 8 min max contributor 日本 Île – a the day
+"""
+WORDS = st.sampled_from(VOCABULARY.split())
+LINES = st.one_of(
+    st.text(max_size=80),
+    st.lists(st.tuples(WORDS, st.sampled_from([" ", ", ", "; ", "\n"])), max_size=14).map(
+        lambda pairs: "".join(word + gap for word, gap in pairs)
+    ),
+)
+
+
+def words(text: str) -> Counter[str]:
+    return Counter(re.findall(r"\w+", text))
+
+
+@given(LINES)
+def test_every_word_is_understood_or_said_back(line: str) -> None:
+    try:
+        parsed = parse_line(line)
+    except RequestError:
+        return
+    assert words(line) == _accounted(parsed)
+
+
+def _accounted(parsed: Parsed) -> Counter[str]:
+    """Words of both lists; a word of the subject that also names the time of day stands once in the text."""
+    understood = dict(parsed.understood)
+    time, subject = understood.get("time_of_day"), understood.get("subject", "")
+    if time and words(time) <= words(subject):
+        del understood["time_of_day"]
+    return sum((words(part) for part in (*understood.values(), *parsed.not_understood)), Counter())
+
+
+@given(st.sampled_from(["fog", "dogs running on a beach"]), st.integers(1, 999), st.integers(1, 9999))
+def test_numbers_survive_the_reading(subject: str, clips: int, cents: int) -> None:
+    spec = parse_line(f"{subject}, {clips} clips, EUR {cents // 100}.{cents % 100:02} per clip").checked().spec
+    assert (spec.subject, spec.target_units, spec.price_minor) == (subject, clips, cents)
+    assert spec.budget_minor == clips * cents
