@@ -130,6 +130,7 @@ def _trainer(config: TrainConfig, course: Course, world: int) -> Trainer:
     """Lightning's loop with our own checkpoints, progress and sampling; DDP where `torchrun` started several."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning", message=r".*(does not have many workers|GPU available).*")
+    warnings.filterwarnings("ignore", module="lightning", message=r".*LeafSpec.*")
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return Trainer(
         accelerator="auto",

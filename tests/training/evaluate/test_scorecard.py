@@ -1,0 +1,106 @@
+"""The scorecard of a whole model: every row is there, and a broken model is told from a working one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.training.conftest import TrainingWorld, encode_world, make_world, scene_clip
+from training.evaluate.__main__ import main
+from training.evaluate.flow_loss import flow_loss
+from training.fit import fit
+from training.reporting import Reporter
+from training.transformer import load_transformer
+from training.video import write_mp4
+
+MINILM = Path(__file__).parents[3] / ".vendor" / "minilm"
+needs_minilm = pytest.mark.skipif(not (MINILM / "model.safetensors").exists(), reason="run `make setup`")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> TrainingWorld:
+    """A model folder after a few dozen steps."""
+    world = make_world(tmp_path_factory.mktemp("scorecard"))
+    encode_world(world)
+    config = world.flow_config("model", steps=40, checkpoint_every=40, batch_tokens=120)
+    assert fit(config, Reporter(Path(config.run_dir))) == 0
+    for file in (world.root / "codec").iterdir():
+        shutil.copy(file, world.root / "model")
+    return world
+
+
+def evaluate(world: TrainingWorld, **changes) -> dict[tuple[str, str], dict]:
+    folders = {"frames_dir": "frames", "latents_dir": "latents", "text_dir": "texts", "model_dir": "model"}
+    values = {
+        "manifest": str(world.manifest),
+        "snapshot_root": world.snapshot_root,
+        "text_encoder": str(MINILM),
+        "out": str(world.root / "metrics.json"),
+        "scenes": 2,
+        **{key: str(world.root / value) for key, value in folders.items()},
+    }
+    (world.root / "evaluate.json").write_text(json.dumps(values | changes))
+    assert main(["--config", str(world.root / "evaluate.json")]) == 0
+    rows = json.loads((world.root / "metrics.json").read_text())
+    assert len({(row["metric"], row["slice"]) for row in rows}) == len(rows)
+    return {(row["metric"], row["slice"]): row for row in rows}
+
+
+@needs_minilm
+def test_every_metric_has_a_row_and_a_copied_sample_is_found(trained: TrainingWorld) -> None:
+    sample = write_mp4(trained.root / "copy.mp4", scene_clip(0).numpy(), 8.0, crf=10)
+    rows = evaluate(trained, samples=[{"path": str(sample), "prompt": "p"}])
+    measured = {metric for (metric, part), row in rows.items() if part == "all" and row["state"] == "measured"}
+    assert measured >= {
+        "heldout_flow_loss",
+        "reconstruction_psnr",
+        "reconstruction_ssim",
+        "temporal_flicker",
+        "motion_smoothness",
+        "dynamic_degree",
+        "copy_ratio",
+        "memorised_clips",
+        "prompt_colour",
+        "sampling_speed",
+    }
+    assert rows["memorised_clips", "all"]["value"] == 1
+    assert rows["prompt_colour", "reference=rendered"]["value"] == 1
+    assert rows["distribution_distance", "all"]["state"] == "not_measured"
+    assert rows["distribution_distance", "all"]["why"]
+    assert rows["temporal_flicker", "reference=heldout"]["n"] == 3
+
+
+@needs_minilm
+def test_without_samples_what_needs_them_is_not_measured(trained: TrainingWorld) -> None:
+    rows = evaluate(trained, scenes=0)
+    for metric in ("memorised_clips", "copy_ratio", "temporal_flicker", "prompt_colour"):
+        assert rows[metric, "all"]["state"] == "not_measured"
+    assert rows["heldout_flow_loss", "all"]["state"] == "measured"
+
+
+@needs_minilm
+def test_spoiled_weights_are_worse_beyond_the_interval(trained: TrainingWorld) -> None:
+    good = evaluate(trained, scenes=0)["heldout_flow_loss", "all"]
+    spoiled = trained.root / "spoiled"
+    shutil.copytree(trained.root / "model", spoiled, dirs_exist_ok=True)
+    weights = load_file(spoiled / "transformer.safetensors")
+    weights["out.weight"] = -weights["out.weight"]
+    save_file(weights, spoiled / "transformer.safetensors")
+    bad = evaluate(trained, scenes=0, model_dir=str(spoiled))["heldout_flow_loss", "all"]
+    assert bad["ci_low"] > good["ci_high"]
+
+
+def test_the_flow_loss_does_not_depend_on_how_clips_are_grouped(trained: TrainingWorld) -> None:
+    from training.data import LatentClips, read_members
+
+    members = read_members(trained.manifest, "heldout")
+    clips = LatentClips(trained.root / "latents", trained.root / "texts", members, 2, 4)
+    samples = [clips.read(member["clip_id"]) for member in members]
+    model = load_transformer(trained.root / "model")
+    together, apart = flow_loss(model, samples), flow_loss(model, samples, token_budget=1)
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-4)
