@@ -1,0 +1,112 @@
+"""Encoding makes what is missing and asks consent first; generating writes the videos that were asked for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from tests.training.conftest import TrainingWorld
+from training import encode, generate
+from training.codec import load_codec
+from training.config import LADDER, EncodeConfig
+from training.text import TextEncoder, text_key
+from training.transformer import Transformer, save_transformer
+from training.video import read_frames
+
+MINILM = Path(__file__).parents[2] / ".vendor" / "minilm"
+pytestmark = pytest.mark.skipif(not (MINILM / "model.safetensors").exists(), reason="run `make setup`")
+
+
+@pytest.fixture
+def encoding(encoded_world: TrainingWorld) -> EncodeConfig:
+    root = encoded_world.root
+    return EncodeConfig(
+        manifest=str(encoded_world.manifest),
+        snapshot_root=encoded_world.snapshot_root,
+        database_url=encoded_world.people.url,
+        frames_dir=str(root / "frames"),
+        codec_dir=str(root / "codec"),
+        latents_dir=str(root / "fresh-latents"),
+        text_dir=str(root / "fresh-texts"),
+        text_encoder=str(MINILM),
+    )
+
+
+def command(config: EncodeConfig) -> int:
+    path = Path(config.latents_dir).with_suffix(".json")
+    path.write_text(json.dumps(asdict(config)))
+    return encode.main(["--config", str(path)])
+
+
+def test_every_clip_and_caption_is_encoded_once(encoding: EncodeConfig) -> None:
+    assert command(encoding) == 0
+    members = json.loads(Path(encoding.manifest).read_text())["members"]
+    for member in members:
+        with safe_open(Path(encoding.latents_dir) / f"{member['clip_id']}.safetensors", "np") as file:
+            assert file.get_tensor("latent").shape[:2] == (16, 3)
+            assert float(file.metadata()["fps"]) == 8
+            assert float(file.metadata()["motion"]) > 0
+        with safe_open(Path(encoding.text_dir) / f"{text_key(member['caption'])}.safetensors", "np") as file:
+            expected = TextEncoder(MINILM).tokens([member["caption"]])[0] if member is members[0] else None
+            assert expected is None or np.array_equal(file.get_tensor("tokens"), expected)
+    times = {path: path.stat().st_mtime_ns for path in Path(encoding.latents_dir).iterdir()}
+    assert encode.encode(encoding) == (0, 0)
+    assert times == {path: path.stat().st_mtime_ns for path in Path(encoding.latents_dir).iterdir()}
+
+
+def test_nothing_is_encoded_without_consent(encoding: EncodeConfig, encoded_world: TrainingWorld) -> None:
+    encoded_world.people.revoke(encoded_world.consents[0])
+    assert command(encoding) == 3
+    assert not Path(encoding.latents_dir).exists()
+
+
+@pytest.fixture
+def model_dir(encoded_world: TrainingWorld) -> Path:
+    """A codec and an untrained transformer: its videos are decoded noise."""
+    folder = encoded_world.root / "model"
+    shutil.copytree(encoded_world.root / "codec", folder)
+    shape = LADDER["nano"].transformer
+    assert load_codec(folder).config.channels == shape.channels
+    save_transformer(Transformer(shape).state_dict(), shape, folder)
+    return folder
+
+
+def test_generate_writes_a_video_for_each_prompt_in_order(model_dir: Path, tmp_path: Path) -> None:
+    prompts = ["a red circle", "a blue square"]
+    rows = generate.generate(model_dir, MINILM, prompts, tmp_path / "out", [5, 6], steps=2, frames=9, size=(48, 32))
+    assert [(row["prompt"], row["seed"], row["width"], row["height"]) for row in rows] == [
+        (prompts[0], 5, 48, 32),
+        (prompts[1], 6, 48, 32),
+    ]
+    frames, fps = read_frames(rows[0]["path"])
+    assert frames.shape == (9, 32, 48, 3)
+    assert fps == 8
+    again = generate.generate(model_dir, MINILM, prompts[:1], tmp_path / "again", [5], steps=2, frames=9, size=(48, 32))
+    difference = np.abs(read_frames(again[0]["path"])[0].astype(int) - frames)
+    assert difference.mean() < 0.1  # alone or beside another: the same up to rounding
+
+
+def test_the_command_lists_its_samples_and_refuses_what_does_not_fit(model_dir: Path, tmp_path: Path, capsys) -> None:
+    config = {
+        "model_dir": str(model_dir),
+        "text_encoder": str(MINILM),
+        "prompts": ["waves"],
+        "out": str(tmp_path / "out"),
+        "steps": 1,
+        "size": [32, 32],
+    }
+    path = tmp_path / "generate.json"
+    path.write_text(json.dumps(config))
+    assert generate.main(["--config", str(path)]) == 0
+    listed = json.loads((tmp_path / "out" / "samples.json").read_text())
+    assert Path(listed[0]["path"]).is_file()
+    for bad in ({"frames": 16}, {"size": [32, 40]}, {"seeds": [1, 2]}):
+        path.write_text(json.dumps(config | bad))
+        assert generate.main(["--config", str(path)]) == 1
+    assert "multiples of 16" in capsys.readouterr().err
