@@ -33,6 +33,7 @@ class Clip:
     end_frame: int
     declared: dict[str, Any]
     consent_ids: tuple[str, ...]  # consents of its contributor and people that ever spoke of it
+    reviewable: bool = False  # every check ran and no fatal one stands against it: people may look at it
 
     @property
     def key(self) -> reviews.ClipKey:
@@ -57,8 +58,13 @@ def read_clips(home: Home, state: ConsentState | None = None) -> list[Clip]:
     for shot in sorted(home.lake.rows("shots"), key=_key):
         key, item = _key(shot), items.get(shot["item_id"], {})
         clip = _clip(shot, item, frames.get((shot["item_id"],)), faces.get(key), duplicates.get(key), state)
-        objections, complete = verdicts.get(key, (set(), False))
-        clip = replace(clip, facts=_checked(clip.facts, duplicates.get(key), objections, complete))
+        found = verdicts.get(key)
+        objections = found["fatal"] | found["quality"] if found else set()
+        clip = replace(
+            clip,
+            facts=_checked(clip.facts, duplicates.get(key), objections, complete=found is not None),
+            reviewable=found is not None and not found["fatal"],
+        )
         tally = reviews.tally(clip, given.get(key, []))
         clips.append(replace(clip, facts=replace(clip.facts, **vars(tally))))
     return clips
@@ -109,14 +115,18 @@ def _checked(facts: ClipFacts, duplicate: dict[str, Any] | None, objections: set
     )
 
 
-def _verdicts(home: Home) -> dict[reviews.ClipKey, tuple[set[str], bool]]:
-    """By clip: codes of fatal checks that did not pass (unmeasurable and not-yet do not), and whether any check ran."""
-    found: dict[reviews.ClipKey, tuple[set[str], bool]] = defaultdict(lambda: (set(), True))
+def _verdicts(home: Home) -> dict[reviews.ClipKey, dict[str, set[str]]]:
+    """By clip that was checked: codes of what did not pass, by severity. Unmeasurable and not-yet do not pass.
+
+    Fatal and quality checks both stand against training; only fatal ones keep a clip from being reviewed, since what
+    misses a brief may still be good for the catalogue.
+    """
+    found: dict[reviews.ClipKey, dict[str, set[str]]] = defaultdict(lambda: {"fatal": set(), "quality": set()})
     wanted = ["clip_id", "item_id", "shot_index", "check", "verdict", "severity", "reason"]
     for row in home.lake.read("verdicts").select(wanted).to_pylist():
-        codes, _ = found[_key(row)]
-        if row["severity"] == "fatal" and row["verdict"] != "pass":
-            codes.add(row["reason"] or f"quality.{row['check']}_{row['verdict']}")
+        codes = found[_key(row)]
+        if row["severity"] in codes and row["verdict"] != "pass":
+            codes[row["severity"]].add(row["reason"] or f"quality.{row['check']}_{row['verdict']}")
     return dict(found)
 
 

@@ -179,7 +179,7 @@ def review_queue(home: Home) -> list[dict[str, Any]]:
     given, queue = by_clip(home.database_url), []
     for clip in read_clips(home):
         facts = clip.facts
-        if not (facts.verdicts_ok and facts.duplicate_ok) or facts.rejections or facts.approvals >= APPROVALS_NEEDED:
+        if not (clip.reviewable and facts.duplicate_ok) or facts.rejections or facts.approvals >= APPROVALS_NEEDED:
             continue
         queue.append(
             {

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow
-
 
 def by_name(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {row["item_id"].removeprefix("i-"): row for row in rows}
@@ -49,6 +47,7 @@ def test_a_clip_on_which_every_witness_agrees_is_eligible(eligibility) -> None:
         ("rejected", "review.rejected"),
         ("no-detector", "legal.persons_unmeasurable"),
         ("more-faces", "legal.missing_model_release"),
+        ("failed-quality", "quality.focus"),
         ("unreleased", "legal.missing_model_release"),
         ("minor-own-release", "legal.missing_model_release"),
     ],
@@ -58,7 +57,7 @@ def test_one_thing_wrong_makes_a_clip_ineligible_and_says_why(eligibility, clip:
     assert eligibility[clip]["reasons"] == [reason]
 
 
-@pytest.mark.parametrize("clip", ["released", "minor-guardian", "failed-quality", "too-long"])
+@pytest.mark.parametrize("clip", ["released", "minor-guardian", "too-long"])
 def test_what_is_released_or_merely_misses_a_brief_is_eligible(eligibility, clip: str) -> None:
     assert eligibility[clip]["eligible"]
 

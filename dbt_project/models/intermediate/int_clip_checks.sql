@@ -13,6 +13,7 @@ select
     count(*) filter (where check_name <> 'duplicate') as checks_made,
     count(*) filter (where severity = 'fatal' and verdict = 'fail' and check_name <> 'duplicate') as fatal_failed,
     count(*) filter (where severity = 'fatal' and verdict not in ('pass', 'fail')) as fatal_open,
+    count(*) filter (where severity = 'quality' and verdict <> 'pass') as quality_failed,
     count(*) filter (where check_name = 'duplicate') > 0 as is_resolved,
     coalesce(bool_and(verdict = 'pass') filter (where check_name = 'duplicate'), false) as is_original,
     list_sort(list_distinct(coalesce(

@@ -62,7 +62,13 @@ witnesses as (
             false
         ) as consent_agrees,
         coalesce(decisions.is_eligible, false) as decision_agrees,
-        coalesce(checks.checks_made > 0 and checks.fatal_failed = 0 and checks.fatal_open = 0, false) as verdicts_agree,
+        coalesce(
+            checks.checks_made > 0
+            and checks.fatal_failed = 0
+            and checks.fatal_open = 0
+            and checks.quality_failed = 0,
+            false
+        ) as verdicts_agree,
         coalesce(checks.is_original, false) as duplicate_agrees,
         coalesce(reviews.approvals >= 2 and reviews.rejections = 0, false) as reviews_agree,
 
@@ -70,6 +76,7 @@ witnesses as (
             coalesce(decisions.reasons, []),
             coalesce(checks.fatal_reasons, []),
             coalesce(checks.open_reasons, []),
+            coalesce(checks.quality_reasons, []),
             [
                 case when decisions.clip_id is null then 'decision.missing' end,
                 case when not coalesce(clips.is_accepted_media, false) then 'media.not_accepted' end,

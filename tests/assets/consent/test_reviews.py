@@ -159,8 +159,16 @@ def test_what_a_fatal_check_or_a_duplicate_says_stands_against_the_clip(
     assert review_queue(one.home) == []  # nobody is asked about what cannot be used
 
 
-def test_a_quality_verdict_is_no_objection(one: Any) -> None:
+def test_a_quality_verdict_stands_against_training_but_people_are_asked_for_the_catalogue(one: Any) -> None:
     one.tables["verdicts"][0] |= {"verdict": "fail", "severity": "quality", "reason": "spec.aspect"}
+    one.settle(review=False)
+    assert facts(one).objections == ("spec.aspect",)
+    assert not facts(one).verdicts_ok
+    assert len(review_queue(one.home)) == 1
+
+
+def test_an_informative_verdict_is_no_objection(one: Any) -> None:
+    one.tables["verdicts"][0] |= {"verdict": "fail", "severity": "info", "reason": "legal.missing_model_release"}
     one.settle(review=False)
     assert facts(one).objections == ()
     assert facts(one).verdicts_ok
