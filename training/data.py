@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from training import flow
+from training.codec import to_unit
 from training.conditioning import draw_given
-from training.config import TrainConfig
+from training.config import LADDER, TrainConfig
 from training.packing import Batch, Cursor, Item, Sample, collate
 from training.text import text_key
 from training.transformer import positions, to_tokens
@@ -155,9 +156,6 @@ def codec_steps(
     config: TrainConfig, clips: FrameClips, cursor: Cursor, first: int, rank: int = 0, world: int = 1
 ) -> Iterator[CodecStep]:
     """Steps `first` to `config.steps`. A clip's tokens are its latent cells; shapes are not mixed."""
-    from training.codec import to_unit
-    from training.config import LADDER
-
     c = LADDER[config.size].codec
     items = []
     for clip_id in clips.clip_ids:
@@ -223,8 +221,6 @@ def draw(config: TrainConfig, clip_id: str, grid: tuple[int, int, int], step: in
 
 def drop_conditions(batch: Batch, keep_text: Sequence[bool], keep_numbers: Sequence[bool]) -> Batch:
     """The batch with captions and numbers hidden where not kept."""
-    from dataclasses import replace
-
     numeric_SQ = batch.numeric_SQ.masked_fill(~torch.tensor(list(keep_numbers))[:, None], float("nan"))
     return replace(batch, text_kept_S=torch.tensor(list(keep_text)), numeric_SQ=numeric_SQ)
 
