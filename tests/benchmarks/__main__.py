@@ -1,0 +1,46 @@
+"""`make bench`: measure what the project promises and write `results/*.json` with versions and date.
+
+A benchmark is a function in `BENCHMARKS` that returns plain numbers. Figures that depend on the machine are given as
+ratios within one run beside the absolute ones.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.demo import demo
+from tests.benchmarks.location import code_location
+
+RESULTS = Path(__file__).with_name("results")
+BENCHMARKS = {"code_location": code_location, "demo": demo}
+PACKAGES = ("dagster", "dbt-core", "duckdb", "mlflow", "great-expectations", "torch", "lightning", "av", "numpy")
+
+
+def circumstances() -> dict[str, Any]:
+    import os
+
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def main(names: list[str]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    for name in names or list(BENCHMARKS):
+        found = {"benchmark": name, "figures": BENCHMARKS[name](), **circumstances()}
+        (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
+        print(json.dumps(found["figures"], indent=2))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
