@@ -11,8 +11,8 @@ from assets.home import Home
 from assets.pictures import markdown_image
 from assets.tables import TABLES
 
-PREVIEW_ROWS = 8
-PREVIEW_CHARACTERS = 60
+PREVIEW_ROWS = 6
+PREVIEW_CHARACTERS = 28
 
 
 def column_schema(name: str) -> dg.TableSchema:
@@ -49,9 +49,10 @@ def table_metadata(
         "dagster/column_schema": column_schema(name),
         "dagster/uri": home.store.uri(home.lake.key(name, partition)),
     }
-    if preview:
+    found |= dict(extra or {})
+    if preview:  # last: a table this wide would push everything else out of sight
         found["preview"] = dg.MetadataValue.table([dg.TableRecord(row) for row in preview])
-    return found | dict(extra or {})
+    return found
 
 
 def picture(data: bytes, mime: str = "image/webp", alt: str = "") -> dg.MarkdownMetadataValue:

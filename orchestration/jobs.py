@@ -1,8 +1,8 @@
 """The jobs: which part of the graph runs together.
 
-`intake` takes one received day from delivery to verdicts. `refresh` brings what depends on all days up to date
-(duplicates, ledger, reviews, eligibility, warehouse, shortfalls). `retrain` goes from the warehouse to a released
-model. `nightly` is the two last ones in one run, so that a failed check stops everything behind it.
+`ask` takes in requests, `intake` one received day from delivery to verdicts. `refresh` brings what depends on all days
+up to date (duplicates, ledger, reviews, eligibility, warehouse, shortfalls). `retrain` goes from the warehouse to a
+released model. `nightly` is the two last ones in one run, so that a failed check stops everything behind it.
 """
 
 import dagster as dg
@@ -15,6 +15,11 @@ refresh_selection = dg.AssetSelection.groups("requests", "consent", "warehouse")
 )
 retrain_selection = dg.AssetSelection.groups("dataset", "model", "evaluation", "release")
 
+ask_job = dg.define_asset_job(
+    "ask",
+    selection=dg.AssetSelection.assets("footage_requests"),
+    description="Take in what is asked for, so that deliveries meet requests that are known.",
+)
 intake_job = dg.define_asset_job(
     "intake",
     selection=intake_selection,
@@ -39,4 +44,4 @@ nightly_job = dg.define_asset_job(
     description="Refresh, then retrain: the whole night after intake.",
 )
 
-jobs = [intake_job, refresh_job, retrain_job, nightly_job]
+jobs = [ask_job, intake_job, refresh_job, retrain_job, nightly_job]

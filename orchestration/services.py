@@ -35,6 +35,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "RUSHES_DATABASE_URL": settings.database_url,
         "RUSHES_MLFLOW_URI": settings.mlflow_uri,
         "RUSHES_MLFLOW_UI": settings.mlflow_url,
+        "RUSHES_DATA_DOCS_URL": settings.docs_url,
         "RUSHES_VENDOR": str(settings.vendor),
         "RUSHES_AUTOMATION": "on" if settings.automation else "off",
         "RUSHES_TRAINING": settings.training,
@@ -113,6 +114,14 @@ def mlflow_service(settings: Settings) -> Service:
     command += ["--backend-store-uri", settings.mlflow_uri, "--workers", "1"]
     command += ["--artifacts-destination", str(settings.state / "mlflow-artifacts")]
     return Service("mlflow", command, settings, f"{settings.mlflow_url}/health")
+
+
+def docs_service(settings: Settings) -> Service:
+    """Great Expectations' reports, as plain files."""
+    folder = settings.state / "data_docs"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "http.server", str(settings.docs_port), "--bind", "127.0.0.1", "-d", str(folder)]
+    return Service("data_docs", command, settings, f"{settings.docs_url}/")
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ from orchestration import launch, services
 from orchestration.settings import Settings
 
 # steps of each job as the bar counts them; a guess that is wrong only makes the bar end early
-EXPECTED_STEPS = {"intake": 7}
+EXPECTED_STEPS = {"intake": 10}
+SERVICES = (services.dagster_service, services.mlflow_service, services.docs_service)
 
 
 class Session:
@@ -62,8 +63,8 @@ class Session:
 
     def job(self, name: str, tags: dict[str, str] | None = None) -> str:
         """Launch a job and follow it; the run's id."""
-        if name not in {"refresh", "retrain", "nightly"}:
-            raise ValueError(f"no job {name!r}; there are intake, refresh, retrain and nightly")
+        if name not in {"ask", "refresh", "retrain", "nightly"}:
+            raise ValueError(f"no job {name!r}; there are ask, intake, refresh, retrain and nightly")
         run_id = self.launcher.run(name, tags)
         with self._bar(name, None) as tell:
             launch.follow_run(self.instance, run_id, tell)
@@ -107,16 +108,19 @@ def serve(settings: Settings, console: Console | None = None) -> None:
         settings,
         ui_port=services.free_port(settings.ui_port),
         mlflow_port=services.free_port(settings.mlflow_port),
+        docs_port=services.free_port(settings.docs_port),
     )
     with console.status("starting Dagster and MLflow"):
         stack = contextlib.ExitStack()
-        stack.enter_context(services.running(services.dagster_service(settings), services.mlflow_service(settings)))
+        started = (service(settings) for service in SERVICES)
+        stack.enter_context(services.running(*started))
     marker = settings.dagster_home / "webserver"
     with stack:
         marker.write_text(settings.ui_url)
         stack.callback(marker.unlink, missing_ok=True)
         console.print(f"Dagster UI   [bold]{settings.ui_url}[/]")
         console.print(f"MLflow UI    [bold]{settings.mlflow_url}[/]")
+        console.print(f"Data Docs    [bold]{settings.docs_url}[/]")
         console.print(f"data of this home: {settings.home}; logs: {settings.state / 'logs'}; stop with Ctrl-C")
         with contextlib.suppress(KeyboardInterrupt):
             while True:

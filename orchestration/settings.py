@@ -11,7 +11,7 @@
 | RUSHES_AUTOMATION | on | `off` leaves schedules and sensors stopped until someone starts them in the UI |
 | RUSHES_TRAINING | `{}` | JSON that overrides the training preset |
 | RUSHES_ALERT_WEBHOOK | none | where failures are posted as JSON |
-| RUSHES_UI_PORT, RUSHES_MLFLOW_PORT | 3000, 5000 | loopback ports of the two UIs |
+| RUSHES_UI_PORT, RUSHES_MLFLOW_PORT, RUSHES_DOCS_PORT | 3000, 5000, 3080 | loopback ports of the UIs and the Data Docs |
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Settings:
     alert_webhook: str | None = None
     ui_port: int = 3000
     mlflow_port: int = 5000
+    docs_port: int = 3080
 
     @property
     def remote(self) -> bool:
@@ -75,6 +76,10 @@ class Settings:
     @property
     def mlflow_url(self) -> str:
         return f"http://127.0.0.1:{self.mlflow_port}"
+
+    @property
+    def docs_url(self) -> str:
+        return f"http://127.0.0.1:{self.docs_port}"
 
     @property
     def training_overrides(self) -> dict[str, Any]:
@@ -108,6 +113,7 @@ class Settings:
             alert_webhook=env.get("RUSHES_ALERT_WEBHOOK") or None,
             ui_port=_port("RUSHES_UI_PORT", env.get("RUSHES_UI_PORT", "3000")),
             mlflow_port=_port("RUSHES_MLFLOW_PORT", env.get("RUSHES_MLFLOW_PORT", "5000")),
+            docs_port=_port("RUSHES_DOCS_PORT", env.get("RUSHES_DOCS_PORT", "3080")),
         )
 
 

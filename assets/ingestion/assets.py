@@ -19,6 +19,7 @@ from assets.pictures import markdown_table
 
 
 @dg.asset(
+    deps=["footage_requests"],
     partitions_def=received_days,
     kinds={"python", "parquet", "json"},
     owners=["team:data"],
@@ -33,6 +34,11 @@ from assets.pictures import markdown_table
         ),
         dg.AssetCheckSpec(
             "manifests_valid", asset="deliveries", description="No manifest of the day was refused (a warning)."
+        ),
+        dg.AssetCheckSpec(
+            "requests_known",
+            asset="deliveries",
+            description="Every delivery answers a known request, or none (a warning: good footage goes to the catalogue).",
         ),
         dg.AssetCheckSpec(
             "nothing_lost",
@@ -64,6 +70,7 @@ def deliveries(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
         "files_accepted": sum(item["state"] == "accepted" for item in items),
         "files_quarantined": sum(item["state"] != "accepted" for item in items),
         "consent_events": len(consents),
+        "requests_answered": dg.MetadataValue.md(markdown_table(_answered(home, items))),
         "quarantined": dg.MetadataValue.md(_refusals(items)),
         "unfinished_folders": dg.MetadataValue.md(", ".join(f"`{printable(n)}`" for n in found.unfinished) or "*none*"),
     }
@@ -73,6 +80,7 @@ def deliveries(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
         check_results=[
             _manifest_schema(home, day, folders),
             _manifests_valid(found),
+            _requests_known(home, rows),
             _nothing_lost("deliveries", recount(home, day, home.lake.rows("delivery_items", day))),
         ],
     )
@@ -148,6 +156,27 @@ def _manifests_valid(found: Day) -> dg.AssetCheckResult:
             "doubtful_arrival_times": len(doubted),
             "findings": dg.MetadataValue.md(markdown_table(table)),
         },
+    )
+
+
+def _answered(home: Home, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The requests that the day's files answer, with how many."""
+    titles = {row["request_id"]: row["title"] for row in home.lake.rows("requests")}
+    counts = Counter(item["request_id"] for item in items if item["request_id"])
+    return [{"request": key, "asked for": titles.get(key, "unknown"), "files": counts[key]} for key in sorted(counts)]
+
+
+def _requests_known(home: Home, rows: list[dict[str, Any]]) -> dg.AssetCheckResult:
+    known = {row["request_id"] for row in home.lake.rows("requests")}
+    unknown = {
+        row["delivery_id"]: row["request_id"] for row in rows if row["request_id"] and row["request_id"] not in known
+    }
+    return dg.AssetCheckResult(
+        check_name="requests_known",
+        asset_key="deliveries",
+        passed=not unknown,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"unknown_requests": dg.MetadataValue.json(unknown)},
     )
 
 

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    job: Annotated[str, typer.Argument(help="intake, refresh, retrain or nightly")] = "nightly",
+    job: Annotated[str, typer.Argument(help="ask, intake, refresh, retrain or nightly")] = "nightly",
     day: Annotated[
         list[str] | None, typer.Option(help="Days for intake; all days with new deliveries without it.")
     ] = None,

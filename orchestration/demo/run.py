@@ -29,7 +29,8 @@ def run_demo(settings: Settings, console: Console | None = None) -> None:
     world = build_world(home)
     console.print(f"{len(world.deliveries)} deliveries on {len(world.days)} days, {len(world.requests)} requests")
     with Session(settings, console) as session:
-        console.rule("Intake: every received day")
+        console.rule("Requests, and the intake of every received day")
+        session.job("ask")
         session.intake(world.days)
         console.rule("Refresh: duplicates, ledger, warehouse")
         session.job("refresh")

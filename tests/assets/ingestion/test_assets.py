@@ -67,6 +67,7 @@ def test_a_day_with_broken_deliveries_materialises_with_a_verdict_for_every_file
     assert checks(result) == {
         "deliveries.manifest_schema": True,
         "deliveries.manifests_valid": False,  # a warning
+        "deliveries.requests_known": False,  # a warning: nobody asked for what they answer
         "deliveries.nothing_lost": True,
         "media.nothing_lost": True,
     }
