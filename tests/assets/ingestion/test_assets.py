@@ -67,7 +67,7 @@ def test_a_day_with_broken_deliveries_materialises_with_a_verdict_for_every_file
     assert checks(result) == {
         "deliveries.manifest_schema": True,
         "deliveries.manifests_valid": False,  # a warning
-        "deliveries.requests_known": False,  # a warning: nobody asked for what they answer
+        "deliveries.requests_known": True,
         "deliveries.nothing_lost": True,
         "media.nothing_lost": True,
     }
@@ -146,6 +146,14 @@ def test_renaming_a_delivered_file_changes_no_identity(home: Home, drop: Drop, v
     (base / "delivery.json").write_text(json.dumps(manifest(clip("holiday.avi"))))
     materialise(home)
     assert home.lake.rows("media", DAY) == before
+
+
+def test_a_delivery_for_an_unknown_request_is_taken_in_with_a_warning(home: Home, drop: Drop, video: Path) -> None:
+    drop("one", manifest(clip("a.mp4"), request_id="r-nobody-asked"), {"a.mp4": video})
+    result = materialise(home)
+    assert result.success
+    assert checks(result)["deliveries.requests_known"] is False
+    assert [row["state"] for row in home.lake.rows("deliveries", DAY)] == ["accepted"]
 
 
 def test_a_day_without_deliveries_is_empty_and_passes(home: Home) -> None:
