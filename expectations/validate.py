@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from expectations.report import stand_alone
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -86,6 +88,7 @@ def _with_report(name: str, df: pd.DataFrame, module: ModuleType, data_docs: Pat
     with tempfile.TemporaryDirectory(dir=data_docs, prefix=".project-") as project:
         result = _run(name, df, module, Path(project))
         site = next(Path(project).glob("gx/uncommitted/data_docs/local_site"))
+        stand_alone(site)
         report = data_docs / name
         with (data_docs / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # another run may finish its report at the same moment

@@ -10,7 +10,7 @@ import sys
 import typer
 
 from orchestration.commands import consent, demo, footage, models, requests, reviews, runs
-from orchestration.commands.shared import errors_to_show, stderr
+from orchestration.commands.shared import errors_to_show, message_of, plain, stderr
 from orchestration.settings import be_quiet
 
 app = typer.Typer(
@@ -34,7 +34,7 @@ def main() -> None:
     try:
         app()
     except errors_to_show() as error:
-        stderr.print(f"[bold red]rushes:[/] {error}", markup=True, highlight=False)
+        stderr.print(f"[bold red]rushes:[/] {plain(message_of(error), 4000)}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

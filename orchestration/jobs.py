@@ -10,7 +10,7 @@ import dagster as dg
 INTAKE_ASSETS = ("deliveries", "media", "shots", "signals", "captions", "embeddings", "verdicts")
 
 intake_selection = dg.AssetSelection.assets(*INTAKE_ASSETS)
-refresh_selection = dg.AssetSelection.groups("requests", "consent", "warehouse") | dg.AssetSelection.assets(
+refresh_selection = dg.AssetSelection.groups("requests", "consent", "warehouse", "coverage") | dg.AssetSelection.assets(
     "duplicates"
 )
 retrain_selection = dg.AssetSelection.groups("dataset", "model", "evaluation", "release")

@@ -1,7 +1,5 @@
 """The home on S3, through dagster-aws. Credentials and endpoint come from the usual AWS variables, never from here."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -48,10 +48,12 @@ class Session:
 
     def intake(self, days: Sequence[str] | None = None) -> None:
         """A backfill of `intake` over the given days, or over all days with folders that nobody registered yet."""
-        from assets.ingestion.inbox import unregistered
+        from assets.ingestion.inbox import is_day, unregistered
         from orchestration.resources import open_home
 
         days = sorted(set(days or (day for day, _ in unregistered(open_home(self.settings)))))
+        if wrong := [day for day in days if not is_day(day)]:
+            raise ValueError(f"{wrong[0]!r} is no day; write it as YYYY-MM-DD")
         if not days:
             self.console.print("intake: no delivery folder waits in the inbox")
             return

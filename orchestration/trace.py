@@ -8,7 +8,7 @@ from typing import Any
 from rich.tree import Tree
 
 from assets.home import Home
-from orchestration.commands.shared import short
+from orchestration.commands.shared import plain, short
 from orchestration.reading import find_snapshot, mart
 
 Row = Mapping[str, Any]
@@ -64,11 +64,12 @@ def _shot(home: Home, tree: Tree, shot: Row) -> None:
 
 def _delivered(branch: Tree, item: Row) -> None:
     branch.add(
-        f"delivered as {item['file_name']} in {item['delivery_id']} on {item['received_day']} by {item['contributor_id']}"
+        f"delivered as {plain(item['file_name'])} in {item['delivery_id']} on {item['received_day']}"
+        f" by {item['contributor_id']}"
         + (f", for request {item['request_id']}" if item["request_id"] else "")
     )
     if item["source_name"]:
-        branch.add(f"source: {item['source_name']}; licence: {item['source_licence']}")
+        branch.add(f"source: {plain(item['source_name'])}; licence: {plain(item['source_licence'])}")
 
 
 def _judgement(home: Home, tree: Tree, clip_id: str) -> None:
@@ -76,7 +77,8 @@ def _judgement(home: Home, tree: Tree, clip_id: str) -> None:
     failed = [row for row in rows if row["verdict"] != "pass" and row["severity"] != "info"]
     branch = tree.add(f"{len(rows)} checks, {len(failed)} not passed")
     for row in failed:
-        branch.add(f"[red]{row['check']}: {row['verdict']}[/] {row['reason'] or ''}: {row['detail'] or row['value']}")
+        said = plain(row["detail"] or row["value"])
+        branch.add(f"[red]{row['check']}: {row['verdict']}[/] {row['reason'] or ''}: {said}")
     for row in home.lake.rows("duplicates"):
         if row["clip_id"] == clip_id and row["kind"] != "unique":
             tree.add(f"duplicate group {short(row['dup_group'])}: {row['kind']}, distance {row['distance']}")
@@ -103,7 +105,7 @@ def _versions(home: Home, branch: Tree, root: str) -> None:
 
     for version in Registry(home).versions():
         if version.snapshot_root == root:
-            taint = f"[red]tainted: {version.taint}[/]" if version.taint else "clean"
+            taint = f"[red]tainted: {plain(version.taint)}[/]" if version.taint else "clean"
             aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
             node = branch.add(f"model version {version.number}{aliases}, {version.model_key}: {taint}")
             for key in home.store.list(f"release/{version.model_key}"):
@@ -117,7 +119,8 @@ def _request(home: Home, identity: str) -> Tree | None:
     if request_id is None:
         return None
     request = next(row for row in rows if row["request_id"] == request_id)
-    tree = Tree(f"request [bold]{request_id}[/] of {request['org_id']}: {request['title']} ({request['status']})")
+    asked = plain(f"{request['org_id']}: {request['title']} ({request['status']})")
+    tree = Tree(f"request [bold]{request_id}[/] of {asked}")
     for row in mart(home, "fct_clips"):
         if row.get("request_id") == request_id:
             state = "eligible" if row.get("eligible") else "not eligible"
@@ -131,11 +134,12 @@ def _item(home: Home, identity: str) -> Tree | None:
     if item_id is None:
         return None
     item = next(row for row in rows if row["item_id"] == item_id)
-    tree = Tree(f"file [bold]{item_id}[/]: {item['state']} {', '.join(item['reasons'])}")
+    tree = Tree(f"file [bold]{item_id}[/]: {item['state']} {plain(', '.join(item['reasons']))}")
     _delivered(tree, item)
     for media in home.lake.rows("media", item["received_day"]):
         if media["item_id"] == item_id:
-            tree.add(f"decoded: {media['state']} {', '.join(media['reasons'])}; bytes {media['bytes_sha256']}")
+            found = plain(f"{media['state']} {', '.join(media['reasons'])}; bytes {media['bytes_sha256']}")
+            tree.add(f"decoded: {found}")
     for shot in home.lake.rows("shots", item["received_day"]):
         if shot["item_id"] == item_id:
             tree.add(f"clip {shot['clip_id']}")
@@ -154,7 +158,7 @@ def _snapshot(home: Home, identity: str) -> Tree | None:
     branch = tree.add(f"{len(manifest['members'])} clips")
     for member in manifest["members"]:
         branch.add(
-            f"{short(member['clip_id'], 16)} ({member['split']}) by {member['contributor_id']}: {member['caption']}"
+            f"{short(member['clip_id'], 16)} ({member['split']}) by {member['contributor_id']}: {plain(member['caption'])}"
         )
     _versions(home, tree, root)
     return tree
@@ -167,7 +171,7 @@ def _model(home: Home, identity: str) -> Tree | None:
         if version.number == identity or version.model_key.startswith(identity):
             tree = Tree(f"model version [bold]{version.number}[/], {version.model_key}")
             for name, value in sorted(version.tags.items()):
-                tree.add(f"{name}: {value}")
+                tree.add(f"{name}: {plain(value)}")
             below = _snapshot(home, version.snapshot_root)
             if below is not None:
                 tree.children.append(below)

@@ -20,6 +20,7 @@ _SPEC_FIELDS = tuple(Spec.__dataclass_fields__)
 
 
 @dg.asset(
+    group_name="requests",
     kinds={"parquet", "sqlalchemy"},
     owners=["team:data"],
     code_version="1",
@@ -60,6 +61,7 @@ def footage_requests(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
 
 
 @dg.asset(
+    group_name="coverage",
     deps=["fct_request_fulfilment"],
     kinds={"parquet"},
     owners=["team:data"],
@@ -81,6 +83,7 @@ def coverage_gaps(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
 
 
 @dg.asset(
+    group_name="coverage",
     deps=["mart_coverage", "coverage_gaps"],
     kinds={"parquet", "sqlalchemy"},
     owners=["team:data"],

@@ -228,10 +228,10 @@ RULES = (
     _rule(
         "duration_s",
         r"(?:\b(?P<bound>at least|min(?:imum)?|over|longer than|up to|at most|max(?:imum)?|under|shorter than)\s+)?"
-        rf"(?<![\d.])(?:\b(?:of|about|lasting)\s+)?(?P<number>{_NUMBER})\s*-?(?P<unit>{_UNIT})(?:\s+(?:long|each)\b)?",
+        rf"(?<![\w.-])(?:\b(?:of|about|lasting)\s+)?(?P<number>{_NUMBER})\s*-?(?P<unit>{_UNIT})(?:\s+(?:long|each)\b)?",
         _length,
     ),
-    _rule("target_units", rf"\b{_COUNTED}\s+{_CLIP}\b(?:\s+of\b)?", _count("target_units")),
+    _rule("target_units", rf"(?<![\w.-]){_COUNTED}\s+{_CLIP}\b(?:\s+of\b)?", _count("target_units")),
     _rule("resolution", r"\b(?:at least\s+|min(?:imum)?\s+)?(?P<w>\d{2,5})\s?[x×]\s?(?P<h>\d{2,5})\b", _size_pixels),
     _rule(
         "resolution",

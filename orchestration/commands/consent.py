@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from assets.store import write_atomically
-from orchestration.commands.shared import facts, home, short, stdout, table
+from orchestration.commands.shared import facts, home, plain, short, stdout, table
 
 app = typer.Typer(help="Grant, withdraw and verify consent.", no_args_is_help=True)
 
@@ -33,7 +33,9 @@ def grant(
     scope: Annotated[list[str], typer.Option(help="Purposes: train, eval, review, publish_sample, ...")] = ["train"],  # noqa: B006
     role: Annotated[str, typer.Option(help="contributor, depicted, guardian or property_owner")] = "contributor",
     territory: Annotated[list[str], typer.Option(help="ISO 3166 codes, or *")] = ["*"],  # noqa: B006
-    days: Annotated[int | None, typer.Option(help="Days until the consent ends; none for no end.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Days until the consent ends; none for no end.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write the signed events here, for a delivery's consent folder."),
@@ -58,6 +60,7 @@ def grant(
     )
     signed = events.sign(body, private)
     if output:
+        check(registration, signed, now=now)
         write_atomically(output, json.dumps([registration, signed], indent=1).encode())
     else:
         database_url = home().database_url
@@ -65,7 +68,7 @@ def grant(
             append(database_url, registration, now)
         append(database_url, signed, now)
     granted = ", ".join(sorted(set(scope)))
-    stdout.print(f"[bold]{body['consent_id']}[/] granted by {party} for {granted}", highlight=False)
+    stdout.print(f"[bold]{body['consent_id']}[/] granted by {plain(party)} for {granted}", highlight=False)
 
 
 @app.command()
@@ -82,7 +85,9 @@ def revoke(consent_id: str, key: Key) -> None:
     first = known[0].body
     body = events.revoke(consent_id, first["party_id"], first["role"], now, actor=first["actor"])
     append(here.database_url, events.sign(body, private), now)
-    stdout.print(f"[bold]{consent_id}[/] revoked. Clips that rest on it leave every new snapshot; models follow.")
+    stdout.print(
+        f"[bold]{plain(consent_id)}[/] revoked. Clips that rest on it leave every new snapshot; models follow."
+    )
 
 
 @app.command()
@@ -127,6 +132,17 @@ def key_known(database_url: str, key_id: str) -> bool:
     from training.consent.ledger import Ledger
 
     return any(event.type == "register_key" and event.key_id == key_id for event in Ledger(database_url).events())
+
+
+def check(*envelopes: dict[str, Any], now: datetime) -> None:
+    """ValueError with the rule that an empty ledger would name: what is handed over as a file must be admissible."""
+    from training.consent.admission import Register
+
+    register = Register()
+    for envelope in envelopes:
+        if refusal := register.judge(envelope, now, lambda *_: False):
+            raise ValueError(f"no ledger would take the event: {refusal.rule.value}: {refusal.detail}")
+        register.record(envelope)
 
 
 def append(database_url: str, envelope: dict[str, Any], now: datetime) -> None:

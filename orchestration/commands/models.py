@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestration.commands.shared import facts, home, stdout
+from orchestration.commands.shared import facts, home, plain, stdout
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +24,8 @@ def generate(
     """Generate a video. It leaves with a watermark and C2PA metadata, or not at all."""
     from assets.release.generation import generate_marked
 
+    if output.is_dir():
+        raise ValueError(f"{output} is a folder; name the mp4 to write")
     result = generate_marked(home(), prompt, output, seed=seed, version=version)
     stdout.print(facts(result))
 
@@ -32,4 +34,4 @@ def promote(version: Annotated[str, typer.Argument(help="Number of the registere
     """Make a version the champion, if consent, copies and taint allow it; else say why not."""
     from assets.evaluation.promotion import promote as promote_version
 
-    stdout.print(str(promote_version(home(), version)), highlight=False)
+    stdout.print(plain(promote_version(home(), version)), highlight=False)

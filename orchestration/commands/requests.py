@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestration.commands.shared import facts, home, stdout, table
+from orchestration.commands.shared import facts, home, plain, stdout, table
 
 app = typer.Typer(help="Ask for footage and see how far a request is filled.", no_args_is_help=True)
 
@@ -41,9 +41,9 @@ def add(
     stdout.print(f"[bold]{row['request_id']}[/] {'kept' if new else 'was already there'}", highlight=False)
     show_row(row)
     for note in parsed.assumed:
-        stdout.print(f"assumed: {note}", style="dim")
+        stdout.print(f"assumed: {plain(note)}", style="dim")
     if parsed.not_understood:
-        stdout.print(f"[yellow]not understood:[/] {', '.join(repr(part) for part in parsed.not_understood)}")
+        stdout.print(f"[yellow]not understood:[/] {plain(', '.join(map(repr, parsed.not_understood)))}")
 
 
 @app.command("list")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from assets.home import Home
-from orchestration.commands.shared import home, short, stdout, table
+from orchestration.commands.shared import home, plain, short, stdout, table
 
 app = typer.Typer(
     help="Judge clips: two approvers, neither the contributor nor anyone in the picture.", no_args_is_help=True
@@ -66,6 +66,8 @@ def _judge(clip: str, reviewer: str, verdict: str, reasons: tuple[str, ...], per
 
     here = home()
     for row in _waiting(here, clip):
+        if reviewer in row["barred"]:
+            raise ValueError(f"{reviewer} delivered this clip or is said to be in it, and cannot judge it")
         submit_review(
             here.database_url,
             clip_id=row["clip_id"],
@@ -80,7 +82,7 @@ def _judge(clip: str, reviewer: str, verdict: str, reasons: tuple[str, ...], per
             non_identifiable=unidentifiable,
         )
         stdout.print(
-            f"{verdict}: {short(row['clip_id'], 16)}, shot {row['shot_index']}, by {reviewer}", highlight=False
+            f"{verdict}: {short(row['clip_id'], 16)}, shot {row['shot_index']}, by {plain(reviewer)}", highlight=False
         )
 
 

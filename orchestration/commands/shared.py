@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from assets.home import Home
+from assets.ingestion.reasons import printable
 from orchestration.settings import Settings
 
 stdout = Console()
@@ -22,9 +24,22 @@ def home() -> Home:
     return open_home(Settings.from_env())
 
 
-def errors_to_show() -> tuple[type[BaseException], ...]:
-    """Errors whose message says what, where and what to do."""
-    return (ValueError, LookupError, FileNotFoundError, PermissionError, RuntimeError)
+def errors_to_show() -> tuple[type[Exception], ...]:
+    """Errors whose message says what, where and what to do: our own, and the system's about files and databases."""
+    from sqlalchemy.exc import DBAPIError
+
+    return (ValueError, LookupError, OSError, RuntimeError, DBAPIError)
+
+
+def message_of(error: BaseException) -> str:
+    """What went wrong, in one line: without the quotes that Python puts around a KeyError, and without the SQL."""
+    said = error.args[0] if isinstance(error, KeyError) and error.args else getattr(error, "orig", None) or error
+    return " ".join(str(said).split()) or type(error).__name__
+
+
+def plain(value: Any, limit: int = 1000) -> str:
+    """A value for the terminal, as it is: what came from outside is neither markup nor a control sequence."""
+    return "" if value is None else escape(printable(str(value), limit))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
@@ -32,7 +47,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     for column in columns:
         found.add_column(column, overflow="fold")
     for row in rows:
-        found.add_row(*("" if cell is None else str(cell) for cell in row))
+        found.add_row(*map(plain, row))
     return found
 
 
@@ -43,7 +58,7 @@ def facts(pairs: Mapping[str, Any]) -> Table:
     found.add_column(overflow="fold")
     for name, value in pairs.items():
         if value not in (None, "", []):
-            found.add_row(name, str(value))
+            found.add_row(name, plain(value))
     return found
 
 
