@@ -65,8 +65,7 @@ def _shot(home: Home, tree: Tree, shot: Row) -> None:
 def _delivered(branch: Tree, item: Row) -> None:
     branch.add(
         f"delivered as {plain(item['file_name'])} in {item['delivery_id']} on {item['received_day']}"
-        f" by {item['contributor_id']}"
-        + (f", for request {item['request_id']}" if item["request_id"] else "")
+        f" by {item['contributor_id']}" + (f", for request {item['request_id']}" if item["request_id"] else "")
     )
     if item["source_name"]:
         branch.add(f"source: {plain(item['source_name'])}; licence: {plain(item['source_licence'])}")

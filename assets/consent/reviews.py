@@ -147,12 +147,16 @@ def by_clip(database_url: str) -> dict[ClipKey, list[dict[str, Any]]]:
     return found
 
 
+def barred(clip: Clip) -> set[str]:
+    """Who may not judge a clip: whoever delivered it or is said to be in it."""
+    return {clip.facts.contributor_id or "", *(person.person_id for person in clip.facts.persons)}
+
+
 def valid_rounds(clip: Clip, given: Iterable[dict[str, Any]]) -> set[tuple[str, int]]:
     """(reviewer, round) of the reviews that count: the latest round of each who may judge, of what is there now."""
-    barred = {clip.facts.contributor_id, *(person.person_id for person in clip.facts.persons)}
     latest = {row["reviewer_id"]: row for row in sorted(given, key=lambda row: row["round"])}
-    seen = digest(clip)
-    return {(name, row["round"]) for name, row in latest.items() if name not in barred and row["digest"] == seen}
+    seen, excluded = digest(clip), barred(clip)
+    return {(name, row["round"]) for name, row in latest.items() if name not in excluded and row["digest"] == seen}
 
 
 def tally(clip: Clip, given: Iterable[dict[str, Any]]) -> Tally:
@@ -195,6 +199,7 @@ def review_queue(home: Home) -> list[dict[str, Any]]:
                 "declared": clip.declared,
                 "faces_max": facts.faces_max,
                 "approvals": facts.approvals,
+                "barred": sorted(barred(clip)),
                 "reviewers": sorted(name for name, _ in valid_rounds(clip, given.get(clip.key, []))),
                 "digest": digest(clip),
             }

@@ -90,6 +90,56 @@ def test_tracing_something_unknown_names_it(rushes) -> None:
     assert "nothing-here" in rushes("trace", "nothing-here", code=1)
 
 
+def test_what_people_write_is_shown_as_it_is_and_is_never_markup(rushes) -> None:
+    title = "[/red] sunset [bold]over Paris, 3 clips"
+    assert title in rushes("request", "add", title)
+    assert title in rushes("request", "list")
+    assert "[/bold]" in rushes("trace", "[/bold]", code=1)
+
+
+def test_a_control_sequence_in_a_request_does_not_reach_the_terminal(rushes) -> None:
+    assert "\x1b" not in rushes("request", "add", "sunset \x1b[31mover Paris, 3 clips")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("request", "add", "--file", "."),
+        ("consent", "grant", "c-luc", "ab" * 32, "--key", "."),
+        ("generate", "a red circle", "-o", "."),
+        ("run", "intake", "--day", "2026-99-99"),
+    ],
+)
+def test_misuse_is_one_line_and_exit_code_one(
+    rushes, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("orchestration.session.Session.__enter__", lambda session: session)
+    monkeypatch.setattr("orchestration.session.Session.__exit__", lambda *_: None)
+    said = rushes(*command, code=1)
+    assert said.startswith("rushes: ")
+    assert said.count("\n") == 1
+
+
+def test_a_home_that_cannot_be_written_is_one_line(rushes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "taken").write_text("a file where the home should be")
+    monkeypatch.setenv("RUSHES_HOME", str(tmp_path / "taken"))
+    said = rushes("request", "list", code=1)
+    assert "taken" in said
+    assert said.count("\n") == 1
+
+
+def test_an_unusable_consent_is_not_written_for_a_delivery(rushes, tmp_path: Path) -> None:
+    out = tmp_path / "mine.json"
+    arguments = ("consent", "grant", "c-luc", "ab" * 32, "--key", str(tmp_path / "luc.pem"), "--output", str(out))
+    assert "scopes" in rushes(*arguments, "--scope", "*", code=1)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("days", ["0", "-3", "99999999"])
+def test_a_consent_ends_after_at_least_a_day_and_at_most_a_century(rushes, tmp_path: Path, days: str) -> None:
+    rushes("consent", "grant", "c-luc", "ab" * 32, "--key", str(tmp_path / "luc.pem"), "--days", days, code=2)
+
+
 @pytest.mark.parametrize("command", [[], ["request"], ["consent"], ["run", "--help"], ["trace", "--help"]])
 def test_every_command_explains_itself(rushes, command: list[str]) -> None:
     assert "Usage" in rushes(*command, code=0 if "--help" in command else 2)
