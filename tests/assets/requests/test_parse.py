@@ -165,3 +165,11 @@ def test_numbers_survive_the_reading(subject: str, clips: int, cents: int) -> No
     spec = parse_line(f"{subject}, {clips} clips, EUR {cents // 100}.{cents % 100:02} per clip").checked().spec
     assert (spec.subject, spec.target_units, spec.price_minor) == (subject, clips, cents)
     assert spec.budget_minor == clips * cents
+
+
+@pytest.mark.parametrize("amount", ["-5 clips", "1.5 clips", "1e400 seconds", "-30 seconds"])
+def test_a_number_that_is_not_meant_is_not_read_out_of_another(amount: str) -> None:
+    parsed = parse_line(f"sunset over Paris, {amount}")
+    assert parsed.not_understood == (amount,)
+    assert parsed.spec.target_units == 1
+    assert parsed.spec.duration_min_s is None
