@@ -1,7 +1,7 @@
 """What a night would work from, as one digest: equal digests mean that a run could only repeat what is there.
 
-Counted in: received footage and its verdicts, the ledger's head, reviews, requests, what is eligible on that date
-(consent can expire with no event) and the code and preset of the model. Plain Python.
+Counted in: received footage and its verdicts, consents that came with it, the ledger's head, reviews, requests, what is
+eligible on that date (consent can expire with no event) and the code and preset of the model. Plain Python.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ def inputs_of(home: Home, at: dt.datetime) -> NightInputs:
     """Digest every input as it stands now, deciding eligibility as of `at` (an aware UTC or local time)."""
     from assets.consent.facts import eligible_digest
     from assets.consent.reviews import reviews_digest
-
     from assets.model.config import code_digest
     from assets.requests.store import requests_digest
     from training.consent.ledger import Ledger
@@ -41,7 +40,8 @@ def inputs_of(home: Home, at: dt.datetime) -> NightInputs:
     head = Ledger(home.database_url).head()
     return NightInputs(
         {
-            "footage": footage_digest(home),
+            "footage": received_digest(home, "verdicts"),
+            "consents": received_digest(home, "consent_submissions"),
             "ledger": f"{head.size}:{head.root}",
             "reviews": reviews_digest(home.database_url),
             "requests": requests_digest(home.database_url),
@@ -51,12 +51,19 @@ def inputs_of(home: Home, at: dt.datetime) -> NightInputs:
     )
 
 
-def footage_digest(home: Home) -> str:
-    """Digest of every verdict partition: what was received, decoded and decided."""
+def received_digest(home: Home, *tables: str) -> str:
+    """Digest of every received day of these tables."""
     digest = hashlib.sha256()
-    for day in home.lake.partitions("verdicts"):
-        digest.update(f"{day} {hashlib.sha256(home.store.get(home.lake.key('verdicts', day))).hexdigest()}\n".encode())
+    for table in tables:
+        for day in home.lake.partitions(table):
+            content = home.store.get(home.lake.key(table, day))
+            digest.update(f"{table} {day} {hashlib.sha256(content).hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def night_tags(inputs: NightInputs, why: str) -> dict[str, str]:
+    """Tags of a run of the night, by whoever asks for it: the next night compares itself with the last one's inputs."""
+    return {INPUTS_TAG: inputs.digest, "rushes/why": why[:400]}
 
 
 def describe_change(before: str | None, now: NightInputs) -> str:

@@ -6,16 +6,14 @@ import dagster as dg
 
 from assets.home import Home
 from orchestration.jobs import nightly_job
-from orchestration.night import INPUTS_TAG, describe_change, inputs_of
+from orchestration.night import INPUTS_TAG, describe_change, inputs_of, night_tags
 
 NIGHT = "0 2 * * *"
 
 
 def last_inputs(instance: dg.DagsterInstance) -> str | None:
     """The inputs that the last successful night worked from, as its run remembers them."""
-    done = instance.get_runs(
-        dg.RunsFilter(job_name=nightly_job.name, statuses=[dg.DagsterRunStatus.SUCCESS], tags={}), limit=20
-    )
+    done = instance.get_runs(dg.RunsFilter(job_name=nightly_job.name, statuses=[dg.DagsterRunStatus.SUCCESS]), limit=20)
     return next((run.tags[INPUTS_TAG] for run in done if INPUTS_TAG in run.tags), None)
 
 
@@ -38,7 +36,7 @@ def nightly_schedule(timezone: str, status: dg.DefaultScheduleStatus) -> dg.Sche
             return dg.SkipReason(f"Nothing new since the last successful night: {now.summary}. No training tonight.")
         return dg.RunRequest(
             run_key=f"night-{at.date().isoformat()}-{now.digest[:12]}",
-            tags={INPUTS_TAG: now.digest, "rushes/why": describe_change(before, now)},
+            tags=night_tags(now, describe_change(before, now)),
         )
 
     return nightly

@@ -1,8 +1,10 @@
-"""What makes the graph act without a clock: new deliveries, new verdicts, withdrawals, moved aliases, failures."""
+"""What makes the graph act without a clock: new deliveries, taken-in days, withdrawals, moved aliases, failures."""
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+from collections.abc import Iterable
 
 import dagster as dg
 
@@ -18,54 +20,70 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
 ]
+# what a refresh takes in: also a delivery that brought consents or broken files only
+RECEIVED = ("deliveries", "delivery_items", "consent_submissions", "media", "verdicts")
 
 
-def unfinished(instance: dg.DagsterInstance, job_name: str) -> int:
-    return instance.get_runs_count(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED))
+def unfinished(instance: dg.DagsterInstance, job_name: str) -> list[dg.DagsterRun]:
+    return list(instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED)))
+
+
+def _key(parts: Iterable[str]) -> str:
+    """A run key of bounded length."""
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
 
 
 def watch_inbox(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
-    """One run a day with unregistered folders; a run key names the folders, so that no folder asks twice."""
-    from assets.ingestion.inbox import adopt_loose_folders, unregistered
+    """One run a day with unregistered folders; the run key is their content, so that none asks twice.
+
+    A day whose intake is under way waits: two runs at once would each leave out what the other saw.
+    """
+    from assets.ingestion.inbox import adopt_loose_folders, manifest_sha256, unregistered
 
     adopt_loose_folders(home, dt.datetime.now(dt.UTC).date().isoformat())
+    busy = {run.tags.get("dagster/partition") for run in unfinished(context.instance, intake_job.name)}
     waiting: dict[str, list[str]] = {}
     for day, folder in unregistered(home):
         waiting.setdefault(day, []).append(folder)
     if not waiting:
         return dg.SensorResult(skip_reason="No delivery folder that is not registered yet.")
+    days = sorted(waiting.keys() - busy)
+    if not days:
+        return dg.SensorResult(skip_reason=f"Intake of {', '.join(sorted(waiting))} is under way.")
     known = set(context.instance.get_dynamic_partitions(received_days.name or ""))
     requests = [
         dg.RunRequest(
-            run_key=f"inbox-{day}-{','.join(sorted(folders))}",
+            run_key=f"inbox-{day}-{_key(f'{f} {manifest_sha256(home.store, day, f)}' for f in waiting[day])}",
             partition_key=day,
-            tags={INTAKE_TAG: ",".join(sorted(folders))[:200]},
+            tags={INTAKE_TAG: ",".join(sorted(waiting[day]))[:200]},
         )
-        for day, folders in sorted(waiting.items())
+        for day in days
     ]
-    new = [day for day in sorted(waiting) if day not in known]
+    new = [day for day in days if day not in known]
     return dg.SensorResult(
         run_requests=requests, dynamic_partitions_requests=[received_days.build_add_request(new)] if new else []
     )
 
 
-def watch_verdicts(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
-    """The cursor is the digest of all verdicts that the last refresh was asked to take in."""
-    from orchestration.night import footage_digest
+def watch_received(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
+    """The cursor is the digest of all received days that the last refresh was asked to take in."""
+    from orchestration.night import received_digest
 
     if waiting := unfinished(context.instance, intake_job.name):
-        return dg.SensorResult(skip_reason=f"{waiting} intake runs are still under way.")
+        return dg.SensorResult(skip_reason=f"{len(waiting)} intake runs are still under way.")
     if not home.lake.partitions("verdicts"):
         return dg.SensorResult(skip_reason="Nothing was received yet.")
-    digest = footage_digest(home)
+    digest = received_digest(home, *RECEIVED)
     if digest == context.cursor:
-        return dg.SensorResult(skip_reason=f"No verdict changed since the last refresh ({digest[:12]}).")
-    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"refresh-{digest}")], cursor=digest)
+        return dg.SensorResult(skip_reason=f"Nothing changed since the last refresh ({digest[:12]}).")
+    # no run key: footage that comes back to an earlier state needs a refresh again
+    return dg.SensorResult(run_requests=[dg.RunRequest(tags={"rushes/received": digest})], cursor=digest)
 
 
 def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
     """The cursor is the ledger's size up to which consequences were drawn; acting twice changes nothing."""
     from assets.consent.taint import act_on_ledger
+    from orchestration.night import inputs_of, night_tags
 
     since = int(context.cursor or 0)
     actions = act_on_ledger(home, since)
@@ -76,7 +94,9 @@ def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
     if not actions.tainted_versions:
         return dg.SensorResult(skip_reason=f"No model is affected: {actions.summary}", cursor=cursor)
     request = dg.RunRequest(
-        run_key=f"withdrawal-{actions.ledger_size}", tags={"rushes/why": f"withdrawal: {actions.summary}"[:400]}
+        # a consent that ends reaches models without making the ledger longer
+        run_key=f"withdrawal-{actions.ledger_size}-{_key(actions.tainted_versions)}",
+        tags=night_tags(inputs_of(home, dt.datetime.now(dt.UTC)), f"withdrawal: {actions.summary}"),
     )
     return dg.SensorResult(run_requests=[request], cursor=cursor)
 
@@ -108,7 +128,7 @@ def build_sensors(status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:
             minimum_interval_seconds=30,
             default_status=status,
             description="After intake: duplicates, eligibility and warehouse are brought up to date, once for all.",
-        )(watch_verdicts),
+        )(watch_received),
         dg.sensor(
             name="ledger_sensor",
             job=nightly_job,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import time
 import urllib.error
@@ -14,7 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from orchestration import launch, services
+from orchestration import launch, night, services
+from orchestration.resources import open_home
 from orchestration.settings import Settings
 
 # steps of each job as the bar counts them; a guess that is wrong only makes the bar end early
@@ -49,7 +51,6 @@ class Session:
     def intake(self, days: Sequence[str] | None = None) -> None:
         """A backfill of `intake` over the given days, or over all days with folders that nobody registered yet."""
         from assets.ingestion.inbox import is_day, unregistered
-        from orchestration.resources import open_home
 
         days = sorted(set(days or (day for day, _ in unregistered(open_home(self.settings)))))
         if wrong := [day for day in days if not is_day(day)]:
@@ -67,6 +68,9 @@ class Session:
         """Launch a job and follow it; the run's id."""
         if name not in {"ask", "refresh", "retrain", "nightly"}:
             raise ValueError(f"no job {name!r}; there are ask, intake, refresh, retrain and nightly")
+        if name == "nightly":
+            inputs = night.inputs_of(open_home(self.settings), dt.datetime.now(dt.UTC))
+            tags = night.night_tags(inputs, "asked for by a person") | (tags or {})
         run_id = self.launcher.run(name, tags)
         with self._bar(name, None) as tell:
             launch.follow_run(self.instance, run_id, tell)
