@@ -29,8 +29,7 @@ def contact_sheet(
     sheet = Image.new("RGB", (columns * cell, rows * height), "white")
     draw = ImageDraw.Draw(sheet)
     for index, frame in enumerate(frames):
-        picture = Image.fromarray(frame)
-        picture.thumbnail((cell - 4, height - 20))
+        picture = _fit(Image.fromarray(frame), cell - 4, height - 20)
         left, top = index % columns * cell, index // columns * height
         sheet.paste(picture, (left + (cell - picture.width) // 2, top + (height - 18 - picture.height) // 2))
         if index < len(captions):
@@ -52,6 +51,15 @@ def animated_webp(frames: np.ndarray, fps: float, max_side: int = 160, quality: 
         out, "WEBP", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, quality=quality
     )
     return out.getvalue()
+
+
+def _fit(image: Any, width: int, height: int) -> Any:
+    """The image at the largest size within the box; pixels of an enlarged one stay visible as such."""
+    from PIL import Image
+
+    scale = min(width / image.width, height / image.height)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR)
 
 
 def _webp(image: Any, quality: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
@@ -124,11 +125,12 @@ def _follow(
             events = instance.get_records_for_run(run.run_id, cursor=seen.get(run.run_id))  # type: ignore[arg-type]
             seen[run.run_id] = events.cursor  # type: ignore[assignment]
             for record in events.records:
-                event = record.event_log_entry.dagster_event
-                if event and event.event_type == DagsterEventType.STEP_SUCCESS:
+                entry, day = record.event_log_entry, run.tags.get("dagster/partition")
+                if entry.dagster_event is None and entry.level == logging.INFO:
+                    progress.message = entry.user_message  # what the asset says while it works, such as a training step
+                elif entry.dagster_event and entry.dagster_event.event_type == DagsterEventType.STEP_SUCCESS:
                     progress.steps_done += 1
-                    day = run.tags.get("dagster/partition")
-                    progress.message = f"{event.step_key}{f' {day}' if day else ''}"
+                    progress.message = f"{entry.dagster_event.step_key}{f' {day}' if day else ''}"
                     tell(progress)
         tell(progress)
         if len(runs) >= expected and all(run.is_finished for run in runs):

@@ -21,6 +21,7 @@ from orchestration.settings import Settings
 
 # steps of each job as the bar counts them; a guess that is wrong only makes the bar end early
 EXPECTED_STEPS = {"intake": 10}
+SAY_EVERY_S = 15.0  # a step that works for long is heard of at least this often
 SERVICES = (services.dagster_service, services.mlflow_service, services.docs_service)
 
 
@@ -82,14 +83,17 @@ class Session:
         started = time.monotonic()
         with Progress(*columns, console=self.console, transient=True) as bar:
             task = bar.add_task(name, total=total)
-            told = 0
+            told, said, said_at = 0, "", started
 
             def tell(progress: launch.Progress) -> None:
-                nonlocal told
-                bar.update(task, completed=progress.steps_done, description=f"{name}: {progress.message}")
-                if progress.steps_done > told:
-                    told = progress.steps_done
-                    bar.console.print(f"  {time.monotonic() - started:5.0f} s  {progress.message}", highlight=False)
+                nonlocal told, said, said_at
+                now = time.monotonic()
+                bar.update(task, completed=progress.steps_done, description=f"{name}: {progress.message[:60]}")
+                quiet = progress.steps_done == told and now - said_at < SAY_EVERY_S
+                if progress.message == said or quiet:
+                    return
+                told, said, said_at = progress.steps_done, progress.message, now
+                bar.console.print(f"  {now - started:5.0f} s  {progress.message}", highlight=False, markup=False)
 
             yield tell
         self.console.print(f"[green]✓[/] {name} in {time.monotonic() - started:.0f} s", highlight=False)

@@ -70,14 +70,13 @@ def _model(standing: Standing) -> RenderableType:
         found["registered"] = f"video-transformer version {model.version} ({', '.join(model.aliases) or 'no alias'})"
         found["champion"] = f"version {standing.champion}" if standing.champion else "none"
         found["taint"] = model.taint or "none"
-    score = table("Scorecard", ("metric", "value", "95 % interval", "clips", "unit", "method"), [
+    score = table("Scorecard (methods and slices: asset `scorecard`)", ("metric", "value", "95 % interval", "n", "unit"), [
         (
-            row["metric"],
-            "not measured" if row["value"] is None else f"{row['value']:.4g}",
+            row["metric"].replace("_", " "),
+            f"not measured: {row['why']}" if row["value"] is None else f"{row['value']:.4g}",
             "" if row["ci_low"] is None else f"{row['ci_low']:.4g} … {row['ci_high']:.4g}",
             row["n"],
             row["unit"],
-            row["method"] if row["value"] is not None else row["why"],
         )
         for row in standing.scorecard
     ])  # fmt: skip

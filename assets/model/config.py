@@ -30,7 +30,7 @@ PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
     # two cores, a few minutes: learns something visible, promises nothing more
     "demo": {
         "codec": {"steps": 240, "eval_every": 60, "checkpoint_every": 80, "lr": 2e-3, "batch_tokens": 1920},
-        "transformer": {"steps": 600, "eval_every": 100, "checkpoint_every": 100, "lr": 2e-3, "batch_tokens": 1280},
+        "transformer": {"steps": 500, "eval_every": 100, "checkpoint_every": 100, "lr": 2e-3, "batch_tokens": 1280},
     },
 }
 

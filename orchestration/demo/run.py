@@ -9,7 +9,11 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
+from rich.table import Table
 
+from assets.home import Home
+from orchestration.commands.shared import table
+from orchestration.demo.cases import CASES, outcome
 from orchestration.demo.fetch import fetch
 from orchestration.demo.people import review_everything
 from orchestration.demo.world import build_world
@@ -18,6 +22,18 @@ from orchestration.resources import open_home
 from orchestration.session import Session
 from orchestration.settings import Settings
 from orchestration.summary import show
+
+
+def _cases(home: Home) -> Table:
+    """What was wrong in the sample world, and whether the platform noticed."""
+    outcomes = [outcome(home.lake, case) for case in CASES]
+    rows = [
+        (("✓" if o.as_expected else "✗"), o.case.file, o.case.wrong, o.case.reason if o.as_expected else o.found)
+        for o in outcomes
+    ]
+    return table(
+        "What was wrong in the sample world, and the verdict it got", ("", "file", "what is wrong", "verdict"), rows
+    )
 
 
 def run_demo(settings: Settings, console: Console | None = None) -> None:
@@ -40,6 +56,7 @@ def run_demo(settings: Settings, console: Console | None = None) -> None:
         session.job("nightly", {"rushes/why": "demo"})
     console.rule("What came out")
     show(standing(home), console)
+    console.print(_cases(home))
     console.rule()
     console.print(f"The demo took {time.monotonic() - started:.0f} s. Next: [bold]make ui[/], then look at")
     console.print(
