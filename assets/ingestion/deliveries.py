@@ -60,13 +60,16 @@ class Day:
         return [item for delivery in self.deliveries for item in delivery.items]
 
 
+STAND_IN = "unidentified-"  # begins the identity of a delivery whose own cannot be used
+
+
 def item_id(delivery_id: str, position: int) -> str:
     """The identity of a delivered file; its name plays no part."""
     return hashlib.sha256(f"rushes.item/1\n{delivery_id}\n{position}".encode()).hexdigest()[:32]
 
 
 def read_delivery(store: Store, day: str, folder: str, taken: Set[str] = frozenset()) -> Delivery:
-    """One delivery folder as rows. `taken` holds the delivery ids of earlier deliveries, which cannot be used again."""
+    """One delivery folder as rows. `taken` holds the delivery ids of other deliveries, which cannot be used again."""
     found = {entry.name: entry for entry in entries(store, day, folder)}
     document, digest, reasons = _read_manifest(store, found.pop(MANIFEST, None))
     named = document if isinstance(document, dict) else {}
@@ -74,6 +77,10 @@ def read_delivery(store: Store, day: str, folder: str, taken: Set[str] = frozens
         reasons = manifest_reasons(document)
     if not reasons and named["delivery_id"] in taken:
         reasons = [Code.MANIFEST_DUPLICATE_ID.because(f"{named['delivery_id']} was delivered before")]
+    elif not reasons and named["delivery_id"].startswith(STAND_IN):
+        reasons = [
+            Code.MANIFEST_DUPLICATE_ID.because(f"names that begin with {STAND_IN!r} are not given by contributors")
+        ]
     valid = not reasons
     received_at, claim = _received_at(named.get("received_at") if valid else None, day)
     clips = named.get("clips")
@@ -100,27 +107,25 @@ def read_delivery(store: Store, day: str, folder: str, taken: Set[str] = frozens
 
 
 def read_day(store: Store, lake: Lake, day: str) -> Day:
-    """Every delivery of a day. Where two deliveries claim one id, the first by day and folder has it."""
-    taken = _ids_before(store, lake, day)
-    deliveries = []
-    for _, folder in list_deliveries(store, day):
-        delivery = read_delivery(store, day, folder, taken)
-        taken.add(delivery.row["delivery_id"])
-        deliveries.append(delivery)
-    return Day(deliveries, unfinished(store, day))
-
-
-def _ids_before(store: Store, lake: Lake, day: str) -> set[str]:
-    """Delivery ids in use before `day`: from the table where a folder is registered, else from its manifest, so that
-    the answer does not depend on the order in which days are materialised."""
+    """Every delivery of a day. Where two deliveries claim one id, the registered one has it, whatever is put before it
+    afterwards; among new ones the first by day and folder, so that the order of materialising days plays no part."""
     registered = {(r["received_day"], r["folder"]): r["delivery_id"] for r in lake.rows("deliveries")}
-    taken: set[str] = set()
-    for earlier, folder in list_deliveries(store):
-        if earlier >= day:
+    holders = {registered[where]: where for where in sorted(registered, reverse=True)}
+    taken = set(holders)
+    deliveries = []
+    for received, folder in list_deliveries(store):
+        if received > day:
             break
-        known = registered.get((earlier, printable(folder)))
-        taken.add(known or read_delivery(store, earlier, folder, taken).row["delivery_id"])
-    return taken
+        where = received, printable(folder)
+        if received < day and where in registered:
+            continue
+        if holders.get(own := registered.get(where, "")) == where:
+            taken.discard(own)
+        delivery = read_delivery(store, received, folder, taken)
+        taken.add(delivery.row["delivery_id"])
+        if received == day:
+            deliveries.append(delivery)
+    return Day(deliveries, unfinished(store, day))
 
 
 def _read_manifest(store: Store, entry: Entry | None) -> tuple[Any, str, list[str]]:
@@ -148,7 +153,7 @@ def _read_manifest(store: Store, entry: Entry | None) -> tuple[Any, str, list[st
 
 def _stand_in(day: str, folder: str, digest: str) -> str:
     name = json.dumps([day, folder, digest])  # escapes what is no Unicode text
-    return "unidentified-" + hashlib.sha256(name.encode()).hexdigest()[:16]
+    return STAND_IN + hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def _received_at(claimed: str | None, day: str) -> tuple[str, str | None]:

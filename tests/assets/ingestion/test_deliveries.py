@@ -143,6 +143,27 @@ def test_an_identity_belongs_to_the_first_delivery_that_used_it(home: Home, drop
     assert after.row["state"] == "quarantined"
 
 
+@pytest.mark.parametrize("day", [DAY, "2026-11-01"])
+def test_nobody_takes_the_identity_of_a_registered_delivery_by_coming_before_it(
+    home: Home, drop: Drop, day: str
+) -> None:
+    drop("honest", manifest(clip("a.mp4")), {"a.mp4": b"honest"})
+    home.lake.write("deliveries", [d.row for d in read_day(home.store, home.lake, DAY).deliveries], DAY)
+    drop("a-thief", manifest(clip("a.mp4")), {"a.mp4": b"theft"}, day=day)
+    thief = next(d for d in read_day(home.store, home.lake, day).deliveries if d.row["folder"] == "a-thief")
+    assert [code_of(reason) for reason in thief.row["reasons"]] == [Code.MANIFEST_DUPLICATE_ID]
+    honest = next(d for d in read_day(home.store, home.lake, DAY).deliveries if d.row["folder"] == "honest")
+    assert (honest.row["delivery_id"], honest.row["state"]) == ("d-1", "accepted")
+
+
+def test_nobody_claims_an_identity_that_stands_in_for_a_broken_one(home: Home, drop: Drop) -> None:
+    drop("broken", b"", {})
+    stand_in = read(home, "broken").row["delivery_id"]
+    drop("a-claim", manifest(clip("a.mp4"), delivery_id=stand_in), {"a.mp4": b"a"})
+    ids = [d.row["delivery_id"] for d in read_day(home.store, home.lake, DAY).deliveries]
+    assert len(set(ids)) == 2
+
+
 def test_an_arrival_time_on_another_day_is_not_believed(home: Home, drop: Drop) -> None:
     drop("one", manifest(clip("a.mp4"), received_at="2020-01-01T00:00:00Z"), {"a.mp4": b"a"})
     delivery = read(home)
