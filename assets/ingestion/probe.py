@@ -25,7 +25,7 @@ from typing import Any
 from assets.ingestion.reasons import Code, code_of
 from assets.store import Store
 
-PROBE_VERSION = "1"
+PROBE_VERSION = "2"
 FILES_PER_WORKER = 200  # then a fresh one: what a decoder leaks stays small
 START_S = 120.0
 MACHINE_MADE = {Code.CRASHED, Code.OUT_OF_MEMORY}
@@ -35,10 +35,14 @@ PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "HOME")  # no cre
 
 @dataclass(frozen=True)
 class Limits:
-    """What one file may cost. 8192 x 4608 pixels and 40,000 frames are 8K and 22 minutes at 30 frames a second."""
+    """What one file may cost. 8192 x 4608 pixels and 40,000 frames are 8K and 22 minutes at 30 frames a second.
+
+    `side` is the shortest side that shows anything, in pixels.
+    """
 
     file_bytes: int = 4 << 30
     pixels: int = 8192 * 4608
+    side: int = 16
     frames: int = 40_000
     memory_bytes: int = 4 << 30
     cpu_s: int = 900

@@ -77,6 +77,8 @@ def examine(path: Path, container: InputContainer, limits: Limits, reasons: list
     reasons += damage(stream, found)
     if not reasons:  # a missing end or broken pictures explain what else is missing
         reasons += broken_promises(path, container, stream, found, duration_s)
+    if found.digests and min(width, height) < limits.side:
+        reasons.append(Code.TOO_SMALL.because(f"{width}x{height}; a side has at least {limits.side} pixels"))
     turned = found.rotation_deg % 180 == 90
     return ProbeResult(
         reasons=tuple(reasons),

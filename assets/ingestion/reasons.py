@@ -42,6 +42,7 @@ class Code(StrEnum):
     OVERDECLARED_DURATION = "media.overdeclared_duration"
     DECODE_ERRORS = "media.decode_errors"
     TOO_MANY_PIXELS = "media.too_many_pixels"
+    TOO_SMALL = "media.too_small"
     TOO_MANY_FRAMES = "media.too_many_frames"
     SIZE_CHANGES = "media.size_changes"
     OUT_OF_MEMORY = "media.out_of_memory"

@@ -75,6 +75,7 @@ def test_good_rows_meet_every_expectation(suite: str) -> None:
         ("media", {"fps": 1000.0}, "warning"),
         ("signals", {"luma_mean": 1.5}, "critical"),
         ("signals", {"camera_motion": "teleport"}, "critical"),
+        ("signals", {"motion_p90_diag_per_s": 90.0, "motion_diag_per_s": 45.0}, "warning"),
         ("signals", {"motion_p90_diag_per_s": 0.0}, "critical"),
         ("signals", {"faces_max": None}, "warning"),
         ("snapshot", {"consent_ids": []}, "critical"),

@@ -182,6 +182,14 @@ def test_an_edit_list_that_skips_frames_is_no_lie(video: Path, pool: ProbePool, 
     assert result.frames_decoded < 24
 
 
+@pytest.mark.parametrize(("width", "height"), [(8, 8), (14, 64), (64, 2)])
+def test_pictures_too_small_to_show_anything_are_refused(
+    pool: ProbePool, tmp_path: Path, width: int, height: int
+) -> None:
+    small = encode(tmp_path / "a.mp4", width=width, height=height)
+    assert codes(pool.probe(small)) == [Code.TOO_SMALL]
+
+
 def test_too_many_pixels_frames_or_bytes_are_refused_before_they_cost(video: Path) -> None:
     with ProbePool(Limits(pixels=64 * 47), workers=1) as small:
         assert codes(small.probe(video)) == [Code.TOO_MANY_PIXELS]
