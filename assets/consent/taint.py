@@ -62,7 +62,7 @@ def act_on_ledger(home: Home, since_seq: int, now: datetime | None = None) -> Ac
     head = ledger.head()
     events = ledger.events(upto=head.size)
     new = [event for event in events if event.seq >= since_seq]
-    now = max(instant(now or now_utc()), *([head.recorded_at] if head.recorded_at else []))
+    now = max([instant(now or now_utc()), *([head.recorded_at] if head.recorded_at else [])])
     state = ConsentState.fold(events)
     parties = touched_parties(new, state, now)
     manifests = _manifests(home) if parties else {}

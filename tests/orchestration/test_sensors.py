@@ -62,6 +62,14 @@ def run_of(instance: dg.DagsterInstance, job: str, status: dg.DagsterRunStatus, 
     return run
 
 
+@pytest.mark.parametrize("sensor", ["inbox_sensor", "refresh_sensor", "ledger_sensor", "champion_sensor"])
+def test_on_an_empty_home_a_sensor_says_why_it_does_nothing(tick: Tick, home: Home, sensor: str) -> None:
+    said = tick(sensor, home)
+    skipped = said if isinstance(said, dg.SkipReason) else said.skip_reason
+    assert skipped.skip_message
+    assert isinstance(said, dg.SkipReason) or not said.run_requests
+
+
 # the inbox
 
 
