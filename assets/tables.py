@@ -44,6 +44,11 @@ def _columns(*rows: tuple[str, pa.DataType, str]) -> tuple[Column, ...]:
     return tuple(Column(name.rstrip("?"), type_, doc, name.endswith("?")) for name, type_, doc in rows)
 
 
+_OF_CLIP = (
+    ("clip_id", Text, "the clip"),
+    ("item_id", Text, "its item"),
+    ("shot_index", Int, "its shot"),
+)
 _ALL = (
     Table(
         "requests",
@@ -205,9 +210,7 @@ _ALL = (
         "Measured facts about every clip, from one decode pass at 256 pixels on the long side.",
         ("clip_id", "item_id", "shot_index"),
         _columns(
-            ("clip_id", Text, "the clip"),
-            ("item_id", Text, "its item"),
-            ("shot_index", Int, "its shot"),
+            *_OF_CLIP,
             ("received_day", Text, "partition"),
             ("width", Int, "pixels of the source"),
             ("height", Int, "pixels of the source"),
@@ -220,7 +223,11 @@ _ALL = (
             ("camera_pan_diag_per_s", Real, "the camera's turn to the right, negative to the left"),
             ("camera_tilt_diag_per_s", Real, "the camera's turn upwards, negative downwards"),
             ("camera_zoom_diag_per_s", Real, "mean outward speed that zooming in causes, negative for zooming out"),
-            ("camera_roll_diag_per_s", Real, "mean speed that rolling causes, positive where the picture turns clockwise"),
+            (
+                "camera_roll_diag_per_s",
+                Real,
+                "mean speed that rolling causes, positive where the picture turns clockwise",
+            ),
             ("sharpness", Real, "variance of the Laplacian at the fixed size"),
             ("luma_mean", Real, "mean luma, 0 to 1"),
             ("luma_p05", Real, "5th percentile of luma, 0 to 1"),
@@ -229,7 +236,11 @@ _ALL = (
             ("clipped_fraction", Real, "share of pixels below 5 or above 250 of 255"),
             ("contrast", Real, "standard deviation of luma, 0 to 1"),
             ("colourfulness", Real, "Hasler and Suesstrunk's measure, 8-bit units"),
-            ("shadow_saturation", Real, "mean saturation of the darkest 40 % of pixels, 0 to 1; high under lamps at night"),
+            (
+                "shadow_saturation",
+                Real,
+                "mean saturation of the darkest 40 % of pixels, 0 to 1; high under lamps at night",
+            ),
             ("noise", Real, "robust noise estimate, 8-bit units"),
             ("flicker", Real, "mean absolute change of mean luma between frames, 0 to 1"),
             ("freeze_fraction", Real, "share of frames equal to the one before"),
@@ -237,7 +248,11 @@ _ALL = (
             ("letterbox_fraction", Real, "share of the picture that is constant black border"),
             ("faces_max?", Int, "most faces seen in one sampled frame; null when no detector was there"),
             ("faces_json", Text, "boxes a sampled frame: list of {frame, boxes}; no embedding is ever stored"),
-            ("frame_phashes", Texts, "perceptual hashes, 4 a second: 256 bits of structure, 64 of colour layout, hexadecimal"),
+            (
+                "frame_phashes",
+                Texts,
+                "perceptual hashes, 4 a second: 256 bits of structure, 64 of colour layout, hexadecimal",
+            ),
             ("signals_version", Text, "version of the pass"),
         ),
         partitioned=True,
@@ -247,9 +262,7 @@ _ALL = (
         "Which clips show the same footage, and which of them is the original.",
         ("clip_id", "item_id", "shot_index"),
         _columns(
-            ("clip_id", Text, "the clip"),
-            ("item_id", Text, "its item"),
-            ("shot_index", Int, "its shot"),
+            *_OF_CLIP,
             ("dup_group", Text, "identity of the group: the original's clip_id"),
             ("original_item_id", Text, "the earliest owner's item"),
             ("kind", Text, "unique, original, exact (bytes or frames) or near (perceptual hash)"),
@@ -264,9 +277,7 @@ _ALL = (
         "What a model may be told about a clip, every field with its source.",
         ("clip_id", "item_id", "shot_index", "kind"),
         _columns(
-            ("clip_id", Text, "the clip"),
-            ("item_id", Text, "its item"),
-            ("shot_index", Int, "its shot"),
+            *_OF_CLIP,
             ("received_day", Text, "partition"),
             ("kind", Text, "short or long"),
             ("text", Text, "the caption"),
@@ -280,9 +291,7 @@ _ALL = (
         "Text embeddings of long captions.",
         ("clip_id", "item_id", "shot_index"),
         _columns(
-            ("clip_id", Text, "the clip"),
-            ("item_id", Text, "its item"),
-            ("shot_index", Int, "its shot"),
+            *_OF_CLIP,
             ("received_day", Text, "partition"),
             ("model", Text, "encoder and version"),
             ("vector", Vector, "unit-length embedding"),
@@ -294,9 +303,7 @@ _ALL = (
         "Every check on every clip: value, threshold, verdict. Unmeasurable never passes.",
         ("clip_id", "item_id", "shot_index", "check"),
         _columns(
-            ("clip_id", Text, "the clip"),
-            ("item_id", Text, "its item"),
-            ("shot_index", Int, "its shot"),
+            *_OF_CLIP,
             ("received_day", Text, "partition"),
             ("check", Text, "name of the check"),
             ("check_version", Text, "version of the check"),
@@ -359,9 +366,7 @@ _ALL = (
         "What reviewers decided, one row a reviewer and clip; a review of other bytes or people is void.",
         ("clip_id", "item_id", "shot_index", "reviewer_id", "round"),
         _columns(
-            ("clip_id", Text, "the clip"),
-            ("item_id", Text, "its item"),
-            ("shot_index", Int, "its shot"),
+            *_OF_CLIP,
             ("reviewer_id", Text, "who decided"),
             ("round", Int, "round, from 1"),
             ("digest", Text, "digest of what was seen"),
@@ -378,9 +383,7 @@ _ALL = (
         "Whether consent, people and reviews allow a clip's use; default is no.",
         ("clip_id", "item_id", "shot_index", "purpose"),
         _columns(
-            ("clip_id", Text, "the clip"),
-            ("item_id", Text, "its item"),
-            ("shot_index", Int, "its shot"),
+            *_OF_CLIP,
             ("purpose", Text, "scope asked about"),
             ("eligible", Bool, "true only when no reason stands against it"),
             ("reasons", Texts, "every reason against it, as codes"),
@@ -394,9 +397,7 @@ _ALL = (
         ("clip_id",),
         _columns(
             ("snapshot_root", Text, "Merkle root of the snapshot"),
-            ("clip_id", Text, "the clip"),
-            ("item_id", Text, "its item"),
-            ("shot_index", Int, "its shot"),
+            *_OF_CLIP,
             ("bytes_sha256", Text, "the source file"),
             ("contributor_id", Text, "who delivered it"),
             ("dup_group", Text, "duplicates stay on one side of the split"),
