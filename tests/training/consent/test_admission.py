@@ -7,11 +7,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tests.training.consent.people import FILE, NOTICE, TERMS, People, key_of
 from training.consent import events as ev
-from training.consent.admission import Rule
+from training.consent.admission import Register, Rule
+from training.consent.canonical import CanonicalError
 from training.consent.ledger import Admitted, Refused
+from training.consent.state import ConsentState
 
 
 def _grant(people: People, party: str = "c-ann", role: str = "contributor", **more: Any) -> ev.Body:
@@ -252,3 +256,37 @@ def test_an_event_refused_for_want_of_a_key_is_admitted_once_the_key_has_come(pe
 def test_a_naive_clock_is_refused(people: People) -> None:
     with pytest.raises(ValueError, match="zone"):
         people.ledger.append(ev.sign(_grant(people), key_of("c-ann")), datetime(2026, 11, 2))
+
+
+TIMES = st.sampled_from(
+    ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+)
+SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text() | TIMES
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=6)
+NOW = datetime.fromisoformat("2026-11-02T08:15:00Z")
+BODY = ev.grant("c-ann", "contributor", [FILE], ["train"], NOW, notice_sha256=NOTICE, terms_sha256=TERMS)
+
+
+@example(field="type", value=["grant"])
+@example(field="expires_at", value="0001-01-01T00:00:00Z")
+@given(field=st.sampled_from([*BODY, "public_key", "key_id", "anything"]), value=JSON)
+def test_whatever_a_field_holds_the_event_is_judged_and_one_that_enters_can_be_folded(field: str, value: Any) -> None:
+    register, key = Register(), key_of("c-ann")
+    register.record(ev.sign(ev.register_key("c-ann", key, NOW), key))
+    try:
+        envelope = ev.sign(BODY | {field: value}, key)
+    except CanonicalError:
+        return  # the ledger refuses such a text before it is judged
+    if register.judge(envelope, NOW, lambda *_: False) is None:
+        ConsentState.fold([ev.Event(0, NOW, envelope["body"], envelope["key_id"], "")])
+
+
+@given(JSON)
+def test_whatever_stands_in_for_an_envelope_is_judged(document: Any) -> None:
+    judged = [
+        document,
+        {"body": document, "key_id": "k", "sig": "0" * 128},
+        ev.sign(BODY, key_of("c-ann")) | {"endorsement": document},
+    ]
+    for envelope in judged:
+        assert Register().judge(envelope, NOW, lambda *_: False) is not None
