@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assets.home import Home
+from assets.warehouse.opening import opened
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,13 @@ class Standing:
 
 def mart(home: Home, name: str) -> list[dict[str, Any]]:
     """All rows of a mart; none when the warehouse was never built."""
-    import duckdb
-
-    if not home.warehouse_path.is_file():
+    try:
+        with opened(home) as connection:
+            if name not in {row[0] for row in connection.execute("show tables").fetchall()}:
+                return []
+            return connection.table(name).to_arrow_table().to_pylist()
+    except FileNotFoundError:
         return []
-    with duckdb.connect(str(home.warehouse_path), read_only=True) as connection:
-        if name not in {row[0] for row in connection.execute("show tables").fetchall()}:
-            return []
-        return connection.table(name).to_arrow_table().to_pylist()
 
 
 def fulfilment(home: Home) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from assets.dataset.sealed import PURPOSE, Sealed, SnapshotError, current, key, table_rows
 from assets.dataset.split import SplitClip, SplitError, split
 from assets.home import Home
+from assets.warehouse.opening import opened
 from training.consent.canonical import canonical
 from training.consent.eligibility import Decision, decision_window, eligible
 
@@ -82,15 +83,14 @@ def build(home: Home, now: datetime) -> Built:
 
 def read_mart(home: Home) -> list[dict[str, Any]]:
     """`mart_training_eligibility` as dbt left it: clip_id, item_id, shot_index, eligible, reasons; ordered."""
-    import duckdb
-
-    if not home.warehouse_path.is_file():
-        raise SnapshotError(f"there is no warehouse at {home.warehouse_path}: materialise the warehouse group first")
-    with duckdb.connect(str(home.warehouse_path), read_only=True) as connection:
-        rows = connection.execute(
-            "select clip_id, item_id, shot_index, eligible, reasons from mart_training_eligibility"
-            " order by clip_id, item_id, shot_index"
-        ).fetchall()
+    try:
+        with opened(home) as connection:
+            rows = connection.execute(
+                "select clip_id, item_id, shot_index, eligible, reasons from mart_training_eligibility"
+                " order by clip_id, item_id, shot_index"
+            ).fetchall()
+    except FileNotFoundError as error:
+        raise SnapshotError(str(error)) from error
     names = ("clip_id", "item_id", "shot_index", "eligible", "reasons")
     return [dict(zip(names, row, strict=True)) for row in rows]
 

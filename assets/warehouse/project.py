@@ -17,6 +17,7 @@ from typing import Any
 from dagster_dbt import DbtCliResource, DbtProject
 
 from assets.home import Home
+from assets.warehouse.opening import opened
 
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 # what a person edits; `target` and `logs` are dbt's own
@@ -86,14 +87,8 @@ def applied(variables: dict[str, str]) -> Iterator[None]:
 
 
 def mart_rows(home: Home, mart: str) -> list[dict[str, Any]]:
-    """All rows of a mart as dbt left it, opened read-only; FileNotFoundError where there is no warehouse yet."""
-    import duckdb
-
-    if not home.warehouse_path.is_file():
-        raise FileNotFoundError(
-            f"there is no warehouse at {home.warehouse_path}: materialise the warehouse group first"
-        )
-    with duckdb.connect(str(home.warehouse_path), read_only=True) as connection:
+    """All rows of a mart as dbt left it; FileNotFoundError where there is no warehouse yet."""
+    with opened(home) as connection:
         return connection.table(mart).to_arrow_table().to_pylist()
 
 
