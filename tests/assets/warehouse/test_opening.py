@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from assets.home import Home
+from assets.warehouse import opening
 from assets.warehouse.opening import WarehouseBusy, opened
 
 HOLD = """
@@ -39,7 +42,7 @@ def test_a_reader_waits_until_the_build_is_over(
         if len(asked) == 2:
             builder.communicate("\n", timeout=30)
 
-    monkeypatch.setattr("assets.warehouse.opening.time.sleep", let_go)
+    monkeypatch.setattr(opening, "time", SimpleNamespace(monotonic=time.monotonic, sleep=let_go))
     with opened(home) as connection:
         assert connection.execute("select n from clips").fetchone() == (7,)
     assert len(asked) == 2
@@ -56,7 +59,7 @@ def test_a_file_that_is_no_warehouse_is_not_waited_for(home: Home, monkeypatch: 
     def never(seconds: float) -> None:
         raise AssertionError("there is nothing to wait for")
 
-    monkeypatch.setattr("assets.warehouse.opening.time.sleep", never)
+    monkeypatch.setattr(opening, "time", SimpleNamespace(monotonic=time.monotonic, sleep=never))
     home.warehouse_path.write_bytes(b"these are notes, not a database" * 1000)
     with pytest.raises(duckdb.Error), opened(home):
         pass
