@@ -68,7 +68,8 @@ def standing(home: Home) -> Standing:
 
     head = Ledger(home.database_url).head()
     items = home.lake.rows("delivery_items")
-    refused = [row for row in items + home.lake.rows("media") if row["state"] == "quarantined"]
+    decoded = {row["item_id"]: row for row in home.lake.rows("media")}  # the later word on a file
+    refused = [row for item in items if (row := decoded.get(item["item_id"], item))["state"] == "quarantined"]
     names = {row["item_id"]: f"{row['delivery_id']}/{row['file_name']}" for row in items}
     eligibility = mart(home, "mart_training_eligibility")
     members = home.lake.rows("snapshot_members")

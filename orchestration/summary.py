@@ -9,6 +9,8 @@ from rich.text import Text
 from orchestration.commands.shared import facts, short, table
 from orchestration.reading import Standing
 
+LISTED = 25  # quarantined files that a summary names
+
 
 def show(standing: Standing, console: Console) -> None:
     console.print(Group(_requests(standing), "", _clips(standing), "", _model(standing)))
@@ -47,8 +49,10 @@ def _clips(standing: Standing) -> RenderableType:
     )
     shown: list[RenderableType] = [counts]
     if standing.quarantined:
-        rows = [(row["file"], ", ".join(row["reasons"])) for row in standing.quarantined]
+        rows = [(row["file"], ", ".join(row["reasons"])) for row in standing.quarantined[:LISTED]]
         shown += ["", table("Quarantined files", ("file", "reasons"), rows)]
+        if (more := len(standing.quarantined) - LISTED) > 0:
+            shown.append(Text(f"and {more} more; the asset `media` lists each day's in the Dagster UI"))
     if standing.not_eligible:
         ranked = sorted(standing.not_eligible.items(), key=lambda pair: (-pair[1], pair[0]))
         shown += ["", table("Why clips are not eligible (a clip has every reason)", ("reason", "clips"), ranked)]

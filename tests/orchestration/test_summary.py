@@ -1,0 +1,45 @@
+"""What `rushes status` counts and lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from assets.home import Home
+from orchestration.reading import Standing, standing
+from orchestration.summary import LISTED, show
+
+DAY = "2026-11-02"
+
+
+def file(item_id: str, state: str, reasons: list[str]) -> dict[str, Any]:
+    return {"item_id": item_id, "received_day": DAY, "state": state, "reasons": reasons}
+
+
+def test_a_file_that_was_refused_on_receipt_and_again_when_taken_in_counts_once(home: Home) -> None:
+    gone, broken, good = (file(name, "quarantined", ["item.missing_file: a"]) for name in ("gone", "broken", "good"))
+    items = [gone, broken | {"state": "accepted", "reasons": []}, good | {"state": "accepted", "reasons": []}]
+    named = [
+        row | {"delivery_id": "d-1", "position": n, "file_name": row["item_id"], "persons_json": "[]"}
+        for n, row in enumerate(items)
+    ]
+    home.lake.write("delivery_items", named, DAY)
+    decoded = [gone, broken | {"reasons": ["media.truncated: b"]}, good | {"state": "accepted", "reasons": []}]
+    home.lake.write("media", [row | {"size_bytes": 0, "probe_version": "1"} for row in decoded], DAY)
+    found = standing(home)
+    assert found.received == 3
+    assert {row["file"]: row["reasons"] for row in found.quarantined} == {
+        "d-1/gone": ["item.missing_file: a"],
+        "d-1/broken": ["media.truncated: b"],
+    }
+    assert len(found.quarantined) == 2
+
+
+def test_a_flood_of_refused_files_is_counted_and_not_all_listed() -> None:
+    files = [{"file": f"d-1/{n:04}.mp4", "reasons": ["media.empty: no bytes"]} for n in range(LISTED + 40)]
+    console = Console(record=True, width=120)
+    show(Standing(received=len(files), quarantined=files), console)
+    said = console.export_text()
+    assert "and 40 more" in said
+    assert said.count("d-1/") == LISTED
