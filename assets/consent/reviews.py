@@ -103,7 +103,7 @@ def submit_review(
     `digest` is the queue's. Raises ReviewError for an unknown verdict, a rejection without reasons, or negative counts.
     Whether the reviewer may judge this clip is decided whenever it is counted, since people are declared later too.
     """
-    reasons = sorted(set(reasons))
+    reasons = sorted({reason.strip() for reason in reasons} - {""})
     if verdict not in ("approve", "reject"):
         raise ReviewError(f"a verdict is approve or reject, not {verdict!r}")
     if verdict == "reject" and not reasons:

@@ -20,6 +20,7 @@ from assets.ingestion.reasons import Code
 SCHEMA_FILE = Path(__file__).with_name("delivery.schema.json")
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_SCHEMA_ERRORS = 50
+MAX_DEPTH = 32  # the schema needs 5; a bound of our own, because Python's depends on who calls
 CONSENT_FOLDER = "consent/"
 
 
@@ -28,7 +29,7 @@ class NotJson(ValueError):
 
 
 def strict_json(data: bytes) -> Any:
-    """Parse JSON without its loopholes: no NaN or infinity, no repeated keys. Raises NotJson."""
+    """Parse JSON without its loopholes: no NaN or infinity, no repeated keys, no depths. Raises NotJson."""
 
     def refuse(constant: str) -> None:
         raise NotJson(f"{constant} is not JSON")
@@ -45,13 +46,29 @@ def strict_json(data: bytes) -> Any:
         return found
 
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_constant=refuse, parse_float=finite, object_pairs_hook=once)
+        text = data.decode("utf-8-sig")
+        document = json.loads(text, parse_constant=refuse, parse_float=finite, object_pairs_hook=once)
+        if _deeper_than(document, MAX_DEPTH):
+            raise NotJson("nested too deeply")
+        return document
     except NotJson:
         raise
     except RecursionError:
         raise NotJson("nested too deeply") from None
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, integers of too many digits
         raise NotJson(str(error)) from None
+
+
+def _deeper_than(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [
+            child
+            for one in level
+            if isinstance(one, dict | list)
+            for child in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)
 
 
 def strings(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:

@@ -117,7 +117,13 @@ def test_what_two_reviewers_marked_as_nobody_counts_as_far_as_they_agree(one: An
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"verdict": "maybe"}, {"verdict": "reject", "reasons": []}, {"persons_counted": -1}, {"non_identifiable": -1}],
+    [
+        {"verdict": "maybe"},
+        {"verdict": "reject", "reasons": []},
+        {"verdict": "reject", "reasons": ["", " "]},
+        {"persons_counted": -1},
+        {"non_identifiable": -1},
+    ],
 )
 def test_an_ill_formed_review_is_refused(one: Any, wrong: dict[str, Any]) -> None:
     with pytest.raises(ReviewError):

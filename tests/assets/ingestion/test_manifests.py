@@ -28,6 +28,13 @@ def test_a_complete_manifest_has_no_reasons_against_it() -> None:
     assert manifest_reasons(manifest(full, clip("b.mp4"), request_id="r-1")) == []
 
 
+@pytest.mark.parametrize(("depth", "taken"), [(32, True), (33, False), (900, False), (100_000, False)])
+def test_a_document_is_only_so_deep_whoever_reads_it(depth: int, taken: bool) -> None:
+    text = b"[" * depth + b"]" * depth
+    with contextlib.nullcontext() if taken else pytest.raises(NotJson, match="nested too deeply"):
+        strict_json(text)
+
+
 def test_every_error_is_named_with_its_place() -> None:
     broken = manifest(
         clip("a.mp4", time_of_day="noonish", length_s=-1), clip("b.mp4", resolution="HD"), contributor_id=7
