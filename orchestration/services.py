@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -37,6 +38,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "RUSHES_MLFLOW_UI": settings.mlflow_url,
         "RUSHES_DATA_DOCS_URL": settings.docs_url,
         "RUSHES_VENDOR": str(settings.vendor),
+        "RUSHES_TIMEZONE": settings.timezone,
         "RUSHES_AUTOMATION": "on" if settings.automation else "off",
         "RUSHES_TRAINING": settings.training,
         # a virtual environment that nobody activated: dbt and torchrun are found next to this Python
@@ -126,11 +128,25 @@ def docs_service(settings: Settings) -> Service:
 
 @contextlib.contextmanager
 def running(*services: Service) -> Iterator[None]:
-    """The services, up; stopped whatever happens."""
+    """The services, up; stopped whatever happens, also when this process is asked to terminate."""
     try:
-        for service in services:
-            service.wait_ready()
-        yield
+        with _terminating_as_exit():
+            for service in services:
+                service.wait_ready()
+            yield
     finally:
         for service in reversed(services):
             service.stop()
+
+
+@contextlib.contextmanager
+def _terminating_as_exit() -> Iterator[None]:
+    """SIGTERM unwinds the stack: the services have sessions of their own and would outlive this process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what signals do
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
