@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import pytest
 
 from assets.home import Home
 from assets.ingestion import inbox
+from assets.requests.parse import parse_line
+from assets.requests.store import add_request
+from orchestration.night import inputs_of
 from tests.orchestration.graph import Graph, instance_in, settings_in
-from tests.worlds import SmallWorld
+from tests.worlds import SIGNED_AT, SmallWorld
 
 DAYS = ("2026-11-02", "2026-11-03")
 
@@ -22,7 +26,8 @@ pytestmark = pytest.mark.slow
 
 
 def deliver_two_days(folder: Path, home: Home) -> None:
-    """Two consented deliveries of three clips each and one clip that nobody consented to."""
+    """A request; two consented deliveries of three clips each, and one clip that nobody consented to."""
+    add_request(home.database_url, parse_line("a shape, 5:3, 2 seconds, 9 clips"), SIGNED_AT, request_id="r-shapes")
     world = SmallWorld(folder / "outbox")
     inbox.deliver(world.delivery("d-one", "c-one", [1, 2, 3], DAYS[0]), home, DAYS[0])
     inbox.deliver(world.delivery("d-two", "c-two", [11, 12, 13], DAYS[1]), home, DAYS[1])
@@ -90,16 +95,19 @@ def test_what_was_consented_to_is_sealed_and_nothing_else(on_a_folder: Graph) ->
     members = on_a_folder.home.lake.rows("snapshot_members")
     assert sorted(row["contributor_id"] for row in members) == ["c-one"] * 3 + ["c-two"] * 3
     assert on_a_folder.home.lake.read("shots").num_rows == 7
+    assert on_a_folder.home.lake.read("coverage_gaps").num_rows > 0, "what is short of the request is known too"
 
 
 def test_again_over_the_same_inputs_means_nothing_new(on_a_folder: Graph, decoding: Decoding) -> None:
     assert decoding.workers, "the first time, processes decoded the files"
     assert decoding.opened, "the first time, renditions were decoded here"
-    before, root = contents(on_a_folder.home), sealed_root(on_a_folder.home)
+    home, now = on_a_folder.home, datetime.now(UTC)
+    before, root, inputs = contents(home), sealed_root(home), inputs_of(home, now)
     decoding.clear()
     on_a_folder.up_to_the_snapshot(*DAYS)
-    assert contents(on_a_folder.home) == before
-    assert sealed_root(on_a_folder.home) == root
+    assert contents(home) == before
+    assert sealed_root(home) == root
+    assert inputs_of(home, now) == inputs, "a refresh alone gives the next night nothing to do"
     assert decoding.workers == []
     assert decoding.opened == []
 
