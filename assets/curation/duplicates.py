@@ -1,4 +1,5 @@
-"""Which clips show the same footage: equal by their decoded frames, or near by perceptual hash.
+"""Which clips show the same footage: equal by their decoded frames, or near by perceptual hash, as they are
+or turned left to right.
 
 What belongs here: candidates, distances, groups and the choice of the original. Every group is resolved to its
 earliest owner, in the order (received day, time, delivery, position, shot); the result does not depend on the order of
@@ -14,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from assets.curation.phash import distance, unpack
+from assets.curation.phash import distance, mirrored, unpack
 
-DUPLICATES_VERSION = "duplicates-1"
+DUPLICATES_VERSION = "duplicates-2"
 NEAR_STRUCTURE_BITS = 60  # of 256; re-encodes, crops of 4 % and trims measure up to 57, other footage 74 and more
 NEAR_COLOUR_BITS = 8  # of 64; copies measure 0 to 5
 BANDS = 4  # of 16 bits
@@ -47,7 +48,8 @@ def find_duplicates(clips: Iterable[Clip]) -> list[dict[str, Any]]:
     first_seen: dict[str, int] = {}
     for index, clip in enumerate(ranked):
         groups.join(first_seen.setdefault(clip.clip_id, index), index)
-    for one, other in _candidates(unpacked):
+    for pair in _candidates([*unpacked, *map(mirrored, unpacked)]):
+        one, other = (index % len(ranked) for index in pair)
         if groups.top(one) != groups.top(other) and _near(unpacked[one], unpacked[other]):
             groups.join(one, other)
     members: dict[int, int] = {}
@@ -74,7 +76,7 @@ def _row(clips: Sequence[Clip], hashes: Sequence[np.ndarray], index: int, first:
     if clip.clip_id == original.clip_id:
         return row | {"kind": "exact", "distance": 0.0, "verdict": "fail", "reason": "dup.exact"}
     own = clip.contributor_id is not None and clip.contributor_id == original.contributor_id
-    apart = distance(hashes[index], hashes[first])  # may exceed the threshold where a third clip joins the two
+    apart = _apart(hashes[index], hashes[first])  # may exceed the threshold where a third clip joins the two
     return row | {
         "kind": "near",
         "distance": apart[0] if apart else None,
@@ -83,8 +85,14 @@ def _row(clips: Sequence[Clip], hashes: Sequence[np.ndarray], index: int, first:
     }
 
 
+def _apart(one: np.ndarray, other: np.ndarray) -> tuple[float, float] | None:
+    """The smaller distance of `one` to `other` and to its mirror image."""
+    found = [apart for view in (other, mirrored(other)) if (apart := distance(one, view)) is not None]
+    return min(found, key=sum, default=None)
+
+
 def _near(one: np.ndarray, other: np.ndarray) -> bool:
-    apart = distance(one, other)
+    apart = _apart(one, other)
     return apart is not None and apart[0] <= NEAR_STRUCTURE_BITS and apart[1] <= NEAR_COLOUR_BITS
 
 

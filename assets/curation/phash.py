@@ -18,6 +18,9 @@ MIN_OVERLAP = 4  # aligned frames that a comparison needs at least
 STRUCTURE_BYTES, COLOUR_BYTES = 32, 8
 HASH_BYTES = STRUCTURE_BYTES + COLOUR_BYTES
 _LOWEST_FIRST = np.argsort((np.indices((16, 16)).max(axis=0) >= 8).ravel(), kind="stable")
+# what turning a picture left to right does to its hash: odd horizontal frequencies change sign, grid columns swap
+_ODD_ACROSS = np.packbits((np.indices((16, 16))[1].ravel()[_LOWEST_FIRST] + 1) % 2)
+_SWAPPED_GRID = np.arange(COLOUR_BYTES * 8).reshape(len(CHROMA_STEPS), 4, 4, 2)[:, :, ::-1].ravel()
 _POPCOUNT = np.array([bin(value).count("1") for value in range(256)], np.uint8)
 
 
@@ -39,6 +42,13 @@ def frame_hash(rgb: np.ndarray, gray: np.ndarray) -> str | None:
 def unpack(hashes: Sequence[str]) -> np.ndarray:
     """uint8 [n, 40]: 32 bytes of structure, 8 of colour."""
     return np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(-1, HASH_BYTES)
+
+
+def mirrored(hashes: np.ndarray) -> np.ndarray:
+    """The unpacked hashes of the same frames turned left to right, but for a few bits about the median."""
+    structure, colour = np.split(hashes, [STRUCTURE_BYTES], axis=-1)
+    swapped = np.packbits(np.unpackbits(colour, axis=-1)[:, _SWAPPED_GRID], axis=-1)
+    return np.concatenate([structure ^ _ODD_ACROSS, swapped], axis=-1)
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> tuple[float, float] | None:

@@ -50,6 +50,8 @@ EDITS = {
     "half size": lambda f: cv2.resize(f, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
     "noise": lambda f: np.clip(f + np.random.default_rng(0).normal(0, 5, f.shape), 0, 255).astype(np.uint8),
     "brighter": lambda f: np.clip(f * 1.06 + 4, 0, 255).astype(np.uint8),
+    "mirrored": lambda f: np.ascontiguousarray(f[:, ::-1]),
+    "mirrored at half size": lambda f: cv2.resize(f[:, ::-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA),
     "blurred": lambda f: cv2.GaussianBlur(f, (0, 0), 1.2),
 }
 
