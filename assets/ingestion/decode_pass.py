@@ -112,7 +112,10 @@ def decode(container: InputContainer, stream: VideoStream, limits: Limits) -> De
                 frames = packet.decode()
             except (av.error.MemoryError, av.error.BlockingIOError) as error:
                 raise TooMuch(Code.OUT_OF_MEMORY.because(str(error))) from error
-            except av.error.FFmpegError:
+            except av.error.FFmpegError as error:
+                # a codec may report a failed allocation as damage; then the file must not be blamed for it
+                if not room_for(4 * stream.width * stream.height):
+                    raise TooMuch(Code.OUT_OF_MEMORY.because(str(error))) from error
                 found.errors += 1
                 continue
             for frame in frames:
@@ -121,6 +124,14 @@ def decode(container: InputContainer, stream: VideoStream, limits: Limits) -> De
     if not found.errors + found.damaged:
         found.errors = sum(name == stream.codec_context.name and bool(DAMAGE.search(text)) for _, name, text in log)
     return found
+
+
+def room_for(size: int) -> bool:
+    """Whether this process may still take `size` bytes."""
+    try:
+        return len(bytearray(size)) == size
+    except MemoryError:
+        return False
 
 
 def packets(container: InputContainer, stream: VideoStream, found: Decoded) -> Iterator[av.Packet]:
