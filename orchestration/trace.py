@@ -21,7 +21,8 @@ def trace_of(home: Home, identity: str) -> Tree:
     """
     if not identity.isdigit() and len(identity) < 4:
         raise LookupError(f"{identity!r} is too short to name one thing; give at least 4 characters")
-    for lookup in (_clip, _request, _item, _snapshot, _model):
+    lookups = (_clip, _request, _item, _snapshot, _model)
+    for lookup in (_model,) if identity.isdigit() and len(identity) < 4 else lookups:
         if (tree := lookup(home, identity)) is not None:
             return tree
     raise LookupError(f"no clip, file, request, snapshot or model is called {identity!r}")
