@@ -26,14 +26,17 @@ def home() -> Home:
 
 def errors_to_show() -> tuple[type[Exception], ...]:
     """Errors whose message says what, where and what to do: our own, and the system's about files and databases."""
-    from sqlalchemy.exc import DBAPIError
+    import duckdb
+    from sqlalchemy.exc import SQLAlchemyError
 
-    return (ValueError, LookupError, OSError, RuntimeError, DBAPIError)
+    return (ValueError, LookupError, OSError, RuntimeError, SQLAlchemyError, duckdb.Error)
 
 
 def message_of(error: BaseException) -> str:
     """What went wrong, in one line: without the quotes that Python puts around a KeyError, and without the SQL."""
-    said = error.args[0] if isinstance(error, KeyError) and error.args else getattr(error, "orig", None) or error
+    said = error.args[0] if isinstance(error, KeyError) and error.args else error
+    if cause := getattr(error, "orig", None):  # the driver's, beneath SQLAlchemy's
+        said = f"the database of this home: {cause}"
     return " ".join(str(said).split()) or type(error).__name__
 
 

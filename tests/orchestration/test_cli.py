@@ -128,6 +128,20 @@ def test_a_home_that_cannot_be_written_is_one_line(rushes, tmp_path: Path, monke
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("file", ["rushes.db", "warehouse.duckdb"])
+def test_a_database_that_is_none_is_one_line(rushes, tmp_path: Path, file: str) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / file).write_text("no database")
+    said = rushes("status", code=1)
+    assert "database" in said
+    assert said.count("\n") == 1
+
+
+def test_a_database_url_that_is_none_is_one_line(rushes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUSHES_DATABASE_URL", "nonsense")
+    assert rushes("status", code=1).count("\n") == 1
+
+
 def test_an_unusable_consent_is_not_written_for_a_delivery(rushes, tmp_path: Path) -> None:
     out = tmp_path / "mine.json"
     arguments = ("consent", "grant", "c-luc", "ab" * 32, "--key", str(tmp_path / "luc.pem"), "--output", str(out))
