@@ -33,18 +33,22 @@ class Session:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Session:
+        with contextlib.ExitStack() as opening:  # whatever fails on the way in ends what was started before it
+            self._open(opening)
+            self._stack = opening.pop_all()
+        return self
+
+    def _open(self, stack: contextlib.ExitStack) -> None:
         from dagster import DagsterInstance
 
         if not is_ours(self.settings):
             # automation stays off: what runs is what this session asks for
             self.settings = replace(self.settings, ui_port=services.free_port(self.settings.ui_port), automation=False)
             with self.console.status("starting Dagster"):
-                service = services.dagster_service(self.settings)
-                self._stack.enter_context(services.running(service))
+                stack.enter_context(services.running(services.dagster_service(self.settings)))
         os.environ["DAGSTER_HOME"] = str(services.prepare_instance(self.settings))
-        self.instance = self._stack.enter_context(DagsterInstance.get())
+        self.instance = stack.enter_context(DagsterInstance.get())
         self.launcher = launch.Launcher(self.settings)
-        return self
 
     def __exit__(self, *error: Any) -> None:
         self._stack.close()
