@@ -94,8 +94,8 @@ class Service:
         raise ServiceError(f"{self.name} did not answer at {self.ready_url} in {timeout_s:.0f} s: see {self.log_path}")
 
     def stop(self) -> None:
-        """Ask the whole process group to end; insist after 20 s."""
-        for sent, patience in ((signal.SIGINT, 20), (signal.SIGKILL, 5)):
+        """Ask the whole process group to end; ask again, then insist."""
+        for sent, patience in ((signal.SIGINT, 15), (signal.SIGTERM, 10), (signal.SIGKILL, 5)):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, sent)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -130,7 +130,7 @@ def docs_service(settings: Settings) -> Service:
 def running(*services: Service) -> Iterator[None]:
     """The services, up; stopped whatever happens, also when this process is asked to terminate."""
     try:
-        with _terminating_as_exit():
+        with _ending_in_order():
             for service in services:
                 service.wait_ready()
             yield
@@ -140,13 +140,18 @@ def running(*services: Service) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _terminating_as_exit() -> Iterator[None]:
-    """SIGTERM unwinds the stack: the services have sessions of their own and would outlive this process."""
+def _ending_in_order() -> Iterator[None]:
+    """SIGTERM and SIGINT unwind the stack: the services have sessions of their own and would outlive this process.
+
+    SIGINT too, since whatever is started in the background of a script inherits it as ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say what signals do
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    handlers = {signal.SIGTERM: lambda number, frame: sys.exit(128 + number), signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
