@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -16,7 +17,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-CHECKPOINT_KEY = "checkpoint.key"  # name of the platform's key in the folder for signing keys
+# names of the platform's two keys in the folder for signing keys: one attests who people are, one signs checkpoints
+PLATFORM_KEY = "platform.key"
+CHECKPOINT_KEY = "checkpoint.key"
+
+_SIGNATURE = re.compile(r"[0-9a-f]{128}")
 
 
 def public_bytes(key: Ed25519PrivateKey) -> bytes:
@@ -34,6 +39,9 @@ def sign_bytes(domain: bytes, message: bytes, key: Ed25519PrivateKey) -> str:
 
 
 def signature_holds(domain: bytes, message: bytes, signature_hex: str, public_key: bytes) -> bool:
+    """Whether this is the key's signature, spelled in the one accepted way: 128 lower-case hexadecimal digits."""
+    if not _SIGNATURE.fullmatch(signature_hex):
+        return False
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(bytes.fromhex(signature_hex), domain + b"\x00" + message)
     except (InvalidSignature, ValueError):
