@@ -57,7 +57,7 @@ def _order(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def event_row(event: Event) -> dict[str, Any]:
-    """A row of table `consent_events`; key events belong to no consent."""
+    """A row of table `consent_events`: what SQL needs to decide as Python does. Lists that an event lacks are empty."""
     body = event.body
     return {
         "seq": event.seq,
@@ -67,12 +67,12 @@ def event_row(event: Event) -> dict[str, Any]:
         "party_id": body["party_id"],
         "role": body.get("role", ""),
         "actor": body["actor"],
+        "issued_at": body["issued_at"],
         "effective_at": body["effective_at"],
         "recorded_at": time_text(event.recorded_at),
         "expires_at": body.get("expires_at"),
-        "scopes": body.get("scopes", []),
-        "territories": body.get("territories", []),
-        "assets": body.get("assets", []),
+        **{name: body.get(name, []) for name in ("scopes", "territories", "recipients", "assets")},
+        **{name: body.get(name) for name in ("guardian_id", "dispute_id", "outcome")},
         "leaf_hash": event.leaf_hash,
     }
 

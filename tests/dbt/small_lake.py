@@ -108,11 +108,13 @@ class SmallLake:
             "party_id": party,
             "role": role,
             "actor": party,
+            "issued_at": "2026-11-01T00:00:00Z",
             "effective_at": "2026-11-01T00:00:00Z",
             "recorded_at": "2026-11-01T00:00:00Z",
             "expires_at": None,
             "scopes": scopes,
             "territories": ["*"],
+            "recipients": ["*"],
             "assets": [asset],
             "leaf_hash": digest(str(self.seq)),
         }

@@ -26,6 +26,7 @@ renamed as (
         longitude,
         device,
         persons_json,
+        properties_json,
         source_name,
         source_licence,
         state as item_state,
