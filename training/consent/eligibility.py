@@ -6,13 +6,14 @@ the ledger. Every objection is reported, as codes. The function reads no clock a
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from training.consent.canonical import sha256_hex
+from training.consent.clip_facts import ClipFacts, Person
 from training.consent.event_schema import SCOPES
-from training.consent.state import ConsentState
+from training.consent.state import ConsentState, Use
 from training.consent.times import HORIZON, instant
 
 if TYPE_CHECKING:
@@ -20,71 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["POLICY_VERSION", "ClipFacts", "ConsentState", "Decision", "Person", "decision_window", "eligible"]
 
-POLICY_VERSION = "rushes.consent-policy/1"
+POLICY_VERSION = "rushes.consent-policy/2"
 APPROVALS_NEEDED = 2
 # purposes that put pictures of a minor into a model need a guardian's separate scope
 _MINOR_SCOPE = dict.fromkeys(("train", "finetune_client", "synthetic_derivation"), "train_minor")
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody in the picture, as the delivery declares."""
-
-    person_id: str
-    identifiable: bool = True
-    minor: bool = False
-
-
-@dataclass(frozen=True)
-class ClipFacts:
-    """All that is known of a clip besides the ledger; a snapshot carries it, so that the ledger alone can decide again.
-
-    `persons_counted` is the most identifiable people that a valid review counted, None without a review;
-    `faces_max` the most faces in one frame, None where no detector was there; `non_identifiable` how many of the people
-    or detections at least two reviewers marked as not identifiable. `objections` are codes of checks that failed.
-    """
-
-    clip_id: str
-    item_id: str
-    shot_index: int
-    bytes_sha256: str
-    frames: tuple[str, ...]  # further digests that a consent may name: of the clip's and of the file's frames
-    contributor_id: str | None
-    persons: tuple[Person, ...] = ()
-    faces_max: int | None = None
-    persons_counted: int | None = None
-    non_identifiable: int = 0
-    approvals: int = 0
-    rejections: int = 0
-    duplicate_ok: bool = False
-    verdicts_ok: bool = False
-    dup_group: str = ""
-    objections: tuple[str, ...] = ()
-
-    @property
-    def assets(self) -> frozenset[str]:
-        """The digests by which a consent can cover this clip."""
-        return frozenset({self.clip_id, self.bytes_sha256, *self.frames})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` reads them back."""
-        return asdict(self) | {
-            "frames": list(self.frames),
-            "persons": [asdict(person) for person in self.persons],
-            "objections": list(self.objections),
-        }
-
-    @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> ClipFacts:
-        """Raises TypeError for unknown or missing fields."""
-        return cls(
-            **value
-            | {
-                "frames": tuple(value["frames"]),
-                "persons": tuple(Person(**person) for person in value["persons"]),
-                "objections": tuple(value["objections"]),
-            }
-        )
 
 
 @dataclass(frozen=True)
@@ -96,31 +36,6 @@ class Decision:
     consent_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Question:
-    assets: frozenset[str]
-    purpose: str
-    at: datetime
-    until: datetime
-    territory: str
-    state: ConsentState
-
-    def ask(self, party_id: str, role: str, *more_scopes: str) -> tuple[set[str], list[str]]:
-        """(codes against, consents that cover): consent of this party in this role to the purpose and `more_scopes`."""
-        against: set[str] = set()
-        covering: list[str] = []
-        for scope in (self.purpose, *more_scopes):
-            candidates = [c for c in self.state.consents(party_id, role) if c.concerns(self.assets)]
-            found = {
-                c.consent_id: c.objections(self.assets, scope, self.at, self.until, self.territory) for c in candidates
-            }
-            if good := [consent_id for consent_id, codes in found.items() if not codes]:
-                covering += good
-            else:
-                against |= set().union(*found.values()) if found else {"consent.none"}
-        return against, covering
-
-
 def eligible(
     clip: ClipFacts,
     purpose: str,
@@ -128,49 +43,106 @@ def eligible(
     until: datetime | str,
     state: ConsentState,
     territory: str = "*",
+    recipient: str = "*",
 ) -> Decision:
     """Whether `clip` may be used for `purpose` throughout [at, until], on the ledger prefix folded into `state`.
 
-    `territory` "*" asks for use anywhere. Raises ValueError for an unknown purpose or a window that ends too early.
+    `territory` and `recipient` "*" ask for use anywhere, by anybody. Raises ValueError for an unknown purpose or a window
+    that ends before it starts.
     """
     at, until = instant(at), instant(until)
     if purpose not in SCOPES:
         raise ValueError(f"no such purpose: {purpose!r}; the closed list is {', '.join(SCOPES)}")
     if until < at:
         raise ValueError(f"the window ends before it starts: {at} .. {until}")
-    question = _Question(clip.assets, purpose, at, until, territory, state)
-    reasons, consent_ids = question.ask(clip.contributor_id or "", "contributor")
-    people_reasons, people_consents = _people(clip, question)
-    reasons |= people_reasons | _reviews(clip) | _checks(clip)
-    covering = tuple(sorted({*consent_ids, *people_consents}))
+    question = _Question(Use(clip.assets, purpose, at, until, territory, recipient), state)
+    contributor = question.ask(clip.contributor_id or "", "contributor")
+    people, released = _people(clip, question)
+    owners = _properties(clip, question)
+    reasons = (
+        contributor.against
+        | people.against
+        | owners.against
+        | _unreleased(clip, released)
+        | _reviews(clip)
+        | _checks(clip)
+        | state.holds(clip.assets, until)
+    )
+    covering = tuple(sorted(contributor.covering | people.covering | owners.covering))
     return Decision(not reasons, tuple(sorted(reasons)), covering if not reasons else ())
 
 
-def _people(clip: ClipFacts, question: _Question) -> tuple[set[str], list[str]]:
-    """Invariants 2 and 3: every identifiable person is released, and nobody is seen beyond those."""
-    reasons: set[str] = set()
-    consents: list[str] = []
-    released: set[str] = set()
+@dataclass(frozen=True)
+class _Answer:
+    """Codes against a use, and the consents that cover it."""
+
+    against: frozenset[str] = frozenset()
+    covering: frozenset[str] = frozenset()
+
+    def __or__(self, other: _Answer) -> _Answer:
+        return _Answer(self.against | other.against, self.covering | other.covering)
+
+
+@dataclass(frozen=True)
+class _Question:
+    use: Use
+    state: ConsentState
+
+    def ask(self, party_id: str, role: str, *more_scopes: str) -> _Answer:
+        """Does this party consent in this role, to the purpose and to each of `more_scopes`? One consent has to cover a
+        scope over the whole window by itself; scopes may be covered by different ones."""
+        answer = _Answer()
+        for scope in (self.use.purpose, *more_scopes):
+            use = replace(self.use, purpose=scope)
+            candidates = [c for c in self.state.consents(party_id, role) if c.concerns(use.assets)]
+            found = {consent.consent_id: consent.objections(use) for consent in candidates}
+            if covering := frozenset(consent_id for consent_id, codes in found.items() if not codes):
+                answer |= _Answer(covering=covering)
+            else:
+                answer |= _Answer(against=frozenset().union(*found.values()) if found else frozenset({"consent.none"}))
+        return answer
+
+
+def _people(clip: ClipFacts, question: _Question) -> tuple[_Answer, set[str]]:
+    """Every identifiable person is released, a minor by a guardian and for that purpose by name; and who is."""
+    answer, released = _Answer(), set[str]()
     for person in clip.persons:
         if not person.identifiable:
-            continue  # a contributor's word is not enough: two reviewers have to mark them, see below
-        if person.minor or question.state.has_guardian(person.person_id):
-            extra = [scope] if (scope := _MINOR_SCOPE.get(question.purpose)) else []
-            against, covering = question.ask(person.person_id, "guardian", *extra)
+            continue  # a contributor's word is not enough: two reviewers have to mark them, see `_unreleased`
+        if person.minor or question.state.is_guarded(person.person_id):
+            extra = [scope] if (scope := _MINOR_SCOPE.get(question.use.purpose)) else []
+            given = question.ask(person.person_id, "guardian", *extra)
             missing = "legal.minor_no_guardian"
         else:
-            against, covering = question.ask(person.person_id, "depicted")
+            given = question.ask(person.person_id, "depicted")
             missing = "legal.missing_model_release"
-        if against:
-            reasons |= {missing, *against - {"consent.none"}}
-        else:
+        answer |= _lacking(given, missing)
+        if not given.against:
             released.add(person.person_id)
-            consents += covering
+    return answer, released
+
+
+def _properties(clip: ClipFacts, question: _Question) -> _Answer:
+    """Every owner of recognisable property has released it."""
+    answer = _Answer()
+    for owner in clip.properties:
+        answer |= _lacking(question.ask(owner, "property_owner"), "legal.property_release")
+    return answer
+
+
+def _lacking(given: _Answer, code: str) -> _Answer:
+    """What was given, or, where it does not cover, that a release is missing and why."""
+    return _Answer(against=(given.against - {"consent.none"}) | {code}) if given.against else given
+
+
+def _unreleased(clip: ClipFacts, released: set[str]) -> set[str]:
+    """Nobody is seen, by detector or reviewer, beyond the released and those whom two reviewers call unidentifiable."""
+    reasons = set()
     if clip.faces_max is None:
         reasons.add("legal.persons_unmeasurable")  # unmeasurable never passes, however many reviewers looked
     if max(clip.persons_counted or 0, clip.faces_max or 0) > len(released) + clip.non_identifiable:
         reasons.add("legal.missing_model_release")
-    return reasons, consents
+    return reasons
 
 
 def _reviews(clip: ClipFacts) -> set[str]:
@@ -189,13 +161,16 @@ def _checks(clip: ClipFacts) -> set[str]:
     return reasons
 
 
-def decision_digest(facts: ClipFacts, purpose: str, territory: str, consent_ids: tuple[str, ...] | list[str]) -> str:
+def decision_digest(
+    facts: ClipFacts, purpose: str, territory: str, consent_ids: tuple[str, ...] | list[str], recipient: str = "*"
+) -> str:
     """What a decision rests on, as one digest; it holds no time, so the same ground gives the same digest again."""
     return sha256_hex(
         {
             "policy_version": POLICY_VERSION,
             "purpose": purpose,
             "territory": territory,
+            "recipient": recipient,
             "facts": facts.to_dict(),
             "consent_ids": sorted(consent_ids),
         }

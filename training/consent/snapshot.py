@@ -1,11 +1,13 @@
 """A sealed training set: members in clip order under one Merkle root, and the ground on which each was let in.
 
-The root commits to the members alone, so the same members give the same root whenever they are sealed. Because members
-are sorted, the same tree can show that a clip is *not* among them.
+`root` commits to the members alone, so the same members give the same root whenever they are sealed. `ids_root` commits
+to their clip ids alone: whoever holds it can be shown that a clip is or is *not* among them, without being shown what
+else is known of anybody (see `exclusion`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import pairwise
@@ -17,12 +19,16 @@ from training.consent.checkpoint import Checkpoint
 from training.consent.eligibility import POLICY_VERSION, ClipFacts, decision_digest
 from training.consent.times import instant, time_text
 
-SCHEMA = "rushes.snapshot/1"
-_HEADER = {"schema", "root", "purpose", "territory", "at", "until", "policy_version", "ledger", "n", "members"}
+SCHEMA = "rushes.snapshot/2"
+_HEADER = {
+    *("schema", "root", "ids_root", "purpose", "territory", "recipient", "at", "until", "policy_version", "ledger"),
+    *("n", "members"),
+}
 _MEMBER = {
     *("clip_id", "item_id", "shot_index", "bytes_sha256", "media_key", "start_frame", "end_frame", "contributor_id"),
     *("dup_group", "split", "caption", "caption_short", "facts", "consent_ids", "decision_digest"),
 }
+_CLIP_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class SnapshotError(ValueError):
@@ -50,6 +56,16 @@ def members_root(members: Iterable[dict[str, Any]]) -> str:
     return merkle.root([member_leaf(member) for member in _ordered(members)]).hex()
 
 
+def id_leaf(clip_id: str) -> bytes:
+    """The leaf of a clip in the tree of clip ids: SHA-256(0x00 || the 32 bytes of the id)."""
+    return merkle.leaf_hash(bytes.fromhex(clip_id))
+
+
+def ids_root(clip_ids: Iterable[str]) -> str:
+    """Hexadecimal RFC 9162 root over clip ids in ascending order."""
+    return merkle.root([id_leaf(clip_id) for clip_id in sorted(clip_ids)]).hex()
+
+
 def seal(
     members: Iterable[dict[str, Any]],
     *,
@@ -58,17 +74,20 @@ def seal(
     until: datetime,
     ledger: Checkpoint,
     territory: str = "*",
+    recipient: str = "*",
 ) -> dict[str, Any]:
     """The manifest of these members. `decision_digest` may be left out of a member; it is filled in here."""
     full = [
-        {"decision_digest": decision_digest(_facts(m), purpose, territory, m["consent_ids"]), **m}
+        {"decision_digest": decision_digest(_facts(m), purpose, territory, m["consent_ids"], recipient), **m}
         for m in _ordered(members)
     ]
     manifest = {
         "schema": SCHEMA,
         "root": members_root(full),
+        "ids_root": ids_root(member["clip_id"] for member in full),
         "purpose": purpose,
         "territory": territory,
+        "recipient": recipient,
         "at": time_text(at),
         "until": time_text(until),
         "policy_version": POLICY_VERSION,
@@ -89,8 +108,8 @@ def verify_manifest(manifest: Any, expected_root: str | None = None) -> None:
     try:
         members, window = manifest["members"], (instant(manifest["at"]), instant(manifest["until"]))
         for member in members:
-            _verify_member(member, manifest["purpose"], manifest["territory"])
-        root = members_root(members)
+            _verify_member(member, manifest)
+        root, ids = members_root(members), ids_root(member["clip_id"] for member in members)
     except SnapshotError:
         raise
     except (CanonicalError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -102,19 +121,24 @@ def verify_manifest(manifest: Any, expected_root: str | None = None) -> None:
     if root != manifest["root"] or root != (expected_root or root):
         claimed = expected_root or manifest["root"]
         raise SnapshotError("snapshot.root", f"the members' root is {root}, not {claimed}: the manifest was edited")
+    if ids != manifest["ids_root"]:
+        raise SnapshotError("snapshot.root", f"the clip ids' root is {ids}, not {manifest['ids_root']}")
 
 
 def _facts(member: dict[str, Any]) -> ClipFacts:
     return ClipFacts.from_dict(member["facts"])
 
 
-def _verify_member(member: dict[str, Any], purpose: str, territory: str) -> None:
+def _verify_member(member: dict[str, Any], manifest: dict[str, Any]) -> None:
     if set(member) != _MEMBER:
         odd = sorted(set(member) ^ _MEMBER)
         raise SnapshotError("snapshot.schema", f"member {member.get('clip_id')} lacks or adds {odd}")
+    if not _CLIP_ID.fullmatch(member["clip_id"]):
+        raise SnapshotError("snapshot.schema", f"not a clip id: {member['clip_id']!r}")
     facts = _facts(member)
     for field in ("clip_id", "item_id", "shot_index", "bytes_sha256", "contributor_id", "dup_group"):
         if member[field] != getattr(facts, field):
             raise SnapshotError("snapshot.facts", f"clip {member['clip_id']}: {field} is not what its facts say")
-    if member["decision_digest"] != decision_digest(facts, purpose, territory, member["consent_ids"]):
+    purpose, territory, recipient = (manifest[name] for name in ("purpose", "territory", "recipient"))
+    if member["decision_digest"] != decision_digest(facts, purpose, territory, member["consent_ids"], recipient):
         raise SnapshotError("snapshot.decision", f"clip {member['clip_id']}: the decision rests on other facts")

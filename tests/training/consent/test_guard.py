@@ -101,6 +101,9 @@ EDITS: list[Callable[[dict[str, Any]], None]] = [
     lambda manifest: manifest["members"].reverse(),
     lambda manifest: manifest.update(purpose="eval"),
     lambda manifest: manifest.update(territory="BE"),
+    lambda manifest: manifest.update(recipient="o-acme"),
+    lambda manifest: manifest.update(ids_root="0" * 64),
+    lambda manifest: manifest.pop("ids_root"),
     lambda manifest: manifest.update(root="0" * 64),
     lambda manifest: manifest.update(n=7),
     lambda manifest: manifest.update(until="2026-01-01T00:00:00Z"),
@@ -118,7 +121,7 @@ def test_an_edited_manifest_is_refused_whatever_was_edited(
     assert "*" in sealed.violation()
 
 
-@pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"schema":"rushes.snapshot/1"}', "{" * 9, "\udcff"])
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"schema":"rushes.snapshot/2"}', "{" * 9, "\udcff"])
 def test_a_manifest_that_cannot_be_read_is_refused(sealed: Sealed, text: str) -> None:
     sealed.path.write_bytes(text.encode("utf-8", "surrogateescape"))
     assert "*" in sealed.violation()
