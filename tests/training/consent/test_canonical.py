@@ -4,10 +4,11 @@ import json
 import unicodedata
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.consent.canonical import CanonicalError, canonical, parse_strictly, sha256_hex
+from training.consent.canonical import CanonicalError, canonical, nfc, parse_strictly, sha256_hex
 
 VALUES = st.recursive(
     st.none()
@@ -23,6 +24,29 @@ VALUES = st.recursive(
 def test_canonical_bytes_read_back_as_the_same_canonical_bytes(value: object) -> None:
     once = canonical(value)
     assert canonical(json.loads(once)) == once
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.sampled_from(
+    ["\U0001f600", "\uffff", "\x7f"]
+)
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(ANYTHING)
+def test_the_quick_way_writes_what_the_reference_implementation_writes(value: object) -> None:
+    try:
+        normal = nfc(value)
+    except CanonicalError:
+        return  # two keys became one
+    assert canonical(value) == rfc8785.dumps(normal)
 
 
 def test_key_order_plays_no_part() -> None:
