@@ -1,24 +1,21 @@
 """Which events the ledger admits: the rules of admission, each with a name, judged on what was admitted before.
 
-Pure: `Register` is a fold over admitted events and knows no database and no clock. What an admitted event means for a
-clip is decided in `state` and `eligibility`.
+Pure: a judgement depends on the envelope, the moment and the `Register`, and on no database. What an admitted event means
+for a clip is decided in `state` and `eligibility`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from training.consent.canonical import CanonicalError
-from training.consent.event_schema import CONSENT_TYPES, SCOPES, schema_problem
+from training.consent.event_schema import PLATFORM, SCOPES, schema_problem
 from training.consent.events import Body, Envelope, verify, verify_endorsement
 from training.consent.keys import key_id_of
+from training.consent.register import ConsentHead, Register
 from training.consent.times import SKEW, parse_time
-
-IsGuardian = Callable[[str, str, datetime], bool]  # (minor, guardian, at): is the guardianship on the register?
 
 
 class Rule(StrEnum):
@@ -29,19 +26,25 @@ class Rule(StrEnum):
     SCHEMA = "schema"  # fields missing, unknown or of the wrong form
     SCOPES = "scopes"  # a scope outside the closed list, or none at all
     FUTURE = "future"  # issued later than the clocks' allowance explains
+    NOT_FOUNDED = "not_founded"  # a ledger begins with the platform's key
     UNKNOWN_KEY = "unknown_key"
     KEY_OWNER = "key_owner"  # the key belongs to somebody else
     KEY_REVOKED = "key_revoked"
     KEY_REUSED = "key_reused"  # the key is registered already
     KEY_NAME = "key_name"  # key_id is not the name of the public key
-    KEY_ENDORSEMENT = "key_endorsement"  # a further key that no live key of the actor vouches for
+    KEY_NOT_ENROLLED = "key_not_enrolled"  # nobody verified that the key is held by this party
     SIGNATURE = "signature"
     EVENT_ID_REUSED = "event_id_reused"  # another event has this identity
-    ACTING_FOR = "acting_for"  # nobody signs for another, except a registered guardian for a minor
+    ACTING_FOR = "acting_for"  # who signs may not speak for this party
     FOREIGN_CONSENT = "foreign_consent"  # the consent is another party's or another role's
     GRANT_EXISTS = "grant_exists"  # a consent is granted once and then amended
     PREV = "prev"  # an amendment names the consent's latest event, and a grant names none
     CONSENT_REVOKED = "consent_revoked"  # revocation is absorbing: a new grant needs a new consent_id
+    ERASED = "erased"  # what was erased does not come back
+    DISPUTE_EXISTS = "dispute_exists"
+    DISPUTE_UNKNOWN = "dispute_unknown"
+    DISPUTE_DECIDED = "dispute_decided"  # a decision is final
+    OWN_DISPUTE = "own_dispute"  # nobody decides a dispute that they opened
 
 
 @dataclass(frozen=True)
@@ -50,141 +53,168 @@ class Refusal:
     detail: str
 
 
-@dataclass
-class Key:
-    actor: str
-    public_key: bytes
-    revoked: bool = False
+def judge(register: Register, envelope: Envelope, now: datetime, *, signatures: bool = True) -> Refusal | None:
+    """The first rule that the envelope breaks at `now`, None when it may enter.
+
+    `signatures=False` leaves out the arithmetic of signatures, for a caller that has checked them by itself; whose key
+    may sign what is judged all the same.
+    """
+    try:
+        return _judge_any(register, envelope, now, signatures)
+    except CanonicalError as error:
+        return Refusal(Rule.MALFORMED, str(error))
 
 
-@dataclass
-class ConsentHead:
-    """The latest event of a consent; `role` is None while only its revocation is known."""
-
-    role: str | None = None
-    last_event_id: str | None = None
-    revoked: bool = False
-
-
-@dataclass
-class Register:
-    """What the admitted events established: keys, and the head of every consent by (consent_id, party_id)."""
-
-    keys: dict[str, Key] = field(default_factory=dict)
-    consents: dict[tuple[str, str], ConsentHead] = field(default_factory=dict)
-    owners: dict[str, str] = field(default_factory=dict)  # consent_id -> the party that granted it
-    event_ids: set[str] = field(default_factory=set)
-
-    def judge(self, envelope: Envelope, now: datetime, is_guardian: IsGuardian) -> Refusal | None:
-        """The first rule that the envelope breaks at `now`, None when it may enter."""
-        try:
-            return self._judge(envelope, now, is_guardian)
-        except CanonicalError as error:
-            return Refusal(Rule.MALFORMED, str(error))
-
-    def _judge(self, envelope: Envelope, now: datetime, is_guardian: IsGuardian) -> Refusal | None:
-        if problem := schema_problem(envelope):
-            return Refusal(Rule.SCHEMA, problem)
-        body = envelope["body"]
-        if body["type"] in ("grant", "amend") and (refusal := _scope_problem(body["scopes"])):
-            return refusal
-        if body["event_id"] in self.event_ids:
-            return Refusal(Rule.EVENT_ID_REUSED, f"another event is called {body['event_id']}")
-        if parse_time(body["issued_at"]) > now + SKEW:
-            return Refusal(Rule.FUTURE, f"issued at {body['issued_at']}, more than {SKEW.seconds} s from now")
-        if body["type"] == "register_key":
-            return self._judge_registration(envelope)
-        return (
-            self._judge_signature(envelope)
-            or (self._judge_consent(body, now, is_guardian) if body["type"] in CONSENT_TYPES else None)
-            or (self._judge_key_revocation(body) if body["type"] == "revoke_key" else None)
-        )
-
-    def _judge_registration(self, envelope: Envelope) -> Refusal | None:
-        body, public_key = envelope["body"], bytes.fromhex(envelope["body"]["public_key"])
-        if body["actor"] != body["party_id"]:
-            return Refusal(Rule.ACTING_FOR, "a key is registered by its own actor")
-        if envelope["key_id"] != key_id_of(public_key):
-            return Refusal(Rule.KEY_NAME, f"this key's name is {key_id_of(public_key)}, not {envelope['key_id']}")
-        if envelope["key_id"] in self.keys:
-            return Refusal(Rule.KEY_REUSED, f"{envelope['key_id']} is registered already")
-        if not verify(envelope, public_key):
-            return Refusal(Rule.SIGNATURE, "a registration is signed by the key that it registers")
-        if not any(key.actor == body["actor"] for key in self.keys.values()):
-            return None  # the first key is taken on enrolment; every further one has to be vouched for
-        endorser = self.keys.get((envelope.get("endorsement") or {}).get("key_id", ""))
-        if endorser is None or endorser.revoked or endorser.actor != body["actor"]:
-            return Refusal(Rule.KEY_ENDORSEMENT, "a further key needs the endorsement of a live key of its actor")
-        if not verify_endorsement(envelope, endorser.public_key):
-            return Refusal(Rule.KEY_ENDORSEMENT, "the endorsement's signature does not hold")
-        return None
-
-    def _judge_signature(self, envelope: Envelope) -> Refusal | None:
-        key, actor = self.keys.get(envelope["key_id"]), envelope["body"]["actor"]
-        if key is None:
-            return Refusal(Rule.UNKNOWN_KEY, f"no key {envelope['key_id']} is registered")
-        if key.actor != actor:
-            return Refusal(Rule.KEY_OWNER, f"{envelope['key_id']} is not a key of {actor}")
-        if key.revoked:
-            return Refusal(Rule.KEY_REVOKED, f"{envelope['key_id']} is revoked")
-        if not verify(envelope, key.public_key):
-            return Refusal(Rule.SIGNATURE, "the signature does not hold over the canonical body")
-        return None
-
-    def _judge_key_revocation(self, body: Body) -> Refusal | None:
-        key = self.keys.get(body["key_id"])
-        if body["actor"] != body["party_id"]:
-            return Refusal(Rule.ACTING_FOR, "a key is revoked by its own actor")
-        if key is None:
-            return Refusal(Rule.UNKNOWN_KEY, f"no key {body['key_id']} is registered")
-        if key.actor != body["actor"]:
-            return Refusal(Rule.KEY_OWNER, f"{body['key_id']} is not a key of {body['actor']}")
-        return None
-
-    def _judge_consent(self, body: Body, now: datetime, is_guardian: IsGuardian) -> Refusal | None:
-        consent_id, party, actor = body["consent_id"], body["party_id"], body["actor"]
-        guardian = actor != party and is_guardian(party, actor, now)
-        if body["type"] == "revoke":
-            if actor != party and not guardian:
-                return Refusal(Rule.ACTING_FOR, f"{actor} may not revoke for {party}")
-        elif (body["role"] == "guardian") != (actor != party) or (actor != party and not guardian):
-            return Refusal(Rule.ACTING_FOR, f"{actor} may not sign for {party} as {body['role']}")
-        if self.owners.get(consent_id, party) != party:
-            return Refusal(Rule.FOREIGN_CONSENT, f"{consent_id} is not a consent of {party}")
-        return None if body["type"] == "revoke" else self._judge_succession(body)
-
-    def _judge_succession(self, body: Body) -> Refusal | None:
-        head = self.consents.get((body["consent_id"], body["party_id"]), ConsentHead())
-        if head.revoked:
-            return Refusal(Rule.CONSENT_REVOKED, f"{body['consent_id']} is revoked; grant under a new consent_id")
-        if body["type"] == "grant" and head.last_event_id is not None:
-            return Refusal(Rule.GRANT_EXISTS, f"{body['consent_id']} is granted already; amend it")
-        if body["prev"] != head.last_event_id or (body["type"] == "amend" and body["prev"] is None):
-            return Refusal(Rule.PREV, f"prev is {body['prev']}, but the latest event is {head.last_event_id}")
-        if head.role not in (None, body["role"]):
-            return Refusal(Rule.FOREIGN_CONSENT, f"{body['consent_id']} was granted as {head.role}")
-        return None
-
-    def record(self, envelope: Envelope) -> None:
-        """Take an admitted event into account."""
-        body = envelope["body"]
-        self.event_ids.add(body["event_id"])
-        if body["type"] == "register_key":
-            self.keys[envelope["key_id"]] = Key(body["actor"], bytes.fromhex(body["public_key"]))
-        elif body["type"] == "revoke_key":
-            self.keys[body["key_id"]].revoked = True
-        else:
-            head = self.consents.setdefault((body["consent_id"], body["party_id"]), ConsentHead())
-            if body["type"] == "revoke":
-                head.revoked = True
-            else:
-                head.role, head.last_event_id = body["role"], body["event_id"]
-                self.owners[body["consent_id"]] = body["party_id"]
+def _judge_any(register: Register, envelope: Envelope, now: datetime, signatures: bool) -> Refusal | None:
+    if problem := schema_problem(envelope):
+        return Refusal(Rule.SCHEMA, problem)
+    body = envelope["body"]
+    if body["type"] in ("grant", "amend") and (refusal := _judge_scopes(body["scopes"])):
+        return refusal
+    if body["event_id"] in register.event_ids:
+        return Refusal(Rule.EVENT_ID_REUSED, f"another event is called {body['event_id']}")
+    if parse_time(body["issued_at"]) > now + SKEW:
+        return Refusal(Rule.FUTURE, f"issued at {body['issued_at']}, more than {SKEW.seconds} s from now")
+    if body["type"] == "register_key":
+        return _judge_registration(register, envelope, signatures)
+    if not register.has_key(PLATFORM):
+        return Refusal(Rule.NOT_FOUNDED, "a ledger begins with the platform's key; found it first")
+    return _judge_signature(register, envelope, signatures) or _judge_body(register, body)
 
 
-def _scope_problem(scopes: list[Any]) -> Refusal | None:
+def _judge_scopes(scopes: list[str]) -> Refusal | None:
     if not scopes:
         return Refusal(Rule.SCOPES, "a grant names at least one scope")
     if unknown := sorted(set(scopes) - set(SCOPES)):
         return Refusal(Rule.SCOPES, f"no such scope: {', '.join(map(repr, unknown))}")
+    return None
+
+
+# -- keys and signatures ---------------------------------------------------------------------------------------------
+
+
+def _judge_registration(register: Register, envelope: Envelope, signatures: bool) -> Refusal | None:
+    """A registration is signed by its own key, which shows who holds it, not who they are: that is attested apart."""
+    body, public_key = envelope["body"], bytes.fromhex(envelope["body"]["public_key"])
+    actor, key_id = body["actor"], envelope["key_id"]
+    if not register.has_key(PLATFORM) and actor != PLATFORM:
+        return Refusal(Rule.NOT_FOUNDED, "a ledger begins with the platform's key; found it first")
+    if actor != body["party_id"]:
+        return Refusal(Rule.ACTING_FOR, "a key is registered by its own actor")
+    if key_id != key_id_of(public_key):
+        return Refusal(Rule.KEY_NAME, f"this key's name is {key_id_of(public_key)}, not {key_id}")
+    if key_id in register.keys:
+        return Refusal(Rule.KEY_REUSED, f"{key_id} is registered already")
+    if signatures and not verify(envelope, public_key):
+        return Refusal(Rule.SIGNATURE, "a registration is signed by the key that it registers")
+    if not register.has_key(PLATFORM) or key_id in register.attested[actor]:
+        return None
+    return _judge_endorsement(register, envelope, signatures)
+
+
+def _judge_endorsement(register: Register, envelope: Envelope, signatures: bool) -> Refusal | None:
+    """A key that nobody attested to is let in on the word of a live key of the same actor: that is rotation."""
+    actor = envelope["body"]["actor"]
+    endorser = register.keys.get((envelope.get("endorsement") or {}).get("key_id", ""))
+    if endorser is None or endorser.revoked or endorser.actor != actor:
+        advice = f"an officer has to enrol {envelope['key_id']} for {actor}, or a live key of {actor} to endorse it"
+        return Refusal(Rule.KEY_NOT_ENROLLED, advice)
+    if signatures and not verify_endorsement(envelope, endorser.public_key):
+        return Refusal(Rule.SIGNATURE, "the endorsement's signature does not hold")
+    return None
+
+
+def _judge_signature(register: Register, envelope: Envelope, signatures: bool) -> Refusal | None:
+    key, actor = register.keys.get(envelope["key_id"]), envelope["body"]["actor"]
+    if key is None:
+        return Refusal(Rule.UNKNOWN_KEY, f"no key {envelope['key_id']} is registered")
+    if key.actor != actor:
+        return Refusal(Rule.KEY_OWNER, f"{envelope['key_id']} is not a key of {actor}")
+    if key.revoked:
+        return Refusal(Rule.KEY_REVOKED, f"{envelope['key_id']} is revoked")
+    if signatures and not verify(envelope, key.public_key):
+        return Refusal(Rule.SIGNATURE, "the signature does not hold over the canonical body")
+    return None
+
+
+# -- who may say what ------------------------------------------------------------------------------------------------
+
+
+def _judge_body(register: Register, body: Body) -> Refusal | None:
+    match body["type"]:
+        case "revoke_key":
+            return _judge_key_revocation(register, body)
+        case "enrol" | "guardian" | "end_guardian":
+            return _judge_attestation(register, body)
+        case "dispute" | "adjudicate":
+            return _judge_dispute(register, body)
+        case _:
+            return _judge_consent(register, body)
+
+
+def _judge_key_revocation(register: Register, body: Body) -> Refusal | None:
+    key = register.keys.get(body["key_id"])
+    if body["actor"] not in (body["party_id"], PLATFORM):
+        return Refusal(Rule.ACTING_FOR, "a key is revoked by its owner, or by the platform for them")
+    if key is None:
+        return Refusal(Rule.UNKNOWN_KEY, f"no key {body['key_id']} is registered")
+    if key.actor != body["party_id"]:
+        return Refusal(Rule.KEY_OWNER, f"{body['key_id']} is not a key of {body['party_id']}")
+    return None
+
+
+def _judge_attestation(register: Register, body: Body) -> Refusal | None:
+    """Only the platform attests to people, and never to itself."""
+    if body["actor"] != PLATFORM or body["party_id"] == PLATFORM:
+        return Refusal(Rule.ACTING_FOR, f"{body['actor']} may not attest to {body['party_id']}")
+    if body["type"] != "enrol":
+        own = body["guardian_id"] in (body["party_id"], PLATFORM)
+        return Refusal(Rule.ACTING_FOR, "nobody is their own guardian, nor is the platform") if own else None
+    key = register.keys.get(body["key_id"])
+    if key is not None and key.actor != body["party_id"]:
+        return Refusal(Rule.KEY_OWNER, f"{body['key_id']} is not a key of {body['party_id']}")
+    return None
+
+
+def _judge_dispute(register: Register, body: Body) -> Refusal | None:
+    known = register.disputes.get(body["dispute_id"])
+    if body["type"] == "dispute":
+        if body["actor"] not in (body["party_id"], PLATFORM):
+            return Refusal(Rule.ACTING_FOR, f"{body['actor']} may not open a dispute for {body['party_id']}")
+        if not body["assets"]:
+            return Refusal(Rule.SCHEMA, "a dispute names the footage that it is about")
+        return Refusal(Rule.DISPUTE_EXISTS, f"{body['dispute_id']} was opened before") if known else None
+    if body["actor"] != PLATFORM or body["party_id"] != PLATFORM:
+        return Refusal(Rule.ACTING_FOR, "disputes are decided by an officer of the platform")
+    if known is None:
+        return Refusal(Rule.DISPUTE_UNKNOWN, f"there is no dispute {body['dispute_id']}")
+    if known.outcome is not None:
+        return Refusal(Rule.DISPUTE_DECIDED, f"{body['dispute_id']} was {known.outcome} already")
+    return Refusal(Rule.OWN_DISPUTE, f"{known.opener} opened it") if body["officer"] == known.opener else None
+
+
+def _judge_consent(register: Register, body: Body) -> Refusal | None:
+    """Nobody consents for another, except a standing guardian for a minor. The platform may end a consent, never begin it."""
+    consent_id, party, actor = body["consent_id"], body["party_id"], body["actor"]
+    guarding = actor in register.guardians[party]
+    if body["type"] == "revoke":
+        if actor != party and not guarding and actor != PLATFORM:
+            return Refusal(Rule.ACTING_FOR, f"{actor} may not revoke for {party}")
+    elif (body["role"] == "guardian") != (actor != party) or (actor != party and not guarding):
+        return Refusal(Rule.ACTING_FOR, f"{actor} may not sign for {party} as {body['role']}")
+    if register.owners.get(consent_id, party) != party:
+        return Refusal(Rule.FOREIGN_CONSENT, f"{consent_id} is not a consent of {party}")
+    return None if body["type"] == "revoke" else _judge_succession(register, body)
+
+
+def _judge_succession(register: Register, body: Body) -> Refusal | None:
+    head = register.consents.get((body["consent_id"], body["party_id"]), ConsentHead())
+    if head.revoked:
+        return Refusal(Rule.CONSENT_REVOKED, f"{body['consent_id']} is revoked; grant under a new consent_id")
+    if body["type"] == "grant" and head.last_event_id is not None:
+        return Refusal(Rule.GRANT_EXISTS, f"{body['consent_id']} is granted already; amend it")
+    if body["prev"] != head.last_event_id or (body["type"] == "amend" and body["prev"] is None):
+        return Refusal(Rule.PREV, f"prev is {body['prev']}, but the latest event is {head.last_event_id}")
+    if head.role not in (None, body["role"]):
+        return Refusal(Rule.FOREIGN_CONSENT, f"{body['consent_id']} was granted as {head.role}")
     return None

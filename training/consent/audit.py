@@ -7,12 +7,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent import guardianship, merkle
-from training.consent.admission import IsGuardian, Register
+from training.consent import merkle
+from training.consent.admission import judge
 from training.consent.canonical import canonical, parse_strictly
 from training.consent.checkpoint import checkpoint_holds
 from training.consent.ledger import Ledger, commitment_leaf
 from training.consent.ledger_tables import checkpoints, erasures, leaves
+from training.consent.register import Register
 from training.consent.times import parse_time
 
 
@@ -21,7 +22,6 @@ def audit(ledger: Ledger) -> Iterator[str]:
     register, previous = Register(), ""
     with ledger.engine.connect() as connection:
         erased: set[int] = set(connection.execute(sa.select(erasures.c.seq)).scalars())
-        is_guardian = guardianship.lookup(connection)
         for expected_seq, row in enumerate(list(ledger.rows(connection))):
             if row.seq != expected_seq:
                 yield f"event {expected_seq} is missing: the sequence goes on with {row.seq}"
@@ -34,18 +34,18 @@ def audit(ledger: Ledger) -> Iterator[str]:
                     yield f"event {row.seq} is gone without a declared erasure"
                 continue
             try:
-                yield from _audit_entry(row, register, is_guardian)
+                yield from _audit_entry(row, register)
             except (ValueError, KeyError, TypeError) as error:
                 yield f"event {row.seq} cannot be read: {error}"
         yield from _audit_checkpoints(connection)
 
 
-def _audit_entry(row: Any, register: Register, is_guardian: IsGuardian) -> Iterator[str]:
+def _audit_entry(row: Any, register: Register) -> Iterator[str]:
     envelope = parse_strictly(row.envelope)
     signature = bytes.fromhex(envelope["sig"])
     if commitment_leaf(row.salt, row.recorded_at, canonical(envelope["body"]), signature).hex() != row.leaf_hash:
         yield f"event {row.seq} is not what its leaf commits to"
-    if refusal := register.judge(envelope, parse_time(row.recorded_at), is_guardian):
+    if refusal := judge(register, envelope, parse_time(row.recorded_at)):
         yield f"event {row.seq} should not have been admitted: {refusal.rule} ({refusal.detail})"
     else:
         register.record(envelope)

@@ -24,13 +24,19 @@ SCOPES = (
     "redistribute",
 )
 ROLES = ("contributor", "depicted", "guardian", "property_owner")
+OUTCOMES = ("dismissed", "upheld")
+PLATFORM = "platform"  # the actor that attests to people; its key founds the ledger
+
 CONSENT_TYPES = ("grant", "amend", "revoke")
-KEY_TYPES = ("register_key", "revoke_key")
+IDENTITY_TYPES = ("register_key", "revoke_key", "enrol", "guardian", "end_guardian")
+DISPUTE_TYPES = ("dispute", "adjudicate")
+TYPES = CONSENT_TYPES + IDENTITY_TYPES + DISPUTE_TYPES
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _TERRITORY = re.compile(r"\*|[A-Z]{2}")
 _SIGNATURE = re.compile(r"[0-9a-f]{128}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_CODE = re.compile(r"[a-z]+\.[a-z_]+")
 
 
 def _identifier(value: Any) -> bool:
@@ -77,7 +83,7 @@ def _text(value: Any) -> bool:
 # field -> (check, what it must be). `type` and the scopes' vocabulary are checked apart, to be named apart.
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "schema": (lambda value: value == SCHEMA, f'"{SCHEMA}"'),
-    "type": (lambda value: value in CONSENT_TYPES + KEY_TYPES, "one of " + ", ".join(CONSENT_TYPES + KEY_TYPES)),
+    "type": (lambda value: value in TYPES, "one of " + ", ".join(TYPES)),
     "event_id": (_identifier, "an identifier of 1 to 128 characters"),
     "consent_id": (_identifier, "an identifier of 1 to 128 characters"),
     "party_id": (_identifier, "an identifier of 1 to 128 characters"),
@@ -96,7 +102,13 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "withdrawal_method": (_text, "a text that says how to withdraw"),
     "prev": (_optional(_identifier), "null or the event that this one amends"),
     "public_key": (_hex64, "an Ed25519 public key in lower-case hexadecimal"),
-    "key_id": (_identifier, "the key to be revoked"),
+    "key_id": (_identifier, "the name of a key"),
+    "guardian_id": (_identifier, "an identifier of 1 to 128 characters"),
+    "evidence_sha256": (_hex64, "a SHA-256 digest in lower-case hexadecimal"),
+    "officer": (_identifier, "an identifier of 1 to 128 characters"),
+    "dispute_id": (_identifier, "an identifier of 1 to 128 characters"),
+    "reason": (_matches(_CODE), "a reason code such as legal.privacy"),
+    "outcome": (lambda value: value in OUTCOMES, "one of " + ", ".join(OUTCOMES)),
 }
 _COMMON = {"schema", "type", "event_id", "party_id", "actor", "issued_at", "effective_at"}
 _TERMS = {
@@ -109,6 +121,11 @@ _REQUIRED = {
     "revoke": _COMMON | {"consent_id", "role"},  # nobody has to give terms or reasons to withdraw
     "register_key": _COMMON | {"public_key"},
     "revoke_key": _COMMON | {"key_id"},
+    "enrol": _COMMON | {"key_id", "evidence_sha256", "officer"},
+    "guardian": _COMMON | {"guardian_id", "evidence_sha256", "officer"},
+    "end_guardian": _COMMON | {"guardian_id", "evidence_sha256", "officer"},
+    "dispute": _COMMON | {"dispute_id", "assets", "reason"},
+    "adjudicate": _COMMON | {"dispute_id", "outcome", "officer"},
 }
 
 
@@ -139,8 +156,8 @@ def body_problem(body: Any) -> str | None:
         return f"type must be {_FIELDS['type'][1]}"
     if missing := _REQUIRED[body["type"]] - set(body):
         return f"{body['type']} lacks {', '.join(sorted(missing))}"
-    if unknown := set(body) - set(_FIELDS):
-        return f"no such field: {', '.join(sorted(map(repr, unknown)))}"
+    if unknown := set(body) - _REQUIRED[body["type"]]:
+        return f"{body['type']} has no field {', '.join(sorted(map(repr, unknown)))}"
     for field, value in body.items():
         check, expected = _FIELDS[field]
         if not check(value):

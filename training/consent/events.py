@@ -1,9 +1,11 @@
-"""What a consent event is: how one is written, signed and verified. The module a new colleague reads first.
+"""What an event is: how one is written, signed and verified. The module a new colleague reads first.
 
-A body says who (party) agrees to what (scopes, territories, recipients) for which footage (assets), shown which notice,
-until when, and who signs (actor). An envelope is a signed body: `{"body", "key_id", "sig"}`; a second key of an actor
-also carries `"endorsement": {"key_id", "sig"}` by one of the actor's earlier keys. Whether an event is admitted is
-decided in `admission`, what it means over time in `state`; the fields' rules are in `event_schema`.
+Three families share one ledger. *Consent* (grant, amend, revoke): a party agrees to scopes, territories and recipients for
+footage (assets), shown which notice, until when. *Identity* (enrol, register_key, revoke_key, guardian, end_guardian): whose
+key is whose, and who signs for a minor; the platform attests to people, people speak for themselves. *Dispute* (dispute,
+adjudicate): footage is held until an officer has decided. An envelope is a signed body: `{"body", "key_id", "sig"}`; a
+further key of an actor also carries `"endorsement": {"key_id", "sig"}` by one of the actor's earlier keys. Whether an event
+is admitted is decided in `admission`, what it means over time in `state`; the fields' rules are in `event_schema`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from training.consent.canonical import canonical, sha256_hex
-from training.consent.event_schema import SCHEMA
+from training.consent.event_schema import PLATFORM, SCHEMA
 from training.consent.event_schema import SCOPES as SCOPES  # the closed list, part of what an event is
 from training.consent.keys import key_id_of, public_bytes, sign_bytes, signature_holds
 from training.consent.times import time_text
@@ -115,9 +117,64 @@ def register_key(actor: str, key: Ed25519PrivateKey, issued_at: datetime, *, eve
     }
 
 
-def revoke_key(actor: str, key_id: str, issued_at: datetime, *, event_id: str | None = None) -> Body:
-    """The body that ends a key; sign it with any live key of the actor."""
-    return {**_common("revoke_key", actor, None, issued_at, None, event_id), "key_id": key_id}
+def revoke_key(
+    owner: str, key_id: str, issued_at: datetime, *, actor: str | None = None, event_id: str | None = None
+) -> Body:
+    """The body that ends a key; signed by any live key of its owner, or by the platform for an owner who lost them."""
+    return {**_common("revoke_key", owner, actor, issued_at, None, event_id), "key_id": key_id}
+
+
+def enrol(
+    party_id: str,
+    key_id: str,
+    issued_at: datetime,
+    *,
+    evidence_sha256: str,
+    officer: str,
+    event_id: str | None = None,
+) -> Body:
+    """The body by which the platform attests that an officer verified who holds a key. The evidence stays outside."""
+    attested = {"key_id": key_id, "evidence_sha256": evidence_sha256, "officer": officer}
+    return {**_common("enrol", party_id, PLATFORM, issued_at, None, event_id), **attested}
+
+
+def guardian(
+    minor_id: str,
+    guardian_id: str,
+    issued_at: datetime,
+    *,
+    evidence_sha256: str,
+    officer: str,
+    ended: bool = False,
+    event_id: str | None = None,
+) -> Body:
+    """The body by which the platform attests that a guardian may sign for a minor, or (`ended`) no longer may."""
+    attested = {"guardian_id": guardian_id, "evidence_sha256": evidence_sha256, "officer": officer}
+    type_ = "end_guardian" if ended else "guardian"
+    return {**_common(type_, minor_id, PLATFORM, issued_at, None, event_id), **attested}
+
+
+def dispute(
+    party_id: str,
+    assets: Iterable[str],
+    reason: str,
+    issued_at: datetime,
+    *,
+    actor: str | None = None,
+    dispute_id: str | None = None,
+    event_id: str | None = None,
+) -> Body:
+    """The body that holds footage until it is adjudicated; the platform signs for somebody who has no key."""
+    said = {"dispute_id": dispute_id or new_id("dispute"), "assets": sorted(set(assets)), "reason": reason}
+    return {**_common("dispute", party_id, actor, issued_at, None, event_id), **said}
+
+
+def adjudicate(
+    dispute_id: str, outcome: str, issued_at: datetime, *, officer: str, event_id: str | None = None
+) -> Body:
+    """The body by which an officer decides a dispute: `dismissed` ends the hold, `upheld` makes it final."""
+    said = {"dispute_id": dispute_id, "outcome": outcome, "officer": officer}
+    return {**_common("adjudicate", PLATFORM, PLATFORM, issued_at, None, event_id), **said}
 
 
 def _common(

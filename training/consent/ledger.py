@@ -16,14 +16,15 @@ from typing import Any
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from training.consent import guardianship, merkle
-from training.consent.admission import Refusal, Register, Rule
+from training.consent import merkle
+from training.consent.admission import Refusal, Rule, judge
 from training.consent.canonical import CanonicalError, canonical, parse_strictly, sha256_hex
 from training.consent.checkpoint import Checkpoint, sign_checkpoint
 from training.consent.database import create_tables, open_engine, writing
-from training.consent.event_schema import MAX_ENVELOPE_BYTES
-from training.consent.events import Envelope, Event
+from training.consent.event_schema import MAX_ENVELOPE_BYTES, PLATFORM
+from training.consent.events import Envelope, Event, register_key, sign
 from training.consent.ledger_tables import checkpoints, events, leaves, metadata, refusals
+from training.consent.register import Register
 from training.consent.times import instant, parse_time, time_text
 
 
@@ -115,7 +116,7 @@ class Ledger:
         if known := self._known_envelope(connection, sha256_hex(line)):
             return known
         recorded = max(time_text(now), self._recorded)  # a clock that steps back never reorders the ledger
-        if refusal := self._register.judge(envelope, parse_time(recorded), guardianship.lookup(connection)):
+        if refusal := judge(self._register, envelope, parse_time(recorded)):
             return self._refuse(connection, raw or line, refusal, now)
         return self._admit(connection, envelope, line, recorded)
 
@@ -166,15 +167,16 @@ class Ledger:
                 self._register.record(parse_strictly(row.envelope))
             self._known, self._recorded = row.seq + 1, row.recorded_at
 
-    def register_guardian(self, minor_id: str, guardian_id: str, evidence_sha256: str, now: datetime) -> None:
-        """Put a guardianship that was verified outside on the register; `evidence_sha256` names the proof."""
-        with writing(self.engine) as connection:
-            guardianship.record(connection, minor_id, guardian_id, evidence_sha256, instant(now), active=True)
-
-    def end_guardianship(self, minor_id: str, guardian_id: str, evidence_sha256: str, now: datetime) -> None:
-        """From now on the guardian signs no more; what was granted stands until it is revoked."""
-        with writing(self.engine) as connection:
-            guardianship.record(connection, minor_id, guardian_id, evidence_sha256, instant(now), active=False)
+    def found(self, platform_key: Ed25519PrivateKey, now: datetime) -> None:
+        """Begin the ledger with the platform's key, unless it has begun. Raises ValueError where another key began it."""
+        body = register_key(PLATFORM, platform_key, instant(now), event_id="genesis")
+        genesis = next(iter(self.events(upto=1)), None)
+        if genesis is None:
+            outcome = self.append(sign(body, platform_key), now)
+            if isinstance(outcome, Refused):
+                raise ValueError(f"the ledger cannot be founded: {outcome.detail}")
+        elif genesis.body.get("public_key") != body["public_key"]:
+            raise ValueError("this ledger was founded with another platform key")
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -187,6 +189,12 @@ class Ledger:
         query = _entries().where(leaves.c.seq >= since, leaves.c.seq < (upto if upto is not None else 1 << 62))
         with self.engine.connect() as connection:
             return [event for row in connection.execute(query) if (event := _event(row)) is not None]
+
+    def find(self, event_id: str) -> Event | None:
+        """The event of this identity, None when there is none or it was erased."""
+        with self.engine.connect() as connection:
+            row = connection.execute(_entries().where(events.c.event_id == event_id)).first()
+        return _event(row) if row is not None else None
 
     def leaves(self, upto: int | None = None) -> list[bytes]:
         query = sa.select(leaves.c.leaf_hash).order_by(leaves.c.seq).limit(upto)

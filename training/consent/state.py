@@ -1,8 +1,9 @@
-"""What the ledger's events mean over time: a fold from events to consents, and whether one covers a use.
+"""What the ledger's events mean over time: a fold from events to consents, guardians and holds.
 
-Order is the ledger's, never a claimed clock. A grant or amendment acts from the later of its claimed and its recorded
-time, so that nothing is backdated; a revocation acts from the earlier, so that nothing is postponed, and it is
-absorbing. Expiry is exclusive and comes earlier by the clocks' allowance.
+Order is the ledger's, never a claimed clock. What begins a use (grant, amendment) acts from the later of its claimed and
+its recorded time, so that nothing is backdated. What ends one (revocation, dispute) acts from the earlier, so that nothing
+is postponed; a revocation is absorbing, and a dispute stands until it is dismissed. Expiry is exclusive and comes earlier
+by the clocks' allowance.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from training.consent.event_schema import CONSENT_TYPES
 from training.consent.events import Event
 from training.consent.times import SKEW, parse_time
 
@@ -25,6 +25,7 @@ class Terms:
     ends_at: datetime | None
     scopes: frozenset[str]
     territories: frozenset[str]
+    recipients: frozenset[str]
     assets: frozenset[str]
 
     @classmethod
@@ -35,8 +36,30 @@ class Terms:
             ends_at=parse_time(body["expires_at"]) - SKEW if body["expires_at"] else None,
             scopes=frozenset(body["scopes"]),
             territories=frozenset(body["territories"]),
+            recipients=frozenset(body["recipients"]),
             assets=frozenset(body["assets"]),
         )
+
+
+@dataclass
+class Dispute:
+    """Somebody's objection to footage; `outcome` is None while no officer has decided it."""
+
+    dispute_id: str
+    holds_from: datetime
+    outcome: str | None = None
+
+
+@dataclass(frozen=True)
+class Use:
+    """What somebody asks for: these digests, for this purpose, over all of [at, until], there, by them."""
+
+    assets: frozenset[str]
+    purpose: str
+    at: datetime
+    until: datetime
+    territory: str = "*"
+    recipient: str = "*"
 
 
 @dataclass
@@ -57,44 +80,71 @@ class Consent:
         """Whether it ever spoke of any of these digests."""
         return any(terms.assets & assets for terms in self.terms)
 
-    def objections(
-        self, assets: frozenset[str], purpose: str, at: datetime, until: datetime, territory: str
-    ) -> set[str]:
-        """Codes of everything that keeps it from covering the whole of [at, until]; empty when it covers."""
-        codes = {"consent.revoked"} if self.revoked_from is not None and self.revoked_from <= until else set()
-        changes = sorted({at, *(terms.acts_from for terms in self.terms if at < terms.acts_from <= until)})
-        for start, end in zip(changes, [*changes[1:], until], strict=True):
+    def objections(self, use: Use) -> set[str]:
+        """Codes of everything that keeps it from covering the whole of [at, until]; empty when it covers.
+
+        Terms may change inside the window; each version is asked for the part of the window in which it is in force.
+        """
+        codes = {"consent.revoked"} if self.revoked_from is not None and self.revoked_from <= use.until else set()
+        changes = sorted({use.at, *(terms.acts_from for terms in self.terms if use.at < terms.acts_from <= use.until)})
+        for start, end in zip(changes, [*changes[1:], use.until], strict=True):
             terms = self.in_force(start)
-            if terms is None:
-                codes.add("consent.not_yet")
-                continue
-            if not terms.assets & assets:
-                codes.add("consent.none")
-            if purpose not in terms.scopes:
-                codes.add("consent.scope")
-            if not {"*", territory} & terms.territories:
-                codes.add("consent.territory")
-            if terms.ends_at is not None and (terms.ends_at <= start or terms.ends_at < end or terms.ends_at == until):
-                codes.add("consent.expires")
+            codes |= _lacks(terms, use) | _lapses(terms, start, end, use.until) if terms else {"consent.not_yet"}
         return codes
+
+
+def _lacks(terms: Terms, use: Use) -> set[str]:
+    """Codes of what the terms do not extend to."""
+    extends = {
+        "consent.none": bool(terms.assets & use.assets),
+        "consent.scope": use.purpose in terms.scopes,
+        "consent.territory": bool({"*", use.territory} & terms.territories),
+        "consent.recipient": bool({"*", use.recipient} & terms.recipients),
+    }
+    return {code for code, covered in extends.items() if not covered}
+
+
+def _lapses(terms: Terms, start: datetime, end: datetime, until: datetime) -> set[str]:
+    """Whether the terms end before their part of the window does; `until` itself still belongs to the window."""
+    ends = terms.ends_at
+    return {"consent.expires"} if ends is not None and (ends <= start or ends < end or ends == until) else set()
 
 
 @dataclass
 class ConsentState:
-    """Every consent of a ledger prefix, by party."""
+    """Every consent, guardianship and dispute of a ledger prefix."""
 
     by_party: dict[str, dict[str, Consent]] = field(default_factory=lambda: defaultdict(dict))
+    guardians: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # minor -> standing guardians
+    disputes: dict[str, Dispute] = field(default_factory=dict)
+    disputes_by_digest: dict[str, list[Dispute]] = field(default_factory=lambda: defaultdict(list))
 
     @classmethod
     def fold(cls, events: Iterable[Event]) -> ConsentState:
-        """The state after these events, which come in ledger order."""
+        """The state after these events, which come in ledger order. Keys mean nothing here: admission saw to them."""
         state = cls()
         for event in events:
-            if event.type in CONSENT_TYPES:
-                state._apply(event)
+            state._apply(event)
         return state
 
     def _apply(self, event: Event) -> None:
+        body = event.body
+        match event.type:
+            case "grant" | "amend" | "revoke":
+                self._apply_consent(event)
+            case "guardian":
+                self.guardians[body["party_id"]].add(body["guardian_id"])
+            case "end_guardian":
+                self.guardians[body["party_id"]].discard(body["guardian_id"])
+            case "dispute":
+                holds_from = min(parse_time(body["effective_at"]), event.recorded_at)
+                dispute = self.disputes[body["dispute_id"]] = Dispute(body["dispute_id"], holds_from)
+                for digest in body["assets"]:
+                    self.disputes_by_digest[digest].append(dispute)
+            case "adjudicate":
+                self.disputes[body["dispute_id"]].outcome = body["outcome"]
+
+    def _apply_consent(self, event: Event) -> None:
         body = event.body
         party, consent_id = body["party_id"], body["consent_id"]
         consent = self.by_party[party].setdefault(consent_id, Consent(consent_id, party))
@@ -110,6 +160,12 @@ class ConsentState:
         mine = self.by_party.get(party_id, {})
         return [mine[consent_id] for consent_id in sorted(mine) if mine[consent_id].role == role]
 
-    def has_guardian(self, party_id: str) -> bool:
-        """Whether a guardian ever signed for this party: then the party is a minor, whatever a delivery declares."""
-        return bool(self.consents(party_id, "guardian"))
+    def is_guarded(self, party_id: str) -> bool:
+        """Whether somebody signs for this party: then the party is a minor, whatever a delivery declares."""
+        return bool(self.guardians.get(party_id))
+
+    def holds(self, assets: frozenset[str], until: datetime) -> set[str]:
+        """Codes of disputes about any of these digests that hold it at or before `until`."""
+        disputes = (dispute for digest in assets for dispute in self.disputes_by_digest.get(digest, ()))
+        standing = (d for d in disputes if d.outcome != "dismissed" and d.holds_from <= until)
+        return {"dispute.upheld" if dispute.outcome else "dispute.open" for dispute in standing}

@@ -9,10 +9,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from training.consent import events as ev
 from training.consent.eligibility import ClipFacts, Person
+from training.consent.event_schema import PLATFORM
+from training.consent.keys import key_id_of, public_bytes
 from training.consent.ledger import Admitted, Ledger, Refused
 
 NOW = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
-NOTICE, TERMS = "a" * 64, "b" * 64
+NOTICE, TERMS, EVIDENCE = "a" * 64, "b" * 64, "e" * 64
 CLIP, FILE = "c" * 64, "d" * 64
 
 
@@ -21,13 +23,30 @@ def key_of(name: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32, b"."))
 
 
+def key_id(name: str) -> str:
+    return key_id_of(public_bytes(key_of(name)))
+
+
 class People:
     """Signs for people and appends to the ledger; the clock goes on by a minute with each append."""
 
     def __init__(self, url: str, *names: str) -> None:
         self.url, self.ledger, self.now = url, Ledger(url), NOW
+        self.ledger.found(key_of(PLATFORM), self.now)
         for name in names:
-            self.append(ev.register_key(name, key_of(name), self.now), name)
+            assert isinstance(self.join(name), Admitted)
+
+    def join(self, name: str, key: str | None = None) -> Admitted | Refused:
+        """An officer enrols a key of this person (the one called `key`, by default their own name), who registers it."""
+        key = key or name
+        attested = ev.enrol(name, key_id(key), self.now, evidence_sha256=EVIDENCE, officer="o-ida")
+        assert isinstance(self.append(attested, PLATFORM), Admitted)
+        return self.append(ev.register_key(name, key_of(key), self.now), key)
+
+    def appoint(self, minor: str, guardian: str, *, ended: bool = False) -> None:
+        """An officer attests that the guardian may sign for the minor, or no longer may."""
+        proof = {"evidence_sha256": EVIDENCE, "officer": "o-ida", "ended": ended}
+        assert isinstance(self.append(ev.guardian(minor, guardian, self.now, **proof), PLATFORM), Admitted)
 
     def append(self, body: ev.Body, signer: str, now: datetime | None = None) -> Admitted | Refused:
         outcome = self.ledger.append(ev.sign(body, key_of(signer)), now or self.now)
