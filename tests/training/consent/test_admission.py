@@ -10,17 +10,27 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.training.consent.people import FILE, NOTICE, TERMS, People, key_of
+from tests.training.consent.people import EVIDENCE, FILE, NOTICE, TERMS, People, key_id, key_of
 from training.consent import events as ev
-from training.consent.admission import Register, Rule
+from training.consent.admission import Rule, judge
 from training.consent.canonical import CanonicalError
-from training.consent.ledger import Admitted, Refused
+from training.consent.event_schema import PLATFORM
+from training.consent.ledger import Admitted, Ledger, Refused
+from training.consent.register import Register
 from training.consent.state import ConsentState
 
 
 def _grant(people: People, party: str = "c-ann", role: str = "contributor", **more: Any) -> ev.Body:
     given = {"assets": [FILE], "scopes": ["train"], "notice_sha256": NOTICE, "terms_sha256": TERMS} | more
     return ev.grant(party, role, issued_at=people.now, **given)
+
+
+def _enrolment(people: People, party: str, key: str | None = None) -> ev.Body:
+    return ev.enrol(party, key_id(key or party), people.now, evidence_sha256=EVIDENCE, officer="o-ida")
+
+
+def _decision(people: People, dispute_id: str, officer: str = "o-ida") -> ev.Body:
+    return ev.adjudicate(dispute_id, "dismissed", people.now, officer=officer)
 
 
 def _rule(outcome: Admitted | Refused) -> Rule | None:
@@ -95,9 +105,9 @@ def test_nobody_revokes_anothers_key(people: People) -> None:
 
 def test_an_intruder_cannot_register_a_further_key_for_somebody(people: People) -> None:
     body = ev.register_key("c-ann", key_of("intruder"), people.now)
-    assert _refused(people, body, "intruder") is Rule.KEY_ENDORSEMENT
+    assert _refused(people, body, "intruder") is Rule.KEY_NOT_ENROLLED
     endorsed = ev.endorse(ev.sign(body, key_of("intruder")), key_of("x-mal"))
-    assert _rule(people.ledger.append(endorsed, people.now)) is Rule.KEY_ENDORSEMENT
+    assert _rule(people.ledger.append(endorsed, people.now)) is Rule.KEY_NOT_ENROLLED
 
 
 def test_a_key_is_rotated_with_the_endorsement_of_the_one_before(people: People) -> None:
@@ -105,6 +115,86 @@ def test_a_key_is_rotated_with_the_endorsement_of_the_one_before(people: People)
     assert isinstance(people.ledger.append(ev.endorse(envelope, key_of("c-ann")), people.now), Admitted)
     assert isinstance(people.append(_grant(people), "ann-new"), Admitted)
     people.ledger.verify()
+
+
+def test_nobody_registers_the_first_key_of_somebody_else(people: People) -> None:
+    """Whoever comes first with a key is not thereby the person: an officer has to have verified who holds it."""
+    body = ev.register_key("p-luc", key_of("forger"), people.now)
+    assert _refused(people, body, "forger") is Rule.KEY_NOT_ENROLLED
+    assert isinstance(people.join("p-luc"), Admitted)
+    later = ev.register_key("p-luc", key_of("forger"), people.now)
+    assert _refused(people, later, "forger") is Rule.KEY_NOT_ENROLLED
+
+
+def test_a_registration_refused_for_want_of_enrolment_is_admitted_once_an_officer_enrolled_the_key(
+    people: People,
+) -> None:
+    registration = ev.sign(ev.register_key("p-luc", key_of("p-luc"), people.now), key_of("p-luc"))
+    assert _rule(people.ledger.append(registration, people.now)) is Rule.KEY_NOT_ENROLLED
+    people.append(_enrolment(people, "p-luc"), PLATFORM)
+    assert isinstance(people.ledger.append(registration, people.now), Admitted)
+
+
+def test_who_lost_all_keys_is_enrolled_again_and_the_platform_ends_the_lost_ones(people: People) -> None:
+    lost = ev.revoke_key("c-ann", key_id("c-ann"), people.now, actor=PLATFORM)
+    assert isinstance(people.append(lost, PLATFORM), Admitted)
+    assert isinstance(people.join("c-ann", "ann-new"), Admitted)
+    assert _refused(people, _grant(people), "c-ann") is Rule.KEY_REVOKED
+    assert isinstance(people.append(_grant(people), "ann-new"), Admitted)
+    people.ledger.verify()
+
+
+def test_only_the_platform_attests_and_never_to_itself(people: People) -> None:
+    forged = _enrolment(people, "p-luc") | {"actor": "x-mal"}
+    assert _refused(people, forged, "x-mal") is Rule.ACTING_FOR
+    assert _refused(people, _enrolment(people, "p-luc"), "x-mal") is Rule.KEY_OWNER
+    assert _refused(people, _enrolment(people, PLATFORM), PLATFORM) is Rule.ACTING_FOR
+    assert _refused(people, _enrolment(people, "p-luc", "c-ann"), PLATFORM) is Rule.KEY_OWNER
+    for guardian in ("m-kid", PLATFORM):
+        body = ev.guardian("m-kid", guardian, people.now, evidence_sha256=EVIDENCE, officer="o-ida")
+        assert _refused(people, body, PLATFORM) is Rule.ACTING_FOR
+
+
+def test_a_ledger_begins_with_the_platforms_key(url: str) -> None:
+    ledger, now = Ledger(url), NOW
+    for body, signer in ((ev.register_key("x-mal", key_of("x-mal"), now), "x-mal"), (BODY, "c-ann")):
+        assert _rule(ledger.append(ev.sign(body, key_of(signer)), now)) is Rule.NOT_FOUNDED
+    ledger.found(key_of(PLATFORM), now)
+    ledger.found(key_of(PLATFORM), now + timedelta(days=1))
+    assert ledger.size() == 1
+    with pytest.raises(ValueError, match="another platform key"):
+        ledger.found(key_of("x-mal"), now)
+    usurper = ev.sign(ev.register_key(PLATFORM, key_of("x-mal"), now), key_of("x-mal"))
+    assert _rule(ledger.append(usurper, now)) is Rule.KEY_NOT_ENROLLED
+
+
+def test_the_platform_may_end_a_consent_and_never_begin_one(people: People) -> None:
+    body = people.grant("c-ann")
+    assert _refused(people, _grant(people, actor=PLATFORM), PLATFORM) is Rule.ACTING_FOR
+    revocation = ev.revoke(body["consent_id"], "c-ann", "contributor", people.now, actor=PLATFORM)
+    assert isinstance(people.append(revocation, PLATFORM), Admitted)
+
+
+def test_anyone_with_a_key_may_dispute_footage_and_only_an_officer_decides_once(people: People) -> None:
+    opened = ev.dispute("p-bob", [FILE], "legal.privacy", people.now, dispute_id="dispute-1")
+    assert isinstance(people.append(opened, "p-bob"), Admitted)
+    again = ev.dispute("p-bob", [FILE], "legal.privacy", people.now, dispute_id="dispute-1")
+    assert _refused(people, again, "p-bob") is Rule.DISPUTE_EXISTS
+    assert _refused(people, _decision(people, "dispute-1") | {"actor": "p-bob"}, "p-bob") is Rule.ACTING_FOR
+    assert _refused(people, _decision(people, "dispute-1", "p-bob"), PLATFORM) is Rule.OWN_DISPUTE
+    assert _refused(people, _decision(people, "dispute-2"), PLATFORM) is Rule.DISPUTE_UNKNOWN
+    assert isinstance(people.append(_decision(people, "dispute-1"), PLATFORM), Admitted)
+    assert _refused(people, _decision(people, "dispute-1"), PLATFORM) is Rule.DISPUTE_DECIDED
+
+
+def test_nobody_opens_a_dispute_in_anothers_name_but_the_platform(people: People) -> None:
+    for actor, allowed in (("x-mal", False), (PLATFORM, True)):
+        body = ev.dispute("p-passer-by", [FILE], "legal.privacy", people.now, actor=actor)
+        assert isinstance(people.append(body, actor), Admitted) is allowed
+
+
+def test_a_dispute_names_the_footage_that_it_is_about(people: People) -> None:
+    assert _refused(people, ev.dispute("p-bob", [], "legal.privacy", people.now), "p-bob") is Rule.SCHEMA
 
 
 def test_a_key_is_registered_once_and_by_itself(people: People) -> None:
@@ -124,9 +214,9 @@ def test_nobody_is_their_own_guardian(people: People) -> None:
 def test_only_a_guardian_on_the_register_signs_for_a_minor(people: People) -> None:
     body = _grant(people, "m-kid", "guardian", actor="g-eve")
     assert _refused(people, body, "g-eve") is Rule.ACTING_FOR
-    people.ledger.register_guardian("m-kid", "g-eve", "e" * 64, people.now)
+    people.appoint("m-kid", "g-eve")
     assert isinstance(people.append(body, "g-eve"), Admitted)
-    people.ledger.end_guardianship("m-kid", "g-eve", "e" * 64, people.now)
+    people.appoint("m-kid", "g-eve", ended=True)
     people.now += timedelta(minutes=1)
     assert _refused(people, _grant(people, "m-kid", "guardian", actor="g-eve"), "g-eve") is Rule.ACTING_FOR
     people.ledger.verify()
@@ -140,7 +230,7 @@ def test_a_third_party_cannot_revoke(people: People) -> None:
 
 
 def test_a_minor_may_withdraw_what_a_guardian_granted(people: People) -> None:
-    people.ledger.register_guardian("m-kid", "g-eve", "e" * 64, people.now)
+    people.appoint("m-kid", "g-eve")
     body = people.grant("m-kid", "guardian", actor="g-eve")
     assert isinstance(people.append(ev.revoke(body["consent_id"], "m-kid", "depicted", people.now), "m-kid"), Admitted)
 
@@ -248,7 +338,7 @@ def test_an_event_refused_for_want_of_a_key_is_admitted_once_the_key_has_come(pe
     late = ev.sign(_grant(people, "c-late"), key_of("c-late"))
     assert _rule(people.ledger.append(late, people.now)) is Rule.UNKNOWN_KEY
     assert len(people.ledger.standing_refusals()) == 1
-    people.append(ev.register_key("c-late", key_of("c-late"), people.now), "c-late")
+    people.join("c-late")
     assert isinstance(people.ledger.append(late, people.now), Admitted)
     assert people.ledger.standing_refusals() == []
 
@@ -267,17 +357,24 @@ NOW = datetime.fromisoformat("2026-11-02T08:15:00Z")
 BODY = ev.grant("c-ann", "contributor", [FILE], ["train"], NOW, notice_sha256=NOTICE, terms_sha256=TERMS)
 
 
+def _founded() -> Register:
+    """A register that knows the platform's key, and nobody else's."""
+    register, key = Register(), key_of(PLATFORM)
+    register.record(ev.sign(ev.register_key(PLATFORM, key, NOW), key))
+    return register
+
+
 @example(field="type", value=["grant"])
 @example(field="expires_at", value="0001-01-01T00:00:00Z")
 @given(field=st.sampled_from([*BODY, "public_key", "key_id", "anything"]), value=JSON)
 def test_whatever_a_field_holds_the_event_is_judged_and_one_that_enters_can_be_folded(field: str, value: Any) -> None:
-    register, key = Register(), key_of("c-ann")
+    key, register = key_of("c-ann"), _founded()
     register.record(ev.sign(ev.register_key("c-ann", key, NOW), key))
     try:
         envelope = ev.sign(BODY | {field: value}, key)
     except CanonicalError:
         return  # the ledger refuses such a text before it is judged
-    if register.judge(envelope, NOW, lambda *_: False) is None:
+    if judge(register, envelope, NOW) is None:
         ConsentState.fold([ev.Event(0, NOW, envelope["body"], envelope["key_id"], "")])
 
 
@@ -289,4 +386,4 @@ def test_whatever_stands_in_for_an_envelope_is_judged(document: Any) -> None:
         ev.sign(BODY, key_of("c-ann")) | {"endorsement": document},
     ]
     for envelope in judged:
-        assert Register().judge(envelope, NOW, lambda *_: False) is not None
+        assert judge(_founded(), envelope, NOW) is not None

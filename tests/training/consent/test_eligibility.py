@@ -20,6 +20,7 @@ from training.consent.eligibility import (
     decision_window,
     eligible,
 )
+from training.consent.event_schema import PLATFORM
 from training.consent.events import SCOPES
 from training.consent.times import HORIZON
 
@@ -149,17 +150,91 @@ def test_what_reviewers_marked_as_nobody_is_excused_but_a_contributors_word_is_n
 
 @pytest.mark.parametrize("minor", [True, False])
 def test_a_minor_needs_a_guardian_with_the_separate_scope(people: People, minor: bool) -> None:
-    """Also when the delivery does not say that the person is a minor, once a guardian has signed for them."""
+    """Also when the delivery does not say that the person is a minor, once somebody stands as their guardian."""
     people.grant("c-ann")
-    people.ledger.register_guardian("m-kid", "g-eve", "e" * 64, people.now)
+    people.appoint("m-kid", "g-eve")
     facts = clip(persons=(Person("m-kid", minor=minor),), persons_counted=1, faces_max=1)
     people.grant("m-kid", "depicted", scopes=["train", "train_minor"])
-    assert _decide(people, facts).eligible is not minor  # a minor's own consent is none
+    assert not _decide(people, facts).eligible  # a minor's own consent is none
     people.grant("m-kid", "guardian", actor="g-eve")
     missing = ("legal.minor_no_guardian", "legal.missing_model_release")
     assert _decide(people, facts).reasons == ("consent.scope", *missing)
     people.grant("m-kid", "guardian", actor="g-eve", scopes=["train_minor"])
     assert _decide(people, facts).eligible
+
+
+def test_a_person_listed_twice_releases_one_face(people: People) -> None:
+    people.grant("c-ann")
+    people.grant("p-bob", "depicted")
+    twice = (bob(), bob())
+    assert not _decide(people, clip(persons=twice, persons_counted=2, faces_max=2)).eligible
+    assert _decide(people, clip(persons=twice, persons_counted=1, faces_max=1)).eligible
+
+
+def test_a_minor_who_came_of_age_speaks_for_themselves(people: People) -> None:
+    people.appoint("m-kid", "g-eve")
+    people.grant("c-ann")
+    people.grant("m-kid", "guardian", actor="g-eve", scopes=["train", "train_minor"])
+    facts = clip(persons=(Person("m-kid"),), persons_counted=1, faces_max=1)
+    assert _decide(people, facts).eligible
+    people.appoint("m-kid", "g-eve", ended=True)
+    assert "legal.missing_model_release" in _decide(people, facts).reasons
+    people.grant("m-kid", "depicted")
+    assert _decide(people, facts).eligible
+
+
+@pytest.mark.parametrize(
+    ("granted", "asked", "allowed"),
+    [(["*"], "*", True), (["*"], "org-lab", True), (["org-lab"], "org-lab", True), (["org-lab"], "*", False)],
+)
+def test_consent_to_some_recipients_is_none_to_others(
+    people: People, granted: list[str], asked: str, allowed: bool
+) -> None:
+    people.grant("c-ann", recipients=granted)
+    decision = _decide(people, recipient=asked)
+    assert decision.reasons == (() if allowed else ("consent.recipient",))
+
+
+def test_every_owner_of_recognisable_property_releases_it(people: People) -> None:
+    people.grant("c-ann")
+    facts = clip(properties=("p-bob",))
+    people.grant("p-bob", "depicted")  # consents as a person, not as an owner
+    assert _decide(people, facts).reasons == ("legal.property_release",)
+    release = people.grant("p-bob", "property_owner")
+    assert release["consent_id"] in _decide(people, facts).consent_ids
+    people.revoke(release)
+    assert _decide(people, facts).reasons == ("consent.revoked", "legal.property_release")
+
+
+def _dispute(people: People, *digests: str) -> str:
+    body = ev.dispute("p-bob", digests, "legal.privacy", people.now)
+    people.append(body, "p-bob")
+    return body["dispute_id"]
+
+
+@pytest.mark.parametrize("digest", [FILE, CLIP, "e" * 64])
+def test_a_dispute_holds_every_clip_with_one_of_its_digests_until_it_is_dismissed(people: People, digest: str) -> None:
+    people.grant("c-ann")
+    facts = clip(frames=("e" * 64,))
+    dispute_id = _dispute(people, digest)
+    assert _decide(people, facts).reasons == ("dispute.open",)
+    people.append(ev.adjudicate(dispute_id, "dismissed", people.now, officer="o-ida"), PLATFORM)
+    assert _decide(people, facts).eligible
+
+
+def test_an_upheld_dispute_is_final_and_others_stand_beside_a_dismissed_one(people: People) -> None:
+    people.grant("c-ann")
+    first, second = _dispute(people, FILE), _dispute(people, FILE)
+    people.append(ev.adjudicate(first, "dismissed", people.now, officer="o-ida"), PLATFORM)
+    assert _decide(people).reasons == ("dispute.open",)
+    people.append(ev.adjudicate(second, "upheld", people.now, officer="o-ida"), PLATFORM)
+    assert _decide(people).reasons == ("dispute.upheld",)
+
+
+def test_a_dispute_about_other_footage_holds_nothing_here(people: People) -> None:
+    people.grant("c-ann")
+    _dispute(people, "f" * 64)
+    assert _decide(people).eligible
 
 
 def test_a_purpose_outside_the_closed_list_is_an_error(people: People) -> None:
@@ -207,8 +282,9 @@ def test_the_digest_of_a_decision_changes_with_its_ground_only() -> None:
         decision_digest(clip(), "eval", "*", ("a", "b")),
         decision_digest(clip(), "train", "BE", ("a", "b")),
         decision_digest(clip(), "train", "*", ("a",)),
+        decision_digest(clip(), "train", "*", ("a", "b"), recipient="org-lab"),
     ]
-    assert len({base, *others}) == 5
+    assert len({base, *others}) == 6
 
 
 def test_the_window_depends_on_the_ledger_and_the_day_alone(people: People) -> None:

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from tests.training.consent.people import FILE, NOTICE, NOW, TERMS, clip, key_of
 from training.consent import events as ev
-from training.consent.admission import Register
+from training.consent.admission import judge
 from training.consent.eligibility import ConsentState, eligible
+from training.consent.event_schema import PLATFORM
 from training.consent.events import Event
+from training.consent.register import Register
 from training.consent.times import SKEW, parse_time, time_text
 
 HOUR = timedelta(hours=1)
@@ -119,10 +121,11 @@ def _delivered(events: list[ev.Body], clocks: list[int]) -> ConsentState:
     """The state after the ledger's rules judged these events in this order, recorded at these minutes."""
     register, recorded = Register(), []
     key = key_of("c-ann")
-    register.record(ev.sign(ev.register_key("c-ann", key, NOW), key))
+    for actor in (PLATFORM, "c-ann"):
+        register.record(ev.sign(ev.register_key(actor, key_of(actor), NOW), key_of(actor)))
     for body, minute in zip(events, clocks, strict=True):
         envelope, at = ev.sign(body, key), NOW + timedelta(minutes=minute)
-        if register.judge(envelope, at, lambda *_: False) is None:
+        if judge(register, envelope, at) is None:
             register.record(envelope)
             recorded.append((body, at))
     return _state(*recorded)
