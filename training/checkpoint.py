@@ -3,7 +3,7 @@
     checkpoints/step-00000120/  weights.safetensors  ema.safetensors  optimizer.pt  state.json
 
 Weights are safetensors. Optimiser and random state are tensors and plain containers, read with `weights_only=True`, so
-nothing in them can run. `state.json` names the snapshot: weights trained on another snapshot carry its exposure.
+nothing in them can run. Every checkpoint says, in `state.json` and inside both weight files, what it ever saw.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from training.data import DataError
+from training.exposure import TAINTED, Exposure, fields, header
 from training.module import Learner
 
 KEEP = 2  # the newest checkpoints that stay
 
 
-def save_checkpoint(folder: Path, learner: Learner, optimizer: torch.optim.Optimizer, extra: dict[str, Any]) -> Path:
+def save_checkpoint(
+    folder: Path, learner: Learner, optimizer: torch.optim.Optimizer, exposure: Exposure, extra: dict[str, Any]
+) -> Path:
     """Write the learner after its last step, durably and at once, and remove what is older than the newest KEEP."""
     step = learner.last.step
     target = folder / f"step-{step:08d}"
@@ -30,11 +34,13 @@ def save_checkpoint(folder: Path, learner: Learner, optimizer: torch.optim.Optim
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     weights = {name: tensor.contiguous() for name, tensor in learner.model.state_dict().items()}
-    save_file(weights, partial / "weights.safetensors")
-    save_file({n: t.contiguous() for n, t in learner.average.weights().items()}, partial / "ema.safetensors")
+    save_file(weights, partial / "weights.safetensors", header(exposure))
+    average = {name: tensor.contiguous() for name, tensor in learner.average.weights().items()}
+    save_file(average, partial / "ema.safetensors", header(exposure))
     random_state = {"cpu": torch.get_rng_state()}
     torch.save({"optimizer": optimizer.state_dict(), "random": random_state}, partial / "optimizer.pt")
-    (partial / "state.json").write_text(json.dumps({**learner.state(), **extra}, indent=1, sort_keys=True))
+    state = {**learner.state(), **extra, **fields(exposure)}
+    (partial / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True))
     for path in partial.iterdir():
         _sync(path)
     _sync(partial)
@@ -52,7 +58,21 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    return json.loads((checkpoint / "state.json").read_text())
+    """The checkpoint's state.json. Raises DataError where it cannot be read."""
+    try:
+        state = json.loads((checkpoint / "state.json").read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{checkpoint}: cannot be resumed from, remove it: {error}") from error
+    if not isinstance(state, dict):
+        raise DataError(f"{checkpoint}: cannot be resumed from, remove it: state.json holds no object")
+    return state
+
+
+def clear(folder: Path) -> None:
+    """Remove all checkpoints, whole or not, and then the mark that says what they saw."""
+    for path in [*checkpoints(folder), *folder.glob(".step-*.partial")]:
+        shutil.rmtree(path)
+    (folder.parent / TAINTED).unlink(missing_ok=True)
 
 
 def load_weights(checkpoint: Path, learner: Learner, state: dict[str, Any]) -> None:

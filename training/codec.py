@@ -31,6 +31,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from training.config import CodecConfig
+from training.exposure import Exposure, header
 
 
 def to_unit(frames_THWC: Tensor) -> Tensor:
@@ -227,10 +228,11 @@ def aligned(basis_PC: Tensor, target_PC: Tensor) -> Tensor:
     return result_PC
 
 
-def save_codec(codec: Codec, folder: Path) -> None:
-    """Write codec.safetensors and codec.json. The caller makes the folder appear atomically."""
+def save_codec(codec: Codec, folder: Path, exposure: Exposure | None = None) -> None:
+    """Write codec.safetensors, with what it saw, and codec.json. The caller makes them appear atomically."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in codec.state_dict().items()}, folder / "codec.safetensors")
+    weights = {name: tensor.contiguous() for name, tensor in codec.state_dict().items()}
+    save_file(weights, folder / "codec.safetensors", header(exposure))
     (folder / "codec.json").write_text(json.dumps(asdict(codec.config), indent=1, sort_keys=True) + "\n")
 
 

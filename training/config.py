@@ -10,7 +10,7 @@ import difflib
 import json
 import types
 import typing
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,6 +98,10 @@ class TrainConfig:
     codec_dir: str = ""  # transformer: codec.safetensors and codec.json
     text_dir: str = ""  # transformer: <sha256 of text>.safetensors with `tokens`
     text_encoder: str = ""  # folder of the text encoder; named in the transformer's description
+    parent_dir: str = ""  # a finished model's folder to start from: its weights, and what they saw
+    # {"root", "manifest"} of every other snapshot that the parent, the codec or a checkpoint to go on from ever saw
+    ancestors: list[dict[str, str]] = field(default_factory=list)
+    other_snapshot: str = "restart"  # where the checkpoints saw another snapshot: begin anew, or continue from them
     size: str = "nano"
     seed: int = 0
     steps: int = 800
@@ -119,6 +123,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _one_of("task", self.task, ("codec", "transformer"))
         _one_of("size", self.size, LADDER)
+        _one_of("other_snapshot", self.other_snapshot, ("restart", "continue"))
+        _ancestors(self.ancestors)
         for name in ("steps", "eval_every", "checkpoint_every", "batch_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -145,6 +151,10 @@ class EncodeConfig:
     latents_dir: str
     text_dir: str
     text_encoder: str
+    ancestors: list[dict[str, str]] = field(default_factory=list)  # of the codec, as TrainConfig has them
+
+    def __post_init__(self) -> None:
+        _ancestors(self.ancestors)
 
 
 @dataclass(frozen=True)
@@ -227,6 +237,12 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     if type(value) is not plain:
         raise ConfigError(f"{name} must be {plain.__name__}, got {value!r}")
     return value
+
+
+def _ancestors(given: list[dict[str, str]]) -> None:
+    for ancestor in given:
+        if set(ancestor) != {"root", "manifest"} or not all(isinstance(value, str) for value in ancestor.values()):
+            raise ConfigError(f'ancestors must hold {{"root", "manifest"}} of strings, got {ancestor!r}')
 
 
 def _one_of(name: str, value: str, allowed: typing.Iterable[str]) -> None:

@@ -11,66 +11,77 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from safetensors.torch import load_file
 
 from training import checkpoint as checkpoints
 from training.config import TrainConfig
 from training.consent.guard import ConsentGuard
-from training.module import CodecLearner, Learner
+from training.consent.violation import ConsentViolation
+from training.exposure import CHECKPOINTS
+from training.module import CodecLearner, Learner, anywhere
+from training.packing import Cursor
 from training.reporting import Reporter
+from training.start import Start
 
 LINES = 20  # progress lines a run
 
 
 class Course(Callback):
-    """Follows one run. `done` is the last finished step, `state` the resumed checkpoint's."""
+    """Follows one run from its `start`. `done` is the last finished step, `exposure` what the weights saw by then."""
 
     def __init__(
-        self, config: TrainConfig, report: Reporter, guard: ConsentGuard, result: dict[str, Any], until: int | None
+        self,
+        config: TrainConfig,
+        report: Reporter,
+        guard: ConsentGuard,
+        start: Start,
+        result: dict[str, Any],
+        until: int | None,
     ) -> None:
-        self.config, self.report, self.guard, self.result, self.until = config, report, guard, result, until
-        self.folder = Path(config.run_dir) / "checkpoints"
-        self.state: dict[str, Any] = {}
-        self.done = 0
-        self.resumed_from: Path | None = None
+        self.config, self.report, self.guard, self.start = config, report, guard, start
+        self.result, self.until = result, until
+        self.folder = Path(config.run_dir) / CHECKPOINTS
+        self.done = start.done
+        self.measured: dict[str, float] = {}  # on held-out clips, where the run began
+        self.fresh = start.checkpoint is None  # nothing of this run is saved yet
         self.interrupted = False
         self.tokens = 0
         self.clock = time.monotonic()
 
-    def resume_or_start(self, learner: Learner) -> None:
-        """Load the last whole checkpoint of this snapshot, or begin, and measure the beginning."""
-        latest = self._latest() if self.config.resume else None
-        if latest is not None:
-            self.state = checkpoints.read_state(latest)
-            checkpoints.load_weights(latest, learner, self.state)
-            self.resumed_from, self.done = latest, self.state["step"]
+    @property
+    def cursor(self) -> Cursor:
+        """Where the data go on; another snapshot has other packs, so it begins with an epoch of its own."""
+        state = self.start.state
+        if not state:
+            return Cursor()
+        return Cursor(state["epoch"], state["pack"]) if self.start.same_data else Cursor(state["epoch"] + 1)
+
+    def begin(self, learner: Learner) -> None:
+        """Load what the run starts from, and measure it unless its checkpoint did."""
+        start, task = self.start, self.config.task
+        if start.anew:
+            self.report.say(f"{task}: {start.anew}: starting anew, the checkpoints that are there go")
+        if start.checkpoint is not None:
+            checkpoints.load_weights(start.checkpoint, learner, dict(start.state))
             self.result["resumed_from_step"] = self.done
-            self.report.say(f"{self.config.task}: resumed after step {self.done}")
+            self.report.say(f"{task}: resumed after step {self.done}")
+        elif start.parent is not None:
+            learner.begin_from(load_file(start.parent / f"{task}.safetensors"))
+            self.report.say(f"{task}: starts from the weights in {start.parent.name}")
+        elif isinstance(learner, CodecLearner):
+            learner.initialise()
+        if start.checkpoint is not None and start.same_data:
+            self.measured = start.state["start"]
         else:
-            if isinstance(learner, CodecLearner):
-                learner.initialise()
-            self.state = {"start": learner.heldout()}
-            self.report.metrics(0, self.state["start"])
-            self.report.say(
-                f"{self.config.task}: {_parameters(learner):,} parameters, start {shown(self.state['start'])}"
-            )
-        self.result["start"] = self.state["start"]
+            self.measured = learner.heldout()
+            self.report.metrics(self.done, self.measured)
+            self.report.say(f"{task}: {_parameters(learner):,} parameters, start {shown(self.measured)}")
+        self.result["start"] = self.measured
         self.result["parameters"] = _parameters(learner)
 
-    def _latest(self) -> Path | None:
-        """The newest checkpoint, unless another snapshot or size made it: then the run starts anew, and says so."""
-        found = checkpoints.checkpoints(self.folder)
-        if not found:
-            return None
-        state = checkpoints.read_state(found[-1])
-        for name in ("snapshot_root", "size", "seed"):
-            if state[name] != getattr(self.config, name):
-                self.report.say(f"{self.config.task}: {name} has changed since {found[-1].name}: starting anew")
-                return None
-        return found[-1]
-
     def on_train_start(self, trainer: Trainer, learner: LightningModule) -> None:
-        if self.resumed_from is not None:
-            checkpoints.load_optimizer(self.resumed_from, trainer.optimizers[0])
+        if self.start.checkpoint is not None:
+            checkpoints.load_optimizer(self.start.checkpoint, trainer.optimizers[0])
         self.clock = time.monotonic()
 
     def on_train_batch_end(
@@ -85,13 +96,32 @@ class Course(Callback):
         if step % max(1, c.steps // LINES) == 0 or last:
             self._progress(learner, step)
         if step % c.checkpoint_every == 0 or last or step == self.until:
-            self.guard.check()
+            self.ask_consent(learner)
             if trainer.is_global_zero:
-                kept = {name: getattr(c, name) for name in ("snapshot_root", "size", "seed")}
-                extra = {**kept, "start": self.state["start"]}
-                checkpoints.save_checkpoint(self.folder, learner, trainer.optimizers[0], extra)
+                self._save(learner, trainer.optimizers[0])
         if step == self.until and not last:
             self.interrupted = trainer.should_stop = True
+
+    def ask_consent(self, learner: Learner) -> None:
+        """The guard's check by the first process, for all of them: they stop together or go on together."""
+        violation = None
+        if self.report.rank == 0:
+            try:
+                self.guard.check()
+            except ConsentViolation as error:
+                violation = error
+        if anywhere(violation is not None, learner.device):
+            raise violation or ConsentViolation.of_all("consent.stopped", "the first process's result.json says why")
+
+    def _save(self, learner: Learner, optimizer: torch.optim.Optimizer) -> None:
+        """A checkpoint. With the first one of a run that began anew, what other runs left in the folder goes."""
+        if self.fresh:
+            checkpoints.clear(self.folder)
+            self.fresh = False
+        kept = {name: getattr(self.config, name) for name in ("snapshot_root", "size", "seed")}
+        kept |= {"parent": self.start.parent_sha256, "manifest_sha256": self.guard.manifest_sha256}
+        extra = {**kept, "start": self.measured}
+        checkpoints.save_checkpoint(self.folder, learner, optimizer, self.guard.exposure, extra)
 
     def _progress(self, learner: Learner, step: int) -> None:
         """One line for people, one record for machines: loss, gradient norm, rate and speed since the last."""

@@ -1,7 +1,8 @@
 """`python -m training.encode --config encode.json`: what the transformer reads, made once.
 
 Latents of a snapshot's members by the codec, and their captions' tokens by the text encoder. Files that exist are kept:
-they are named by clip and by text, and live in folders named by the weights that made them. Consent is checked first.
+they are named by clip and by text, and live in folders named by the weights that made them. Consent is checked first, for
+the members and for all that the codec ever saw.
 Exit codes: 0 done, 1 the configuration or the data do not fit, 3 consent does not hold.
 """
 
@@ -24,6 +25,7 @@ from training.conditioning import motion
 from training.config import ConfigError, EncodeConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation
 from training.data import DataError, FrameClips, read_members
+from training.exposure import of_weights
 from training.text import TextEncoder, TextEncoderError, text_key
 
 
@@ -32,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", required=True, help="JSON file, see training/config.py: EncodeConfig")
     try:
         config = read_config(EncodeConfig, parser.parse_args(arguments).config)
-        ConsentGuard(config.manifest, config.snapshot_root, config.database_url).check()
+        _guard(config).check()
         encode(config)
     except ConsentViolation as error:
         print(error, file=sys.stderr)
@@ -41,6 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _guard(config: EncodeConfig) -> ConsentGuard:
+    manifests = {ancestor["root"]: ancestor["manifest"] for ancestor in config.ancestors}
+    seen = of_weights(Path(config.codec_dir) / "codec.safetensors")
+    return ConsentGuard(config.manifest, config.snapshot_root, config.database_url, seen=seen, ancestors=manifests)
 
 
 def encode(config: EncodeConfig) -> tuple[int, int]:

@@ -1,8 +1,9 @@
 """`python -m training.fit --config run.json`: one training run, from a sealed snapshot to published weights.
 
-The same command runs under `torchrun`. The run holds itself to consent: before its first step and at each checkpoint
-it recomputes the snapshot's root and re-reads the ledger. Killed at any moment, the same command resumes from the last
-whole checkpoint, bit for bit on the CPU.
+The same command runs under `torchrun`. The run holds itself to consent: before its first step it recomputes the root of
+every snapshot that its weights ever saw and asks the ledger about every clip, and again at each checkpoint. Killed at any
+moment, the same command resumes from the last whole checkpoint, bit for bit on the CPU. A run that consent stops leaves
+no weights to use: its folder is marked `tainted`.
 
 Exit codes: 0 done, 1 the configuration or the data do not fit, 3 consent does not hold, 4 diverged. `result.json`
 says why. In `run_dir`: metrics.jsonl, result.json, checkpoints/, and the weights with their description.
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 from lightning import Trainer
 
+from training import exposure
 from training.codec import load_codec
 from training.config import LADDER, ConfigError, TrainConfig, TransformerConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation
@@ -30,6 +32,7 @@ from training.data import DataError, FrameClips, LatentClips, codec_steps, flow_
 from training.module import CodecLearner, Divergence, Learner, TransformerLearner
 from training.packing import Cursor, PackingError
 from training.reporting import Reporter, reporter
+from training.start import Start, find_start
 
 DONE, UNFIT, REFUSED, DIVERGED = 0, 1, 3, 4
 HELDOUT_CLIPS = 32  # measured while training; the scorecard measures all
@@ -52,9 +55,10 @@ def fit(config: TrainConfig, report: Reporter, until: int | None = None) -> int:
     """Run or resume, and return the exit code. `until` ends the process early, after a checkpoint at that step."""
     result: dict[str, Any] = {"task": config.task, "snapshot_root": config.snapshot_root, "stopped": None}
     try:
-        guard = ConsentGuard(config.manifest, config.snapshot_root, config.database_url)
-        guard.check()
-        _run(config, report, guard, result, until)
+        start = find_start(config)
+        guard = _guard(config, start)
+        result |= exposure.fields(guard.exposure) | {"manifest_sha256": guard.manifest_sha256}
+        _held(config, report, guard, start, result, until)
     except ConsentViolation as error:
         result |= {"stopped": f"consent: {error}", "reasons": {clip: list(why) for clip, why in error.reasons.items()}}
         code = REFUSED
@@ -73,13 +77,45 @@ def fit(config: TrainConfig, report: Reporter, until: int | None = None) -> int:
     return code
 
 
-def _run(config: TrainConfig, report: Reporter, guard: ConsentGuard, result: dict[str, Any], until: int | None) -> None:
+def _guard(config: TrainConfig, start: Start) -> ConsentGuard:
+    """Holds this run's snapshot to the ledger, and every snapshot that the weights it starts from ever saw."""
+    manifests = {ancestor["root"]: ancestor["manifest"] for ancestor in config.ancestors}
+    return ConsentGuard(
+        config.manifest, config.snapshot_root, config.database_url, seen=start.exposure, ancestors=manifests
+    )
+
+
+def _held(
+    config: TrainConfig,
+    report: Reporter,
+    guard: ConsentGuard,
+    start: Start,
+    result: dict[str, Any],
+    until: int | None,
+) -> None:
+    """The run as long as consent holds; what it leaves behind is marked when consent is gone."""
+    try:
+        guard.check()
+        _run(config, report, guard, start, result, until)
+    except ConsentViolation as violation:
+        if violation.names_clips and report.rank == 0:
+            exposure.mark_tainted(Path(config.run_dir), violation, guard.exposure)
+        raise
+
+
+def _run(
+    config: TrainConfig,
+    report: Reporter,
+    guard: ConsentGuard,
+    start: Start,
+    result: dict[str, Any],
+    until: int | None,
+) -> None:
     learner, train = _codec(config) if config.task == "codec" else _transformer(config)
-    course = Course(config, report, guard, result, until)
-    course.resume_or_start(learner)
+    course = Course(config, report, guard, start, result, until)
+    course.begin(learner)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    cursor = Cursor(course.state.get("epoch", 0), course.state.get("pack", 0))
-    steps = train(cursor, course.done + 1, rank, world)
+    steps = train(course.cursor, course.done + 1, rank, world)
     if course.done < config.steps:
         _trainer(config, course, world).fit(learner, train_dataloaders=steps)
     if course.interrupted:
@@ -89,13 +125,22 @@ def _run(config: TrainConfig, report: Reporter, guard: ConsentGuard, result: dic
     result["end"] = learner.heldout()
     result["steps"] = config.steps
     if rank == 0:
-        learner.save(Path(config.run_dir))
+        _publish(learner, Path(config.run_dir), guard)
     result["weights"] = str(Path(config.run_dir) / f"{config.task}.safetensors")
     report.metrics(config.steps, result["end"])
     report.say(
         f"{config.task}: done, {shown(result['start'])} -> {shown(result['end'])} in {report.seconds:.0f} s",
         {"end": result["end"]},
     )
+
+
+def _publish(learner: Learner, run_dir: Path, guard: ConsentGuard) -> None:
+    """The weights and their description, each whole or not there."""
+    partial = run_dir / f".weights.{os.getpid()}.partial"
+    learner.save(partial, guard.exposure)
+    for path in sorted(partial.iterdir()):
+        os.replace(path, run_dir / path.name)
+    partial.rmdir()
 
 
 def _codec(config: TrainConfig) -> tuple[Learner, Any]:

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from training import flow
 from training.codec import Codec, save_codec, to_unit
 from training.config import LADDER, TrainConfig, TransformerConfig
-from training.data import CodecStep, FlowStep, FrameClips
+from training.data import CodecStep, DataError, FlowStep, FrameClips
 from training.ema import Ema
 from training.evaluate.flow_loss import flow_loss
 from training.evaluate.reconstruction import psnr, reconstruct, ssim
+from training.exposure import Exposure
 from training.packing import Sample
 from training.transformer import Transformer, save_transformer
 
@@ -95,8 +96,8 @@ class Learner(LightningModule):
         """The averaged weights measured on held-out clips."""
         raise NotImplementedError
 
-    def save(self, folder: Path) -> None:
-        """Write the averaged weights and their description."""
+    def save(self, folder: Path, exposure: Exposure) -> None:
+        """Write the averaged weights, with what they saw, and their description."""
         raise NotImplementedError
 
     def training_step(self, step: Any, _: int) -> Tensor:
@@ -113,7 +114,7 @@ class Learner(LightningModule):
             why = f"{what} is {value}"
         elif what == "loss" and self.usual_loss and value > DIVERGED * self.usual_loss:
             why = f"loss {value:.3g} is more than {DIVERGED:g} times the usual {self.usual_loss:.3g}"
-        if _anywhere(why is not None, self.device):
+        if anywhere(why is not None, self.device):
             raise Divergence(self.last.step, why or f"{what} of another process diverged", self.last.clip_ids)
         if what == "loss":
             self.usual_loss = value if not self.usual_loss else 0.98 * self.usual_loss + 0.02 * value
@@ -170,6 +171,18 @@ class Learner(LightningModule):
         self.clip.load(state["clip"])
         self.usual_loss = state["usual_loss"]
 
+    def begin_from(self, weights: dict[str, Tensor]) -> None:
+        """Take over a finished model's weights; the average starts from them. Raises DataError where they do not fit."""
+        own = self.model.state_dict()
+        if odd := sorted(weights.keys() ^ own.keys()):
+            raise DataError(f"the parent's weights are another model's: {', '.join(odd[:3])} is only on one side")
+        for name, tensor in own.items():
+            if weights[name].shape != tensor.shape:
+                shapes = f"{list(weights[name].shape)}, not {list(tensor.shape)}"
+                raise DataError(f"the parent's weights have another size: {name} is {shapes}")
+        self.model.load_state_dict(weights)
+        self.average = Ema(self.model, self.config.ema_decay)
+
 
 class CodecLearner(Learner):
     """Frames to latents to frames by mean squared error, of which the PCA start is the optimum among linear maps; what
@@ -210,11 +223,11 @@ class CodecLearner(Learner):
             "heldout/ssim": sum(ssim(*pair) for pair in pairs) / len(pairs),
         }
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, exposure: Exposure) -> None:
         """The averaged weights, with the latents' statistics measured anew under them."""
         with self.average.swapped():
             self.model.set_statistics(to_unit(self.clips.read(clip_id)[0]) for clip_id in self.clips.clip_ids)
-            save_codec(self.model, folder)
+            save_codec(self.model, folder, exposure)
 
 
 class TransformerLearner(Learner):
@@ -237,8 +250,8 @@ class TransformerLearner(Learner):
         with self.average.swapped():
             return {"heldout/flow_loss": float(flow_loss(self.model, self.heldout_samples).mean())}
 
-    def save(self, folder: Path) -> None:
-        save_transformer(self.average.weights(), self.model.config, folder)
+    def save(self, folder: Path, exposure: Exposure) -> None:
+        save_transformer(self.average.weights(), self.model.config, folder, exposure)
 
 
 def step_weights(step: CodecStep | FlowStep) -> Tensor:
@@ -252,7 +265,7 @@ def seeded(build: Callable[[], Module], seed: int) -> Module:
         return build()
 
 
-def _anywhere(condition: bool, device: torch.device) -> bool:
+def anywhere(condition: bool, device: torch.device) -> bool:
     """Whether the condition holds in any process."""
     if not torch.distributed.is_initialized():
         return condition

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from training.attention import Segments, attend
 from training.conditioning import NUMERIC
 from training.config import TransformerConfig
+from training.exposure import Exposure, header
 from training.packing import Batch
 
 REFERENCE_FPS = 8.0  # one unit of time for RoPE is an eighth of a second
@@ -230,10 +231,13 @@ def _segment_mean(x_MT: Tensor, segments: Segments) -> Tensor:
     return total_ST / x_MT.new_tensor(segments.lengths)[:, None]
 
 
-def save_transformer(weights: dict[str, Tensor], config: TransformerConfig, folder: Path) -> None:
-    """Write transformer.safetensors and transformer.json."""
+def save_transformer(
+    weights: dict[str, Tensor], config: TransformerConfig, folder: Path, exposure: Exposure | None = None
+) -> None:
+    """Write transformer.safetensors, with what the weights saw, and transformer.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "transformer.safetensors")
+    plain = {name: tensor.contiguous() for name, tensor in weights.items()}
+    save_file(plain, folder / "transformer.safetensors", header(exposure))
     (folder / "transformer.json").write_text(json.dumps(asdict(config), indent=1, sort_keys=True) + "\n")
 
 

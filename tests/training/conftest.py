@@ -67,11 +67,9 @@ def make_world(root: Path, clips: int = 10) -> TrainingWorld:
     """Half the consents are the held-out contributor's; captions are encoded as random tokens keyed by the text."""
     people = People(f"sqlite:///{root / 'rushes.db'}")
     people.now = datetime.now(UTC) - timedelta(hours=2)
-    from tests.training.consent.people import key_of
-    from training.consent import events
 
     for name in ("c-ann", "c-ben"):
-        people.append(events.register_key(name, key_of(name), people.now), name)
+        people.join(name)
     (root / "frames").mkdir(parents=True)
     members, consents = [], []
     for seed in range(clips):
@@ -113,7 +111,7 @@ def encode_world(world: TrainingWorld) -> None:
     members = json.loads(world.manifest.read_text())["members"]
     codec = Codec(CodecConfig(width=8, encoder_blocks=1, decoder_blocks=1)).eval()
     codec.initialise([to_unit(scene_clip(seed)) for seed in range(6)])
-    save_codec(codec, world.root / "codec")
+    save_codec(codec, world.root / "codec", {})
     paths = {"latents_dir": "latents", "codec_dir": "codec", "text_dir": "texts", "frames_dir": "frames"}
     config = EncodeConfig(
         manifest=str(world.manifest),
