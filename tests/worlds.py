@@ -11,7 +11,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from assets.home import Home
 from training.consent import events
+from training.consent.keys import key_id_of, public_bytes
 from training.simulate import random_scene, render
 from training.video import write_mp4
 
@@ -29,6 +31,15 @@ def registration(party: str) -> events.Envelope:
     return events.sign(
         events.register_key(party, key_of(party), SIGNED_AT, event_id=f"event-key-{party}"), key_of(party)
     )
+
+
+def enrol(home: Home, *parties: str) -> None:
+    """An officer of this home verified that these parties hold their keys."""
+    from assets.consent.opening import enrol
+
+    for party in parties:
+        key_id = key_id_of(public_bytes(key_of(party)))
+        enrol(home, party, key_id, officer="o-ida", evidence_sha256=NOTICE, now=SIGNED_AT)
 
 
 def grant_for(party: str, digests: list[str], consent_id: str, **terms: Any) -> events.Envelope:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from assets.consent.opening import checkpoint_key, platform_ledger
 from assets.home import Home
 from training.consent.events import Event
-from training.consent.keys import CHECKPOINT_KEY, load_or_create
 from training.consent.ledger import Admitted, Ledger
 from training.consent.times import time_text
 
@@ -33,7 +33,7 @@ class Intake:
 
 def take_in(home: Home, now: datetime) -> Intake:
     """Offer every submission to the ledger, in an order that depends on the submissions alone, and sign the head."""
-    ledger = Ledger(home.database_url)
+    ledger = platform_ledger(home, now)
     texts = [row["envelope_json"] for row in sorted(home.lake.rows("consent_submissions"), key=_order)]
     outcomes = ledger.append_many(texts, now) if texts else []
     admitted = [outcome for outcome in outcomes if isinstance(outcome, Admitted)]
@@ -42,7 +42,7 @@ def take_in(home: Home, now: datetime) -> Intake:
         admitted=len(admitted) - already,
         already=already,
         refused=Counter(str(row["rule"]) for row in ledger.standing_refusals()),
-        checkpoint=ledger.checkpoint_signed(load_or_create(home.signing / CHECKPOINT_KEY)),
+        checkpoint=ledger.checkpoint_signed(checkpoint_key(home)),
     )
 
 

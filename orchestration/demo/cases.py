@@ -99,7 +99,7 @@ CASES: tuple[Case, ...] = (
         "d-newsroom",
         1,
         "interview.mp4",
-        "the person in it gave no release",
+        "the release of the person in it is forged: nobody enrolled that key",
         "legal.missing_model_release",
     ),
 )

@@ -1,4 +1,5 @@
-"""The people of the sample world: contributors who sign with their own keys, and two reviewers who look at every clip.
+"""The people of the sample world: contributors who sign with their own keys, an officer who verifies who they are, and
+two reviewers who look at every clip.
 
 Their private keys are made on this machine and stay below the home's state folder. The reviewers know what is in each
 clip because everything delivered here was looked at when the sample world was written; clips of others they leave alone.
@@ -8,22 +9,28 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from assets.home import Home
 from assets.ingestion.deliveries import item_id
-from orchestration.demo.deliveries import DELIVERIES, Clip, Delivery
+from orchestration.demo.deliveries import DELIVERIES, EVERYTHING, Clip, Delivery
 from training.consent import events, keys
 from training.consent.canonical import sha256_hex
 from training.consent.events import Envelope
 from training.consent.times import now_utc, parse_time
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 NOTICE = (
     "Your footage may be looked at by reviewers and used for the purposes that you tick. You can withdraw at any time, "
     "without a reason; models that were trained on it are then withdrawn or trained again without it."
 )
+OFFICER = "officer-nadia"
+FORGER, FORGED_PERSON = "c-nasa-desk", "p-engineer"  # who invents a release, and whose
 TERMS = "You made the footage, everyone recognisable in it has agreed, and you are paid for every accepted clip."
 ENROLLED_AT = parse_time("2026-11-01T09:00:00Z")
-REVIEWERS = ("reviewer-ines", "reviewer-tomas")
+REVIEWERS = {"reviewer-ines": "org-clear-sight", "reviewer-tomas": "org-second-look"}  # name: organisation
 
 
 class People:
@@ -39,30 +46,66 @@ class People:
         return cls(folder)
 
     def papers(self, delivery: Delivery, digests: dict[str, str]) -> list[Envelope]:
-        """The signed events that come with a delivery: enrolment, grants, withdrawals. `digests`: file -> SHA-256."""
+        """The signed events that come with a delivery: key, grants, withdrawals. `digests`: file -> SHA-256."""
         person = delivery.contributor_id
         signed_at = parse_time(delivery.received_at) - timedelta(minutes=30)
-        key = keys.load_or_create(self.folder / f"{person}.key")
-        bodies = [events.register_key(person, key, ENROLLED_AT, event_id=f"event-enrol-{person}")]
+        key = self.key(person)
+        bodies = [_registration(person, key)]
         for consent_id, clips in grants(delivery).items():
-            bodies.append(
-                events.grant(
-                    person,
-                    "contributor",
-                    [digests[clip.file] for clip in clips],
-                    clips[0].consent,
-                    signed_at,
-                    notice_sha256=sha256_hex(NOTICE.encode()),
-                    terms_sha256=sha256_hex(TERMS.encode()),
-                    consent_id=consent_id,
-                    event_id=f"event-grant-{consent_id}",
-                    expires_at=_time(clips[0].expires_at),
-                )
-            )
+            covered = [digests[clip.file] for clip in clips]
+            terms = {"scopes": clips[0].consent, "expires_at": _time(clips[0].expires_at)}
+            bodies.append(_grant(person, "contributor", consent_id, covered, signed_at, **terms))
         for consent_id in withdrawn_by(delivery):
             event_id = f"event-revoke-{consent_id}"
             bodies.append(events.revoke(consent_id, person, "contributor", signed_at, event_id=event_id))
-        return [events.sign(body, key) for body in bodies]
+        signed = [events.sign(body, key) for body in bodies]
+        return signed + (self._forged(delivery, digests, signed_at) if person == FORGER else [])
+
+    def key(self, person: str) -> Ed25519PrivateKey:
+        return keys.load_or_create(self.folder / f"{person}.key")
+
+    def _forged(self, delivery: Delivery, digests: dict[str, str], signed_at: datetime) -> list[Envelope]:
+        """A release in somebody else's name: the contributor made up a key for the person in the picture."""
+        key = self.key(f"{FORGED_PERSON}-forged-by-{delivery.contributor_id}")
+        seen = [digests[clip.file] for clip in delivery.clips if FORGED_PERSON in dict(clip.persons)]
+        release = _grant(FORGED_PERSON, "depicted", f"consent-{FORGED_PERSON}", seen, signed_at, scopes=EVERYTHING)
+        return [events.sign(body, key) for body in (_registration(FORGED_PERSON, key), release)]
+
+
+def enrol_everybody(home: Home) -> int:
+    """The officer checks the identity papers of every contributor against their key; returns how many were new.
+
+    Nobody showed papers for a person who was only named, so whoever signs in that name stays unheard.
+    """
+    from assets.consent.opening import enrol
+
+    people, papers = People.of(home), sha256_hex(b"identity document, seen in person")
+    contributors = sorted({delivery.contributor_id for delivery in DELIVERIES})
+    key_ids = {person: keys.key_id_of(keys.public_bytes(people.key(person))) for person in contributors}
+    return sum(
+        enrol(home, person, key_id, officer=OFFICER, evidence_sha256=papers) for person, key_id in key_ids.items()
+    )
+
+
+def _registration(person: str, key: Ed25519PrivateKey) -> events.Body:
+    return events.register_key(person, key, ENROLLED_AT, event_id=f"event-key-{person}")
+
+
+def _grant(
+    person: str, role: str, consent_id: str, covered: list[str], signed_at: datetime, **terms: Any
+) -> events.Body:
+    return events.grant(
+        person,
+        role,
+        covered,
+        terms.pop("scopes"),
+        signed_at,
+        notice_sha256=sha256_hex(NOTICE.encode()),
+        terms_sha256=sha256_hex(TERMS.encode()),
+        consent_id=consent_id,
+        event_id=f"event-grant-{consent_id}",
+        **terms,
+    )
 
 
 def _time(text: str | None) -> datetime | None:
@@ -97,8 +140,12 @@ def review_everything(home: Home) -> int:
     They approve what is there to judge, count the people who could be recognised, and mark every face that the detector
     saw beyond those as nobody's. Whether each person agreed is not theirs to say: that is decided from the ledger.
     """
-    from assets.consent.reviews import review_queue, submit_review
+    from assets.consent.reviewers import enrol
+    from assets.consent.reviews import submit_review
+    from assets.consent.waiting import review_queue
 
+    for reviewer, organisation in REVIEWERS.items():
+        enrol(home.database_url, reviewer, organisation, by="demo", now=now_utc())
     known = {item_id(d.delivery_id, place): clip for d in DELIVERIES for place, clip in enumerate(d.clips)}
     given = 0
     for task in review_queue(home):

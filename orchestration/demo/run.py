@@ -1,7 +1,7 @@
 """`make demo`: the sample world goes through the whole graph, as real runs on a real Dagster instance.
 
-Fetch, build the world, then what a week on the platform does: intake of five days as a backfill, a refresh, two
-reviewers at their queue, a night. Running it again finds everything done and changes nothing.
+Fetch, build the world, then what a week on the platform does: intake of five days as a backfill, a enrolment, a
+refresh, two reviewers at their queue, a night. Running it again finds everything done and changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from assets.home import Home
 from orchestration.commands.shared import table
 from orchestration.demo.cases import CASES, outcome
 from orchestration.demo.fetch import fetch
-from orchestration.demo.people import review_everything
+from orchestration.demo.people import enrol_everybody, review_everything
 from orchestration.demo.world import build_world
 from orchestration.reading import standing
 from orchestration.resources import open_home
@@ -48,6 +48,8 @@ def run_demo(settings: Settings, console: Console | None = None) -> None:
         console.rule("Requests, and the intake of every received day")
         session.job("ask")
         session.intake(world.days)
+        console.rule("Enrolment: an officer verifies who holds which key")
+        console.print(f"{enrol_everybody(home)} contributors enrolled")
         console.rule("Refresh: duplicates, ledger, warehouse")
         session.job("refresh")
         console.rule("Review: two people look at every clip")

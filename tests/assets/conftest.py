@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assets.home import Home
+from tests.reviewers import enrol_reviewers
 
 DAY = "2026-11-02"
 SHA = "0" * 64
@@ -33,9 +34,9 @@ class World:
 
     @functools.cached_property
     def ledger(self) -> Any:
-        from training.consent.ledger import Ledger
+        from assets.consent.opening import platform_ledger
 
-        return Ledger(self.home.database_url)
+        return platform_ledger(self.home)
 
     def deliver(
         self, contributor_id: str, clips: int = 2, *, consent: bool = True, simulated: bool = True
@@ -86,23 +87,41 @@ class World:
         self._append(contributor_id, events.revoke(consent_id, contributor_id, "contributor", now), now)
 
     def _append(self, actor: str, body: Mapping[str, Any], now: datetime) -> None:
+        from assets.consent.opening import enrol
         from training.consent import events
+        from training.consent.keys import key_id_of, public_bytes
         from training.consent.ledger import Admitted
 
         if actor not in self.keys:
             self.keys[actor] = Ed25519PrivateKey.generate()
+            key_id = key_id_of(public_bytes(self.keys[actor]))
+            enrol(self.home, actor, key_id, officer="o-ida", evidence_sha256=SHA, now=now)
             registration = events.register_key(actor, self.keys[actor], now - timedelta(seconds=1))
             assert isinstance(self.ledger.append(events.sign(registration, self.keys[actor]), now), Admitted)
         outcome = self.ledger.append(events.sign(body, self.keys[actor]), now)
         assert isinstance(outcome, Admitted), outcome
+
+    def _enrol(self, actor: str, now: datetime) -> None:
+        """An officer attests to a new key of this person, who registers it."""
+        from training.consent import events
+        from training.consent.keys import key_id_of, public_bytes
+        from training.consent.ledger import Admitted
+
+        key = self.keys[actor] = Ed25519PrivateKey.generate()
+        name = key_id_of(public_bytes(key))
+        attested = events.enrol(actor, name, now, evidence_sha256=SHA, officer="o-ida")
+        for body, signer in ((attested, self.platform_key), (events.register_key(actor, key, now), key)):
+            assert isinstance(self.ledger.append(events.sign(body, signer), now), Admitted)
 
     def settle(self, *, review: bool = True, forced: Iterable[str] = ()) -> None:
         """Write the lake, let two reviewers approve what they are asked about, and write the mart as rules decide.
 
         `forced` clips are eligible in the mart whatever the rules say: an edited mart.
         """
-        from assets.consent.reviews import review_queue, submit_review
+        from assets.consent.reviews import submit_review
+        from assets.consent.waiting import review_queue
 
+        enrol_reviewers(self.home.database_url, "v-1", "v-2", "v-3")
         for table, rows in self.tables.items():
             self.home.lake.write(table, rows, DAY if table != "duplicates" else None)
         asked = review_queue(self.home) if review else []

@@ -11,7 +11,7 @@ import pytest
 from assets.ingestion.deliveries import item_id
 from orchestration.demo.cases import CASES, Case, outcome
 from orchestration.demo.deliveries import DELIVERIES, REQUESTS
-from orchestration.demo.people import REVIEWERS, review_everything
+from orchestration.demo.people import REVIEWERS, enrol_everybody, review_everything
 from orchestration.demo.world import build_world
 from orchestration.reading import mart
 from tests.orchestration.graph import Graph, instance_in, settings_in
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
-    """What `make demo` does before it trains: intake, refresh, two reviewers, refresh, snapshot."""
+    """What `make demo` does before it trains: intake, enrolment, refresh, two reviewers, refresh, snapshot."""
     base = tmp_path_factory.mktemp("demo")
     settings = settings_in(base)
     if not settings.vendor.is_dir():
@@ -36,6 +36,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
         world = build_world(found.home)
         for day in world.days:
             found.run("intake", day)
+        enrol_everybody(found.home)
         found.run("refresh")
         review_everything(found.home)
         found.run("refresh")
@@ -86,12 +87,14 @@ def test_nothing_that_was_delivered_is_lost(graph: Graph) -> None:
     assert len(set(verdicts.values())) == 1, "every clip has a verdict for every check"
 
 
-def test_every_consent_that_came_is_in_the_ledger_and_none_was_refused(graph: Graph) -> None:
+def test_every_consent_that_came_is_in_the_ledger_and_only_the_forged_release_was_refused(graph: Graph) -> None:
     events = Counter(row["type"] for row in graph.home.lake.rows("consent_events"))
     contributors = {delivery.contributor_id for delivery in DELIVERIES}
-    assert events["register_key"] == len(contributors)
+    assert events["register_key"] == len(contributors) + 1, "and the platform's own"
+    assert events["enrol"] == len(contributors)
     assert events["revoke"] == sum(bool(clip.revoked_by) for clip in DELIVERED.values()) > 0
-    assert graph.home.lake.rows("consent_refusals") == []
+    refused = sorted(row["rule"] for row in graph.home.lake.rows("consent_refusals"))
+    assert refused == ["key_not_enrolled", "unknown_key"], "the key that nobody verified, and what it signed"
 
 
 def test_two_people_reviewed_every_clip_that_people_may_look_at(graph: Graph) -> None:

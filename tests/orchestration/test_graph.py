@@ -18,7 +18,7 @@ from assets.requests.parse import parse_line
 from assets.requests.store import add_request
 from orchestration.night import inputs_of
 from tests.orchestration.graph import Graph, instance_in, settings_in
-from tests.worlds import SIGNED_AT, SmallWorld
+from tests.worlds import SIGNED_AT, SmallWorld, enrol
 
 DAYS = ("2026-11-02", "2026-11-03")
 
@@ -29,6 +29,7 @@ def deliver_two_days(folder: Path, home: Home) -> None:
     """A request; two consented deliveries of three clips each, and one clip that nobody consented to."""
     add_request(home.database_url, parse_line("a shape, 5:3, 2 seconds, 9 clips"), SIGNED_AT, request_id="r-shapes")
     world = SmallWorld(folder / "outbox")
+    enrol(home, "c-one", "c-two")
     inbox.deliver(world.delivery("d-one", "c-one", [1, 2, 3], DAYS[0]), home, DAYS[0])
     inbox.deliver(world.delivery("d-two", "c-two", [11, 12, 13], DAYS[1]), home, DAYS[1])
     inbox.deliver(world.delivery("d-three", "c-three", [21], DAYS[1], consented=False), home, DAYS[1])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from assets.consent.opening import platform_ledger
 from assets.home import Home
 from orchestration.demo.deliveries import DELIVERIES, Delivery
-from orchestration.demo.people import People, grants
+from orchestration.demo.people import FORGED_PERSON, People, enrol_everybody, grants
+from training.consent.admission import Rule
 from training.consent.canonical import sha256_hex
-from training.consent.ledger import Admitted, Ledger
+from training.consent.ledger import Admitted
 from training.consent.state import ConsentState
 from training.consent.times import parse_time
 
@@ -17,15 +19,28 @@ def digests(delivery: Delivery) -> dict[str, str]:
     return {clip.file: sha256_hex(f"{delivery.delivery_id}/{clip.file}") for clip in delivery.clips}
 
 
-def test_a_ledger_admits_everything_that_comes_with_the_deliveries(home: Home) -> None:
-    ledger, people = Ledger(home.database_url), People.of(home)
+def test_a_ledger_admits_everything_that_enrolled_people_signed_and_nothing_that_was_forged(home: Home) -> None:
+    enrol_everybody(home)
+    ledger, people = platform_ledger(home), People.of(home)
+    forged = []
     for delivery in DELIVERIES:
         for envelope in people.papers(delivery, digests(delivery)):
-            assert isinstance(ledger.append(envelope, NOW), Admitted), envelope["body"]
+            outcome = ledger.append(envelope, NOW)
+            assert isinstance(outcome, Admitted) is (envelope["body"]["party_id"] != FORGED_PERSON), envelope["body"]
+            forged += [] if isinstance(outcome, Admitted) else [outcome.rule]
+    assert forged == [Rule.KEY_NOT_ENROLLED, Rule.UNKNOWN_KEY]
+
+
+def test_enrolling_everybody_again_changes_nothing(home: Home) -> None:
+    assert enrol_everybody(home) == len({delivery.contributor_id for delivery in DELIVERIES})
+    head = platform_ledger(home).head()
+    assert enrol_everybody(home) == 0
+    assert platform_ledger(home).head() == head
 
 
 def test_the_withdrawal_in_a_later_delivery_ends_the_consent_of_an_earlier_one(home: Home) -> None:
-    ledger, people = Ledger(home.database_url), People.of(home)
+    enrol_everybody(home)
+    ledger, people = platform_ledger(home), People.of(home)
     for delivery in DELIVERIES:
         ledger.append_many(people.papers(delivery, digests(delivery)), NOW)
     consents = {c.consent_id: c for c in ConsentState.fold(ledger.events()).consents("c-sigrun", "contributor")}
