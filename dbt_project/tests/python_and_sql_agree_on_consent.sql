@@ -1,6 +1,36 @@
--- The Python rules said yes and the SQL fold says no: nothing is trained on (all must agree), but somebody should look.
-{{ config(severity = 'warn') }}
+-- Two implementations of the consent rules, in Python and here, must give one answer: the same consents, and the same codes
+-- of consent, people and disputes. Nothing is trained on unless both say yes; where they differ somebody should look.
+{{ config(severity = 'warn', meta = {"dagster": {"ref": {"name": "mart_training_eligibility"}}}) }}
+
+with compared as (
+
+    select
+        decisions.clip_id,
+        decisions.item_id,
+        decisions.shot_index,
+        decisions.is_eligible,
+        decisions.consent_ids as python_consent_ids,
+        consent.consent_ids as sql_consent_ids,
+        list_filter(
+            decisions.reasons,
+            lambda code: list_contains(['consent', 'legal', 'dispute'], split_part(code, '.', 1))
+        ) as python_reasons,
+        consent.reasons as sql_reasons
+
+    from {{ ref('stg_eligibility') }} as decisions
+    inner join {{ ref('mart_training_eligibility') }} as mart
+        on decisions.clip_id = mart.clip_id and decisions.item_id = mart.item_id and decisions.shot_index = mart.shot_index
+    left join {{ ref('int_consent_decisions') }} as consent
+        on
+            mart.clip_id = consent.clip_id
+            and mart.item_id = consent.item_id
+            and mart.shot_index = consent.shot_index
+            and decisions.purpose = consent.purpose
+
+)
 
 select *
-from {{ ref('mart_training_eligibility') }}
-where decision_agrees and not consent_agrees
+from compared
+where
+    python_reasons is distinct from sql_reasons
+    or (is_eligible and python_consent_ids is distinct from sql_consent_ids)

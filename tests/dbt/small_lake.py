@@ -180,6 +180,7 @@ def _unique(clip_id: str, item: str) -> dict[str, Any]:
 def _review(reviewer: str, verdict: str, valid: bool) -> dict[str, Any]:
     found = {"reviewer_id": reviewer, "round": 1, "digest": digest(reviewer), "verdict": verdict, "valid": valid}
     found |= {"reasons": [] if verdict == "approve" else ["quality.focus"]}
+    found |= {"organisation": f"org-{reviewer}", "independent": True, "counts": valid}
     return found | {"persons_counted": 0, "non_identifiable": 0, "reviewed_at": "2026-11-05T00:00:00Z"}
 
 
@@ -213,7 +214,7 @@ def cases() -> SmallLake:
     lake.clip("unreleased", persons=(("p-1", True, False),))
     lake.clip("released", persons=(("p-2", True, False),), faces=1)
     lake.grant("p-2", "depicted", ["train"], digest("bytes released"), "k-p-2")
-    lake.clip("minor-own-release", persons=(("p-3", True, True),), faces=1)
+    lake.clip("minor-own-release", persons=(("p-3", True, True),))
     lake.grant("p-3", "depicted", ["train"], digest("bytes minor-own-release"), "k-p-3")
     lake.clip("minor-guardian", persons=(("p-4", True, True),), faces=1)
     lake.grant("p-4", "guardian", ["train", "train_minor"], digest("bytes minor-guardian"), "k-p-4")

@@ -35,10 +35,10 @@ def test_a_clip_on_which_every_witness_agrees_is_eligible(eligibility) -> None:
         ("no-verdicts", "verdict.missing"),
         ("no-duplicate-row", "dup.unresolved"),
         ("no-reviews", "review.pending"),
-        ("no-consent", "consent.not_covered"),
-        ("revoked", "consent.not_covered"),
-        ("expires", "consent.not_covered"),
-        ("eval-only", "consent.not_covered"),
+        ("no-consent", "consent.none"),
+        ("revoked", "consent.revoked"),
+        ("expires", "consent.expires"),
+        ("eval-only", "consent.scope"),
         ("unmeasurable", "quality.check-1_unmeasurable"),
         ("generated", "policy.ai_generated"),
         ("copy", "dup.other_owner"),
@@ -49,7 +49,7 @@ def test_a_clip_on_which_every_witness_agrees_is_eligible(eligibility) -> None:
         ("more-faces", "legal.missing_model_release"),
         ("failed-quality", "quality.focus"),
         ("unreleased", "legal.missing_model_release"),
-        ("minor-own-release", "legal.missing_model_release"),
+        ("minor-own-release", "legal.minor_no_guardian"),
     ],
 )
 def test_one_thing_wrong_makes_a_clip_ineligible_and_says_why(eligibility, clip: str, reason: str) -> None:

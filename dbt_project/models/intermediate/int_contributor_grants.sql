@@ -7,6 +7,12 @@ with clips as (
 
 ),
 
+clip_digests as (
+
+    select * from {{ ref('int_clip_digests') }}
+
+),
+
 grants as (
 
     select
@@ -24,7 +30,10 @@ select distinct
     clips.shot_index
 
 from clips
-inner join grants
+inner join clip_digests
     on
-        clips.contributor_id = grants.party_id
-        and grants.asset_digest in (clips.clip_id, clips.bytes_sha256, clips.frames_sha256)
+        clips.clip_id = clip_digests.clip_id
+        and clips.item_id = clip_digests.item_id
+        and clips.shot_index = clip_digests.shot_index
+inner join grants
+    on clips.contributor_id = grants.party_id and clip_digests.asset_digest = grants.asset_digest

@@ -9,7 +9,8 @@ with clips as (
 
 consent as (
 
-    select * from {{ ref('int_clip_consent') }}
+    select * from {{ ref('int_consent_decisions') }}
+    where purpose = 'train'
 
 ),
 
@@ -52,15 +53,7 @@ witnesses as (
         decisions.decision_digest,
 
         coalesce(clips.is_accepted_media, false) as media_agrees,
-        coalesce(
-            consent.has_contributor_consent
-            and consent.persons_unreleased = 0
-            -- no detector, no answer: what cannot be measured never passes
-            and greatest(coalesce(reviews.persons_counted, 0), clips.faces_max)
-            <= consent.persons_released + coalesce(reviews.non_identifiable, 0)
-            and clips.faces_max is not null,
-            false
-        ) as consent_agrees,
+        coalesce(consent.is_covered, false) as consent_agrees,
         coalesce(decisions.is_eligible, false) as decision_agrees,
         coalesce(
             checks.checks_made > 0
@@ -74,21 +67,13 @@ witnesses as (
 
         list_concat(
             coalesce(decisions.reasons, []),
+            coalesce(consent.reasons, ['consent.not_covered']),
             coalesce(checks.fatal_reasons, []),
             coalesce(checks.open_reasons, []),
             coalesce(checks.quality_reasons, []),
             [
                 case when decisions.clip_id is null then 'decision.missing' end,
                 case when not coalesce(clips.is_accepted_media, false) then 'media.not_accepted' end,
-                case when not coalesce(consent.has_contributor_consent, false) then 'consent.not_covered' end,
-                case
-                    when
-                        coalesce(consent.persons_unreleased, 0) > 0
-                        or greatest(coalesce(reviews.persons_counted, 0), coalesce(clips.faces_max, 0))
-                        > coalesce(consent.persons_released, 0) + coalesce(reviews.non_identifiable, 0)
-                        then 'legal.missing_model_release'
-                end,
-                case when clips.faces_max is null then 'legal.persons_unmeasurable' end,
                 case when coalesce(checks.checks_made, 0) = 0 then 'verdict.missing' end,
                 case when not coalesce(checks.is_resolved, false) then 'dup.unresolved' end,
                 case when coalesce(reviews.approvals, 0) < 2 then 'review.pending' end,
