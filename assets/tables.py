@@ -382,6 +382,7 @@ _ALL = (
         _columns(
             *_OF_CLIP,
             ("reviewer_id", Text, "who decided"),
+            ("organisation", Text, "whom they worked for then; two of one organisation are one opinion"),
             ("round", Int, "round, from 1"),
             ("digest", Text, "digest of what was seen"),
             ("verdict", Text, "approve or reject"),
@@ -389,7 +390,10 @@ _ALL = (
             ("persons_counted", Int, "identifiable people the reviewer counted"),
             ("non_identifiable", Int, "people or detections the reviewer marked as not identifiable"),
             ("reviewed_at", Text, "UTC time"),
-            ("valid", Bool, "digest still matches and the reviewer may judge this clip"),
+            ("valid", Bool, "the reviewer's last word on what is there now, and they may judge this clip"),
+            ("independent", Bool, "a registered reviewer who may judge this clip, whatever has changed since"),
+            ("counts", Bool, "adds to the approvals or rejections: valid, first of its organisation, not appealed"),
+            ("why_not?", Text, "why it does not count, as a code"),
         ),
     ),
     Table(
@@ -404,6 +408,18 @@ _ALL = (
             ("consent_ids", Texts, "consents it rests on"),
             ("decision_digest", Text, "digest over the facts and consents the decision rests on"),
         ),
+    ),
+    Table(
+        "eligibility_history",
+        "How many clips were in and out, and why, as recorded on each day; one clip counts under all its reasons.",
+        ("day", "purpose", "reason"),
+        _columns(
+            ("day", Text, "partition: UTC day of the decision, YYYY-MM-DD"),
+            ("purpose", Text, "scope asked about"),
+            ("reason", Text, "eligible, not_eligible, or a code against the use"),
+            ("clips", Int, "how many clips"),
+        ),
+        partitioned=True,
     ),
     Table(
         "snapshot_members",

@@ -5,9 +5,9 @@ from typing import Any
 
 import dagster as dg
 
+from assets.consent import agreement, submissions
 from assets.consent import eligibility as deciding
-from assets.consent import reviews as reviewing
-from assets.consent import submissions
+from assets.consent.waiting import review_queue
 from assets.home import Home
 from assets.metadata import definition_metadata, picture, table_metadata
 from assets.pictures import bar_plot, markdown_table
@@ -86,35 +86,37 @@ def table_agrees_with_ledger(home: dg.ResourceParam[Home]) -> dg.AssetCheckResul
 )
 def reviews(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
     """What reviewers decided, and which of it still counts; the queue says what is left for them to do."""
-    written = home.lake.write("reviews", reviewing.rows(home))
-    queue = reviewing.review_queue(home)
-    shown = [
-        {"clip": row["clip_id"][:16], "subject": row["declared"]["subject"], "approvals": row["approvals"]}
-        for row in queue[:30]
-    ]
+    written = home.lake.write("reviews", agreement.rows(home))
+    rows, queue = home.lake.rows("reviews"), review_queue(home)
+    pairs = agreement.pairs(rows)
     return dg.MaterializeResult(
         metadata=table_metadata(
             home,
             "reviews",
             extra={
                 "queue_length": len(queue),
-                "queue": dg.MetadataValue.md(markdown_table(shown)),
-                **_agreement(home.lake.rows("reviews")),
+                "overdue": sum(row["overdue"] for row in queue),
+                "queue": dg.MetadataValue.md(markdown_table([_waiting(row) for row in queue[:30]])),
+                **agreement.agreement(rows),
+                "pairs": dg.MetadataValue.md(markdown_table(pairs[:30])),
+                "pairs_that_always_agree": sum(bool(pair["note"]) for pair in pairs),
+                "do_not_count": dg.MetadataValue.md(markdown_table(agreement.void_reviews(rows))),
             },
         ),
         data_version=dg.DataVersion(written.sha256),
     )
 
 
-def _agreement(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Share of clips with two or more valid reviews on which all reviewers said the same."""
-    verdicts: dict[tuple[Any, ...], list[str]] = {}
-    for row in rows:
-        if row["valid"]:
-            verdicts.setdefault((row["clip_id"], row["item_id"], row["shot_index"]), []).append(row["verdict"])
-    shared = [said for said in verdicts.values() if len(said) > 1]
-    found: dict[str, Any] = {"void_reviews": sum(not row["valid"] for row in rows), "reviewed_twice": len(shared)}
-    return found | ({"agreement": sum(len(set(said)) == 1 for said in shared) / len(shared)} if shared else {})
+def _waiting(row: dict[str, Any]) -> dict[str, Any]:
+    """A clip of the queue in a line."""
+    return {
+        "clip": row["clip_id"][:16],
+        "subject": row["declared"]["subject"],
+        "approvals": row["approvals"],
+        "waits": f"{row['age_hours']:.0f} h" + (", overdue" if row["overdue"] else ""),
+        "asked": ", ".join(row["offered"]) or "nobody: enrol a reviewer who may judge it",
+        "because": ", ".join([*row["codes"], *(["appeal"] if row["appealed"] else [])]),
+    }
 
 
 @dg.asset(

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from assets.consent import reviews
+from assets.consent import counting, reviews
+from assets.consent.reviewers import read_register
 from assets.home import Home
 from training.consent.canonical import sha256_hex
 from training.consent.eligibility import ClipFacts, ConsentState, Decision, Person, decision_window, eligible
@@ -19,7 +20,8 @@ from training.consent.ledger import Ledger
 
 _DECLARED = (
     *("declared_subject", "declared_location", "declared_time_of_day", "declared_width", "declared_height"),
-    *("declared_aspect_ratio", "captured_at", "source_name", "source_licence"),
+    *("declared_aspect_ratio", "declared_duration_s", "captured_at", "latitude", "longitude", "device"),
+    *("source_name", "source_licence", "request_id"),
 )
 
 
@@ -32,12 +34,30 @@ class Clip:
     start_frame: int
     end_frame: int
     declared: dict[str, Any]
-    consent_ids: tuple[str, ...]  # consents of its contributor and people that ever spoke of it
+    consent_ids: tuple[str, ...]  # standing consents of its parties that ever spoke of it
+    received_at: str = ""
+    properties: tuple[dict[str, str], ...] = ()  # {owner_id, what} as declared
+    guardians: tuple[str, ...] = ()  # of the minors in it
+    payer: str | None = None  # the organisation whose request it answers
     reviewable: bool = False  # every check ran and no fatal one stands against it: people may look at it
+    reviews: tuple[counting.Review, ...] = ()
+    appeals: tuple[counting.Appeal, ...] = ()
+    count: counting.Count = field(default_factory=counting.Count)
 
     @property
     def key(self) -> reviews.ClipKey:
         return self.facts.clip_id, self.facts.item_id, self.facts.shot_index
+
+    @property
+    def concerned(self) -> frozenset[str]:
+        """Everybody whom the clip concerns: nobody of them judges it."""
+        return self.facts.parties | set(self.guardians)
+
+    def judged(self) -> counting.Judged:
+        """The clip as the counting rule takes it."""
+        return counting.Judged(
+            reviews.digest(self), self.facts.contributor_id, self.concerned, self.payer, self.appeals
+        )
 
 
 def clip_facts(home: Home) -> list[ClipFacts]:
@@ -48,36 +68,58 @@ def clip_facts(home: Home) -> list[ClipFacts]:
 def read_clips(home: Home, state: ConsentState | None = None) -> list[Clip]:
     """Every clip in the lake, in order of clip, item and shot. `state` is the ledger's, read when not given."""
     state = state or ConsentState.fold(Ledger(home.database_url).events())
-    items = {row["item_id"]: row for row in home.lake.rows("delivery_items")}
-    frames = _column(home, "media", ("item_id",), "frames_sha256")
-    faces = _column(home, "signals", ("clip_id", "item_id", "shot_index"), "faces_max")
-    duplicates = {_key(row): row for row in home.lake.rows("duplicates")}
-    verdicts = _verdicts(home)
-    given = reviews.by_clip(home.database_url)
-    clips = []
-    for shot in sorted(home.lake.rows("shots"), key=_key):
-        key, item = _key(shot), items.get(shot["item_id"], {})
-        clip = _clip(shot, item, frames.get((shot["item_id"],)), faces.get(key), duplicates.get(key), state)
-        found = verdicts.get(key)
-        objections = found["fatal"] | found["quality"] if found else set()
-        clip = replace(
-            clip,
-            facts=_checked(clip.facts, duplicates.get(key), objections, complete=found is not None),
-            reviewable=found is not None and not found["fatal"],
+    tables = _Tables.of(home)
+    clips = {_key(shot): _clip(shot, tables, state) for shot in sorted(home.lake.rows("shots"), key=_key)}
+    given, appeals = reviews.reviews_by_clip(home.database_url), reviews.appeals_by_clip(home.database_url)
+    for key, clip in clips.items():
+        clips[key] = replace(clip, reviews=given.get(key, ()), appeals=appeals.get(key, ()))
+    judged = {key: clip.judged() for key, clip in clips.items()}
+    counts = counting.count(judged, given, read_register(home.database_url))
+    return [_counted(clip, counts[key]) for key, clip in clips.items()]
+
+
+def _counted(clip: Clip, count: counting.Count) -> Clip:
+    facts = replace(
+        clip.facts,
+        approvals=count.approvals,
+        rejections=count.rejections,
+        persons_counted=count.persons_counted,
+        non_identifiable=count.non_identifiable,
+        objections=tuple(sorted({*clip.facts.objections, *count.codes})),
+    )
+    return replace(clip, facts=facts, count=count)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What is looked up for each clip."""
+
+    items: dict[str, dict[str, Any]]
+    received_at: dict[str, str]  # by delivery
+    payers: dict[str, str]  # by request
+    frames: dict[tuple[Any, ...], str | None]
+    faces: dict[tuple[Any, ...], int | None]
+    duplicates: dict[reviews.ClipKey, dict[str, Any]]
+    verdicts: dict[reviews.ClipKey, dict[str, set[str]]]
+
+    @classmethod
+    def of(cls, home: Home) -> _Tables:
+        return cls(
+            items={row["item_id"]: row for row in home.lake.rows("delivery_items")},
+            received_at={
+                key[0]: at for key, at in _column(home, "deliveries", ("delivery_id",), "received_at").items()
+            },
+            payers={key[0]: org for key, org in _column(home, "requests", ("request_id",), "org_id").items()},
+            frames=_column(home, "media", ("item_id",), "frames_sha256"),
+            faces=_column(home, "signals", ("clip_id", "item_id", "shot_index"), "faces_max"),
+            duplicates={_key(row): row for row in home.lake.rows("duplicates")},
+            verdicts=_verdicts(home),
         )
-        tally = reviews.tally(clip, given.get(key, []))
-        clips.append(replace(clip, facts=replace(clip.facts, **vars(tally))))
-    return clips
 
 
-def _clip(
-    shot: dict[str, Any],
-    item: dict[str, Any],
-    frames_sha256: str | None,
-    faces_max: int | None,
-    duplicate: dict[str, Any] | None,
-    state: ConsentState,
-) -> Clip:
+def _clip(shot: dict[str, Any], tables: _Tables, state: ConsentState) -> Clip:
+    key, item = _key(shot), tables.items.get(shot["item_id"], {})
+    frames_sha256, properties = tables.frames.get((shot["item_id"],)), json.loads(item.get("properties_json") or "[]")
     facts = ClipFacts(
         clip_id=shot["clip_id"],
         item_id=shot["item_id"],
@@ -86,31 +128,45 @@ def _clip(
         frames=(frames_sha256,) if frames_sha256 else (),
         contributor_id=item.get("contributor_id"),
         persons=tuple(Person(**person) for person in json.loads(item.get("persons_json", "[]"))),
-        faces_max=faces_max,
-        dup_group=duplicate["dup_group"] if duplicate else "",
+        properties=tuple(sorted({one["owner_id"] for one in properties})),
+        faces_max=tables.faces.get(key),
     )
-    parties = {facts.contributor_id or "", *(person.person_id for person in facts.persons)}
-    speaking = (c for party in parties for c in state.by_party.get(party, {}).values() if c.concerns(facts.assets))
+    found = tables.verdicts.get(key)
     return Clip(
-        facts=facts,
+        facts=_checked(facts, tables.duplicates.get(key), found),
         media_key=shot["media_key"],
         start_frame=shot["start_frame"],
         end_frame=shot["end_frame"],
         declared={name.removeprefix("declared_"): item.get(name) for name in _DECLARED},
-        consent_ids=tuple(sorted(consent.consent_id for consent in speaking)),
+        consent_ids=_standing_consents(facts, state),
+        received_at=tables.received_at.get(item.get("delivery_id", "")) or f"{shot['received_day']}T00:00:00Z",
+        properties=tuple(properties),
+        guardians=tuple(sorted({g for p in facts.persons for g in state.guardians.get(p.person_id, ())})),
+        payer=tables.payers.get(item.get("request_id") or ""),
+        reviewable=found is not None and not found["fatal"],
     )
 
 
-def _checked(facts: ClipFacts, duplicate: dict[str, Any] | None, objections: set[str], complete: bool) -> ClipFacts:
+def _standing_consents(facts: ClipFacts, state: ConsentState) -> tuple[str, ...]:
+    """Consents of the clip's parties that ever spoke of it and are not withdrawn, by name."""
+    speaking = (
+        c for party in facts.parties for c in state.by_party.get(party, {}).values() if c.concerns(facts.assets)
+    )
+    return tuple(sorted({consent.consent_id for consent in speaking if consent.revoked_from is None}))
+
+
+def _checked(facts: ClipFacts, duplicate: dict[str, Any] | None, found: dict[str, set[str]] | None) -> ClipFacts:
     """With the outcome of curation: unknown counts as failed."""
+    objections = found["fatal"] | found["quality"] if found is not None else {"quality.unresolved"}
     duplicate_ok = duplicate is not None and duplicate["verdict"] == "pass"
     codes = set(objections)
     if duplicate is not None and not duplicate_ok:
         codes.add(duplicate["reason"] or "dup.unresolved")
     return replace(
         facts,
+        dup_group=duplicate["dup_group"] if duplicate else "",
         duplicate_ok=duplicate_ok,
-        verdicts_ok=complete and not objections,
+        verdicts_ok=not objections,
         objections=tuple(sorted(codes)),
     )
 

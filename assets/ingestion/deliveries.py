@@ -298,6 +298,7 @@ def _item(
         "longitude": clip.get("longitude"),
         "device": clip.get("device"),
         "persons_json": json.dumps(clip.get("persons", []), sort_keys=True, separators=(",", ":")),
+        "properties_json": json.dumps(clip.get("properties", []), sort_keys=True, separators=(",", ":")),
         "source_name": source.get("name"),
         "source_licence": source.get("licence"),
         "state": "quarantined" if reasons else "accepted",

@@ -22,7 +22,7 @@ Unidentifiable = Annotated[int, typer.Option(help="People or detections that nob
 @app.command("list")
 def list_() -> None:
     """Clips that wait for an approval."""
-    from assets.consent.reviews import review_queue
+    from assets.consent.waiting import review_queue
 
     here = home()
     rows = [
@@ -88,7 +88,7 @@ def _judge(clip: str, reviewer: str, verdict: str, reasons: tuple[str, ...], per
 
 def _waiting(here: Home, clip: str) -> list[dict[str, Any]]:
     """The queue's rows of one clip. Raises LookupError for none, or for a prefix that two clips share."""
-    from assets.consent.reviews import review_queue
+    from assets.consent.waiting import review_queue
 
     found = [row for row in review_queue(here) if row["clip_id"].startswith(clip)]
     if not found:

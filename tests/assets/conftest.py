@@ -101,18 +101,6 @@ class World:
         outcome = self.ledger.append(events.sign(body, self.keys[actor]), now)
         assert isinstance(outcome, Admitted), outcome
 
-    def _enrol(self, actor: str, now: datetime) -> None:
-        """An officer attests to a new key of this person, who registers it."""
-        from training.consent import events
-        from training.consent.keys import key_id_of, public_bytes
-        from training.consent.ledger import Admitted
-
-        key = self.keys[actor] = Ed25519PrivateKey.generate()
-        name = key_id_of(public_bytes(key))
-        attested = events.enrol(actor, name, now, evidence_sha256=SHA, officer="o-ida")
-        for body, signer in ((attested, self.platform_key), (events.register_key(actor, key, now), key)):
-            assert isinstance(self.ledger.append(events.sign(body, signer), now), Admitted)
-
     def settle(self, *, review: bool = True, forced: Iterable[str] = ()) -> None:
         """Write the lake, let two reviewers approve what they are asked about, and write the mart as rules decide.
 
@@ -121,7 +109,7 @@ class World:
         from assets.consent.reviews import submit_review
         from assets.consent.waiting import review_queue
 
-        enrol_reviewers(self.home.database_url, "v-1", "v-2", "v-3")
+        enrol_reviewers(self.home.database_url, "v-1", "v-2")
         for table, rows in self.tables.items():
             self.home.lake.write(table, rows, DAY if table != "duplicates" else None)
         asked = review_queue(self.home) if review else []

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.consent.reviews import review_queue, submit_review
+from assets.consent.reviews import submit_review
+from assets.consent.waiting import review_queue
 from assets.home import Home
 from assets.partitions import received_days
 from orchestration.resources import open_home
 from orchestration.settings import ROOT, Settings
+from tests.reviewers import enrol_reviewers
 
 REVIEWERS = ("r-ada", "r-bo")
 
@@ -67,6 +69,7 @@ class Graph:
 
 def approve_all(home: Home) -> None:
     """Two reviewers approve whatever waits for them; no face in it is anybody's."""
+    enrol_reviewers(home.database_url, *REVIEWERS)
     for row in review_queue(home):
         for reviewer in REVIEWERS:
             submit_review(

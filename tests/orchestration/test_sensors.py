@@ -29,6 +29,7 @@ from orchestration.night import INPUTS_TAG, inputs_of, night_tags
 from orchestration.schedules import nightly_schedule
 from orchestration.sensors import build_sensors
 from tests.orchestration.graph import instance_in
+from tests.reviewers import enrol_reviewers
 from training.consent.ledger import Ledger
 
 DAY = "2026-11-02"
@@ -405,6 +406,7 @@ def test_whatever_a_night_works_from_wakes_it(
     if change == "consent":
         small_world.revoke(sorted(small_world.grants)[0])
     elif change == "review":
+        enrol_reviewers(home.database_url, "v-3")
         submit_review(
             home.database_url, reviewer_id="v-3", verdict="approve", persons_counted=0, now=datetime.now(UTC),
             clip_id="c" * 64, item_id="i-9", shot_index=0, digest="d" * 64,

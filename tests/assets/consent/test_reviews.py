@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from assets.consent.agreement import rows
 from assets.consent.facts import clip_facts, eligible_digest, read_clips
-from assets.consent.reviews import ReviewError, digest, review_queue, reviews_digest, rows, submit_review
+from assets.consent.reviews import ReviewError, digest, reviews_digest, submit_review
+from assets.consent.waiting import review_queue
 from assets.home import Home
+from tests.reviewers import enrol_reviewers
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
 
@@ -23,6 +26,7 @@ def one(world: Any) -> Any:
     person = {"person_id": "p-bob", "identifiable": True, "minor": False}
     world.tables["delivery_items"][0]["persons_json"] = json.dumps([person])
     world.settle(review=False)
+    enrol_reviewers(world.home.database_url, "v-1", "v-2", "v-3", "v-4")
     return world
 
 
@@ -74,6 +78,7 @@ def test_one_reviewer_twice_is_one_reviewer(one: Any) -> None:
 
 @pytest.mark.parametrize("reviewer", ["c-1", "p-bob"])
 def test_neither_the_contributor_nor_a_depicted_person_judges_their_clip(one: Any, reviewer: str) -> None:
+    enrol_reviewers(one.home.database_url, reviewer)
     review(one, reviewer)
     assert facts(one).approvals == 0
     assert [row["valid"] for row in rows(one.home)] == [False]
@@ -134,13 +139,13 @@ def test_an_ill_formed_review_is_refused(one: Any, wrong: dict[str, Any]) -> Non
 def test_reviews_are_never_changed(one: Any) -> None:
     review(one, "v-1")
     raw = sqlite3.connect(one.home.state / "rushes.db", isolation_level=None)
-    row = raw.execute("SELECT * FROM review").fetchone()
+    row = raw.execute("SELECT * FROM clip_review").fetchone()
     for statement, values in (
-        ("UPDATE review SET verdict = 'reject'", ()),
-        ("DELETE FROM review", ()),
-        (f"INSERT OR REPLACE INTO review VALUES ({','.join('?' * len(row))})", (None, *row[1:])),
+        ("UPDATE clip_review SET verdict = 'reject'", ()),
+        ("DELETE FROM clip_review", ()),
+        (f"INSERT OR REPLACE INTO clip_review VALUES ({','.join('?' * len(row))})", (None, *row[1:])),
     ):
-        with pytest.raises(sqlite3.IntegrityError, match="review"):
+        with pytest.raises(sqlite3.IntegrityError, match="clip_review"):
             raw.execute(statement, values)
 
 
