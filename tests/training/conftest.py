@@ -63,19 +63,19 @@ class TrainingWorld:
         return self.config(name, **{"task": "transformer", "batch_tokens": 60, **folders} | changes)
 
 
-def make_world(root: Path, clips: int = 10) -> TrainingWorld:
-    """Half the consents are the held-out contributor's; captions are encoded as random tokens keyed by the text."""
-    people = People(f"sqlite:///{root / 'rushes.db'}")
-    people.now = datetime.now(UTC) - timedelta(hours=2)
-
-    for name in ("c-ann", "c-ben"):
-        people.join(name)
+def make_world(root: Path, clips: int = 10, first: int = 0, people: People | None = None) -> TrainingWorld:
+    """A snapshot of scenes from seed `first` on, the last three of them held out, in the ledger of `people` if given."""
     (root / "frames").mkdir(parents=True)
+    if people is None:
+        people = People(f"sqlite:///{root / 'rushes.db'}")
+        people.now = datetime.now(UTC) - timedelta(hours=2)
+        for name in ("c-ann", "c-ben"):
+            people.join(name)
     members, consents = [], []
-    for seed in range(clips):
+    for seed in range(first, first + clips):
         frames = scene_clip(seed)
         clip_id = hashlib.sha256(frames.numpy().tobytes()).hexdigest()
-        who, split = ("c-ben", "heldout") if seed >= clips - 3 else ("c-ann", "train")
+        who, split = ("c-ben", "heldout") if seed >= first + clips - 3 else ("c-ann", "train")
         consents.append(people.grant(who, assets=[clip_id]))
         save_file({"frames": frames}, root / "frames" / f"{clip_id}.safetensors", {"fps": "8", "clip_id": clip_id})
         facts = clip(clip_id=clip_id, item_id=f"i-{seed}", bytes_sha256=clip_id, contributor_id=who, dup_group=clip_id)
@@ -94,11 +94,18 @@ def make_world(root: Path, clips: int = 10) -> TrainingWorld:
                 "consent_ids": [consents[-1]["consent_id"]],
             }
         )
+    path = root / "manifest.json"
+    return TrainingWorld(root, people, consents, path, write_manifest(path, people, members))
+
+
+def write_manifest(path: Path, people: People, members: list[dict[str, Any]]) -> str:
+    """Seal members as the ledger stands now, into this file; the root."""
     head = people.ledger.head()
     at, until = decision_window(head, people.now)
-    manifest = seal(members, purpose="train", at=at, until=until, ledger=head)
-    (root / "manifest.json").write_text(json.dumps(manifest))
-    return TrainingWorld(root, people, consents, root / "manifest.json", manifest["root"])
+    undecided = [{name: value for name, value in m.items() if name != "decision_digest"} for m in members]
+    manifest = seal(undecided, purpose="train", at=at, until=until, ledger=head)
+    path.write_text(json.dumps(manifest))
+    return manifest["root"]
 
 
 def encode_world(world: TrainingWorld) -> None:
