@@ -209,6 +209,12 @@ def cases() -> SmallLake:
     lake.clip("self-review", contributor="v-2")
     lake.clip("void-review", reviews=(("v-1", "approve", True), ("v-2", "approve", False)))
     lake.clip("rejected", reviews=(("v-1", "approve", True), ("v-2", "approve", True), ("v-3", "reject", True)))
+    lake.clip("rejected-for-good", reviews=(("v-1", "approve", True), ("v-2", "approve", True), ("v-3", "reject", True)))
+    lake.rows["reviews"][-1]["reasons"] = ["legal.privacy", "quality.focus"]
+    lake.clip("one-organisation")
+    lake.rows["reviews"][-1]["organisation"] = lake.rows["reviews"][-2]["organisation"].upper()
+    lake.clip("payer-judges", request="r-empty")
+    lake.rows["reviews"][-1]["organisation"] = "org-1"
     lake.clip("no-detector", faces=None)
     lake.clip("more-faces", faces=1)
     lake.clip("unreleased", persons=(("p-1", True, False),))

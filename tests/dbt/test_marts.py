@@ -45,6 +45,9 @@ def test_a_clip_on_which_every_witness_agrees_is_eligible(eligibility) -> None:
         ("self-review", "review.pending"),
         ("void-review", "review.pending"),
         ("rejected", "review.rejected"),
+        ("rejected-for-good", "review.rejected"),
+        ("one-organisation", "review.pending"),
+        ("payer-judges", "review.pending"),
         ("no-detector", "legal.persons_unmeasurable"),
         ("more-faces", "legal.missing_model_release"),
         ("failed-quality", "quality.focus"),
@@ -81,6 +84,18 @@ def test_one_contributor_fills_no_more_than_the_request_allows(clips) -> None:
 def test_good_footage_that_misses_its_brief_goes_to_the_catalogue_with_the_reason(clips) -> None:
     assert clips["too-long"]["outcome"] == "accepted_catalogue"
     assert clips["too-long"]["outcome_reasons"] == ["spec.duration"]
+
+
+def test_what_reviewers_find_not_good_enough_goes_to_the_catalogue_and_what_is_unlawful_nowhere(clips) -> None:
+    assert clips["rejected"]["outcome"] == "accepted_catalogue"
+    assert clips["rejected"]["outcome_reasons"] == ["quality.focus", "request.none"]
+    assert clips["rejected-for-good"]["outcome"] == "rejected"
+    assert clips["rejected-for-good"]["outcome_reasons"] == [
+        "legal.privacy",
+        "quality.focus",
+        "request.none",
+        "review.rejected",
+    ]
 
 
 def test_a_fatal_verdict_rejects_and_silence_never_accepts(clips) -> None:

@@ -38,7 +38,7 @@ def test_building_again_changes_nothing_and_a_lost_acceptance_keeps_its_payout(b
     changed = cases()
     for row in changed.rows["reviews"]:
         if row["item_id"] == "i-good":
-            row["verdict"], row["reasons"] = "reject", ["quality.focus"]
+            row["verdict"], row["reasons"] = "reject", ["legal.privacy"]
     changed.write(Lake(LocalStore(root)))
     assert dbt("build", root).returncode == 0
     outcomes = {row["item_id"]: row["outcome"] for row in read("fct_clips")}

@@ -49,8 +49,11 @@ judged as (
         clips.received_at,
         list_sort(list_distinct(list_concat(
             coalesce(checks.fatal_reasons, []),
-            coalesce(reviews.rejection_reasons, []),
-            case when coalesce(reviews.rejections, 0) > 0 then ['review.rejected'] else [] end,
+            case
+                when coalesce(reviews.rejections_for_good, 0) > 0
+                    then list_concat(reviews.rejection_reasons, ['review.rejected'])
+                else []
+            end,
             case when clips.is_accepted_media then [] else ['media.not_accepted'] end
         ))) as rejected_for,
         list_sort(list_distinct(list_concat(
@@ -62,6 +65,8 @@ judged as (
         ))) as waiting_for,
         list_sort(list_distinct(list_concat(
             case when clips.request_id is null then ['request.none'] else [] end,
+            -- what a reviewer finds not good enough, and nothing worse, misses its brief
+            case when coalesce(reviews.rejections_for_good, 0) = 0 then coalesce(reviews.rejection_reasons, []) else [] end,
             coalesce(briefs.brief_reasons, []),
             coalesce(checks.quality_reasons, [])
         ))) as misses

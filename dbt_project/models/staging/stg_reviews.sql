@@ -11,6 +11,7 @@ renamed as (
         item_id,
         shot_index,
         reviewer_id,
+        lower(trim(organisation)) as organisation,
         round as review_round,
         digest,
         verdict as review_verdict,
@@ -18,7 +19,10 @@ renamed as (
         persons_counted,
         non_identifiable,
         cast(reviewed_at as timestamp) as reviewed_at,
-        valid as is_valid
+        valid as is_valid,
+        independent as is_independent,
+        counts as is_counted,
+        why_not
 
     from source
 
