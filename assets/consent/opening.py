@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from assets.home import Home
 from training.consent import events
-from training.consent.canonical import sha256_hex
+from training.consent.admission import Rule
+from training.consent.canonical import parse_strictly, sha256_hex
 from training.consent.keys import CHECKPOINT_KEY, PLATFORM_KEY, load_or_create
-from training.consent.ledger import Ledger, Refused
+from training.consent.ledger import Admitted, Ledger, Refused
 from training.consent.times import now_utc
 
 if TYPE_CHECKING:
@@ -68,6 +69,14 @@ def appoint_guardian(
     event_id = _name("end_guardian" if ended else "guardian", minor_id, guardian_id, evidence_sha256)
     attested = {"officer": officer, "evidence_sha256": evidence_sha256, "ended": ended, "event_id": event_id}
     return _attest(home, event_id, now, lambda moment: events.guardian(minor_id, guardian_id, moment, **attested))
+
+
+def offer_again(home: Home, key_id: str, now: datetime | None = None) -> int:
+    """Offer the registrations of a key again that were refused because nobody had enrolled it; how many are taken now."""
+    ledger = platform_ledger(home, now)
+    waiting = [row["received"] for row in ledger.standing_refusals() if row["rule"] == Rule.KEY_NOT_ENROLLED]
+    named = [text for text in waiting if parse_strictly(text)["key_id"] == key_id]
+    return sum(isinstance(outcome, Admitted) for outcome in ledger.append_many(named, now or now_utc()))
 
 
 def _name(*parts: str) -> str:

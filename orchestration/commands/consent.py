@@ -1,6 +1,7 @@
 """`rushes consent`: sign grants and revocations with one's own key, look at the ledger, verify it.
 
-The key stays with its owner: a file given by `--key`, made on first use. The ledger gets signed events only.
+The key stays with its owner: a file given by `--key`, made on first use. The ledger gets signed events only. Whose key is
+whose is the business of `identity`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assets.consent.opening import platform_key, platform_ledger
 from assets.store import write_atomically
 from orchestration.commands.shared import facts, home, plain, short, stdout, table
+
+if TYPE_CHECKING:
+    from training.consent.ledger import Ledger
 
 app = typer.Typer(help="Grant, withdraw and verify consent.", no_args_is_help=True)
 
@@ -33,6 +38,10 @@ def grant(
     scope: Annotated[list[str], typer.Option(help="Purposes: train, eval, review, publish_sample, ...")] = ["train"],  # noqa: B006
     role: Annotated[str, typer.Option(help="contributor, depicted, guardian or property_owner")] = "contributor",
     territory: Annotated[list[str], typer.Option(help="ISO 3166 codes, or *")] = ["*"],  # noqa: B006
+    recipient: Annotated[list[str], typer.Option(help="Who may use it: organisations, or *")] = ["*"],  # noqa: B006
+    guardian: Annotated[
+        str | None, typer.Option(help="Who signs for a minor, with their own key; makes the role guardian.")
+    ] = None,
     days: Annotated[
         int | None, typer.Option(min=1, max=36_500, help="Days until the consent ends; none for no end.")
     ] = None,
@@ -46,16 +55,18 @@ def grant(
     from training.consent.keys import load_or_create
 
     now, private = datetime.now(UTC), load_or_create(key)
-    registration = events.sign(events.register_key(party, private, now), private)
+    registration = events.sign(events.register_key(guardian or party, private, now), private)
     body = events.grant(
         party,
-        role,
+        "guardian" if guardian else role,
         [digest_of(asset) for asset in assets],
         scope,
         now,
         notice_sha256=hashlib.sha256(NOTICE.encode()).hexdigest(),
         terms_sha256=hashlib.sha256(NOTICE.encode()).hexdigest(),
+        actor=guardian,
         territories=territory,
+        recipients=recipient,
         expires_at=now + timedelta(days=days) if days else None,
     )
     signed = events.sign(body, private)
@@ -63,28 +74,39 @@ def grant(
         check(registration, signed, now=now)
         write_atomically(output, json.dumps([registration, signed], indent=1).encode())
     else:
-        database_url = home().database_url
-        if not key_known(database_url, registration["key_id"]):
-            append(database_url, registration, now)
-        append(database_url, signed, now)
+        ledger = platform_ledger(home())
+        if not key_known(ledger, party=guardian or party, key_id=registration["key_id"]):
+            append(ledger, registration, now)
+        append(ledger, signed, now)
     granted = ", ".join(sorted(set(scope)))
     stdout.print(f"[bold]{body['consent_id']}[/] granted by {plain(party)} for {granted}", highlight=False)
 
 
 @app.command()
-def revoke(consent_id: str, key: Key) -> None:
+def revoke(
+    consent_id: str,
+    key: Annotated[Path | None, typer.Option("--key", help="Your private Ed25519 key (PEM).")] = None,
+    for_owner: Annotated[
+        bool, typer.Option("--for-owner", help="Sign with the platform's key, for somebody who has lost theirs.")
+    ] = False,
+) -> None:
     """Withdraw a consent. No reason is asked for; it acts at once and cannot be undone."""
     from training.consent import events
+    from training.consent.event_schema import PLATFORM
     from training.consent.keys import load_or_create
-    from training.consent.ledger import Ledger
 
-    here, now, private = home(), datetime.now(UTC), load_or_create(key)
-    known = [e for e in Ledger(here.database_url).events() if e.body.get("consent_id") == consent_id]
+    here, now = home(), datetime.now(UTC)
+    ledger = platform_ledger(here)
+    known = ledger.of_consent(consent_id)
     if not known:
         raise LookupError(f"the ledger knows no consent {consent_id!r}; `rushes consent show` lists them")
-    first = known[0].body
-    body = events.revoke(consent_id, first["party_id"], first["role"], now, actor=first["actor"])
-    append(here.database_url, events.sign(body, private), now)
+    if (key is None) != for_owner:
+        raise ValueError("withdraw with your own --key, or --for-owner if it is lost")
+    granted = next((event.body for event in known if event.type == "grant"), known[0].body)
+    private = load_or_create(key) if key else platform_key(here)
+    actor = granted["actor"] if key else PLATFORM
+    body = events.revoke(consent_id, granted["party_id"], granted["role"], now, actor=actor)
+    append(ledger, events.sign(body, private), now)
     stdout.print(
         f"[bold]{plain(consent_id)}[/] revoked. Clips that rest on it leave every new snapshot; models follow."
     )
@@ -95,10 +117,8 @@ def show(
     consent_id: Annotated[str | None, typer.Argument(help="One consent; all without it.")] = None,
 ) -> None:
     """The ledger's events."""
-    from training.consent.ledger import Ledger
-
-    ledger = Ledger(home().database_url)
-    found = [e for e in ledger.events() if consent_id in (None, e.body.get("consent_id"))]
+    ledger = platform_ledger(home())
+    found = ledger.events() if consent_id is None else ledger.of_consent(consent_id)
     if not found and consent_id:
         raise LookupError(f"the ledger knows no consent {consent_id!r}")
     rows = [
@@ -119,39 +139,59 @@ def show(
 @app.command()
 def verify() -> None:
     """Recompute the ledger from its first event: signatures, commitments and Merkle root."""
-    from training.consent.ledger import Ledger
-
-    ledger = Ledger(home().database_url)
+    ledger = platform_ledger(home())
     ledger.verify()
     head = ledger.head()
     stdout.print(facts({"events": head.size, "root": head.root, "result": "every signature and commitment holds"}))
 
 
-def key_known(database_url: str, key_id: str) -> bool:
-    """Whether the ledger has bound this key to its owner already."""
-    from training.consent.ledger import Ledger
+@app.command()
+def erase(
+    consent_id: str,
+    reason: Annotated[str, typer.Option(help="Why, for the record; no name or other personal data.")] = "asked for",
+) -> None:
+    """Erase what a consent said, for ever; the ledger's roots and proofs stay valid, and nothing rests on it any more."""
+    erased = platform_ledger(home()).erase(consent_id, reason, datetime.now(UTC))
+    if not erased:
+        raise LookupError(f"the ledger knows no consent {consent_id!r}; `rushes consent show` lists them")
+    stdout.print(f"[bold]{plain(consent_id)}[/]: {len(erased)} events erased", highlight=False)
 
-    return any(event.type == "register_key" and event.key_id == key_id for event in Ledger(database_url).events())
+
+def key_known(ledger: Ledger, *, party: str, key_id: str) -> bool:
+    """Whether the ledger has bound this key to its owner already."""
+    return any(e.type == "register_key" and e.key_id == key_id for e in ledger.events(parties={party}))
 
 
 def check(*envelopes: dict[str, Any], now: datetime) -> None:
-    """ValueError with the rule that an empty ledger would name: what is handed over as a file must be admissible."""
-    from training.consent.admission import Register
+    """ValueError with the rule that a ledger would name that knows these people: for what is handed over as a file."""
+    from training.consent.admission import judge
+    from training.consent.event_schema import PLATFORM
+    from training.consent.register import Key, Register
 
-    register = Register()
+    register = Register(keys={"the platform's": Key(PLATFORM, b"")})
     for envelope in envelopes:
-        if refusal := register.judge(envelope, now, lambda *_: False):
+        body = envelope["body"]
+        register.attested[body["actor"]].add(envelope["key_id"])
+        register.guardians[body["party_id"]].add(body["actor"])
+        if refusal := judge(register, envelope, now):
             raise ValueError(f"no ledger would take the event: {refusal.rule.value}: {refusal.detail}")
         register.record(envelope)
 
 
-def append(database_url: str, envelope: dict[str, Any], now: datetime) -> None:
-    """Append, or ValueError with the rule that the ledger names."""
-    from training.consent.ledger import Ledger, Refused
+def append(ledger: Ledger, envelope: dict[str, Any], now: datetime) -> None:
+    """Append, or ValueError with the rule that the ledger names and, where a person can help, what they have to do."""
+    from training.consent.admission import Rule
+    from training.consent.ledger import Refused
 
-    result = Ledger(database_url).append(envelope, now)
+    result = ledger.append(envelope, now)
     if isinstance(result, Refused):
-        raise ValueError(f"the ledger refused the event: {result.rule.value}: {result.detail}")
+        advice = f" ({enrolment_advice(envelope)})" if result.rule is Rule.KEY_NOT_ENROLLED else ""
+        raise ValueError(f"the ledger refused the event: {result.rule.value}: {result.detail}{advice}")
+
+
+def enrolment_advice(registration: dict[str, Any]) -> str:
+    party, key_id = registration["body"]["party_id"], registration["key_id"]
+    return f"they do so with: rushes consent enrol {party} {key_id} --officer NAME --evidence FILE"
 
 
 def digest_of(asset: str) -> str:

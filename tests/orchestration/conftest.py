@@ -1,5 +1,36 @@
-"""Fixtures of the tests that need Dagster: the small world made by hand, over which sensors and schedules are asked."""
+"""Fixtures of the tests that need Dagster or the command line: the small world made by hand, and somebody who types."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from tests.assets.conftest import small_world, world
 
 __all__ = ["small_world", "world"]
+
+
+@pytest.fixture
+def rushes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Types `rushes ...` over an empty home; returns what it said, and checks how it ended."""
+    from orchestration.cli import main
+
+    monkeypatch.setenv("RUSHES_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["rushes", *arguments])
+        ended = 0
+        try:
+            main()
+        except SystemExit as stop:
+            ended = stop.code
+        said = "".join(capsys.readouterr())
+        assert ended == code, said
+        return said
+
+    return run

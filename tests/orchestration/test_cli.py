@@ -2,33 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 
 import pytest
-
-from orchestration.cli import main
-
-
-@pytest.fixture
-def rushes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setenv("RUSHES_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["rushes", *arguments])
-        ended = 0
-        try:
-            main()
-        except SystemExit as stop:
-            ended = stop.code
-        said = "".join(capsys.readouterr())
-        assert ended == code, said
-        return said
-
-    return run
 
 
 def test_a_request_line_is_parsed_kept_and_what_was_not_understood_is_said(rushes) -> None:
@@ -46,34 +22,6 @@ def test_an_unknown_request_is_one_line_and_exit_code_one(rushes) -> None:
     said = rushes("request", "show", "r-none", code=1)
     assert "rushes request list" in said
     assert "Traceback" not in said
-
-
-def test_consent_is_granted_shown_verified_and_revoked_with_ones_own_key(rushes, tmp_path: Path) -> None:
-    clip = tmp_path / "a.mp4"
-    clip.write_bytes(b"footage")
-    key = str(tmp_path / "amina.pem")
-    said = rushes("consent", "grant", "c-amina", str(clip), "--key", key)
-    consent_id = said.split()[0]
-    assert consent_id in rushes("consent", "show")
-    assert "every signature and commitment holds" in rushes("consent", "verify")
-    stranger = rushes("consent", "revoke", consent_id, "--key", str(tmp_path / "other.pem"), code=1)
-    assert "refused" in stranger
-    assert "revoked" in rushes("consent", "revoke", consent_id, "--key", key)
-    assert "revoke" in rushes("consent", "show", consent_id)
-
-
-def test_a_consent_can_be_written_for_a_delivery_without_touching_the_ledger(rushes, tmp_path: Path) -> None:
-    out = tmp_path / "consent" / "mine.json"
-    digest = "ab" * 32
-    rushes("consent", "grant", "c-luc", digest, "--key", str(tmp_path / "luc.pem"), "--output", str(out))
-    types = [envelope["body"]["type"] for envelope in json.loads(out.read_text())]
-    assert types == ["register_key", "grant"]
-    assert "events  0" in rushes("consent", "verify")
-
-
-def test_a_consent_for_something_that_is_no_file_names_it(rushes, tmp_path: Path) -> None:
-    said = rushes("consent", "grant", "c-luc", "missing.mp4", "--key", str(tmp_path / "luc.pem"), code=1)
-    assert "missing.mp4" in said
 
 
 def test_status_of_an_empty_home_says_what_to_do_first(rushes) -> None:
@@ -140,18 +88,6 @@ def test_a_database_that_is_none_is_one_line(rushes, tmp_path: Path, file: str) 
 def test_a_database_url_that_is_none_is_one_line(rushes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUSHES_DATABASE_URL", "nonsense")
     assert rushes("status", code=1).count("\n") == 1
-
-
-def test_an_unusable_consent_is_not_written_for_a_delivery(rushes, tmp_path: Path) -> None:
-    out = tmp_path / "mine.json"
-    arguments = ("consent", "grant", "c-luc", "ab" * 32, "--key", str(tmp_path / "luc.pem"), "--output", str(out))
-    assert "scopes" in rushes(*arguments, "--scope", "*", code=1)
-    assert not out.exists()
-
-
-@pytest.mark.parametrize("days", ["0", "-3", "99999999"])
-def test_a_consent_ends_after_at_least_a_day_and_at_most_a_century(rushes, tmp_path: Path, days: str) -> None:
-    rushes("consent", "grant", "c-luc", "ab" * 32, "--key", str(tmp_path / "luc.pem"), "--days", days, code=2)
 
 
 @pytest.mark.parametrize("command", [[], ["request"], ["consent"], ["run", "--help"], ["trace", "--help"]])
