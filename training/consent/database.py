@@ -1,28 +1,46 @@
-"""The transactional database below the ledger and the reviews: connections, single-writer transactions, guards.
+"""The transactional database below the ledger and the reviews: connections, transactions of a single writer, roles.
 
-`append_only` gives a table guards in the database itself: no row is updated, deleted or replaced, whoever connects.
-SQLite's guards hold without `recursive_triggers` too, since `INSERT OR REPLACE` is refused before it inserts.
+SQLite by default; PostgreSQL where several machines write. What keeps rows from being changed is in `guards`.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import DDL, Connection, Engine, MetaData, Table, UniqueConstraint, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
+
+from training.consent.guards import append_only as append_only  # what a table of facts needs, in one place
 
 WRITER_LOCK = 0x52555348  # PostgreSQL advisory lock that serialises writers
 
+_PRAGMAS = (
+    "recursive_triggers=ON",
+    "foreign_keys=ON",
+    "synchronous=FULL",
+    "secure_delete=ON",  # what is erased is overwritten in the file
+    "trusted_schema=OFF",  # nothing that somebody wrote into the schema calls functions with side effects
+)
+
+
+class DriverMissing(ImportError):
+    """The database's driver is not installed; the message says how to get it."""
+
 
 def open_engine(url: str) -> Engine:
-    """An engine with the settings that the guards need; nothing is created."""
+    """An engine with the settings that the guards need; nothing is created. Raises DriverMissing."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        try:
+            return create_engine(parsed, pool_pre_ping=True)
+        except ModuleNotFoundError as error:
+            raise DriverMissing(f"{error.name} is not installed: pip install 'rushes[server]'") from error
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, connect_args={"timeout": 60})
@@ -33,12 +51,10 @@ def open_engine(url: str) -> Engine:
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # this module says BEGIN itself, since the driver would begin too late
-    for pragma in ("recursive_triggers=ON", "foreign_keys=ON", "synchronous=FULL"):
+    for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        with suppress(
-            sqlite3.OperationalError
-        ):  # somebody writes just now; readers then wait for writers a while longer
+        with suppress(sqlite3.OperationalError):  # somebody writes just now; readers wait for writers a while longer
             connection.execute("PRAGMA journal_mode=WAL")
 
 
@@ -64,58 +80,16 @@ def create_tables(engine: Engine, metadata: MetaData) -> None:
         metadata.create_all(connection)
 
 
-def append_only(table: Table, *, inserts_if: str | None = None, deletes_if: str = "1=0") -> None:
-    """Attach guards that are made together with the table.
+def grant_writer(engine: Engine, role: str, metadata: MetaData) -> None:
+    """Let a PostgreSQL role that exists read and append, and delete where a guard allows it; never own or alter anything.
 
-    `inserts_if` and `deletes_if` are SQL conditions over NEW and OLD that must hold for a row to be inserted or
-    deleted. They come from the code, never from input.
+    Run by the tables' owner. Services then connect as `role`, so that not even they can switch a guard off.
     """
-    for dialect, statements in {
-        "sqlite": _sqlite_guards(table, inserts_if, deletes_if),
-        "postgresql": _postgresql_guards(table, inserts_if, deletes_if),
-    }.items():
-        for statement in statements:
-            event.listen(table, "after_create", DDL(statement.replace("%", "%%")).execute_if(dialect=dialect))
-
-
-def _unique_keys(table: Table) -> list[Sequence[str]]:
-    unique = [[c.name for c in k.columns] for k in table.constraints if isinstance(k, UniqueConstraint)]
-    return [[column.name for column in table.primary_key], *sorted(unique)]
-
-
-def _sqlite_guards(table: Table, inserts_if: str | None, deletes_if: str) -> list[str]:
-    def trigger(name: str, when: str, condition: str, message: str) -> str:
-        return (
-            f"CREATE TRIGGER {table.name}_{name} BEFORE {when} ON {table.name} WHEN {condition} "
-            f"BEGIN SELECT RAISE(ABORT, '{table.name}: {message}'); END"
-        )
-
-    matches = (" AND ".join(f"{column} = NEW.{column}" for column in key) for key in _unique_keys(table))
-    exists = " OR ".join(f"EXISTS (SELECT 1 FROM {table.name} WHERE {match})" for match in matches)  # noqa: S608
-    guards = [
-        trigger("no_update", "UPDATE", "1=1", "rows are never changed"),
-        trigger("no_delete", "DELETE", f"NOT ({deletes_if})", "rows are never deleted"),
-        trigger("no_replace", "INSERT", exists, "rows are never replaced"),
-    ]
-    if inserts_if:
-        guards.append(trigger("in_order", "INSERT", f"NOT ({inserts_if})", "the row is out of order"))
-    return guards
-
-
-def _postgresql_guards(table: Table, inserts_if: str | None, deletes_if: str) -> list[str]:
-    def guard(
-        name: str, when: str, condition: str, message: str, level: str = "ROW", after: str = "RETURN NEW"
-    ) -> list[str]:
-        function = f"{table.name}_{name}"
-        return [
-            f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-            f"IF NOT ({condition}) THEN RAISE EXCEPTION '{table.name}: {message}'; END IF; {after}; END $$",
-            f"CREATE TRIGGER {function} BEFORE {when} ON {table.name} FOR EACH {level} EXECUTE FUNCTION {function}()",
-        ]
-
-    return [
-        *guard("no_update", "UPDATE", "1=0", "rows are never changed"),
-        *guard("no_delete", "DELETE", deletes_if, "rows are never deleted", after="RETURN OLD"),
-        *guard("no_truncate", "TRUNCATE", "1=0", "rows are never deleted", level="STATEMENT", after="RETURN NULL"),
-        *(guard("in_order", "INSERT", inserts_if, "the row is out of order") if inserts_if else []),
-    ]
+    quote = engine.dialect.identifier_preparer.quote
+    with engine.begin() as connection:
+        schema: str = connection.execute(text("SELECT current_schema()")).scalar_one()
+        connection.execute(text(f"GRANT USAGE ON SCHEMA {quote(schema)} TO {quote(role)}"))
+        for table in metadata.sorted_tables:
+            rights = "SELECT, INSERT" + (", DELETE" if table.info.get("erasable") else "")
+            connection.execute(text(f"GRANT {rights} ON {quote(table.name)} TO {quote(role)}"))
+        connection.execute(text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {quote(schema)} TO {quote(role)}"))

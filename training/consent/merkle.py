@@ -1,40 +1,35 @@
 """Merkle trees as RFC 9162 (Certificate Transparency 2.0), section 2.1, defines them over SHA-256.
 
-Trees are given as lists of leaf hashes (32 bytes each), in order. Proofs are lists of 32-byte nodes. Nothing here knows
-what a leaf commits to.
+A tree is a sequence of leaf hashes (32 bytes each). Which nodes make up a proof is said as ranges of leaves, so that a
+proof can be put together from a list of leaves or from hashes kept in a database. Nothing here knows what a leaf commits
+to, or where hashes are kept.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
+Range = tuple[int, int]  # leaves from the first up to, not including, the second
+
 
 def leaf_hash(data: bytes) -> bytes:
-    """SHA-256(0x00 || data): the prefix keeps a leaf from being passed off as an inner node."""
+    """SHA-256(0x00 || data): the prefix keeps a leaf from being passed off as an inner node (2.1.1)."""
     return hashlib.sha256(b"\x00" + data).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
+    """SHA-256(0x01 || left || right)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def prefix_roots(leaves: Iterable[bytes]) -> Iterator[bytes]:
-    """The root after no leaf, after the first, after the second ... in one pass."""
-    peaks: list[tuple[int, bytes]] = []  # perfect subtrees from left to right: (size, hash)
-    yield EMPTY_ROOT
-    for leaf in leaves:
-        size, node = 1, leaf
-        while peaks and peaks[-1][0] == size:
-            node, size = node_hash(peaks.pop()[1], node), size * 2
-        peaks.append((size, node))
-        yield _bag(peaks)
+# -- roots -----------------------------------------------------------------------------------------------------------
 
 
 def root(leaves: Sequence[bytes]) -> bytes:
-    """MTH over leaf hashes; SHA-256 of nothing for an empty tree."""
+    """MTH over leaf hashes (2.1.1); SHA-256 of nothing for an empty tree."""
     if not leaves:
         return EMPTY_ROOT
     level = list(leaves)
@@ -44,11 +39,48 @@ def root(leaves: Sequence[bytes]) -> bytes:
     return level[0]
 
 
-def _bag(peaks: Sequence[tuple[int, bytes]]) -> bytes:
-    node = peaks[-1][1]
-    for _, left in reversed(peaks[:-1]):
+def bag(peaks: Sequence[bytes]) -> bytes:
+    """The root over complete subtrees of falling size, given by their hashes from left to right."""
+    if not peaks:
+        return EMPTY_ROOT
+    node = peaks[-1]
+    for left in reversed(peaks[:-1]):
         node = node_hash(left, node)
     return node
+
+
+def complete_subtrees(first: int, last: int) -> list[Range]:
+    """The largest complete subtrees that make up [first, last) from left to right, which `bag` joins to its root.
+
+    `first` is 0 or a multiple of the smallest power of two not below the range's length, as in every range of a proof.
+    """
+    ranges = []
+    while first < last:
+        size = 1 << ((last - first).bit_length() - 1)
+        ranges.append((first, first + size))
+        first += size
+    return ranges
+
+
+class GrowingTree:
+    """The root of a tree that only grows, leaf by leaf, in memory that grows with the logarithm of its size."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []
+
+    def add(self, leaf: bytes) -> None:
+        node, size = leaf, self.size
+        while size & 1:  # two complete subtrees of one size are one of twice that size
+            node, size = node_hash(self._peaks.pop(), node), size >> 1
+        self._peaks.append(node)
+        self.size += 1
+
+    def root(self) -> bytes:
+        return bag(self._peaks)
+
+
+# -- inclusion -------------------------------------------------------------------------------------------------------
 
 
 def _split(size: int) -> int:
@@ -56,16 +88,25 @@ def _split(size: int) -> int:
     return 1 << ((size - 1).bit_length() - 1)
 
 
+def inclusion_ranges(index: int, size: int) -> list[Range]:
+    """The subtrees whose roots are PATH(index, D_size), from the leaf up (2.1.3.1); raises IndexError."""
+    if not 0 <= index < size:
+        raise IndexError(f"leaf {index} of {size}")
+    first, last, down = 0, size, list[Range]()
+    while last - first > 1:
+        middle = first + _split(last - first)
+        if index < middle:
+            down.append((middle, last))
+            last = middle
+        else:
+            down.append((first, middle))
+            first = middle
+    return down[::-1]
+
+
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """PATH(index, leaves), from the leaf up; raises IndexError."""
-    if not 0 <= index < len(leaves):
-        raise IndexError(f"leaf {index} of {len(leaves)}")
-    if len(leaves) == 1:
-        return []
-    k = _split(len(leaves))
-    if index < k:
-        return [*inclusion_proof(leaves[:k], index), root(leaves[k:])]
-    return [*inclusion_proof(leaves[k:], index - k), root(leaves[:k])]
+    return [root(leaves[first:last]) for first, last in inclusion_ranges(index, len(leaves))]
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], expected_root: bytes) -> bool:
@@ -86,20 +127,29 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     return sn == 0 and node == expected_root
 
 
-def consistency_proof(leaves: Sequence[bytes], first: int) -> list[bytes]:
-    """PROOF(first, leaves): that the tree of the first `first` leaves is a prefix; raises IndexError."""
-    if not 0 < first <= len(leaves):
-        raise IndexError(f"a prefix of {first} in a tree of {len(leaves)}")
-    return _subproof(first, leaves, True)
+# -- consistency -----------------------------------------------------------------------------------------------------
 
 
-def _subproof(first: int, leaves: Sequence[bytes], whole: bool) -> list[bytes]:
-    if first == len(leaves):
-        return [] if whole else [root(leaves)]
-    k = _split(len(leaves))
-    if first <= k:
-        return [*_subproof(first, leaves[:k], whole), root(leaves[k:])]
-    return [*_subproof(first - k, leaves[k:], False), root(leaves[:k])]
+def consistency_ranges(first_size: int, second_size: int) -> list[Range]:
+    """The subtrees whose roots are PROOF(first_size, D_second_size), in its order (2.1.4.1); raises IndexError."""
+    if not 0 < first_size <= second_size:
+        raise IndexError(f"a prefix of {first_size} in a tree of {second_size}")
+    first, last, down = 0, second_size, list[Range]()
+    while first_size < last:
+        middle = first + _split(last - first)
+        if first_size <= middle:
+            down.append((middle, last))
+            last = middle
+        else:
+            down.append((first, middle))
+            first = middle
+    known = [(first, last)] if first > 0 else []  # from 0 on it is the first tree's own root, which is known
+    return known + down[::-1]
+
+
+def consistency_proof(leaves: Sequence[bytes], first_size: int) -> list[bytes]:
+    """PROOF(first_size, leaves): that the tree of the first leaves is a prefix; raises IndexError."""
+    return [root(leaves[first:last]) for first, last in consistency_ranges(first_size, len(leaves))]
 
 
 def verify_consistency(first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -226,11 +225,11 @@ def test_without_a_readable_ledger_nothing_is_trained(sealed: Sealed, tmp_path: 
     assert raised.value.reasons == {"*": ("ledger.unreadable",)}
 
 
-def test_an_erased_consent_is_no_consent(sealed: Sealed, tmp_path: Path) -> None:
-    raw = sqlite3.connect(tmp_path / "rushes.db", isolation_level=None)
-    seq = sealed.people.ledger.size() - 1
-    raw.execute("INSERT INTO consent_erasure VALUES (?, '2026-11-03T00:00:00Z', 'asked for')", (seq,))
-    raw.execute("DELETE FROM consent_event WHERE seq = ?", (seq,))
+def test_an_erased_consent_is_no_consent(sealed: Sealed) -> None:
+    last = sealed.people.ledger.entry(sealed.people.ledger.size() - 1)
+    assert last is not None
+    sealed.people.revoke(last.body)
+    sealed.people.ledger.erase(last.body["consent_id"], "asked for", sealed.people.now)
     assert sealed.violation() == {OTHER_CLIP: ("consent.none",)}
 
 

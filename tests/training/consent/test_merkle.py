@@ -37,9 +37,25 @@ def test_roots_agree_with_an_independent_implementation(data: list[bytes]) -> No
 
 
 @given(DATA)
-def test_roots_in_one_pass_are_the_roots_of_all_prefixes(data: list[bytes]) -> None:
-    leaves = _hashed(data)
-    assert list(merkle.prefix_roots(leaves)) == [merkle.root(leaves[:n]) for n in range(len(leaves) + 1)]
+def test_a_growing_tree_has_the_root_of_every_prefix(data: list[bytes]) -> None:
+    leaves, growing = _hashed(data), merkle.GrowingTree()
+    for size, leaf in enumerate(leaves):
+        assert growing.root() == merkle.root(leaves[:size])
+        growing.add(leaf)
+    assert (growing.root(), growing.size) == (merkle.root(leaves), len(leaves))
+
+
+@given(DATA, st.data())
+def test_paths_agree_with_an_independent_implementation(data: list[bytes], draw: st.DataObject) -> None:
+    tree, leaves = InmemoryTree(algorithm="sha256"), _hashed(data)
+    for item in data:
+        tree.append_entry(item)
+    index = draw.draw(st.integers(0, len(data) - 1))
+    theirs = {bytes.fromhex(node) for node in tree.prove_inclusion(index + 1, len(data)).serialize()["path"]}
+    assert {
+        leaves[index],
+        *merkle.inclusion_proof(leaves, index),
+    } == theirs  # theirs has the leaf, and in another order
 
 
 @given(DATA, st.data())
