@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from assets.consent.agreement import rows
-from assets.consent.facts import clip_facts, eligible_digest, read_clips
+from assets.consent.facts import clip_facts, decide, eligible_digest, read_clips
+from assets.consent.reasons import UnknownReason
 from assets.consent.reviews import ReviewError, digest, reviews_digest, submit_review
 from assets.consent.waiting import review_queue
 from assets.home import Home
 from tests.reviewers import enrol_reviewers
+from training.consent import events
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
 
@@ -93,19 +95,24 @@ def test_a_rejection_stands_beside_approvals_until_it_is_taken_back(one: Any) ->
     assert (facts(one).approvals, facts(one).rejections) == (3, 0)
 
 
-@pytest.mark.parametrize("edit", ["persons", "subject", "consent", "bytes"])
+@pytest.mark.parametrize(
+    "edit", ["persons", "subject", "place", "request", "properties", "consent", "withdrawn consent", "bytes"]
+)
 def test_an_edit_voids_what_was_judged_before(one: Any, edit: str) -> None:
     review(one, "v-1")
     review(one, "v-2")
     assert facts(one).approvals == 2
-    if edit == "persons":
-        one.tables["delivery_items"][0]["persons_json"] = "[]"
-    elif edit == "subject":
-        one.tables["delivery_items"][0]["declared_subject"] = "something else"
+    columns = {"persons": ("persons_json", "[]"), "subject": ("declared_subject", "else"), "place": ("latitude", 1.0)}
+    columns |= {"request": ("request_id", "r-1"), "properties": ("properties_json", '[{"owner_id": "o-1"}]')}
+    if edit in columns:
+        column, value = columns[edit]
+        one.tables["delivery_items"][0][column] = value
     elif edit == "bytes":
         one.tables["shots"][0]["bytes_sha256"] = "9" * 64
-    else:
+    elif edit == "consent":
         one.grant(facts(one).clip_id, "c-1")
+    else:
+        one.revoke(facts(one).clip_id)
     one.settle(review=False)
     assert facts(one).approvals == 0
     assert len(review_queue(one.home)) == 1
@@ -120,19 +127,81 @@ def test_what_two_reviewers_marked_as_nobody_counts_as_far_as_they_agree(one: An
     assert facts(one).non_identifiable == 3
 
 
+def judgement(world: Any) -> tuple[str, ...]:
+    ((_, decision),) = decide(world.home, "train", datetime.now(UTC))
+    return decision.reasons
+
+
+def test_somebody_seen_who_gave_no_release_blocks_until_two_organisations_call_them_unrecognisable(world: Any) -> None:
+    """Seen by the detector, in a clip whose contributor declares nobody at all."""
+    world.deliver("c-1", clips=1)
+    world.tables["signals"][0]["faces_max"] = 1
+    world.settle(review=False)
+    enrol_reviewers(world.home.database_url, "v-4", organisation="org-of-v-1")
+    review(world, "v-1", persons_counted=0)
+    review(world, "v-2", persons_counted=0)
+    assert judgement(world) == ("legal.missing_model_release",)
+    review(world, "v-1", persons_counted=0, non_identifiable=1)
+    assert judgement(world) == ("legal.missing_model_release",)  # one reviewer's word
+    review(world, "v-4", persons_counted=0, non_identifiable=1)
+    assert judgement(world) == ("legal.missing_model_release",)  # two colleagues' word
+    review(world, "v-2", persons_counted=0, non_identifiable=1)
+    assert judgement(world) == ()
+
+
+def test_one_reviewer_who_counts_more_people_than_agreed_blocks_whatever_the_detector_saw(world: Any) -> None:
+    world.deliver("c-1", clips=1)
+    world.settle()
+    assert judgement(world) == ()
+    enrol_reviewers(world.home.database_url, "v-3")
+    review(world, "v-3", persons_counted=1)
+    assert judgement(world) == ("legal.missing_model_release",)
+
+
+def test_a_declared_person_counts_as_soon_as_they_have_released_the_clip_and_not_before(world: Any) -> None:
+    (clip_id,) = world.deliver("c-1", clips=1)
+    person = {"person_id": "p-bob", "identifiable": True, "minor": False}
+    world.tables["delivery_items"][0]["persons_json"] = json.dumps([person])
+    world.tables["signals"][0]["faces_max"] = 1
+    world.settle()
+    assert judgement(world) == ("legal.missing_model_release",)
+    now, sha = datetime.now(UTC), "0" * 64
+    release = events.grant("p-bob", "depicted", [clip_id], ["train"], now, notice_sha256=sha, terms_sha256=sha)
+    world._append("p-bob", release, now)
+    assert judgement(world) == ("review.pending",)  # a consent came: what was judged before is judged again
+    world.settle()
+    assert judgement(world) == ()
+
+
+def test_an_owner_of_property_in_the_picture_has_to_agree_too(world: Any) -> None:
+    (clip_id,) = world.deliver("c-1", clips=1)
+    world.tables["delivery_items"][0]["properties_json"] = json.dumps([{"owner_id": "o-villa", "what": "a villa"}])
+    world.settle()
+    assert facts(world).properties == ("o-villa",)
+    assert judgement(world) == ("legal.property_release",)
+    now, sha = datetime.now(UTC), "0" * 64
+    release = events.grant("o-villa", "property_owner", [clip_id], ["train"], now, notice_sha256=sha, terms_sha256=sha)
+    world._append("o-villa", release, now)
+    world.settle()
+    assert judgement(world) == ()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"verdict": "maybe"},
         {"verdict": "reject", "reasons": []},
         {"verdict": "reject", "reasons": ["", " "]},
+        {"verdict": "reject", "reasons": ["quality.focus", "quality.bad"]},
+        {"verdict": "approve", "reasons": ["quality.focus"]},
+        {"reviewer": "v-unknown"},
         {"persons_counted": -1},
         {"non_identifiable": -1},
     ],
 )
 def test_an_ill_formed_review_is_refused(one: Any, wrong: dict[str, Any]) -> None:
-    with pytest.raises(ReviewError):
-        review(one, "v-1", **wrong)
+    with pytest.raises((ReviewError, UnknownReason)):
+        review(one, **{"reviewer": "v-1"} | wrong)
     assert rows(one.home) == []
 
 

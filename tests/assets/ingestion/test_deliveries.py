@@ -32,9 +32,10 @@ def read(home: Home, folder: str = "one") -> Delivery:
 
 
 def test_a_good_delivery_is_accepted_with_what_it_declares(home: Home, drop: Drop) -> None:
+    villa = {"owner_id": "o-villa", "what": "the villa"}
     drop(
         "one",
-        manifest(clip("a.mp4", latitude=50), clip("sub/b.mp4"), request_id="r-9"),
+        manifest(clip("a.mp4", latitude=50, properties=[villa]), clip("sub/b.mp4"), request_id="r-9"),
         {"a.mp4": b"a", "sub/b.mp4": b"b"},
     )
     delivery = read(home)
@@ -43,6 +44,7 @@ def test_a_good_delivery_is_accepted_with_what_it_declares(home: Home, drop: Dro
     row = delivery.items[0].row
     assert (row["declared_width"], row["declared_height"], row["declared_duration_s"]) == (64, 48, 2.0)
     assert (row["request_id"], row["latitude"], row["persons_json"]) == ("r-9", 50, "[]")
+    assert [json.loads(item.row["properties_json"]) for item in delivery.items] == [[villa], []]
     to_table("delivery_items", [item.row for item in delivery.items])
     to_table("deliveries", [delivery.row])
 

@@ -23,6 +23,7 @@ def test_a_complete_manifest_has_no_reasons_against_it() -> None:
         longitude=4.35,
         device="phone",
         persons=[{"person_id": "p-1", "identifiable": True, "minor": False}],
+        properties=[{"owner_id": "o-villa", "what": "the villa on the hill"}, {"owner_id": "o-shop"}],
         source={"name": "bikes", "licence": "BSD"},
     )
     assert manifest_reasons(manifest(full, clip("b.mp4"), request_id="r-1")) == []
@@ -154,7 +155,8 @@ def test_no_document_makes_the_judge_raise(document: Any) -> None:
 
 @given(st.data())
 def test_one_wrong_value_anywhere_is_never_taken_silently_for_right(data: st.DataObject) -> None:
-    document = manifest(clip("a.mp4", latitude=1.0, persons=[{"person_id": "p", "identifiable": True, "minor": False}]))
+    person, villa = {"person_id": "p", "identifiable": True, "minor": False}, {"owner_id": "o", "what": "a villa"}
+    document = manifest(clip("a.mp4", latitude=1.0, persons=[person], properties=[villa]))
     target: Any = document
     while isinstance(target, dict | list) and target:
         keys = list(target) if isinstance(target, dict) else range(len(target))
