@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from training.consent import merkle
@@ -65,7 +65,3 @@ def check_growth(first: Mapping[str, Any], second: Mapping[str, Any], proof: Any
         merkle.verify_consistency(first["size"], second["size"], *ends, nodes(proof)),
         f"the ledger at {second['size']} events does not continue the one at {first['size']} events: history was rewritten",
     )
-
-
-def hexes(path: Sequence[bytes]) -> list[str]:
-    return [node.hex() for node in path]

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from training.consent import merkle
-from training.consent.proofs.basics import digest, hexes, nodes, require, require_fields, whole_number
+from training.consent.proofs.basics import digest, nodes, require, require_fields, whole_number
 from training.consent.snapshot import id_leaf, ids_root
 
 COMPLETE_UP_TO = 4096  # members; a longer list would make the file larger than the footage that it speaks of
@@ -21,30 +21,52 @@ COMPLETE_UP_TO = 4096  # members; a longer list would make the file larger than 
 Proof = dict[str, Any]
 
 
-def prove_inclusion(clip_ids: Iterable[str], clip_id: str) -> Proof:
-    """{index, path} of a member; raises ValueError for a clip that is none."""
-    ordered = sorted(clip_ids)
-    return _place([id_leaf(member) for member in ordered], ordered.index(clip_id))
+class ClipTree:
+    """A set of clip ids in ascending order and every level of its tree, so that any number of proofs cost one hashing."""
 
+    def __init__(self, clip_ids: Iterable[str]) -> None:
+        self.clip_ids = sorted(clip_ids)
+        self._levels = [[id_leaf(clip_id) for clip_id in self.clip_ids]]
+        while len(level := self._levels[-1]) > 1:  # an odd last node is carried up, as in RFC 9162
+            paired = [merkle.node_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+            self._levels.append(paired + ([level[-1]] if len(level) % 2 else []))
 
-def prove_exclusion(clip_ids: Iterable[str], clip_id: str) -> Proof:
-    """{complete, clip_ids, left, right}: `clip_ids` is null unless `complete`; a neighbour {clip_id, index, path} is null
-    at the end where there is none. Raises ValueError for a member: of its absence there is no proof.
-    """
-    ordered = sorted(clip_ids)
-    at = bisect_left(ordered, clip_id)
-    if at < len(ordered) and ordered[at] == clip_id:
-        raise ValueError(f"clip {clip_id} is in the set")
-    complete, leaves = len(ordered) <= COMPLETE_UP_TO, [id_leaf(member) for member in ordered]
-    left, right = (
-        {"clip_id": ordered[index], **_place(leaves, index)} if 0 <= index < len(ordered) else None
-        for index in (at - 1, at)
-    )
-    return {"complete": complete, "clip_ids": ordered if complete else None, "left": left, "right": right}
+    def __contains__(self, clip_id: str) -> bool:
+        at = bisect_left(self.clip_ids, clip_id)
+        return at < len(self.clip_ids) and self.clip_ids[at] == clip_id
 
+    def inclusion(self, clip_id: str) -> Proof:
+        """{index, path} of a member; raises ValueError for a clip that is none."""
+        if clip_id not in self:
+            raise ValueError(f"clip {clip_id} is not in the set")
+        return self._place(bisect_left(self.clip_ids, clip_id))
 
-def _place(leaves: list[bytes], index: int) -> Proof:
-    return {"index": index, "path": hexes(merkle.inclusion_proof(leaves, index))}
+    def exclusion(self, clip_id: str) -> Proof:
+        """{complete, clip_ids, left, right}: `clip_ids` is null unless `complete`; a neighbour {clip_id, index, path} is
+        null at the end where there is none. Raises ValueError for a member: of its absence there is no proof.
+        """
+        if clip_id in self:
+            raise ValueError(f"clip {clip_id} is in the set")
+        at, n = bisect_left(self.clip_ids, clip_id), len(self.clip_ids)
+        complete = n <= COMPLETE_UP_TO
+        left, right = (
+            {"clip_id": self.clip_ids[index], **self._place(index)} if 0 <= index < n else None
+            for index in (at - 1, at)
+        )
+        return {
+            "complete": complete,
+            "clip_ids": self.clip_ids if complete else None,
+            "left": left,
+            "right": right,
+        }
+
+    def _place(self, index: int) -> Proof:
+        path, position = [], index
+        for level in self._levels[:-1]:
+            if position ^ 1 < len(level):
+                path.append(level[position ^ 1].hex())
+            position >>= 1
+        return {"index": index, "path": path}
 
 
 def check_inclusion(proof: Any, clip_id: str, root: str, n: int) -> None:

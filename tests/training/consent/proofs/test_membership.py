@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from training.consent import merkle
 from training.consent.proofs import membership
 from training.consent.proofs.basics import ProofError
-from training.consent.proofs.membership import check_exclusion, check_inclusion, prove_exclusion, prove_inclusion
+from training.consent.proofs.membership import ClipTree, check_exclusion, check_inclusion
 from training.consent.snapshot import id_leaf, ids_root
 
 # a clip id is 32 bytes; few distinct ones, at both ends and in the middle, so that neighbours touch
@@ -39,13 +39,13 @@ def committed(clips: set[str]) -> tuple[str, int]:
 @given(clips=SETS, clip=CLIPS)
 def test_a_clip_is_shown_to_be_in_or_to_be_out_and_never_both(clips: set[str], clip: str) -> None:
     if clip in clips:
-        check_inclusion(prove_inclusion(clips, clip), clip, *committed(clips))
+        check_inclusion(ClipTree(clips).inclusion(clip), clip, *committed(clips))
         with pytest.raises(ValueError, match="is in the set"):
-            prove_exclusion(clips, clip)
+            ClipTree(clips).exclusion(clip)
     else:
-        check_exclusion(prove_exclusion(clips, clip), clip, *committed(clips))
-        with pytest.raises(ValueError, match="is not in list"):
-            prove_inclusion(clips, clip)
+        check_exclusion(ClipTree(clips).exclusion(clip), clip, *committed(clips))
+        with pytest.raises(ValueError, match="is not in the set"):
+            ClipTree(clips).inclusion(clip)
 
 
 @given(MEMBERS)
@@ -53,7 +53,7 @@ def test_a_proof_of_absence_is_none_for_a_member(drawn: tuple[set[str], str, str
     """It may hold for another clip in the same gap; never for a member."""
     clips, member, outsider = drawn
     with pytest.raises(ProofError):
-        check_exclusion(prove_exclusion(clips, outsider), member, *committed(clips))
+        check_exclusion(ClipTree(clips).exclusion(outsider), member, *committed(clips))
 
 
 @given(MEMBERS, SETS)
@@ -61,7 +61,7 @@ def test_a_proof_of_one_set_says_nothing_of_another(drawn: tuple[set[str], str, 
     clips, _, clip = drawn
     assume(clips != others)
     with pytest.raises(ProofError):
-        check_exclusion(prove_exclusion(clips, clip), clip, *committed(others))
+        check_exclusion(ClipTree(clips).exclusion(clip), clip, *committed(others))
 
 
 @given(MEMBERS)
@@ -69,7 +69,7 @@ def test_leaving_a_member_out_of_the_list_does_not_make_it_absent(drawn: tuple[s
     """The forger proves the absence in the set without the member, and then claims the root of the set with it."""
     clips, member, _ = drawn
     with pytest.raises(ProofError):
-        check_exclusion(prove_exclusion(clips - {member}, member), member, *committed(clips))
+        check_exclusion(ClipTree(clips - {member}).exclusion(member), member, *committed(clips))
 
 
 @given(clips=SETS.filter(lambda s: len(s) > 1), data=st.data())
@@ -88,6 +88,14 @@ def test_neighbours_that_are_not_adjacent_are_refused(clips: set[str], data: st.
     forged = {"complete": False, "clip_ids": None, "left": at(skipped - 1), "right": at(skipped + 1)}
     with pytest.raises(ProofError):
         check_exclusion(forged, ordered[skipped], *committed(clips))
+
+
+@given(clips=SETS.filter(len), data=st.data())
+def test_a_path_is_that_of_the_standard(clips: set[str], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(clips) - 1))
+    leaves = [id_leaf(clip) for clip in sorted(clips)]
+    standard = {"index": index, "path": [node.hex() for node in merkle.inclusion_proof(leaves, index)]}
+    assert ClipTree(clips).inclusion(sorted(clips)[index]) == standard
 
 
 def edits(value: Any, place: Callable[[Any], None]) -> Any:
@@ -119,7 +127,7 @@ def edits(value: Any, place: Callable[[Any], None]) -> Any:
 @given(MEMBERS)
 def test_every_edit_of_a_proof_is_found(drawn: tuple[set[str], str, str]) -> None:
     clips, _, clip = drawn
-    honest = prove_exclusion(clips, clip)
+    honest = ClipTree(clips).exclusion(clip)
     for number in range(sum(1 for _ in edits(honest, lambda _: None))):
         edited = copy.deepcopy(honest)
         list(edits(edited, lambda _: None))[number]()

@@ -1,0 +1,114 @@
+"""Check any file that the platform hands out, with its public checkpoint key and nothing else: no home, no database.
+
+A file holds or it does not. What it shows, and what no such file can show, is said in sentences for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from training.consent.canonical import CanonicalError, parse_strictly
+from training.consent.checkpoint import SCHEMA as CHECKPOINT
+from training.consent.proofs.basics import ProofError, check_checkpoint
+from training.consent.proofs.models import EXCLUSION, INCLUSION, MODEL, check_answer, check_model
+from training.consent.proofs.receipts import RECEIPT, check_receipt
+from training.consent.statements import SIGNATURE, StatementError, file_bytes, read_file
+
+COMPLETION = "rushes.completion/1"
+MAX_BYTES = 64 << 20
+_ON_TRAINING = (
+    "That training read only the sets committed to rests on the loader's own record and guard; no file can show it.",
+    "That the weights in service are those of the digests above is seen by hashing them.",
+)
+_NOT_SHOWN: dict[str, tuple[str, ...]] = {
+    CHECKPOINT: ("Whether the ledger was shown differently to somebody else: compare this checkpoint with theirs.",),
+    MODEL: _ON_TRAINING,
+    EXCLUSION: (*_ON_TRAINING, "Another cut or re-encoding of the same footage is another clip with another id."),
+    INCLUSION: _ON_TRAINING,
+    RECEIPT: (
+        "Whether the ledger was shown differently to somebody else: compare the checkpoint with theirs.",
+        "Aliases, taint, releases and payments are the platform's word, as is that nothing else rests on the consent.",
+        "Events that came after the checkpoint.",
+    ),
+    COMPLETION: ("What was done outside the ledger is the platform's word, which its signature makes lasting.",),
+}
+
+
+@dataclass(frozen=True)
+class Verified:
+    """`shown` and `not_shown` are sentences."""
+
+    schema: str
+    shown: tuple[str, ...]
+    not_shown: tuple[str, ...]
+
+
+def verify_file(content: bytes, public_key: bytes) -> Verified:
+    """What the file shows. Raises ProofError with a sentence naming what failed, for any file that does not hold."""
+    if len(content) > MAX_BYTES:
+        raise ProofError(f"the file is larger than any of ours: {len(content)} bytes")
+    try:
+        statement = _read(content, public_key)
+        schema = statement["schema"]
+        if schema not in _CHECKS:
+            raise ProofError(f"a file of kind {schema!r} cannot be checked by this version")
+        return Verified(schema, tuple(_CHECKS[schema](statement, public_key)), _NOT_SHOWN[schema])
+    except StatementError as error:
+        raise ProofError(str(error)) from error
+    except ProofError:
+        raise
+    except (CanonicalError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ProofError(f"the file does not have the form of its kind ({type(error).__name__}: {error})") from error
+
+
+def _read(content: bytes, public_key: bytes) -> dict[str, Any]:
+    """A statement, or a checkpoint, whose signature has a form of its own; both are files of canonical bytes."""
+    try:
+        found = parse_strictly(content.decode("utf-8"))
+    except (UnicodeDecodeError, CanonicalError) as error:
+        raise ProofError(f"this is no file of ours: {error}") from error
+    if not isinstance(found, dict) or found.get("schema") != CHECKPOINT:
+        return read_file(content, public_key)
+    if file_bytes(found) != content:
+        raise ProofError("the file was edited: it is not in the canonical form in which it was signed")
+    return found
+
+
+def _checkpoint(signed: dict[str, Any], public_key: bytes) -> list[str]:
+    check_checkpoint(signed, public_key)
+    ended = f", the last recorded at {signed['recorded_at']}" if signed["recorded_at"] else ""
+    return [f"The platform's ledger had {signed['size']} events{ended}; their root is {signed['root']}."]
+
+
+def _completion(statement: dict[str, Any], public_key: bytes) -> list[str]:
+    """Everything signed inside holds by itself."""
+    shown = ["The platform signed this account of what was done after a withdrawal:"]
+    shown += [f"{name}: {value}" for name, value in statement.items() if isinstance(value, str | int)]
+    for inner in _signed_inside([value for name, value in statement.items() if name != SIGNATURE]):
+        if inner["schema"] not in _CHECKS:
+            raise ProofError(f"it contains something of kind {inner['schema']!r}, which this version cannot check")
+        shown += _CHECKS[inner["schema"]](inner, public_key)
+    return shown
+
+
+def _signed_inside(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        if "schema" in value and ("sig" in value or SIGNATURE in value):
+            yield value
+            return
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from _signed_inside(inner)
+
+
+_CHECKS: dict[str, Callable[[dict[str, Any], bytes], list[str]]] = {
+    CHECKPOINT: _checkpoint,
+    MODEL: check_model,
+    EXCLUSION: check_answer,
+    INCLUSION: check_answer,
+    RECEIPT: check_receipt,
+    COMPLETION: _completion,
+}
