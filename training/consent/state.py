@@ -87,9 +87,9 @@ class Consent:
         """
         codes = {"consent.revoked"} if self.revoked_from is not None and self.revoked_from <= use.until else set()
         changes = sorted({use.at, *(terms.acts_from for terms in self.terms if use.at < terms.acts_from <= use.until)})
-        for start, end in zip(changes, [*changes[1:], use.until], strict=True):
+        for start, replaced in zip(changes, [*changes[1:], None], strict=True):
             terms = self.in_force(start)
-            codes |= _lacks(terms, use) | _lapses(terms, start, end, use.until) if terms else {"consent.not_yet"}
+            codes |= _lacks(terms, use) | _lapses(terms, replaced, use.until) if terms else {"consent.not_yet"}
         return codes
 
 
@@ -104,10 +104,11 @@ def _lacks(terms: Terms, use: Use) -> set[str]:
     return {code for code, covered in extends.items() if not covered}
 
 
-def _lapses(terms: Terms, start: datetime, end: datetime, until: datetime) -> set[str]:
-    """Whether the terms end before their part of the window does; `until` itself still belongs to the window."""
+def _lapses(terms: Terms, replaced: datetime | None, until: datetime) -> set[str]:
+    """Whether the terms end before their part of the window does: when others replace them, or with `until` itself."""
     ends = terms.ends_at
-    return {"consent.expires"} if ends is not None and (ends <= start or ends < end or ends == until) else set()
+    too_early = ends is not None and (ends <= until if replaced is None else ends < replaced)
+    return {"consent.expires"} if too_early else set()
 
 
 @dataclass
