@@ -79,7 +79,7 @@ class SmallLake:
             | {"start_frame": 0, "end_frame": 125, "start_s": 0.0, "end_s": duration_s, "boundary": "end"}
             | {"detector_version": "1"}
         )  # fmt: skip
-        self.rows["signals"].append(key | day | _signals(duration_s, faces))
+        self.rows["signals"].append(key | day | signals_row(duration_s, faces))
         self.rows["captions"].append(
             key | day | {"kind": "short", "text": name, "sources_json": "[]", "captioner": "t/1"}
         )
@@ -162,7 +162,8 @@ class SmallLake:
         self.rows["media"].append(found)
 
 
-def _signals(duration_s: float, faces: int | None) -> dict[str, Any]:
+def signals_row(duration_s: float, faces: int | None) -> dict[str, Any]:
+    """Unremarkable signals of a clip, without its key."""
     found: dict[str, Any] = {c.name: 0.1 for c in TABLES["signals"].columns if c.type == Real and not c.nullable}
     found |= {"width": 1280, "height": 720, "duration_s": duration_s, "fps": 25.0, "camera_motion": "pan"}
     return found | {"faces_max": faces, "faces_json": "[]", "frame_phashes": ["0" * 16], "signals_version": "1"}
@@ -209,7 +210,9 @@ def cases() -> SmallLake:
     lake.clip("self-review", contributor="v-2")
     lake.clip("void-review", reviews=(("v-1", "approve", True), ("v-2", "approve", False)))
     lake.clip("rejected", reviews=(("v-1", "approve", True), ("v-2", "approve", True), ("v-3", "reject", True)))
-    lake.clip("rejected-for-good", reviews=(("v-1", "approve", True), ("v-2", "approve", True), ("v-3", "reject", True)))
+    lake.clip(
+        "rejected-for-good", reviews=(("v-1", "approve", True), ("v-2", "approve", True), ("v-3", "reject", True))
+    )
     lake.rows["reviews"][-1]["reasons"] = ["legal.privacy", "quality.focus"]
     lake.clip("one-organisation")
     lake.rows["reviews"][-1]["organisation"] = lake.rows["reviews"][-2]["organisation"].upper()
