@@ -25,6 +25,7 @@ class Home:
     vendor: Path  # pinned weights and sample footage, fetched by the set-up
     site_timezone: str = "UTC"
     training: dict[str, Any] = field(default_factory=dict)  # overrides of the training preset, see training.config
+    retention: dict[str, str] = field(default_factory=dict)  # what becomes of withdrawn things, see consent.artifacts
 
     @classmethod
     def local(cls, root: Path, vendor: Path | None = None, **changes: Any) -> Home:

@@ -29,6 +29,9 @@ class Store(Protocol):
     def list(self, prefix: str) -> Iterator[str]:
         """Keys below `prefix`, sorted. Names that start with a dot are unfinished or private and are left out."""
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """Names of the folders directly below `prefix`, sorted; costs nothing for what lies deeper."""
+
     def delete(self, key: str) -> None:
         """Remove `key`; a missing key is no error."""
 
@@ -94,6 +97,11 @@ class LocalStore:
         found = (p.relative_to(self.root).as_posix() for p in base.rglob("*") if p.is_file())
         yield from sorted(key for key in found if not _hidden(key))
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        base = self.root / safe_key(prefix.rstrip("/"))
+        names = (entry.name for entry in os.scandir(base) if entry.is_dir()) if base.is_dir() else ()
+        return tuple(sorted(name for name in names if not _hidden(name)))
+
     def delete(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
 
@@ -149,19 +157,30 @@ class S3Store:
                 if not _hidden(key := entry["Key"][cut:]):
                     yield key
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        below = self._name(prefix.rstrip("/")) + "/"
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=below, Delimiter="/")
+        names = (part["Prefix"][len(below) : -1] for page in pages for part in page.get("CommonPrefixes", []))
+        return tuple(sorted(name for name in names if not _hidden(name)))
+
     def delete(self, key: str) -> None:
+        if etag := self._etag(key):
+            self._cached(key, etag).unlink(missing_ok=True)  # what was fetched before goes with it
         self.client.delete_object(Bucket=self.bucket, Key=self._name(key))
 
     def fetch(self, key: str) -> Path:
         etag = self._etag(key)
         if etag is None:
             raise FileNotFoundError(f"nothing is stored under {self.uri(key)}")
-        # keyed by content, so that a replaced object is never served from the cache
-        digest = hashlib.sha256(f"{self.bucket}/{self._name(key)}/{etag}".encode()).hexdigest()
-        path = self.cache / digest[:2] / f"{digest}{Path(key).suffix}"
+        path = self._cached(key, etag)
         if not path.is_file():
             write_atomically(path, self.get(key))
         return path
+
+    def _cached(self, key: str, etag: str) -> Path:
+        """Keyed by content, so that a replaced object is never served from the cache."""
+        digest = hashlib.sha256(f"{self.bucket}/{self._name(key)}/{etag}".encode()).hexdigest()
+        return self.cache / digest[:2] / f"{digest}{Path(key).suffix}"
 
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{self._name(key)}"

@@ -22,6 +22,7 @@ class LocalHome(dg.ConfigurableResource[Home]):
     vendor: str
     timezone: str = "UTC"
     training: dict[str, Any] = {}  # noqa: RUF012 - a pydantic field, copied per instance
+    retention: dict[str, str] = {}  # noqa: RUF012 - likewise
 
     def create_resource(self, context: dg.InitResourceContext) -> Home:
         Path(self.folder).mkdir(parents=True, exist_ok=True)
@@ -33,6 +34,7 @@ class LocalHome(dg.ConfigurableResource[Home]):
             vendor=Path(self.vendor),
             site_timezone=self.timezone,
             training=dict(self.training),
+            retention=dict(self.retention),
         )
 
 
@@ -45,6 +47,7 @@ def home_resource(settings: Settings) -> dg.ConfigurableResource[Home]:
         "vendor": str(settings.vendor),
         "timezone": settings.timezone,
         "training": settings.training_overrides,
+        "retention": settings.retention_acts,
     }
     if settings.remote:
         from orchestration.s3 import s3_home  # dagster-aws costs seconds to import; only those who use S3 pay

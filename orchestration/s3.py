@@ -24,6 +24,7 @@ class S3Home(dg.ConfigurableResource[Home]):
     vendor: str
     timezone: str = "UTC"
     training: dict[str, Any] = {}  # noqa: RUF012 - a pydantic field, copied per instance
+    retention: dict[str, str] = {}  # noqa: RUF012 - likewise
 
     def create_resource(self, context: dg.InitResourceContext) -> Home:
         state = Path(self.state)
@@ -36,6 +37,7 @@ class S3Home(dg.ConfigurableResource[Home]):
             vendor=Path(self.vendor),
             site_timezone=self.timezone,
             training=dict(self.training),
+            retention=dict(self.retention),
         )
 
 

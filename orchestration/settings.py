@@ -10,6 +10,7 @@
 | RUSHES_TIMEZONE | UTC | time zone of the site: when its night is |
 | RUSHES_AUTOMATION | on | `off` leaves schedules and sensors stopped until someone starts them in the UI |
 | RUSHES_TRAINING | `{}` | JSON that overrides the training preset |
+| RUSHES_RETENTION | `{}` | JSON: what becomes of withdrawn things, e.g. `{"derived": "seal", "media": "keep"}` |
 | RUSHES_ALERT_WEBHOOK | none | where failures are posted as JSON |
 | RUSHES_UI_PORT, RUSHES_MLFLOW_PORT, RUSHES_DOCS_PORT | 3000, 5000, 3080 | loopback ports of the UIs and the Data Docs |
 """
@@ -56,6 +57,7 @@ class Settings:
     timezone: str = "UTC"
     automation: bool = True
     training: str = "{}"
+    retention: str = "{}"
     alert_webhook: str | None = None
     ui_port: int = 3000
     mlflow_port: int = 5000
@@ -83,13 +85,12 @@ class Settings:
 
     @property
     def training_overrides(self) -> dict[str, Any]:
-        try:
-            found = json.loads(self.training)
-        except json.JSONDecodeError as error:
-            raise SettingsError(f"RUSHES_TRAINING is not JSON: {error}") from error
-        if not isinstance(found, dict):
-            raise SettingsError("RUSHES_TRAINING must be a JSON object")
-        return found
+        return _json_object("RUSHES_TRAINING", self.training)
+
+    @property
+    def retention_acts(self) -> dict[str, str]:
+        """Whether they make sense is said when they are used."""
+        return {kind: str(act) for kind, act in _json_object("RUSHES_RETENTION", self.retention).items()}
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -110,11 +111,22 @@ class Settings:
             timezone=_timezone(env.get("RUSHES_TIMEZONE", "UTC")),
             automation=_switch("RUSHES_AUTOMATION", env.get("RUSHES_AUTOMATION", "on")),
             training=env.get("RUSHES_TRAINING", "{}"),
+            retention=env.get("RUSHES_RETENTION", "{}"),
             alert_webhook=env.get("RUSHES_ALERT_WEBHOOK") or None,
             ui_port=_port("RUSHES_UI_PORT", env.get("RUSHES_UI_PORT", "3000")),
             mlflow_port=_port("RUSHES_MLFLOW_PORT", env.get("RUSHES_MLFLOW_PORT", "5000")),
             docs_port=_port("RUSHES_DOCS_PORT", env.get("RUSHES_DOCS_PORT", "3080")),
         )
+
+
+def _json_object(name: str, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{name} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise SettingsError(f"{name} must be a JSON object")
+    return found
 
 
 def _timezone(name: str) -> str:

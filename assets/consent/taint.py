@@ -1,40 +1,44 @@
-"""Acting on a withdrawal: tag the model versions that it reaches, take the alias from them, ask for new footage.
+"""From the ledger to consequences: what new events, and terms that have ended, reach; planned, then carried out.
 
-The closure is computed in `closure`; here it is carried out, in an order in which a crash leaves nothing serving
-unnoticed: tags come first, then aliases, then proposals. Doing it again changes nothing.
+The one entry for whoever watches the ledger. The path from an event to an alias that moved reads the new events, the
+members that they touch and those members' people, and nothing else.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 
-from assets.consent.closure import Closure, Model, closure, concerns, touched_parties, withdrawn
-from assets.consent.facts import clip_facts
+from assets.consent import reach
+from assets.consent.closure import Cause, Pair
+from assets.consent.graph import Graph, graph_of
+from assets.consent.journal import RESTORATION, WITHDRAWAL, Journal, Mark, Plan, Withdrawal
+from assets.consent.reach import Reach, Touched
+from assets.consent.withdrawals import SERVING, Desk
 from assets.home import Home
-from training.consent.canonical import parse_strictly
-from training.consent.eligibility import ConsentState
+from training.consent.checkpoint import Checkpoint
+from training.consent.event_schema import CONSENT_TYPES, DISPUTE_TYPES
 from training.consent.events import Event
 from training.consent.ledger import Ledger
-from training.consent.times import instant, now_utc
+from training.consent.times import instant, now_utc, parse_time, time_text
 
-if TYPE_CHECKING:
-    from assets.evaluation.registry import Registry, Version
-
-TAINT, TAINT_CLIPS, TAINT_LEDGER = "taint", "taint_clips", "taint_ledger_size"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SLICE = 20_000  # events that one planning reads at most
+BUDGET_S = 40.0  # after which a call leaves the rest to the next one; what serves is never left
 
 
 @dataclass(frozen=True)
 class Actions:
     """What withdrawals reached and what was done about it.
 
-    `affected_clips` are clips of sealed snapshots, and of the lake where a new event withdrew consent to them;
-    `tainted_versions` the registered versions reached by new events or tagged in this call; `champion` says what became
-    of the alias, None where it was not touched; `proposals` are the requests for replacement that now stand.
+    `withdrawals` are those that the call reports, `unfinished` those that a later call goes on with; `cursor` is the
+    number of the last one kept. `affected_clips` are clips of sealed snapshots, and of the lake where consent to them was
+    revoked before they were sealed; `champion` says what became of the
+    alias, None where it was not touched; `proposals` are the requests for replacement that now stand.
     """
 
     ledger_size: int
@@ -43,6 +47,9 @@ class Actions:
     tainted_versions: tuple[str, ...] = ()
     champion: str | None = None
     proposals: tuple[str, ...] = ()
+    withdrawals: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
+    cursor: int = -1
 
     @property
     def summary(self) -> str:
@@ -53,129 +60,177 @@ class Actions:
         ]
         reached = f"withdrawn consent reaches {', '.join(parts)}"
         asked = f"{len(self.proposals)} replacements proposed" if self.proposals else ""
-        return "; ".join(part for part in (reached, self.champion, asked) if part)
+        left = f"{len(self.unfinished)} withdrawals go on with the next look" if self.unfinished else ""
+        return "; ".join(part for part in (reached, self.champion, asked, left) if part)
 
 
-def act_on_ledger(home: Home, since_seq: int, now: datetime | None = None) -> Actions:
-    """Draw the consequences of ledger events from `since_seq` on, and of consents that have ended by `now`."""
-    ledger = Ledger(home.database_url)
+def act_on_ledger(
+    home: Home, since_seq: int, now: datetime | None = None, *, after: int | None = None, budget_s: float = BUDGET_S
+) -> Actions:
+    """Draw the consequences of all that the ledger says by `now`, go on with what was begun, and report.
+
+    What was read before is remembered here, not by the caller: `since_seq` (a ledger size) and `after` (the number of a
+    withdrawal) only say which withdrawals the report is about. Acting again changes nothing.
+    """
+    ledger, graph, journal = Ledger(home.database_url), graph_of(home), Journal(home.database_url)
+    moment = instant(now) if now else None
+    desk = Desk(home, graph, journal, clock=lambda: moment or now_utc())
+    started, last = time.monotonic(), journal.last()
+    begun = {one.number for one in journal.unfinished()}
+    while True:
+        head, at = _head(ledger, moment or now_utc())
+        read = read_ledger(ledger, graph, journal, head, at)
+        desk.serve_no_more(journal.unfinished())
+        if read == head.size or time.monotonic() - started > budget_s:
+            break
+    late = desk.taint_latecomers()
+    for one in journal.unfinished():
+        if time.monotonic() - started > budget_s:
+            break
+        desk.complete(one)
+    seen = [
+        one
+        for one in journal.withdrawals()
+        if _reported(one, since_seq, after) or one.number > last or one.number in begun
+    ]
+    return _report(journal, head, seen, late, _in_lake(home, ledger, seen))
+
+
+def _head(ledger: Ledger, now: datetime) -> tuple[Checkpoint, datetime]:
+    """The ledger's head, and the time: never before the last event's."""
     head = ledger.head()
-    events = ledger.events(upto=head.size)
-    new = [event for event in events if event.seq >= since_seq]
-    now = max([instant(now or now_utc()), *([head.recorded_at] if head.recorded_at else [])])
-    state = ConsentState.fold(events)
-    parties = touched_parties(new, state, now)
-    manifests = _manifests(home) if parties else {}
-    reached = withdrawn(manifests, state, parties, now)
-    in_lake = _withdrawn_in_lake(home, new, state)
-    if not reached:
-        return Actions(head.size, affected_clips=in_lake)
-    moved = withdrawn(manifests, state, touched_parties(new, ConsentState(), now), now)
-    registry, versions = _registered(home)
-    models = _models(home, versions)
-    whole = closure(reached, models)
-    tagged = _tag(registry, versions, whole, head.size) if registry else []
-    due = {*tagged, *(v.number for v in versions if v.model_key in closure(moved, models).models)}
+    return head, max(now, head.recorded_at or now)
+
+
+def _reported(one: Withdrawal, since_seq: int, after: int | None) -> bool:
+    return one.number > after if after is not None else one.ledger_size > since_seq
+
+
+def read_ledger(ledger: Ledger, graph: Graph, journal: Journal, head: Checkpoint, now: datetime) -> int:
+    """Plan what the next slice of the ledger asks for; returns up to which size it was read now."""
+    mark = journal.mark()
+    upto = min(head.size, mark.ledger_size + SLICE)
+    new = list(islice(ledger.iter_events(since=mark.ledger_size, upto=upto), SLICE))
+    touched = _touched(ledger, new)
+    if upto == head.size:
+        touched |= reach.touched_since(ledger, journal, mark.ledger_size, mark.at or EPOCH, now)
+    numbers = graph.concerned(touched.parties, touched.digests) | _unseen(ledger, graph, journal, mark, now)
+    found = reach.decide(ledger, graph, numbers, now, upto=upto)
+    plans = [*_withdrawals(journal, found, new), *_restorations(journal, found, upto)]
+    sealings = graph.sealings(after=mark.sealing)
+    later = Mark(upto, now if upto == head.size else mark.at, sealings[-1].number if sealings else mark.sealing)
+    if plans or replace(later, at=mark.at) != mark or touched.parties:
+        journal.plan(plans, later, _coming(new, now), now)
+    return upto
+
+
+def _touched(ledger: Ledger, new: Iterable[Event]) -> Touched:
+    """Whom and what these events are about."""
+    new = list(new)
+    parties = {event.body["party_id"] for event in new if event.type in (*CONSENT_TYPES, "guardian", "end_guardian")}
+    disputes = {event.body["dispute_id"] for event in new if event.type in DISPUTE_TYPES}
+    opened = ledger.disputes() if disputes else []
+    digests = {d for e in opened if e.type == "dispute" and e.body["dispute_id"] in disputes for d in e.body["assets"]}
+    return Touched(frozenset(parties), frozenset(digests))
+
+
+def _unseen(ledger: Ledger, graph: Graph, journal: Journal, mark: Mark, now: datetime) -> set[int]:
+    """Members of sealings recorded since the last look, that what was read before it may have touched already."""
+    found: set[int] = set()
+    for sealing in graph.sealings(after=mark.sealing):
+        if sealing.ledger_size < mark.ledger_size or sealing.until < now:
+            touched = reach.touched_since(ledger, journal, sealing.ledger_size, sealing.until, now)
+            numbers = graph.concerned(touched.parties, touched.digests)
+            found.update(graph.holding(numbers, sealing.root).get(sealing.root, ()))
+    return found
+
+
+def _withdrawals(journal: Journal, found: Reach, new: Iterable[Event]) -> Iterator[Plan]:
+    """One withdrawal a person or dispute, of what no earlier one did for the same causes.
+
+    A revocation that reaches no sealed clip is one, too: whoever withdraws gets a receipt.
+    """
+    handled = journal.handled({clip_id for _, clip_id in found.reached})
+    causes: dict[str, set[Cause]] = defaultdict(set)
+    pairs: dict[str, dict[Pair, tuple[str, ...]]] = defaultdict(dict)
+    for pair, reasons in found.reached.items():
+        for cause in found.causes[pair]:
+            if cause.identity not in handled.get(pair, ()):
+                causes[cause.subject].add(cause)
+                pairs[cause.subject][pair] = reasons
+    named = {cause.identity for some in found.causes.values() for cause in some}
+    for event in new:
+        if event.type == "revoke" and event.leaf_hash not in named:
+            subject, at = event.body["party_id"], time_text(event.recorded_at)
+            causes[subject].add(Cause(subject, "revoke", event.leaf_hash, at, event.seq))
+    for subject in sorted(causes):
+        yield Plan(WITHDRAWAL, subject, tuple(sorted(causes[subject], key=_order)), pairs[subject])
+
+
+def _order(cause: Cause) -> tuple[bool, int, str]:
+    return cause.seq is None, cause.seq or 0, cause.identity
+
+
+def _restorations(journal: Journal, found: Reach, upto: int) -> Iterator[Plan]:
+    """What nothing stands against any more: a dispute that was dismissed, a clip that was granted anew.
+
+    Pairs are restored where consent stands without a gap; a clip that was merely granted anew returns to use alone,
+    and what was made of it before stays tainted.
+    """
+    standing = journal.standing()
+    withheld = journal.withheld({clip_id for _, clip_id in found.held | set(found.reached)})
+    back: dict[str, dict[Pair, tuple[str, ...]]] = defaultdict(dict)
+    for root, clip_id in sorted(found.held):
+        if clip_id in standing.get(root, ()):
+            back[withheld.get(clip_id, root)][root, clip_id] = ()
+    whole = {clip_id for pairs in back.values() for _, clip_id in pairs}
+    newly = {clip_id for _, clip_id in found.reached}
+    for clip_id in sorted(found.usable & (withheld.keys() | newly) - whole):
+        back[withheld.get(clip_id, clip_id)]["", clip_id] = ()
+    for by, pairs in sorted(back.items()):
+        yield Plan(RESTORATION, by, (Cause(by, "restored", f"{by}@{upto}", ""),), pairs)
+
+
+def _coming(new: Iterable[Event], now: datetime) -> Iterator[tuple[datetime, str]]:
+    """Terms that come into force later, with no event: rounded up to the second that a mark can name."""
+    for event in new:
+        if event.type in ("grant", "amend"):
+            acts_from = parse_time(event.body["effective_at"])
+            if acts_from > now:
+                yield acts_from + timedelta(microseconds=999_999), event.body["party_id"]
+
+
+def _in_lake(home: Home, ledger: Ledger, seen: Iterable[Withdrawal]) -> set[str]:
+    """Clips in the lake that were never sealed and that revoked consents had covered."""
+    digests: set[str] = set()
+    for one in seen:
+        if one.kind == WITHDRAWAL and not one.reach:
+            places = [cause.seq for cause in one.causes if cause.seq is not None]
+            revoked = {e.body["consent_id"] for seq in places if (e := ledger.entry(seq))}
+            theirs = ledger.events(parties=[one.subject])
+            digests |= {d for e in theirs if e.body.get("consent_id") in revoked for d in e.body.get("assets", ())}
+    if not digests:
+        return set()
+    shots = home.lake.read("shots").select(["clip_id", "item_id", "bytes_sha256"]).to_pylist()
+    media = home.lake.read("media").select(["item_id", "frames_sha256"]).to_pylist()
+    files = {row["item_id"] for row in media if row["frames_sha256"] in digests}
+    return {r["clip_id"] for r in shots if {r["clip_id"], r["bytes_sha256"]} & digests or r["item_id"] in files}
+
+
+def _report(journal: Journal, head: Checkpoint, seen: list[Withdrawal], late: list[str], in_lake: set[str]) -> Actions:
+    steps = {one.number: journal.steps(one.number) for one in seen}
+    forward = [one for one in seen if one.kind == WITHDRAWAL]
+    versions = {n for one in forward for n in steps[one.number].get(SERVING, {}).get("versions", {})} | set(late)
+    aliases = [steps[one.number].get(SERVING, {}).get("aliases", {}) for one in forward]
+    proposals = {p for one in forward for p in steps[one.number].get("replacement", {}).get("proposals", ())}
     return Actions(
         ledger_size=head.size,
-        affected_clips=tuple(sorted({*whole.clips, *in_lake})),
-        affected_snapshots=tuple(whole.snapshots),
-        tainted_versions=tuple(sorted(due, key=int)),
-        champion=_release_aliases(home, registry, versions, whole) if registry else None,
-        proposals=_propose(home, manifests, whole),
+        affected_clips=tuple(sorted({clip_id for one in forward for clip_id in one.clip_ids} | in_lake)),
+        affected_snapshots=tuple(sorted({root for one in forward for root in one.roots})),
+        tainted_versions=tuple(sorted(versions, key=int)),
+        champion=next((said["champion"] for said in reversed(aliases) if "champion" in said), None),
+        proposals=tuple(sorted(proposals)),
+        withdrawals=tuple(one.id for one in seen),
+        unfinished=tuple(one.id for one in journal.unfinished()),
+        cursor=journal.last(),
     )
-
-
-def _manifests(home: Home) -> dict[str, dict[str, Any]]:
-    """Every sealed snapshot in the store, by root."""
-    keys = [key for key in home.store.list("snapshots") if key.endswith("/manifest.json")]
-    return {key.split("/")[1]: parse_strictly(home.store.get(key).decode()) for key in keys}
-
-
-def _registered(home: Home) -> tuple[Registry | None, list[Version]]:
-    """The registry and its versions; None where nothing was ever registered."""
-    local = home.mlflow_uri.removeprefix("sqlite:///")
-    if local != home.mlflow_uri and not Path(local).is_file():
-        return None, []
-    from assets.evaluation.registry import Registry
-
-    registry = Registry(home)
-    return registry, registry.versions()
-
-
-def _models(home: Home, versions: Iterable[Version]) -> list[Model]:
-    """Trained models as the store and the registry know them; a parent may never have been registered."""
-    keys = [key for key in home.store.list("models") if key.count("/") == 2 and key.endswith("/result.json")]
-    records = [json.loads(home.store.get(key)) for key in keys]
-    found = {r["model_key"]: Model(r["model_key"], r["snapshot_root"], r.get("parent_model")) for r in records}
-    for version in versions:
-        parent = version.tags.get("parent_model") or None
-        found.setdefault(version.model_key, Model(version.model_key, version.snapshot_root, parent))
-    return list(found.values())
-
-
-def _tag(registry: Registry, versions: Iterable[Version], reached: Closure, ledger_size: int) -> list[str]:
-    """Tag reached versions that no withdrawal had reached before; a first cause is never overwritten."""
-    tagged = []
-    for version in versions:
-        if version.model_key in reached.models and version.taint is None:
-            registry.tag(version.number, TAINT_CLIPS, ",".join(reached.snapshots.get(version.snapshot_root, ()))[:5000])
-            registry.tag(version.number, TAINT_LEDGER, ledger_size)
-            registry.tag(version.number, TAINT, reached.models[version.model_key][:5000])
-            tagged.append(version.number)
-    return tagged
-
-
-def _release_aliases(home: Home, registry: Registry, versions: Iterable[Version], reached: Closure) -> str | None:
-    """No alias stays on a reached version: `champion` goes to one that may serve or is closed, `candidate` is closed."""
-    from assets.evaluation.promotion import reconcile_champion
-    from assets.evaluation.registry import CANDIDATE, CHAMPION
-
-    held = {alias for version in versions if version.model_key in reached.models for alias in version.aliases}
-    if CANDIDATE in held:
-        registry.delete_alias(CANDIDATE)
-    return reconcile_champion(home) if CHAMPION in held else None
-
-
-def _withdrawn_in_lake(home: Home, new: Iterable[Event], state: ConsentState) -> tuple[str, ...]:
-    """Clips in the lake that a consent revoked by a new event had covered."""
-    revoked = [event.body for event in new if event.type == "revoke"]
-    if not revoked:
-        return ()
-    consents = [state.by_party[body["party_id"]][body["consent_id"]] for body in revoked]
-    parties = {consent.party_id for consent in consents}
-    known = [facts for facts in clip_facts(home) if concerns(facts, parties)]
-    return tuple(sorted({f.clip_id for f in known if any(consent.concerns(f.assets) for consent in consents)}))
-
-
-def _propose(home: Home, manifests: Mapping[str, Mapping[str, Any]], reached: Closure) -> tuple[str, ...]:
-    """Ask for footage like the clips that left; a clip is asked for once."""
-    from assets.requests.store import propose
-
-    items = {row["item_id"]: row for row in home.lake.rows("delivery_items")}
-    members = {m["clip_id"]: m for root in reached.snapshots for m in manifests[root]["members"]}
-    proposals = []
-    for clip_id, reasons in reached.clips.items():
-        row = propose(
-            home.database_url,
-            origin="revocation_backfill",
-            origin_ref=clip_id,
-            text=_request_line(items.get(members[clip_id]["item_id"], {})),
-            reason=f"clip {clip_id[:16]} left the training set: {', '.join(reasons)}",
-            target_units=1,
-        )
-        proposals.append(str(row["proposal_id"]))
-    return tuple(proposals)
-
-
-def _request_line(item: Mapping[str, Any]) -> str:
-    """A line that asks for what was declared of the lost footage."""
-    subject, place = item.get("declared_subject") or "footage", item.get("declared_location")
-    parts = [
-        f"{subject} in {place}" if place else subject,
-        item.get("declared_time_of_day"),
-        item.get("declared_aspect_ratio"),
-        f"{item['declared_duration_s']:g} seconds" if item.get("declared_duration_s") else None,
-        "1 clip",
-    ]
-    return ", ".join(part for part in parts if part)

@@ -61,6 +61,7 @@ def build(home: Home, now: datetime) -> Built:
     Raises SnapshotError where nothing is eligible or nothing can be held out.
     """
     from assets.consent.facts import read_clips
+    from assets.consent.graph import record_snapshot
     from training.consent.ledger import Ledger
     from training.consent.snapshot import seal
     from training.consent.state import ConsentState
@@ -76,6 +77,7 @@ def build(home: Home, now: datetime) -> Built:
         raise SnapshotError(_nothing(offered, excluded, head))
     manifest = seal(_members(home, chosen), purpose=PURPOSE, at=at, until=until, ledger=head)
     new = not home.store.exists(key(manifest["root"]))
+    record_snapshot(home, manifest)  # before it is there to be trained on: what was sealed can always be withdrawn
     home.store.put(key(manifest["root"]), canonical(manifest))
     home.lake.write("snapshot_members", table_rows(manifest))
     return Built(current(home), tuple(excluded), new)

@@ -151,6 +151,13 @@ class Registry(Tracking):
     def tag(self, version: str, key: str, value: Any) -> None:
         self.client.set_model_version_tag(MODEL, str(version), key, str(value))
 
+    def description(self, version: str) -> str:
+        """What the version's page says; empty where nothing was written."""
+        return self.client.get_model_version(MODEL, str(version)).description or ""
+
+    def describe(self, version: str, text: str) -> None:
+        self.client.update_model_version(MODEL, str(version), text)
+
     def alias(self, name: str) -> str | None:
         """The version that `name` points to; None when the alias or the model is not there."""
         return next((version.number for version in self.versions() if name in version.aliases), None)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from assets.consent.closure import Model, closure
+from assets.consent.closure import Model, downstream
 from assets.consent.taint import act_on_ledger
 from assets.dataset.snapshot import build
 from assets.evaluation.gate import COPIES, OVERALL
@@ -34,17 +34,17 @@ def test_everything_downstream_is_reached_at_any_distance_and_nothing_else() -> 
         Model("trained", "r-1"),
         Model("clean", "r-2"),
         Model("orphan", "r-2", "never-heard-of"),
+        Model("exposed", "r-2", "never-heard-of", ("r-1", "r-2")),
     ]
-    found = closure(reached, models)
-    assert set(found.models) == {"trained", "child", "grandchild", "great-grandchild"}
-    assert found.models["child"] == "started from trained, which is tainted"
-    assert "consent.revoked" in found.models["trained"]
-    assert found.snapshots == {"r-1": ("clip",)}
+    found = downstream(reached, models)
+    assert set(found) == {"trained", "child", "grandchild", "great-grandchild", "exposed"}
+    assert found["child"] == "started from trained, which is tainted"
+    assert "consent.revoked" in found["trained"]
 
 
 def test_models_that_start_from_each_other_end_the_walk() -> None:
     models = [Model("a", "r-1", "b"), Model("b", "r-2", "a")]
-    assert set(closure({"r-1": {"clip": ("consent.revoked",)}}, models).models) == {"a", "b"}
+    assert set(downstream({"r-1": {"clip": ("consent.revoked",)}}, models)) == {"a", "b"}
 
 
 @pytest.fixture(scope="module")

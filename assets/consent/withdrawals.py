@@ -1,0 +1,230 @@
+"""Carrying withdrawals out: what is done to models, files and rows that one reached, in an order that a crash may cut.
+
+First everything that serves: versions are tagged, then aliases leave them. Then the things made of the clips and by the
+models, by policy; replacements are asked for; everything is read again; last a signed receipt says what was done. Every
+step may be repeated: what is about to be touched is in the journal before it is touched, and a withdrawal whose
+re-reading finds anything left stays open until nothing is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.consent import artifacts, completion, models, replacement
+from assets.consent.artifacts import RetentionPolicy
+from assets.consent.closure import Model, downstream
+from assets.consent.graph import Graph
+from assets.consent.journal import DONE, RESTORATION, Item, Journal, Withdrawal
+from assets.home import Home
+
+if TYPE_CHECKING:
+    from assets.evaluation.registry import Registry, Version
+
+SERVING, REREAD = "serving", "reread"
+MEDIA_CAUSES = {"revoke", "adjudicate"}  # a consent that merely ended says nothing about the delivered file
+
+
+@dataclass
+class Desk:
+    """Everything that carrying out needs, opened once."""
+
+    home: Home
+    graph: Graph
+    journal: Journal
+    clock: Callable[[], datetime]
+    policy: RetentionPolicy = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.policy = RetentionPolicy.of(self.home)
+
+    @cached_property
+    def registry(self) -> Registry | None:
+        """None where nothing was ever registered: asking would make a registry."""
+        local = self.home.mlflow_uri.removeprefix("sqlite:///")
+        if local != self.home.mlflow_uri and not Path(local).is_file():
+            return None
+        from assets.evaluation.registry import Registry
+
+        return Registry(self.home)
+
+    def versions(self) -> list[Version]:
+        return self.registry.versions() if self.registry else []
+
+    # -- what serves -------------------------------------------------------------------------------------------------
+
+    def serve_no_more(self, open_ones: Iterable[Withdrawal]) -> None:
+        """Tag the versions that these reach and take every alias from them; for all, before anything slower is done."""
+        waiting = [one for one in open_ones if SERVING not in self.journal.steps(one.number)]
+        versions = self.versions() if waiting else []
+        known = models.known(self.home, versions) if waiting else []
+        for one in waiting:
+            if one.kind == RESTORATION:
+                detail = self._lift(one, versions, known)
+            else:
+                detail = self._taint(one, versions, downstream(one.by_root, known))
+            self.journal.step_done(one.number, SERVING, detail, self.clock())
+
+    def _taint(self, one: Withdrawal, versions: list[Version], causes: Mapping[str, str]) -> dict[str, Any]:
+        """Versions that an alias points to come first; a first cause is never overwritten."""
+        reached = sorted((v for v in versions if v.model_key in causes), key=lambda v: (not v.aliases, int(v.number)))
+        if self.registry is None or not reached:
+            return {"versions": {}, "aliases": {}}
+        noted = [Item(f"version {v.number}", "versions", "tag", before=", ".join(v.aliases)) for v in reached]
+        held = {alias: v.number for v in reached for alias in v.aliases}
+        noted += [Item(f"alias {name}", "aliases", "take away", before=number) for name, number in held.items()]
+        self.journal.intend(one.number, noted, self.clock())
+        for version in reached:
+            models.taint(self.registry, version, one, causes[version.model_key])
+        aliases = models.take_aliases(self.home, self.registry, held)
+        for version in reached:
+            models.describe(self.registry, version, one, causes[version.model_key])
+        return {"versions": {v.number: causes[v.model_key] for v in reached}, "aliases": aliases}
+
+    def _lift(self, one: Withdrawal, versions: list[Version], known: list[Model]) -> dict[str, Any]:
+        """Take the taint from versions that no withdrawal reaches any more. An alias is given back by the gate alone."""
+        still = downstream(self.journal.standing(), known)
+        lifted = [v for v in versions if v.taint and v.model_key not in still and models.tainted_here(v)]
+        for version in lifted:
+            if self.registry:
+                models.lift(self.registry, version, one)
+        return {"versions": {version.number: "taint lifted" for version in lifted}, "aliases": {}}
+
+    def taint_latecomers(self) -> list[str]:
+        """Tag versions that were registered after the withdrawal that reaches them; returns their numbers."""
+        standing = self.journal.standing()
+        versions = self.versions() if standing else []
+        causes = downstream(standing, models.known(self.home, versions)) if versions else {}
+        late = [v for v in versions if v.model_key in causes and v.taint is None]
+        if late and self.registry:
+            for version in late:
+                one = self._reaching(version.model_key, versions)
+                models.taint(self.registry, version, one, causes[version.model_key])
+                models.describe(self.registry, version, one, causes[version.model_key])
+            models.take_aliases(self.home, self.registry, {a: v.number for v in late for a in v.aliases})
+        return [version.number for version in late]
+
+    def _reaching(self, model_key: str, versions: list[Version]) -> Withdrawal:
+        """The latest withdrawal that reaches a model."""
+        known = models.known(self.home, versions)
+        past = [one for one in self.journal.withdrawals() if one.kind != RESTORATION]
+        return next(one for one in reversed(past) if model_key in downstream(one.by_root, known))
+
+    # -- everything else ---------------------------------------------------------------------------------------------
+
+    def complete(self, one: Withdrawal) -> bool:
+        """Carry out what is left of a withdrawal, read everything again and sign the receipt. False: something is left."""
+        steps = self._restoring if one.kind == RESTORATION else self._withdrawing
+        done = self.journal.steps(one.number)
+        for name, act in steps(one):
+            detail = act()
+            if name not in done:
+                self.journal.step_done(one.number, name, detail, self.clock())
+        if left := self.left(one):
+            return not left
+        self.journal.step_done(one.number, REREAD, {"left": 0}, self.clock())
+        detail = completion.issue(self.home, self.journal, one, vars(self.policy))
+        self.journal.step_done(one.number, DONE, detail, self.clock())
+        return True
+
+    def _withdrawing(self, one: Withdrawal) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
+        return [
+            ("checkpoint", lambda: completion.checkpoint(self.home, one)),
+            ("derived", lambda: self._put_away(one, self._derived(one))),
+            ("generated", lambda: self._put_away(one, self._generated(one))),
+            ("media", lambda: self._put_away(one, self._media(one))),
+            ("replacement", lambda: self._ask_for_footage(one)),
+            ("retrain", lambda: {"asked": bool(self._reached_keys(one))}),
+        ]
+
+    def _restoring(self, one: Withdrawal) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
+        return [
+            ("checkpoint", lambda: completion.checkpoint(self.home, one)),
+            ("restored", lambda: {"items": self._bring_back(one)}),
+        ]
+
+    def _put_away(self, one: Withdrawal, items: list[Item]) -> dict[str, Any]:
+        """Kept as intended first, so that the receipt names them although they are gone after a crash."""
+        self.journal.intend(one.number, items, self.clock())
+        earlier = {item.item: self.journal.sealed_as(item.item) for item in items if item.action == "delete"}
+        artifacts.carry_out(self.home, one.id, items, earlier)
+        return {"acted_on": len(items)}
+
+    def _derived(self, one: Withdrawal) -> list[Item]:
+        act = "seal" if one.only_held else self.policy.derived
+        clip_ids = self._withheld(one)
+        before = [item for item in self._sealed_earlier(clip_ids) if act == "delete"]
+        found = artifacts.made_of(self.home, clip_ids, act) + artifacts.rows_about(self.home, clip_ids, act)
+        return list({item.item: item for item in [*before, *found]}.values())
+
+    def _sealed_earlier(self, clip_ids: Iterable[str]) -> list[Item]:
+        """What a dispute had sealed of these clips and what goes for good now."""
+        return [
+            Item(item.item, item.kind, "delete", item.clip_id)
+            for clip_id in clip_ids
+            for past in self.journal.of_clip(clip_id)
+            for item in self.journal.items(past.number)
+            if item.action == "seal" and item.clip_id == clip_id and item.kind != "media"
+        ]
+
+    def _generated(self, one: Withdrawal) -> list[Item]:
+        act = "seal" if one.only_held else self.policy.generated
+        keys = self._reached_keys(one)
+        artifacts.forget_scratch(self.home, keys)
+        return artifacts.made_by(self.home, keys, act)
+
+    def _media(self, one: Withdrawal) -> list[Item]:
+        """The delivered files of which no clip may be used any more."""
+        if self.policy.media == "keep" or not MEDIA_CAUSES & {cause.kind for cause in one.causes}:
+            return []
+        found = {}
+        for member in self.graph.of_clips(self._withheld(one)):
+            siblings = self.graph.members(self.graph.concerned((), {member.facts.bytes_sha256})).values()
+            clips = {other.clip_id for other in siblings} | artifacts.usable_clips_of(self.home, member.media_key)
+            if clips <= set(self.journal.withheld(clips)) and self.home.store.exists(member.media_key):
+                found[member.media_key] = Item(member.media_key, "media", self.policy.media, member.clip_id)
+        return list(found.values())
+
+    def _withheld(self, one: Withdrawal) -> list[str]:
+        """Its clips that were not given back to use since."""
+        return sorted(self.journal.withheld(one.clip_ids))
+
+    def _reached_keys(self, one: Withdrawal) -> list[str]:
+        return sorted(downstream(one.by_root, models.known(self.home, self.versions())))
+
+    def _ask_for_footage(self, one: Withdrawal) -> dict[str, Any]:
+        """Once a clip, whoever withdrew it; not while a dispute is open, which may be dismissed."""
+        if one.only_held:
+            return {"proposals": []}
+        reasons = {clip_id: why for (_, clip_id), why in one.reach.items()}
+        clips = {m.clip_id: m.facts.item_id for m in self.graph.of_clips(reasons)}
+        return {"proposals": replacement.replace_clips(self.home, clips, reasons)}
+
+    def _bring_back(self, one: Withdrawal) -> list[str]:
+        back = []
+        free = set(one.clip_ids) - set(self.journal.withheld(one.clip_ids))
+        tainted = set(downstream(self.journal.standing(), models.known(self.home, self.versions())))
+        for past in (p for p in self.journal.withdrawals() if set(p.clip_ids) & free and p.kind != RESTORATION):
+            sealed = [item for item in self.journal.items(past.number) if item.action == "seal"]
+            due = [i for i in sealed if (i.clip_id in free if i.clip_id else artifacts.model_of(i) not in tainted)]
+            back += artifacts.bring_back(self.home, past.id, due)
+        return sorted(set(back))
+
+    # -- reading again -----------------------------------------------------------------------------------------------
+
+    def left(self, one: Withdrawal) -> list[str]:
+        """Everything that this withdrawal reaches and that was not handled, found by reading all of it anew."""
+        if one.kind == RESTORATION:
+            return []
+        versions = self.versions()
+        causes = downstream(one.by_root, models.known(self.home, versions))
+        reached = [version for version in versions if version.model_key in causes]
+        found = [f"version {v.number} is not tagged" for v in reached if v.taint is None]
+        found += [f"alias {alias} is on version {v.number}" for v in reached for alias in v.aliases]
+        items = [*self._derived(one), *self._generated(one), *self._media(one)]
+        found += [f"{item.item} is there" for item in items if item.kind == "rows"]
+        return found + [f"{key} is there" for key in artifacts.remains(self.home, items)]
