@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.evaluation import gate, measuring, promotion, report, scorecards
+from assets.evaluation import commitments, gate, measuring, promotion, report, scorecards
 from assets.evaluation.current import CurrentModel, NoModel, current_model
 from assets.evaluation.registry import CANDIDATE, CHAMPION, Registry
 from assets.home import Home
@@ -131,7 +131,8 @@ def registered_model(context: dg.AssetExecutionContext, home: dg.ResourceParam[H
         yield held
         raise dg.Failure(f"not registered: consent does not hold for {violations[0]}", allow_retries=False)
     registry = Registry(home)
-    version = registry.register(model.run_id, model.folder(home), _tags(context, model))
+    commitment = _committed(home, model)
+    version = registry.register(model.run_id, model.folder(home), _tags(context, model) | commitment.tags)
     if registry.alias(CANDIDATE) != version:
         report.log_to_run(home, registry, model)  # first: an alias that stands means that the run is complete
         registry.set_alias(CANDIDATE, version)
@@ -141,11 +142,19 @@ def registered_model(context: dg.AssetExecutionContext, home: dg.ResourceParam[H
             "model_key": model.model_key,
             "mlflow_version": dg.MetadataValue.url(registry.version_url(version)),
             "mlflow_run": dg.MetadataValue.url(registry.run_url(model.run_id)),
+            "commitment": home.store.uri(commitments.key(model.model_key)),
             "tags": dg.MetadataValue.json(dict(registry.version(version).tags)),
         },
         data_version=dg.DataVersion(model.model_key),
         check_results=[held],
     )
+
+
+def _committed(home: Home, model: CurrentModel) -> commitments.Commitment:
+    try:
+        return commitments.commit(home, model)
+    except commitments.CommitmentError as error:
+        raise dg.Failure(f"not registered: {error}", allow_retries=False) from error
 
 
 def _tags(context: dg.AssetExecutionContext, model: CurrentModel) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assets.evaluation.description import version_description
 from assets.evaluation.serving import Serving
 from assets.evaluation.tracking import Tracking, existing_is_fine, texts, ui_address
 
@@ -79,7 +80,9 @@ class Registry(Tracking):
             )
             serving.write(package)
             model_uri, model_id = self._log_package(run_id, package)
-        created = self.client.create_model_version(MODEL, model_uri, run_id, labels, model_id=model_id)
+        created = self.client.create_model_version(
+            MODEL, model_uri, run_id, labels, description=version_description(labels), model_id=model_id
+        )
         return str(created.version)
 
     def _log_package(self, run_id: str, package: Path) -> tuple[str, str]:

@@ -1,0 +1,192 @@
+"""What a model is committed to: one signed statement of everything that its weights saw, made before its version exists.
+
+Belongs here: making a model's commitment at registration, keeping it for good (in the transactional database, where no row
+is changed, and beside the weights as `models/<model_key>/commitment.json`), and finding it again. What the statement says
+and how it is checked is in `training.consent.proofs.models`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from assets.consent.opening import checkpoint_key, platform_ledger
+from assets.dataset import sealed as snapshots
+from assets.evaluation.current import CurrentModel
+from assets.home import Home
+from assets.model import published
+from training.consent.canonical import CanonicalError, parse_strictly
+from training.consent.checkpoint import sign_checkpoint
+from training.consent.database import append_only, create_tables, open_engine, writing
+from training.consent.proofs.models import committed_set, model_body
+from training.consent.snapshot import SnapshotError, verify_manifest
+from training.consent.statements import Statement, file_bytes, sign_statement
+
+TAG_LENGTH = 5000  # what MLflow takes; longer lists of snapshots are in the commitment alone
+
+_metadata = sa.MetaData()
+_commitments = sa.Table(
+    "model_commitment",
+    _metadata,
+    sa.Column("model_key", sa.String(64), primary_key=True),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("statement", sa.Text, nullable=False),  # the file, byte for byte
+)
+append_only(_commitments)
+
+
+class CommitmentError(RuntimeError):
+    """A model that cannot be committed to, or is committed to something else already; the message says why."""
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """A kept statement and the digest of its file."""
+
+    statement: Statement
+    sha256: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the registered version shows of it."""
+        said, end = self.statement, self.statement["ledger"]["end"]
+        roots = ",".join(one["snapshot_root"] for one in said["exposure"])
+        return {
+            "ids_root": said["ids_root"],
+            "commitment_sha256": self.sha256,
+            "commitment_checkpoint": f"{end['size']}:{end['root']}",
+            "exposure_size": str(len(said["exposure"])),
+            **({"exposure": roots} if len(roots) <= TAG_LENGTH else {}),
+        }
+
+
+def key(model_key: str) -> str:
+    """Where the statement lies in the store."""
+    return f"{published.folder(model_key)}/commitment.json"
+
+
+def commit(home: Home, model: CurrentModel) -> Commitment:
+    """The model's commitment: the one that was made, or a new one. Raises CommitmentError.
+
+    Made again for the same weights and snapshots it is the first one, whatever the ledger holds by then. Other weights or
+    snapshots under the same key are refused: a model says once what it saw.
+    """
+    said, kept = _said(home, model), find(home, model.model_key)
+    if kept is None:
+        body = model_body(**said, ledger=_checkpoints(home, model))
+        kept = _keep(home, model.model_key, file_bytes(sign_statement(body, checkpoint_key(home))))
+    now, then = model_body(**said, ledger=kept.statement["ledger"]), kept.statement
+    if odd := sorted(name for name in now if now[name] != then[name]):
+        raise CommitmentError(f"model {model.model_key} was committed to other {', '.join(odd)} before; train it anew")
+    _put_beside(home, model.model_key, kept)
+    return kept
+
+
+def find(home: Home, model_key: str) -> Commitment | None:
+    """The kept commitment of a model, None for one that has none."""
+    return next(_read(home, _commitments.c.model_key == model_key), None)
+
+
+def exposed_to(home: Home, snapshot_root: str) -> list[Commitment]:
+    """Every commitment whose model saw this snapshot, by model key."""
+    return [
+        one
+        for one in _read(home, sa.true())
+        if snapshot_root in (seen["snapshot_root"] for seen in one.statement["exposure"])
+    ]
+
+
+def _read(home: Home, where: sa.ColumnElement[bool]) -> Iterator[Commitment]:
+    query = sa.select(_commitments).where(where).order_by(_commitments.c.model_key)
+    with _engine(home.database_url).connect() as connection:
+        rows = connection.execute(query).all()
+    for row in rows:
+        yield Commitment(parse_strictly(row.statement), row.sha256)
+
+
+def _keep(home: Home, model_key: str, content: bytes) -> Commitment:
+    """Keep it unless somebody else kept one in the meantime; returns the one that stands."""
+    row = {
+        "model_key": model_key,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "statement": content.decode(),
+    }
+    with writing(_engine(home.database_url)) as connection:
+        known = sa.select(_commitments.c.model_key).where(_commitments.c.model_key == model_key)
+        if connection.execute(known).first() is None:
+            connection.execute(sa.insert(_commitments).values(row))
+    found = find(home, model_key)
+    assert found is not None
+    return found
+
+
+def _put_beside(home: Home, model_key: str, kept: Commitment) -> None:
+    """The file beside the weights, put again where a killed process left it out. Another one there is no slip."""
+    content = file_bytes(kept.statement)
+    if not home.store.exists(key(model_key)):
+        home.store.put(key(model_key), content)
+    elif home.store.get(key(model_key)) != content:
+        raise CommitmentError(f"{home.store.uri(key(model_key))} is not the commitment that was made for the model")
+
+
+def _said(home: Home, model: CurrentModel) -> dict[str, Any]:
+    """All that the statement says but for the ledger's state: the weights themselves, hashed, and what they saw."""
+    weights = sorted(model.folder(home).glob("*.safetensors"))
+    seen = exposure_of(home, model.model_key)
+    return {
+        "model_key": model.model_key,
+        "weights_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in weights},
+        "own": _committed(home, model.sealed.root),
+        "exposure": [_committed(home, root) for root in seen if root != model.sealed.root],
+    }
+
+
+def exposure_of(home: Home, model_key: str) -> list[str]:
+    """Roots of every snapshot that the model's weights saw: as its record says, and as those of its parents do."""
+    roots: set[str] = set()
+    todo, done = [model_key], set[str]()
+    while todo:
+        one = todo.pop()
+        record = published.pair(home, one)
+        if record is None:
+            raise CommitmentError(
+                f"model {model_key} started from {one}, whose record is missing: what it saw is unknown"
+            )
+        roots |= {record["snapshot_root"], *record.get("exposure", ())}
+        done.add(one)
+        if (parent := record.get("parent_model")) and parent not in done:
+            todo.append(parent)
+    return sorted(roots)
+
+
+def _committed(home: Home, root: str) -> dict[str, Any]:
+    """A sealed set, its manifest verified: nothing is committed to that was not read."""
+    try:
+        manifest = parse_strictly(home.store.get(snapshots.key(root)).decode("utf-8"))
+        verify_manifest(manifest, root)
+    except (FileNotFoundError, UnicodeError, CanonicalError, SnapshotError) as error:
+        raise CommitmentError(f"the model saw snapshot {root}, which cannot be committed to: {error}") from error
+    return committed_set(manifest)
+
+
+def _checkpoints(home: Home, model: CurrentModel) -> dict[str, Any]:
+    """The ledger on which the snapshot was sealed, the ledger now, and that the second continues the first."""
+    ledger, signing, sealed = platform_ledger(home), checkpoint_key(home), model.sealed.manifest["ledger"]
+    start = ledger.head(upto=sealed["size"])
+    if (start.size, start.root) != (sealed["size"], sealed["root"]):
+        raise CommitmentError("the ledger no longer contains what the snapshot was sealed on")
+    end = ledger.checkpoint_signed(signing)
+    proof = [node.hex() for node in ledger.consistency_proof(start.size, end["size"])]
+    return {"start": sign_checkpoint(start, signing), "end": end, "consistency": proof}
+
+
+@functools.lru_cache(maxsize=8)
+def _engine(database_url: str) -> sa.Engine:
+    engine = open_engine(database_url)
+    create_tables(engine, _metadata)
+    return engine
