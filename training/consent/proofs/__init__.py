@@ -17,7 +17,7 @@ sets, both neighbours' paths, that their indexes are adjacent, and the order.
 `rushes.inclusion/1` says that a clip is in these of a model's sets. Check the model's statement and the clip's paths.
 `rushes.receipt/1` says what one person consented to, where it was used and what was paid. Check each entry's leaf, path and
 signature, that its key was bound to its actor, and the clips' paths in the sets.
-`rushes.completion/1` says what was done after a withdrawal. Check the checkpoints and statements inside.
+`rushes.completion/1` says what was done after a withdrawal. Check the checkpoint, and the path of each cause's leaf.
 
 **A set's tree** (`ids_root`) has one leaf a clip, in ascending order of clip ids; a leaf's data are the 32 bytes of the id. A
 clip is absent when two leaves at consecutive indexes lie around it, or the first leaf after it, or the last before it, or

@@ -5,18 +5,18 @@ A file holds or it does not. What it shows, and what no such file can show, is s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from training.consent.canonical import CanonicalError, parse_strictly
 from training.consent.checkpoint import SCHEMA as CHECKPOINT
 from training.consent.proofs.basics import ProofError, check_checkpoint
+from training.consent.proofs.completions import COMPLETION, check_completion
 from training.consent.proofs.models import EXCLUSION, INCLUSION, MODEL, check_answer, check_model
 from training.consent.proofs.receipts import RECEIPT, check_receipt
-from training.consent.statements import SIGNATURE, StatementError, file_bytes, read_file
+from training.consent.statements import StatementError, file_bytes, read_file
 
-COMPLETION = "rushes.completion/1"
 MAX_BYTES = 64 << 20
 _ON_TRAINING = (
     "That training read only the sets committed to rests on the loader's own record and guard; no file can show it.",
@@ -82,33 +82,11 @@ def _checkpoint(signed: dict[str, Any], public_key: bytes) -> list[str]:
     return [f"The platform's ledger had {signed['size']} events{ended}; their root is {signed['root']}."]
 
 
-def _completion(statement: dict[str, Any], public_key: bytes) -> list[str]:
-    """Everything signed inside holds by itself."""
-    shown = ["The platform signed this account of what was done after a withdrawal:"]
-    shown += [f"{name}: {value}" for name, value in statement.items() if isinstance(value, str | int)]
-    for inner in _signed_inside([value for name, value in statement.items() if name != SIGNATURE]):
-        if inner["schema"] not in _CHECKS:
-            raise ProofError(f"it contains something of kind {inner['schema']!r}, which this version cannot check")
-        shown += _CHECKS[inner["schema"]](inner, public_key)
-    return shown
-
-
-def _signed_inside(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        if "schema" in value and ("sig" in value or SIGNATURE in value):
-            yield value
-            return
-        value = list(value.values())
-    if isinstance(value, list):
-        for inner in value:
-            yield from _signed_inside(inner)
-
-
 _CHECKS: dict[str, Callable[[dict[str, Any], bytes], list[str]]] = {
     CHECKPOINT: _checkpoint,
     MODEL: check_model,
     EXCLUSION: check_answer,
     INCLUSION: check_answer,
     RECEIPT: check_receipt,
-    COMPLETION: _completion,
+    COMPLETION: check_completion,
 }

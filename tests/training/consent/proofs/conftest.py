@@ -43,6 +43,9 @@ class Platform:
         ledger = self.people.ledger
         return [node.hex() for node in ledger.consistency_proof(first, ledger.size())]
 
+    def entries(self, consent: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return consent_entries(self.people.ledger, consent["consent_id"], self.people.ledger.size())
+
     def model(self, start: int = 3) -> dict[str, Any]:
         """The commitment of a model that started from another one, which saw one clip more."""
         own, parents = a_set("own", CLIPS[:3]), a_set("parent's", CLIPS[:4])
@@ -64,7 +67,7 @@ class Platform:
         )
 
     def receipt(self, consent: Mapping[str, Any], model: dict[str, Any] | None, notices: Any = None) -> dict[str, Any]:
-        entries = consent_entries(self.people.ledger, consent["consent_id"], self.people.ledger.size())
+        entries = self.entries(consent)
         saw = {"model_key": "m-1", "version": "7", "aliases": ["champion"], "taint": None, "released": []}
         own, seen_by = a_set("own", CLIPS[:3]), [saw | {"commitment": model}]
         used = [used_set(own, ClipTree(CLIPS[:3]), CLIPS[:1], seen_by)] if model else []
@@ -116,7 +119,24 @@ def statements(platform: Platform, consent: dict[str, Any], notice: dict[str, An
     """One honest document of every kind, by kind."""
     model = platform.model()
     checkpoint = platform.checkpoint()
-    done = {"schema": "rushes.completion/1", "withdrawal_id": "w-1", "checkpoint": checkpoint, "steps": [model]}
+    (cause,) = (e for e in platform.entries(consent) if e["envelope"]["body"]["type"] == "revoke")
+    done = {
+        "schema": "rushes.completion/1",
+        "withdrawal": "w-1",
+        "kind": "withdrawal",
+        "subject": "c-ann",
+        "opened_at": cause["recorded_at"],
+        "completed_at": cause["recorded_at"],
+        "causes": [
+            {"kind": "revoke", "at": cause["recorded_at"], "seq": cause["seq"], "leaf_hash": cause["leaf"]}
+            | {"proof": cause["path"]},
+            {"kind": "expiry", "at": cause["recorded_at"], "named": "consent-1"},
+        ],
+        "checkpoint": checkpoint,
+        "reached": {"clips": [{"clip_id": CLIPS[0]}], "models": []},
+        "done": [],
+        "left": 0,
+    }
     return {
         "checkpoint": checkpoint,
         "model": model,

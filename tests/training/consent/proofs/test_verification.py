@@ -257,6 +257,21 @@ def test_a_commitment_that_contradicts_itself_does_not_hold(statements: dict[str
     assert refused(resigned(statements["model"], MODEL_FORGERIES[name]))
 
 
+COMPLETION_FORGERIES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "another event": lambda c: c["causes"][0].update(leaf_hash="0" * 64),
+    "another place": lambda c: c["causes"][0].update(seq=c["causes"][0]["seq"] - 1),
+    "no proof": lambda c: c["causes"][0].update(proof=[]),
+    "no cause": lambda c: c["causes"].clear(),
+    "another checkpoint": lambda c: c["checkpoint"].update(size=c["checkpoint"]["size"] + 1),
+    "something left undone": lambda c: c.update(left=1),
+}
+
+
+@pytest.mark.parametrize("name", COMPLETION_FORGERIES)
+def test_a_completion_receipt_rests_on_events_of_the_ledger(statements: dict[str, Any], name: str) -> None:
+    assert refused(resigned(statements["completion"], COMPLETION_FORGERIES[name]))
+
+
 def test_a_rewritten_history_is_seen_between_two_checkpoints(platform: Platform, statements: dict[str, Any]) -> None:
     """A fork: the same length, another root, properly signed."""
     from dataclasses import replace
