@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.demo import demo
+from tests.benchmarks.ledger import ledger
 from tests.benchmarks.location import code_location
 
 RESULTS = Path(__file__).with_name("results")
-BENCHMARKS = {"code_location": code_location, "demo": demo}
-PACKAGES = ("dagster", "dbt-core", "duckdb", "mlflow", "great-expectations", "torch", "lightning", "av", "numpy")
+BENCHMARKS = {"code_location": code_location, "demo": demo, "ledger": ledger}
+PACKAGES = (
+    *("dagster", "dbt-core", "duckdb", "mlflow", "great-expectations", "torch", "lightning", "av", "numpy"),
+    *("cryptography", "rfc8785", "sqlalchemy"),
+)
 
 
 def circumstances() -> dict[str, Any]:
@@ -34,12 +38,16 @@ def circumstances() -> dict[str, Any]:
     }
 
 
-def main(names: list[str]) -> None:
+def write_result(name: str, figures: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
+    found = {"benchmark": name, "figures": figures, **circumstances()}
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps(figures, indent=2))
+
+
+def main(names: list[str]) -> None:
     for name in names or list(BENCHMARKS):
-        found = {"benchmark": name, "figures": BENCHMARKS[name](), **circumstances()}
-        (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
-        print(json.dumps(found["figures"], indent=2))
+        write_result(name, BENCHMARKS[name]())
 
 
 if __name__ == "__main__":

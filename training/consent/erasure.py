@@ -9,7 +9,7 @@ rests on it is taken down first, and all its events go at once, since a grant wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ import sqlalchemy as sa
 
 from training.consent.admission import Refusal, Rule
 from training.consent.canonical import sha256_hex
-from training.consent.events import envelope_sha256
 from training.consent.ledger_tables import erasures, events, refusals
 from training.consent.reading import portions
 
@@ -33,27 +32,31 @@ class Erased:
     digests: frozenset[str]
 
     @classmethod
-    def among(cls, connection: sa.Connection, envelopes: Iterable[Any]) -> Erased:
-        asked = {digest for envelope in envelopes for digest in _digests(envelope)}
-        found: set[str] = set()
-        for some in portions(asked):
-            for column in (erasures.c.envelope_sha256, erasures.c.event_id_sha256, erasures.c.consent_id_sha256):
-                found.update(connection.execute(sa.select(column).where(column.in_(some))).scalars())
-        return cls(frozenset(found))
+    def among(cls, connection: sa.Connection, envelopes: Mapping[str, Any]) -> Erased:
+        """`envelopes` by their digest."""
+        asked = {found for digest, envelope in envelopes.items() for found in _digests(digest, envelope)}
+        columns = (erasures.c.envelope_sha256, erasures.c.event_id_sha256, erasures.c.consent_id_sha256)
+        return cls(
+            frozenset(
+                row[0]
+                for some in portions(asked)
+                for column in columns
+                for row in connection.execute(sa.select(column).where(column.in_(some)))
+            )
+        )
 
-    def refusal(self, envelope: Any) -> Refusal | None:
+    def refusal(self, digest: str, envelope: Any) -> Refusal | None:
         """Names nothing of what was erased."""
-        if self.digests and not self.digests.isdisjoint(_digests(envelope)):
+        if self.digests and not self.digests.isdisjoint(_digests(digest, envelope)):
             return Refusal(Rule.ERASED, "this was erased, and does not come back; grant under a new consent_id")
         return None
 
 
-def _digests(envelope: Any) -> list[str]:
+def _digests(digest: str, envelope: Any) -> list[str]:
+    """Of the envelope, its event and its consent, as far as it has a shape."""
     body = envelope.get("body") if isinstance(envelope, dict) else None
-    if not isinstance(body, dict):
-        return []
-    names = (body.get("event_id"), body.get("consent_id"))
-    return [envelope_sha256(envelope), *(sha256_hex(name.encode()) for name in names if isinstance(name, str))]
+    names = (body.get("event_id"), body.get("consent_id")) if isinstance(body, dict) else ()
+    return [digest, *(sha256_hex(name.encode()) for name in names if isinstance(name, str))]
 
 
 def erase(connection: sa.Connection, consent_id: str, reason: str, at: str) -> tuple[int, ...]:

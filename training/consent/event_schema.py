@@ -44,7 +44,7 @@ def _identifier(value: Any) -> bool:
         isinstance(value, str)
         and 0 < len(value) <= 128
         and value == value.strip()
-        and not any(unicodedata.category(char).startswith("C") for char in value)
+        and (value.isprintable() or not any(unicodedata.category(char).startswith("C") for char in value))
     )
 
 

@@ -130,7 +130,7 @@ def _chunks(offers: Iterator[Offer]) -> Iterator[list[Offer]]:
 
 def _take_in_chunk(connection: sa.Connection, offers: list[Offer], now: datetime) -> list[Admitted | Refused]:
     readable = [offer for offer in offers if offer.problem is None]
-    erased = Erased.among(connection, (offer.envelope for offer in readable))
+    erased = Erased.among(connection, {offer.digest: offer.envelope for offer in readable})
     known = _known(connection, (offer.digest for offer in readable))
     register = register_for(connection, needs(o.envelope for o in readable if o.digest not in known))
     last = connection.execute(sa.select(leaves).order_by(leaves.c.seq.desc()).limit(1)).first()
@@ -138,7 +138,7 @@ def _take_in_chunk(connection: sa.Connection, offers: list[Offer], now: datetime
     batch = _Batch(max(time_text(now), last.recorded_at), last.seq + 1) if last else _Batch(time_text(now), 0)
     judged_at, outcomes = parse_time(batch.recorded_at), list[Admitted | Refused]()
     for offer in offers:
-        refusal = offer.problem or erased.refusal(offer.envelope)
+        refusal = offer.problem or erased.refusal(offer.digest, offer.envelope)
         if not refusal and offer.digest in known:
             outcomes.append(known[offer.digest])
         elif refusal := refusal or judge(register, offer.envelope, judged_at):

@@ -1,0 +1,145 @@
+"""What the consent ledger does on this machine: appends, proofs, and re-reading everything with suspicion.
+
+`python -m tests.benchmarks.ledger --events 1000000` for another size than the usual one. Since machines differ, rates are also
+given as ratios to the rate at which the same machine, in the same run, verifies bare Ed25519 signatures in one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from training.consent import events as ev
+from training.consent.canonical import canonical
+from training.consent.keys import key_id_of, public_bytes
+from training.consent.ledger import Admitted, Ledger
+
+NOW = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
+BATCH = 10_000
+SINGLES = 200
+TARGET_APPENDS_PER_S, TARGET_VERIFY_S_PER_MILLION = 2_000, 600
+
+
+def envelopes(platform: Ed25519PrivateKey) -> Iterator[str]:
+    """Without end: people who are enrolled, register a key, grant six times, amend once and revoke once."""
+    terms = {"notice_sha256": "a" * 64, "terms_sha256": "b" * 64}
+    number = 0
+    while True:
+        number += 1
+        party, key = f"party-{number:08d}", Ed25519PrivateKey.generate()
+        key_id = key_id_of(public_bytes(key))
+        attested = ev.enrol(party, key_id, NOW, evidence_sha256="e" * 64, officer="officer-1")
+        grants = [ev.grant(party, "contributor", [f"{number:060x}{i:04x}"], ["train"], NOW, **terms) for i in range(6)]
+        revoked = ev.revoke(grants[0]["consent_id"], party, "contributor", NOW)
+        bodies = [ev.register_key(party, key, NOW), *grants, ev.amend(grants[1], NOW, territories=["NL"]), revoked]
+        for envelope in (ev.sign(attested, platform), *(ev.sign(body, key) for body in bodies)):
+            yield canonical(envelope).decode()
+
+
+def raw_verifications_per_s(count: int = 3000) -> float:
+    key = Ed25519PrivateKey.generate()
+    message = b"m" * 700
+    signature, public = key.sign(message), key.public_key()
+    start = time.perf_counter()
+    for _ in range(count):
+        public.verify(signature, message)
+    return count / (time.perf_counter() - start)
+
+
+def median_ms(call: Callable[[], Any], runs: int = 25) -> float:
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return round(1000 * statistics.median(times), 2)
+
+
+def _append_all(ledger: Ledger, source: Iterator[str], count: int) -> tuple[float, float]:
+    """Seconds on the clock and of CPU that appending took; signing is not counted."""
+    wall = cpu = 0.0
+    while size := min(BATCH, count - ledger.size()):
+        batch = list(islice(source, size))
+        start, start_cpu = time.perf_counter(), time.process_time()
+        outcomes = ledger.append_many(batch, NOW)
+        wall, cpu = wall + time.perf_counter() - start, cpu + time.process_time() - start_cpu
+        assert all(isinstance(outcome, Admitted) for outcome in outcomes)
+    return wall, cpu
+
+
+def ledger(events: int = 100_000) -> dict[str, Any]:
+    """Figures of an SQLite ledger of so many events, with synchronous=FULL and real signatures."""
+    platform = Ed25519PrivateKey.generate()
+    source = envelopes(platform)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.db"
+        book = Ledger(f"sqlite:///{path}")
+        book.found(platform, NOW)
+        raw = [raw_verifications_per_s()]
+        wall, cpu = _append_all(book, source, events)
+        raw.append(raw_verifications_per_s())
+        start = time.perf_counter()
+        for envelope in list(islice(source, SINGLES)):
+            assert isinstance(book.append(envelope, NOW), Admitted)
+        single_s = (time.perf_counter() - start) / SINGLES
+        size = book.size()
+        proofs = {
+            "head": median_ms(book.head),
+            "inclusion_proof": median_ms(lambda: book.inclusion_proof(size // 3, size)),
+            "consistency_proof": median_ms(lambda: book.consistency_proof(size // 3, size)),
+        }
+        start = time.perf_counter()
+        book.verify()
+        verify_s = time.perf_counter() - start
+        raw.append(raw_verifications_per_s())
+        file_bytes = path.stat().st_size
+        book.engine.dispose()
+    rate = statistics.mean(raw)
+    return {
+        "events": size,
+        "raw_ed25519_verifications_per_s": round(rate),
+        "appends_per_s_in_batches": round(events / wall),
+        "appends_per_cpu_s_in_batches": round(events / cpu),
+        "appends_to_raw_verifications": round(events / wall / rate, 3),
+        "appends_per_s_single": round(1 / single_s),
+        "median_ms": proofs,
+        "verify_s": round(verify_s, 1),
+        "verified_per_s": round(size / verify_s),
+        "verified_to_raw_verifications": round(size / verify_s / rate, 3),
+        "verify_s_per_million": round(verify_s * 1e6 / size, 1),
+        "verify_s_per_million_is": "measured" if size >= 1_000_000 else f"extrapolated from {size} events",
+        "verify_processes": os.cpu_count(),
+        "file_bytes_per_event": round(file_bytes / size),
+        "peak_memory_mib": {
+            "main": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "largest_worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+        },
+        "load_average_at_end": round(os.getloadavg()[1], 1),
+        "promised": {
+            "appends_per_s_in_batches": TARGET_APPENDS_PER_S,
+            "verify_s_per_million": TARGET_VERIFY_S_PER_MILLION,
+        },
+    }
+
+
+def main() -> None:
+    from tests.benchmarks.__main__ import write_result
+
+    parser = argparse.ArgumentParser(description="Measure the consent ledger.")
+    parser.add_argument("--events", type=int, default=100_000)
+    write_result("ledger", ledger(parser.parse_args().events))
+
+
+if __name__ == "__main__":
+    main()
