@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
 
 from tests.dbt.history_lake import lake_of, renamed
-from tests.dbt.plain import PlainModels
-from tests.training.consent.histories import History, Submission
+from tests.dbt.plain import Edit, PlainModels
+from tests.training.consent.histories import History
 from training.consent.eligibility import eligible
 
 Key = tuple[str, int, str]  # history, shot, purpose
@@ -77,10 +77,10 @@ def ask(connection: duckdb.DuckDBPyConnection, question: Question) -> dict[Key, 
     return sql_answers(connection)
 
 
-def models_of(histories: Iterable[History]) -> duckdb.DuckDBPyConnection:
-    """The models over a lake of these histories."""
+def models_of(histories: Iterable[History], bent: Edit | None = None) -> duckdb.DuckDBPyConnection:
+    """The models over a lake of these histories; `bent` changes one of them."""
     lake = lake_of(histories)
-    models = PlainModels(lake, given={"int_clip_reviews": lake.pop("int_clip_reviews")})
+    models = PlainModels(lake, given={"int_clip_reviews": lake.pop("int_clip_reviews")}, bent=bent)
     models.make("int_consent_decisions")
     return models.connection
 
@@ -88,10 +88,10 @@ def models_of(histories: Iterable[History]) -> duckdb.DuckDBPyConnection:
 def differences(histories: Iterable[History], question: Question) -> dict[Key, tuple[Answer | None, Answer | None]]:
     """Where (Python's answer, SQL's answer) are not the same."""
     histories = list(histories)
-    return _unequal(python_answers(histories, question), ask(models_of(histories), question))
+    return unequal(python_answers(histories, question), ask(models_of(histories), question))
 
 
-def _unequal(python: Mapping[Key, Answer], sql: Mapping[Key, Answer]) -> dict[Key, tuple[Answer | None, Answer | None]]:
+def unequal(python: Mapping[Key, Answer], sql: Mapping[Key, Answer]) -> dict[Key, tuple[Answer | None, Answer | None]]:
     found = {key: (python.get(key), sql.get(key)) for key in python.keys() | sql.keys()}
     return {key: (ours, theirs) for key, (ours, theirs) in found.items() if ours != theirs}
 
@@ -106,13 +106,9 @@ def explained(history: History, question: Question) -> str:
     return "\n".join(lines)
 
 
-def _differing_parts(history: History, question: Question) -> Iterable[History]:
-    """The history without one of its submissions or clips, wherever both still differ about the rest."""
-
-    def without(count: int) -> Iterable[tuple[Submission, ...]]:
-        return (history.submissions[:n] + history.submissions[n + 1 :] for n in range(count))
-
-    for rest in without(len(history.submissions)):
-        part = History(history.name, history.clips, rest)
-        if differences([part], question):
-            yield part
+def _differing_parts(history: History, question: Question) -> Iterator[History]:
+    """The history without one of its clips or submissions, wherever both still differ about the rest."""
+    said, clips = history.submissions, history.clips
+    parts = [History(history.name, (clip,), said) for clip in clips if len(clips) > 1]
+    parts += [History(history.name, clips, said[:n] + said[n + 1 :]) for n in range(len(said))]
+    return (part for part in parts if differences([part], question))

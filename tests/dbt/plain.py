@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
 import duckdb
 import jinja2
@@ -16,10 +15,19 @@ from tests.dbt.running import PROJECT
 _FILES = {path.stem: path for path in sorted(PROJECT.glob("models/**/*.sql"))}
 
 
-class PlainModels:
-    """Creates a model, and first what it refers to. `given` are tables that stand in for models of these names."""
+Edit = tuple[str, str, str]  # model, some of its text, what that is to say instead
 
-    def __init__(self, lake: Mapping[str, pa.Table], given: Mapping[str, pa.Table] | None = None) -> None:
+
+class PlainModels:
+    """Creates a model, and first what it refers to.
+
+    `given` are tables that stand in for models of these names; `bent` changes the text of one model.
+    """
+
+    def __init__(
+        self, lake: Mapping[str, pa.Table], given: Mapping[str, pa.Table] | None = None, bent: Edit | None = None
+    ) -> None:
+        self.bent = bent
         self.connection = duckdb.connect(config={"threads": 2})
         self.connection.execute("create schema lake")
         for name, table in TABLES.items():
@@ -36,16 +44,25 @@ class PlainModels:
     def make(self, model: str) -> str:
         """The model's name, once there is a view of that name."""
         if model not in self.made:
-            sql = self._render(_FILES[model])
+            sql = self._render(self._text(model))
             self.connection.execute(f'create view "{model}" as {sql}')
             self.made.add(model)
         return model
 
-    def _render(self, path: Path) -> str:
+    def _text(self, model: str) -> str:
+        text = _FILES[model].read_text()
+        if self.bent is None or self.bent[0] != model:
+            return text
+        _, old, new = self.bent
+        if old not in text:
+            raise ValueError(f"{model} does not say {old!r}")
+        return text.replace(old, new)
+
+    def _render(self, text: str) -> str:
         names = {
             "ref": self.make,
             "source": lambda schema, table: f'{schema}."{table}"',
             "env_var": lambda name, default="": default,
             "run_started_at": datetime.now(UTC),
         }
-        return jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined).render(names)
+        return jinja2.Template(text, undefined=jinja2.StrictUndefined).render(names)

@@ -1,0 +1,101 @@
+"""The consent rules in Python and in SQL give one answer: yes or no, the same codes, the same consents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from assets.lake import Lake, parquet_bytes
+from assets.store import LocalStore
+from tests.dbt.agreement import Question, ask, differences, explained, models_of, python_answers, sql_answers, unequal
+from tests.dbt.history_lake import lake_of
+from tests.dbt.running import dbt
+from tests.training.consent.histories import AT, DAY, START, UNTIL, History, every_order
+from tests.training.consent.stories import story
+
+MANY = ("train", "eval", "finetune_client", "synthetic_derivation")
+QUESTIONS = (
+    Question(AT, UNTIL, purposes=MANY),
+    Question(AT, UNTIL, "BE", "org-1", purposes=MANY),
+    Question(AT, AT),
+    Question(AT + DAY, AT + 2 * DAY),
+    Question(START + DAY, AT),
+    Question(UNTIL, UNTIL),
+)
+
+
+def _assert_agreed(histories: list[History], question: Question, found: dict) -> None:
+    if found:
+        name = min(found)[0]
+        history = next(history for history in histories if history.name == name)
+        pytest.fail(f"{len(found)} answers differ, for instance\n{explained(history, question)}")
+
+
+@pytest.mark.parametrize("question", QUESTIONS[:2])
+def test_both_agree_on_some_hundred_random_histories(question: Question) -> None:
+    histories = [story(number) for number in range(300)]
+    _assert_agreed(histories, question, differences(histories, question))
+
+
+def test_both_agree_on_every_order_of_two() -> None:
+    histories = list(every_order(2))
+    _assert_agreed(histories, QUESTIONS[0], differences(histories, QUESTIONS[0]))
+
+
+# one rule taken out of the SQL, or bent: (model, what it says, what it would say)
+WRONG = (
+    ("int_consent_answers", "extent.party_id = revoked.party_id and ", ""),
+    ("int_consent_answers", "least(events.effective_at, events.recorded_at)", "events.effective_at"),
+    ("int_consent_answers", "list_has_any(recipients, ['*', recipient])", "true"),
+    ("int_consent_terms", "greatest(events.effective_at, events.recorded_at,", "greatest(events.effective_at,"),
+    ("int_consent_terms", "interval 300 seconds", "interval 299 seconds"),
+    ("int_consent_terms", "ends_at <= decision_until", "ends_at < decision_until"),
+    ("int_consent_terms", "order by in_force_from\n            range", "order by seq\n            range"),
+    ("int_clip_parties", "persons.is_minor or minors.minor_id is not null", "persons.is_minor"),
+    ("int_clip_parties", "where is_identifiable", ""),
+    ("int_guardians", "having max_by(event_type, seq) = 'guardian'", ""),
+    ("int_clip_holds", "decided.outcome is distinct from 'dismissed'", "decided.outcome is null"),
+    ("int_party_answers", "speaking.terms_naming < answers.terms_in_force", "speaking.terms_naming = 0"),
+    ("int_consent_decisions", "> agreed.persons_released +", "> 1 + agreed.persons_released +"),
+)
+
+
+@pytest.mark.slow
+def test_any_rule_bent_in_sql_is_noticed() -> None:
+    histories = [story(number) for number in range(2000)]
+    question = Question(AT, UNTIL, "BE", "org-1", purposes=("train", "eval"))
+    python = python_answers(histories, question)
+    assert unequal(python, ask(models_of(histories), question)) == {}
+    unnoticed = [wrong for wrong in WRONG if not unequal(python, ask(models_of(histories, bent=wrong), question))]
+    assert unnoticed == []
+
+
+@pytest.mark.slow
+def test_both_agree_on_thousands_of_histories_and_every_order_of_four(tmp_path: Path) -> None:
+    """dbt builds the models over one lake that holds all histories; other questions are then asked of the same models."""
+    histories = [*map(story, range(10_000)), *every_order()]
+    assert len(histories) > 20_000
+    connection = _built_by_dbt(tmp_path, histories)
+    for question in (Question(AT, UNTIL), *QUESTIONS):
+        sql = sql_answers(connection) if question == Question(AT, UNTIL) else ask(connection, question)
+        python = python_answers(histories, question)
+        _assert_agreed(histories, question, unequal(python, sql))
+        if question.at >= AT:  # before that many had not consented yet
+            assert 0.1 < sum(answer.covered for answer in sql.values()) / len(sql) < 0.9
+
+
+def _built_by_dbt(root: Path, histories: list[History]) -> duckdb.DuckDBPyConnection:
+    lake = lake_of(histories)
+    counts = lake.pop("int_clip_reviews")
+    Lake(LocalStore(root)).mirror(root / "mirror")
+    for name, table in lake.items():
+        (root / "lake" / name / "part.parquet").write_bytes(parquet_bytes(table))
+    done = dbt("run", root, "--select", "+int_consent_decisions")
+    assert done.returncode == 0, done.stdout[-4000:]
+    connection = duckdb.connect(str(root / "warehouse.duckdb"))
+    connection.register("counts", counts)
+    connection.execute("create table review_counts as select * from counts")
+    connection.execute("create or replace view int_clip_reviews as select * from review_counts")
+    return connection
