@@ -1,0 +1,222 @@
+"""A clip's contact sheet: everything that a reviewer needs to judge it, gathered from the lake, the ledger and the file.
+
+Pictures are taken from the file here, with their frame numbers and timestamps, so that everybody judges the same ones
+whatever their browser makes of the video. Face boxes are computed for the page and kept nowhere. How the page looks is
+`sheet_page`'s business.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.consent.disputes import Dispute, disputes
+from assets.consent.facts import Clip, read_clips
+from assets.consent.reviewers import read_register
+from assets.consent.reviews import digest
+from assets.consent.waiting import appealed, hours_between, may_judge, waiting_since, waits
+from assets.home import Home
+from assets.store import write_atomically
+from training.consent.ledger import Ledger
+from training.consent.state import ConsentState, Use
+from training.consent.times import HORIZON
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PICTURES = 12
+KEPT = timedelta(days=1)  # pages show people, so they are not left lying around
+PURPOSE = "train"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One frame of the file: its number, its time in seconds from the first frame, WebP bytes, and boxes of faces as
+    [left, top, width, height, confidence] in shares of the frame (None where no detector is there)."""
+
+    index: int
+    pts_s: float
+    webp: bytes
+    faces: list[list[float]] | None
+
+
+@dataclass(frozen=True)
+class Release:
+    """Whether somebody whom the clip concerns has agreed; `codes` say what is missing, `consent_ids` what covers."""
+
+    party_id: str
+    part: str  # contributor, person, minor or owner of ...
+    covered: bool
+    consent_ids: tuple[str, ...]
+    codes: tuple[str, ...]
+    identifiable: bool = True
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What the page shows. Rows are those of the lake's tables."""
+
+    clip: Clip
+    digest: str  # what a judgement of this page binds
+    pictures: list[Picture]
+    releases: list[Release]
+    request: dict[str, Any] | None
+    media: dict[str, Any]
+    verdicts: list[dict[str, Any]]
+    duplicates: list[dict[str, Any]]  # of the same group, this clip's first
+    disputes: list[Dispute]
+    may_judge: tuple[str, ...]
+    waiting_since: str
+    age_hours: float
+    appealed: bool
+
+
+def find_clip(clips: Sequence[Clip], identity: str, shot_index: int | None = None) -> Clip:
+    """The clip that a prefix of its identity names; where the same footage came twice, the one that people judge.
+
+    Raises LookupError for none, or for a prefix that several share.
+    """
+    found = [clip for clip in clips if identity and clip.facts.clip_id.startswith(identity)]
+    found = [clip for clip in found if shot_index in (None, clip.facts.shot_index)]
+    if not found:
+        raise LookupError(f"no clip {identity!r}; `rushes review list` shows those that wait")
+    if len({clip.facts.clip_id for clip in found}) > 1:
+        raise LookupError(f"{identity!r} could be several clips; give more of it")
+    return min(found, key=lambda clip: (not waits(clip), not clip.facts.duplicate_ok, clip.key))
+
+
+def build_sheet(home: Home, clip_key: tuple[str, str, int], now: datetime, pictures: int = PICTURES) -> Sheet:
+    """Gather the sheet of a clip. Raises LookupError for a clip that the lake does not know."""
+    state = ConsentState.fold(Ledger(home.database_url).events())
+    clips = read_clips(home, state)
+    clip = next((clip for clip in clips if clip.key == clip_key), None)
+    if clip is None:
+        raise LookupError(f"no clip {clip_key[0]!r} with this file and shot")
+    since, item_id = waiting_since(clip), clip.facts.item_id
+    return Sheet(
+        clip=clip,
+        digest=digest(clip),
+        pictures=take_pictures(home, clip, pictures),
+        releases=releases(clip, state, now),
+        request=_row(home, "requests", request_id=clip.declared["request_id"]),
+        media=_row(home, "media", item_id=item_id) or {},
+        verdicts=[row for row in home.lake.rows("verdicts") if _is_of(row, clip)],
+        duplicates=_group(home, clip),
+        disputes=[found for found in disputes(home, clips) if clip in found.clips],
+        may_judge=tuple(sorted(may_judge(clip, read_register(home.database_url)))),
+        waiting_since=since,
+        age_hours=hours_between(since, now),
+        appealed=appealed(clip),
+    )
+
+
+def releases(clip: Clip, state: ConsentState, at: datetime) -> list[Release]:
+    """Who has to agree to training on this clip, and whether they have, over the training horizon from `at` on."""
+    facts, found = clip.facts, []
+    if facts.contributor_id:
+        found.append(_release(clip, state, at, facts.contributor_id, "contributor", "contributor", (PURPOSE,)))
+    for person in facts.persons:
+        if person.minor or state.is_guarded(person.person_id):
+            asked = "guardian", "minor", (PURPOSE, "train_minor")
+        else:
+            asked = "depicted", "person", (PURPOSE,)
+        found.append(_release(clip, state, at, person.person_id, *asked, person.identifiable))
+    for one in clip.properties:
+        part = f"owner of {one['what']}" if one.get("what") else "owner of property"
+        found.append(_release(clip, state, at, one["owner_id"], "property_owner", part, (PURPOSE,)))
+    return found
+
+
+def _release(
+    clip: Clip,
+    state: ConsentState,
+    at: datetime,
+    party_id: str,
+    role: str,
+    part: str,
+    scopes: tuple[str, ...],
+    identifiable: bool = True,
+) -> Release:
+    covering: set[str] = set()
+    missing: set[str] = set()
+    for scope in scopes:
+        use = Use(clip.facts.assets, scope, at, at + HORIZON)
+        asked = {c.consent_id: c.objections(use) for c in state.consents(party_id, role) if c.concerns(use.assets)}
+        good = {consent_id for consent_id, codes in asked.items() if not codes}
+        covering |= good
+        if not good:
+            missing |= set().union(*asked.values()) if asked else {"consent.none"}
+    codes = tuple(sorted(missing))
+    return Release(party_id, part, not missing, tuple(sorted(covering)), codes, identifiable)
+
+
+def take_pictures(home: Home, clip: Clip, count: int) -> list[Picture]:
+    """Frames spread evenly over the clip, first and last included, decoded from the delivered file."""
+    from assets.curation.faces import FaceFinder
+    from assets.curation.frames import read
+
+    last = clip.end_frame - 1
+    count = max(1, min(count, last - clip.start_frame + 1))
+    step = (last - clip.start_frame) / max(1, count - 1)
+    wanted = {clip.start_frame + round(step * place) for place in range(count)}
+    finder = FaceFinder(home.face_detector) if home.face_detector.is_file() else None
+    found = []
+    for frame in read(home.store.fetch(clip.media_key)):
+        if frame.index in wanted:
+            rgb = frame.larger()
+            faces = finder.boxes(rgb) if finder else None
+            found.append(Picture(frame.index, frame.pts_s, _webp(rgb), faces))
+        if frame.index >= last:
+            break
+    return found
+
+
+def _webp(rgb: np.ndarray) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(rgb).save(out, "WEBP", quality=72, method=4)
+    return out.getvalue()
+
+
+def _is_of(row: dict[str, Any], clip: Clip) -> bool:
+    return (row["clip_id"], row["item_id"], row["shot_index"]) == clip.key
+
+
+def _row(home: Home, table: str, **wanted: Any) -> dict[str, Any] | None:
+    rows = home.lake.rows(table)
+    return next((row for row in rows if all(row[name] == value for name, value in wanted.items())), None)
+
+
+def _group(home: Home, clip: Clip) -> list[dict[str, Any]]:
+    """Rows of the clip's duplicate group, its own first."""
+    rows = [row for row in home.lake.rows("duplicates") if row["dup_group"] == clip.facts.dup_group]
+    return sorted(rows, key=lambda row: (not _is_of(row, clip), row["item_id"], row["shot_index"]))
+
+
+def write_page(home: Home, clip: Clip, now: datetime) -> tuple[Path, str]:
+    """Write the clip's page below the home's state folder, for its owner only: (path, digest of what it shows).
+
+    Pages older than a day are removed on the way.
+    """
+    from assets.consent.sheet_page import render
+
+    folder = home.scratch("sheets")
+    folder.chmod(0o700)
+    for old in folder.glob("*.html"):
+        if old.stat().st_mtime < (now - KEPT).timestamp():
+            old.unlink(missing_ok=True)
+    sheet = build_sheet(home, clip.key, now)
+    path = folder / f"{clip.facts.clip_id}-{clip.facts.item_id}-{clip.facts.shot_index}.html"
+    write_atomically(path, render(sheet).encode())
+    path.chmod(0o600)
+    return path, sheet.digest
+
+
+def pages_of(home: Home, clip_id: str) -> list[Path]:
+    """Pages of a clip that still lie in the state folder: derived media, to be removed with the rest of them."""
+    return sorted(home.scratch("sheets").glob(f"{clip_id}-*.html"))
