@@ -1,13 +1,15 @@
 """The training process's own refusal: it recomputes the snapshot's root and asks the ledger again, trusting nobody.
 
-Called before the first step and at every checkpoint. It needs the manifest, the root it was told to train on and the
-ledger's database, and no other part of the platform.
+Called before the first step and at every checkpoint. It needs the manifests of all snapshots that the weights ever saw, the
+roots they must have and the ledger's database, and no other part of the platform. What the ledger says is proven as it is
+read (`evidence`); whether a clip may be used is decided in `eligibility`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +18,14 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from training.consent import merkle
 from training.consent.canonical import CanonicalError, parse_strictly, sha256_hex
-from training.consent.eligibility import ClipFacts, ConsentState, eligible
+from training.consent.checkpoint import Checkpoint
+from training.consent.clip_facts import ClipFacts
+from training.consent.eligibility import eligible
+from training.consent.evidence import proven_events, require_all_bodies, require_bodies
 from training.consent.ledger import Ledger, LedgerMissing
 from training.consent.snapshot import SnapshotError, verify_manifest
+from training.consent.state import ConsentState
 from training.consent.times import instant, now_utc, time_text
 from training.consent.violation import WHOLE, ConsentViolation
 
@@ -33,8 +38,17 @@ class Held:
 
     manifest: dict[str, Any]
     sha256: str  # of the manifest's file
-    since: str
+    since: datetime
     facts: list[ClipFacts]
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """Where the last check that found nothing stood, and which later times may change its answer, by party."""
+
+    size: int
+    root: str
+    turns: dict[str, tuple[datetime, ...]]
 
 
 class ConsentGuard:
@@ -61,46 +75,101 @@ class ConsentGuard:
             raise ConsentViolation.of_all("exposure.unproven", f"no manifest of snapshot {absent[0]}, which was seen")
         older = [_read(Path(ancestors[root]), root, seen[root]) for root in sorted(seen) if root != expected_root]
         self.held, self.manifest, self.manifest_sha256 = [own, *older], own.manifest, own.sha256
+        self._members = [(held, facts) for held in self.held for facts in held.facts]
+        self._by_party, self._by_digest = _index(self._members)
+        self._passed: _Passed | None = None
+        self._latest: datetime | None = None  # the latest time any check was asked about
 
     @property
     def exposure(self) -> dict[str, str]:
         """Roots of all snapshots that are held to the ledger, each with the time of its first use."""
-        return {one.manifest["root"]: one.since for one in sorted(self.held, key=lambda held: held.manifest["root"])}
+        return dict(sorted((held.manifest["root"], time_text(held.since)) for held in self.held))
 
     def check(self, now: datetime | None = None) -> None:
-        """Re-evaluate every member at the ledger's head; raises ConsentViolation with every reason by clip.
+        """Raise ConsentViolation, with every reason by clip, unless consent stands at the ledger's head for every member.
 
         Consent must have held without a gap since the snapshot was first used and must hold until its horizon, so a
-        revocation followed by a new grant still needs a new snapshot. No ledger means no consent.
+        revocation followed by a new grant still needs a new snapshot. No ledger means no consent. The first check asks
+        about every member; a later one only about those whose answer may have changed since, which gives the same.
         """
         now = instant(now or now_utc())
         try:
             ledger = Ledger(self.database_url, create=False)
             try:
-                self._require_same_history(ledger)
-                head, state = ledger.head(), ConsentState.fold(ledger.events())
+                self._check(ledger, now)
             finally:
                 ledger.engine.dispose()
-        except (LedgerMissing, SQLAlchemyError, CanonicalError) as error:
+        except (LedgerMissing, SQLAlchemyError) as error:
             raise ConsentViolation.of_all("ledger.unreadable", str(error)) from error
-        now = max(now, head.recorded_at or now)  # a clock that lags behind the ledger's is wrong
+        except (LookupError, ValueError) as error:  # EvidenceBroken, or a hash, a time or JSON that is none
+            raise ConsentViolation.of_all("ledger.broken", str(error)) from error
+
+    def _check(self, ledger: Ledger, now: datetime) -> None:
+        last, self._passed = self._passed, None  # a check that fails leaves the next one everything to ask
+        head = ledger.head()
+        self._require_same_history(ledger, head, last)
+        earlier, self._latest = self._latest, max(now, head.recorded_at or now, self._latest or now)
+        now = self._latest  # a clock that lags behind the ledger's, or steps back, is wrong
+        due = self._due(ledger, last, earlier, now) if last and earlier else set(range(len(self._members)))
+        with ledger.engine.connect() as connection:
+            require_bodies(connection, last.size, head.size) if last else require_all_bodies(connection)
+            parties = {party for member in due for party in parties_of(self._members[member][1])}
+            state = ConsentState.fold(proven_events(connection, parties, head.size) if due else [])
+        self._judge(due, state, now)
+        turns = (last.turns if last else {}) | {party: _turns(state, party, now) for party in parties}
+        self._passed = _Passed(head.size, head.root, turns)
+
+    def _require_same_history(self, ledger: Ledger, head: Checkpoint, last: _Passed | None) -> None:
+        """What each snapshot was sealed on, or what the last check read, must be a prefix of the ledger as it stands."""
+        earlier = {(last.size, last.root)} if last else set()
+        for held in self.held if last is None else []:
+            earlier.add((held.manifest["ledger"]["size"], held.manifest["ledger"]["root"]))
+        for size, root in earlier:
+            if head.size < size or ledger.head(upto=size).root != root:
+                raise ConsentViolation.of_all("ledger.rewritten", "the ledger no longer contains what was sealed")
+
+    def _due(self, ledger: Ledger, last: _Passed, earlier: datetime, now: datetime) -> set[int]:
+        """Members that something happened to since: an event about a party, a dispute, terms that begin or end."""
+        turned = {party for party, turns in last.turns.items() if any(earlier < turn <= now for turn in turns)}
+        parties = (ledger.parties_since(last.size) | turned) & self._by_party.keys()
+        digests = ledger.disputed_since(last.size) & self._by_digest.keys()
+        found = [self._by_party[party] for party in parties] + [self._by_digest[digest] for digest in digests]
+        return set().union(*found)
+
+    def _judge(self, due: Iterable[int], state: ConsentState, now: datetime) -> None:
         reasons: dict[str, set[str]] = {}
-        for held in self.held:
-            manifest = held.manifest
-            start, end = min(instant(held.since), now), max(instant(manifest["until"]), now)
-            for facts in held.facts:
-                decision = eligible(facts, manifest["purpose"], start, end, state, manifest["territory"])
-                if not decision.eligible:
-                    reasons.setdefault(facts.clip_id, set()).update(decision.reasons)
+        for held, facts in (self._members[member] for member in due):
+            m = held.manifest
+            until = max(instant(m["until"]), now)
+            decision = eligible(facts, m["purpose"], held.since, until, state, m["territory"], m["recipient"])
+            if not decision.eligible:
+                reasons.setdefault(facts.clip_id, set()).update(decision.reasons)
         if reasons:
             raise ConsentViolation({clip_id: tuple(sorted(codes)) for clip_id, codes in reasons.items()})
 
-    def _require_same_history(self, ledger: Ledger) -> None:
-        """The ledger that each snapshot was sealed on must be a prefix of the ledger as it stands."""
-        leaves = ledger.leaves()
-        for sealed in (held.manifest["ledger"] for held in self.held):
-            if len(leaves) < sealed["size"] or merkle.root(leaves[: sealed["size"]]).hex() != sealed["root"]:
-                raise ConsentViolation.of_all("ledger.rewritten", "the ledger no longer contains what was sealed")
+
+def parties_of(facts: ClipFacts) -> set[str]:
+    """Everybody whose consent a clip rests on."""
+    return {facts.contributor_id or "", *(person.person_id for person in facts.persons), *facts.properties}
+
+
+def _index(members: Sequence[tuple[Held, ClipFacts]]) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
+    """Places of members by party and by digest."""
+    by_party: dict[str, set[int]] = defaultdict(set)
+    by_digest: dict[str, set[int]] = defaultdict(set)
+    for place, (_, facts) in enumerate(members):
+        for party in parties_of(facts):
+            by_party[party].add(place)
+        for digest in facts.assets:
+            by_digest[digest].add(place)
+    return by_party, by_digest
+
+
+def _turns(state: ConsentState, party: str, now: datetime) -> tuple[datetime, ...]:
+    """Times still to come at which terms of this party begin or end."""
+    terms = [terms for consent in state.by_party.get(party, {}).values() for terms in consent.terms]
+    times = {time for one in terms for time in (one.acts_from, one.ends_at) if time is not None and time > now}
+    return tuple(sorted(times))
 
 
 def _read(path: Path, expected_root: str, since: str | None) -> Held:
@@ -117,4 +186,4 @@ def _read(path: Path, expected_root: str, since: str | None) -> Held:
         raise ConsentViolation.of_all("snapshot.unreadable", str(error)) from error
     first = min(manifest["at"], since or manifest["at"], key=instant)
     facts = [ClipFacts.from_dict(member["facts"]) for member in manifest["members"]]
-    return Held(manifest, sha256_hex(content), time_text(instant(first)), facts)
+    return Held(manifest, sha256_hex(content), instant(first), facts)
