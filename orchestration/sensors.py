@@ -81,22 +81,26 @@ def watch_received(context: dg.SensorEvaluationContext, home: dg.ResourceParam[H
 
 
 def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
-    """The cursor is the ledger's size up to which consequences were drawn; acting twice changes nothing."""
-    from assets.consent.taint import act_on_ledger
-    from orchestration.night import inputs_of, night_tags
+    """The cursor is `size:number`: the ledger's size and the last withdrawal about which a run was asked for.
 
-    since = int(context.cursor or 0)
-    actions = act_on_ledger(home, since)
-    cursor = str(actions.ledger_size)
-    if not actions.affected_clips:
-        return dg.SensorResult(skip_reason=f"No withdrawal acts on a known clip (ledger size {cursor}).", cursor=cursor)
+    What was read and done is remembered in the withdrawals' own journal, so that a cursor that is set back, or a tick
+    that is killed, repeats a report and nothing else.
+    """
+    from assets.consent.taint import act_on_ledger
+
+    since, _, number = (context.cursor or "0").partition(":")
+    actions = act_on_ledger(home, int(since), after=int(number) if number else None)
+    cursor = f"{actions.ledger_size}:{actions.cursor}"
+    if not (actions.affected_clips or actions.tainted_versions):
+        quiet = f"No withdrawal acts on a known clip (ledger size {actions.ledger_size})."
+        return dg.SensorResult(skip_reason=quiet, cursor=cursor)
     context.log.info(actions.summary)
     if not actions.tainted_versions:
         return dg.SensorResult(skip_reason=f"No model is affected: {actions.summary}", cursor=cursor)
     request = dg.RunRequest(
-        # a consent that ends reaches models without making the ledger longer
-        run_key=f"withdrawal-{actions.ledger_size}-{_key(actions.tainted_versions)}",
-        tags=night_tags(inputs_of(home, dt.datetime.now(dt.UTC)), f"withdrawal: {actions.summary}"),
+        run_key=f"withdrawal-{_key([*actions.withdrawals, *actions.tainted_versions])}",
+        # without the digest of all inputs, which takes long where there is much: the next night looks for itself
+        tags={"rushes/why": f"withdrawal: {actions.summary}"[:400]},
     )
     return dg.SensorResult(run_requests=[request], cursor=cursor)
 
@@ -132,10 +136,11 @@ def build_sensors(status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:
         dg.sensor(
             name="ledger_sensor",
             job=nightly_job,
-            minimum_interval_seconds=30,
+            minimum_interval_seconds=10,
             default_status=status,
-            description="Withdrawals act: affected models are tagged, the champion is demoted or closed, replacement "
-            "footage is proposed and a retrain without the clips is requested.",
+            description="Withdrawals act: affected models are tagged, the champion is demoted or closed, what was made of "
+            "the clips is deleted or sealed, replacement footage is proposed, a retrain without the clips is requested "
+            "and a signed receipt says what was done.",
         )(watch_ledger),
         dg.sensor(
             name="champion_sensor",

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 TAINT, CLIPS, LEDGER, BY = "taint", "taint_clips", "taint_ledger_size", "taint_withdrawal"
 LONGEST = 5000  # characters that a tag of MLflow takes
-_NOTE, _END = "<!-- taint -->", "<!-- /taint -->"
 
 
 def known(home: Home, versions: Iterable[Version]) -> list[Model]:
@@ -40,17 +39,11 @@ def known(home: Home, versions: Iterable[Version]) -> list[Model]:
 
 
 def exposure_of(home: Home, version: Version) -> list[str]:
-    """Roots of every snapshot that the version's weights ever saw, its own first."""
-    (own,) = [m for m in known_of(home, version) if m.key == version.model_key]
-    return sorted(own.roots, key=lambda root: (root != own.snapshot_root, root)) or [""]
-
-
-def known_of(home: Home, version: Version) -> list[Model]:
-    """The version's own model, without reading every other one's record."""
+    """Roots of every snapshot that the version's weights ever saw, its own first, unknown ones as an empty text."""
     where = f"models/{version.model_key}/result.json"
     record = json.loads(home.store.get(where)) if version.model_key and home.store.exists(where) else {}
-    exposure = tuple(record.get("exposure") or ()) or _listed(version.tags.get("exposure", ""))
-    return [Model(version.model_key, version.snapshot_root, record.get("parent_model"), exposure)]
+    seen = {*(record.get("exposure") or ()), *_listed(version.tags.get("exposure", ""))} - {version.snapshot_root}
+    return [version.snapshot_root, *sorted(seen)]
 
 
 def _listed(tag: str) -> tuple[str, ...]:
@@ -66,33 +59,17 @@ def taint(registry: Registry, version: Version, one: Withdrawal, cause: str) -> 
             registry.tag(version.number, name, value[:LONGEST])
 
 
-def describe(registry: Registry, version: Version, one: Withdrawal, cause: str) -> None:
-    """What a person reads on the version's page, above what was written at its registration."""
-    before = registry.description(version.number)
-    if _NOTE in before:
-        return
-    note = (
-        f"{_NOTE}\n**Withdrawn from service.** {cause}\n\n| | |\n|---|---|\n"
-        f"| Withdrawal | `{one.id}` of {one.opened_at} |\n| Snapshot | `{version.snapshot_root}` |\n"
-        f"| Sealed on checkpoint | `{version.tags.get('ledger_checkpoint', 'unknown')}` |\n"
-        f"| Ledger at the withdrawal | {one.ledger_size} events |\n{_END}\n\n"
-    )
-    registry.describe(version.number, note + before)
-
-
 def tainted_here(version: Version) -> bool:
     """Whether a withdrawal wrote the taint, not a person."""
-    return BY in version.tags
+    return version.tags.get(BY, "none") != "none"
 
 
 def lift(registry: Registry, version: Version, one: Withdrawal) -> None:
-    """No withdrawal reaches it any more: the tags say so, and the note leaves its description."""
-    head, found, tail = registry.description(version.number).partition(_NOTE)
-    if found:
-        registry.describe(version.number, head + tail.partition(_END)[2].lstrip())
+    """No withdrawal reaches it any more: its tags and its page say so, the taint itself last."""
     registry.tag(version.number, "taint_lifted", f"{one.id} of {one.opened_at}, from: {version.taint}"[:LONGEST])
     for name in (CLIPS, LEDGER, BY, TAINT):
         registry.tag(version.number, name, "none")
+    registry.describe(version.number)
 
 
 def take_aliases(home: Home, registry: Registry, held: Mapping[str, str]) -> dict[str, Any]:

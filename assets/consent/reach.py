@@ -15,6 +15,7 @@ from assets.consent.graph import Graph, Member, Sealing
 from assets.consent.journal import Journal
 from training.consent.eligibility import ConsentState
 from training.consent.events import Event
+from training.consent.evidence import proven_events
 from training.consent.ledger import Ledger
 from training.consent.times import SKEW
 
@@ -50,15 +51,20 @@ def touched_since(ledger: Ledger, journal: Journal, size: int, after: datetime, 
     return Touched(frozenset(parties), frozenset(ledger.disputed_since(size)))
 
 
-def state_for(ledger: Ledger, members: Iterable[Member], upto: int | None) -> tuple[ConsentState, list[Event]]:
-    """The state as far as these members' eligibility may depend on it, and the events it is folded from."""
-    parties = sorted({party for member in members for party in member.facts.parties})
-    events = [*ledger.events(upto=upto, parties=parties), *ledger.disputes(upto=upto)]
-    ordered = sorted({event.seq: event for event in events}.values(), key=lambda event: event.seq)
-    return ConsentState.fold(ordered), ordered
+def state_for(ledger: Ledger, members: Iterable[Member], upto: int) -> tuple[ConsentState, list[Event]]:
+    """The state as far as these members' eligibility may depend on it, and the events it is folded from.
+
+    Each event is proven to be what the ledger's tree commits to; raises EvidenceBroken.
+    """
+    parties = {party for member in members for party in member.facts.parties}
+    if not parties:
+        return ConsentState(), []
+    with ledger.engine.connect() as connection:
+        events = proven_events(connection, parties, upto)
+    return ConsentState.fold(events), events
 
 
-def decide(ledger: Ledger, graph: Graph, numbers: Collection[int], now: datetime, upto: int | None = None) -> Reach:
+def decide(ledger: Ledger, graph: Graph, numbers: Collection[int], now: datetime, upto: int) -> Reach:
     """Decide these members again for every snapshot that holds them, from its first sealing until `now`."""
     held = graph.holding(numbers)
     members = graph.members({number for found in held.values() for number in found})

@@ -82,7 +82,7 @@ class Desk:
             models.taint(self.registry, version, one, causes[version.model_key])
         aliases = models.take_aliases(self.home, self.registry, held)
         for version in reached:
-            models.describe(self.registry, version, one, causes[version.model_key])
+            self.registry.describe(version.number)
         return {"versions": {v.number: causes[v.model_key] for v in reached}, "aliases": aliases}
 
     def _lift(self, one: Withdrawal, versions: list[Version], known: list[Model]) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Desk:
             for version in late:
                 one = self._reaching(version.model_key, versions)
                 models.taint(self.registry, version, one, causes[version.model_key])
-                models.describe(self.registry, version, one, causes[version.model_key])
+                self.registry.describe(version.number)
             models.take_aliases(self.home, self.registry, {a: v.number for v in late for a in v.aliases})
         return [version.number for version in late]
 

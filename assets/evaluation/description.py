@@ -21,6 +21,7 @@ def version_description(tags: Mapping[str, str]) -> str:
     lines = []
     if (taint := tags.get("taint", "none")) != "none":
         lines += [f"**Tainted:** {_plain(taint)}", ""]
+        lines += [f"Withdrawal: `{_plain(tags['taint_withdrawal'])}`", ""] if tags.get("taint_withdrawal") else []
     lines += ["| what it rests on | |", "|---|---|"]
     lines += [f"| {label} | `{_plain(tags[name])}` |" for name, label in _ROWS.items() if tags.get(name)]
     if exposure := tags.get("exposure"):

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from assets.dataset import sealed as snapshots
+from assets.consent.models import exposure_of
 from assets.evaluation import gate
 from assets.evaluation.gate import Contender, Decision
 from assets.evaluation.registry import CHAMPION, Registry, Version
 from assets.evaluation.scorecards import Scorecard, stored_scorecard
 from assets.home import Home
 from assets.model import published
-from training.consent.canonical import parse_strictly
 
 
 class PromotionRefused(RuntimeError):
@@ -42,7 +41,7 @@ def contender(home: Home, version: Version, scorecard: Scorecard | None = None) 
         psnr_db=_measured(record, "codec", "end", "heldout/psnr_db"),
         copies=round(copies.value) if copies else None,
         taint=version.taint,
-        consent=tuple(standing_violations(home, version.snapshot_root)),
+        consent=tuple(standing_violations(home, *exposure_of(home, version))),
     )
 
 
@@ -51,18 +50,22 @@ def _measured(record: dict[str, Any], task: str, when: str, name: str) -> float 
     return float(value) if isinstance(value, int | float) else None
 
 
-def standing_violations(home: Home, snapshot_root: str) -> list[str]:
-    """Members of a snapshot, each with its reasons, that the ledger's head does not allow; empty when all may stay.
+def standing_violations(home: Home, *roots: str) -> list[str]:
+    """Members of these snapshots, each with its reasons, that the ledger's head does not allow; empty when all may stay.
 
     A snapshot that cannot be found or read counts as a violation: what cannot be shown is not allowed.
     """
-    try:
-        path = home.store.fetch(snapshots.key(snapshot_root))
-        sealed = snapshots.Sealed(snapshot_root, parse_strictly(path.read_text("utf-8")), path)
-    except (FileNotFoundError, ValueError) as error:
-        return [f"snapshot {snapshot_root[:12] or 'of unknown root'} cannot be read ({error})"]
-    found = snapshots.consent_violation(home, sealed)
-    return [f"{clip_id[:16]} ({', '.join(reasons)})" for clip_id, reasons in sorted(found.items())]
+    from assets.consent import standing
+
+    said = []
+    for root in roots:
+        try:
+            found = standing.violations(home, root)
+        except (FileNotFoundError, ValueError) as error:
+            said.append(f"snapshot {root[:12] or 'of unknown root'} cannot be read ({error})")
+        else:
+            said += [f"{clip_id[:16]} ({', '.join(reasons)})" for clip_id, reasons in sorted(found.items())]
+    return said
 
 
 def decide_and_move(home: Home, candidate: str, rescored: Scorecard | None = None) -> Decision:
@@ -131,7 +134,8 @@ def reconcile_champion(home: Home) -> str:
         return f"version {current} may serve"
     registry.tag(current, "refused_as_champion", why[:5000])
     for other in registry.versions():
-        if other.number != current and _was_accepted(other) and not _broken(home, other):
+        accepted = other.number != current and other.taint is None and _was_accepted(other)
+        if accepted and not _broken(home, other):
             registry.set_alias(CHAMPION, other.number)
             return f"version {current} must not serve ({why}); version {other.number} is champion again"
     registry.delete_alias(CHAMPION)

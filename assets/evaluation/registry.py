@@ -154,11 +154,9 @@ class Registry(Tracking):
     def tag(self, version: str, key: str, value: Any) -> None:
         self.client.set_model_version_tag(MODEL, str(version), key, str(value))
 
-    def description(self, version: str) -> str:
-        """What the version's page says; empty where nothing was written."""
-        return self.client.get_model_version(MODEL, str(version)).description or ""
-
-    def describe(self, version: str, text: str) -> None:
+    def describe(self, version: str) -> None:
+        """Write what the version's page says anew, from its tags as they are now."""
+        text = version_description(self.version(version).tags)
         self.client.update_model_version(MODEL, str(version), text)
 
     def alias(self, name: str) -> str | None:

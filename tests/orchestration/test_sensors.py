@@ -251,7 +251,7 @@ def test_a_withdrawal_acts_on_the_model_asks_for_a_retrain_and_for_new_footage(
     assert registry.alias(CHAMPION) is None, "no clean version may take its place"
     (request,) = acted.run_requests
     assert "no champion" in request.tags["rushes/why"]
-    assert request.tags[INPUTS_TAG] == inputs_of(home, datetime.now(UTC)).digest
+    assert INPUTS_TAG not in request.tags, "digesting all inputs takes long; the next night compares for itself"
     (proposal,) = list_proposals(home.database_url)
     assert proposal["origin_ref"] == sealed.clip_ids[0]
 
@@ -296,7 +296,7 @@ def test_a_consent_that_ends_asks_for_a_retrain_of_its_own(
     assert not tick("ledger_sensor", home, withdrawn.cursor).run_requests
     monkeypatch.setattr("assets.consent.taint.now_utc", lambda: now + timedelta(days=41))
     lapsed = tick("ledger_sensor", home, withdrawn.cursor)
-    assert lapsed.cursor == withdrawn.cursor
+    assert lapsed.cursor.split(":")[0] == withdrawn.cursor.split(":")[0]
     assert len(lapsed.run_requests) == 1
     assert lapsed.run_requests[0].run_key != withdrawn.run_requests[0].run_key
 
@@ -307,7 +307,7 @@ def test_a_withdrawal_that_reaches_no_model_asks_for_no_retrain(tick: Tick, smal
     said = tick("ledger_sensor", small_world.home, cursor)
     assert not said.run_requests
     assert "No model is affected" in said.skip_reason.skip_message
-    assert int(said.cursor) == int(cursor) + 1
+    assert said.cursor == f"{int(cursor) + 1}:1"
 
 
 def test_a_ledger_that_only_grew_by_grants_asks_for_nothing(tick: Tick, small_world: Any) -> None:
