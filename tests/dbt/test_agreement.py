@@ -48,11 +48,11 @@ def test_both_agree_on_every_order_of_two() -> None:
 WRONG = (
     ("int_consent_answers", "extent.party_id = revoked.party_id and ", ""),
     ("int_consent_answers", "least(events.effective_at, events.recorded_at)", "events.effective_at"),
-    ("int_consent_answers", "list_has_any(recipients, ['*', recipient])", "true"),
+    ("int_consent_answers", "is_in_force and not has_recipient", "false"),
     ("int_consent_terms", "greatest(events.effective_at, events.recorded_at,", "greatest(events.effective_at,"),
     ("int_consent_terms", "interval 300 seconds", "interval 299 seconds"),
     ("int_consent_terms", "ends_at <= decision_until", "ends_at < decision_until"),
-    ("int_consent_terms", "order by in_force_from\n            range", "order by seq\n            range"),
+    ("int_consent_terms", "order by in_force_from\n                range", "order by seq\n                range"),
     ("int_clip_parties", "persons.is_minor or minors.minor_id is not null", "persons.is_minor"),
     ("int_clip_parties", "where is_identifiable", ""),
     ("int_guardians", "having max_by(event_type, seq) = 'guardian'", ""),

@@ -47,6 +47,19 @@ asked as (
 
 ),
 
+-- a list that is not there extends to nothing
+fitting as (
+
+    select
+        *,
+        coalesce(list_contains(scopes, scope_asked), false) as has_scope,
+        coalesce(list_has_any(territories, ['*', territory]), false) as has_territory,
+        coalesce(list_has_any(recipients, ['*', recipient]), false) as has_recipient
+
+    from asked
+
+),
+
 extent as (
 
     select
@@ -55,17 +68,13 @@ extent as (
         purpose,
         scope_asked,
         count(*) filter (where is_in_force) as terms_in_force,
-        bool_or(is_in_force_at_once) as begins_in_time,
-        bool_or(lapses) as lapses,
-        coalesce(bool_and(list_contains(scopes, scope_asked)) filter (where is_in_force), true) as has_scope,
-        coalesce(
-            bool_and(list_has_any(territories, ['*', territory])) filter (where is_in_force), true
-        ) as has_territory,
-        coalesce(
-            bool_and(list_has_any(recipients, ['*', recipient])) filter (where is_in_force), true
-        ) as has_recipient
+        coalesce(bool_or(is_in_force_at_once), false) as begins_in_time,
+        coalesce(bool_or(lapses), true) as lapses,
+        count(*) filter (where is_in_force and not has_scope) = 0 as has_scope,
+        count(*) filter (where is_in_force and not has_territory) = 0 as has_territory,
+        count(*) filter (where is_in_force and not has_recipient) = 0 as has_recipient
 
-    from asked
+    from fitting
     group by all
 
 )

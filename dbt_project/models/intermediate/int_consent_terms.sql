@@ -40,11 +40,14 @@ ordered as (
 
     select
         *,
-        in_force_from <= decision_until
-        and seq = max(seq) over (
-            partition by party_id, consent_id
-            order by in_force_from
-            range between unbounded preceding and current row
+        coalesce(
+            in_force_from <= decision_until
+            and seq = max(seq) over (
+                partition by party_id, consent_id
+                order by in_force_from
+                range between unbounded preceding and current row
+            ),
+            false
         ) as is_in_force
 
     from acting

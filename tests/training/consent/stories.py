@@ -73,7 +73,7 @@ class _Story:
         """One or two shots of a file, against which nothing stands but what consent and people may say."""
         persons = tuple(
             Person(name, identifiable=self._mostly(0.9), minor=(name == KID) is self._mostly(0.9))
-            for name in self.random.sample((BOB, CAT, KID), self.random.choice((0, 0, 1, 1, 2, 3)))
+            for name in self._names()
         )
         owners = (OWNER,) * self.random.choice((0, 0, 0, 1, 2))
         item: dict[str, Any] = {
@@ -88,6 +88,11 @@ class _Story:
             ClipFacts(clip_id=SHOTS[shot], shot_index=shot, **item, **self._seen(persons))
             for shot in range(self.random.choice((1, 1, 2)))
         )
+
+    def _names(self) -> list[str]:
+        """Who is in it, by the delivery: now and then somebody twice, or whoever films."""
+        names = self.random.sample((BOB, CAT, KID), self.random.choice((0, 0, 1, 1, 2, 3)))
+        return names if self._mostly(0.95) else [*names, self.random.choice((CONTRIBUTOR, OWNER, *names))]
 
     def _seen(self, persons: tuple[Person, ...]) -> dict[str, Any]:
         known = sum(person.identifiable for person in persons)
