@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from assets.consent.submissions import event_row
 from assets.lake import to_table
-from tests.dbt.small_lake import DAY, signals_row
+from tests.dbt.small_lake import DAY, duplicate_row, signals_row, verdict_row
 from tests.training.consent.histories import History, founding
 from training.consent.clip_facts import ClipFacts
 
@@ -23,9 +24,7 @@ REVIEW_COUNTS = pa.schema(
 
 def lake_of(histories: Iterable[History]) -> dict[str, pa.Table]:
     """The lake's tables by name, and what stands in for the model `int_clip_reviews`: the counts that a clip's facts say."""
-    rows: dict[str, list[dict[str, Any]]] = {
-        name: [] for name in ("consent_events", "delivery_items", "media", "shots", "signals", "int_clip_reviews")
-    }
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for history in histories:
         for event in history.events[len(founding()) :]:  # who holds which key is the same in all, and no model reads it
             row = event_row(replace(event, seq=len(rows["consent_events"])))
@@ -83,5 +82,11 @@ def _add_shot(rows: dict[str, list[dict[str, Any]]], history: History, clip: Cli
         | {"start_frame": 0, "end_frame": 1, "start_s": 0.0, "end_s": 1.0, "boundary": "end", "detector_version": "1"}
     )
     rows["signals"].append({**key, "received_day": DAY, **signals_row(1.0, clip.faces_max)})
+    rows["duplicates"].append(key | duplicate_row(key["clip_id"], key["item_id"]) | _failed(clip.duplicate_ok))
+    rows["verdicts"].append({**key, "received_day": DAY, **verdict_row("focus"), **_failed(clip.verdicts_ok)})
     counts = ("approvals", "rejections", "persons_counted", "non_identifiable")
     rows["int_clip_reviews"].append(key | {count: getattr(clip, count) for count in counts})
+
+
+def _failed(passed: bool) -> dict[str, Any]:
+    return {} if passed else {"verdict": "fail"}

@@ -85,9 +85,9 @@ class SmallLake:
         )
         if "verdicts" not in without:
             for number, verdict in enumerate(({}, *verdicts)):
-                self.rows["verdicts"].append(key | day | _verdict(f"check-{number}") | verdict)
+                self.rows["verdicts"].append(key | day | verdict_row(f"check-{number}") | verdict)
         if "duplicates" not in without:
-            self.rows["duplicates"].append(key | _unique(key["clip_id"], item) | (duplicate or {}))
+            self.rows["duplicates"].append(key | duplicate_row(key["clip_id"], item) | (duplicate or {}))
         for reviewer, verdict, valid in () if "reviews" in without else reviews:
             self.rows["reviews"].append(key | _review(reviewer, verdict, valid))
         if "consent" not in without:
@@ -169,11 +169,11 @@ def signals_row(duration_s: float, faces: int | None) -> dict[str, Any]:
     return found | {"faces_max": faces, "faces_json": "[]", "frame_phashes": ["0" * 16], "signals_version": "1"}
 
 
-def _verdict(check: str) -> dict[str, Any]:
+def verdict_row(check: str) -> dict[str, Any]:
     return {"check": check, "check_version": "1", "verdict": "pass", "severity": "fatal", "reason": None}
 
 
-def _unique(clip_id: str, item: str) -> dict[str, Any]:
+def duplicate_row(clip_id: str, item: str) -> dict[str, Any]:
     found = {"dup_group": clip_id, "original_item_id": item, "kind": "unique", "distance": None}
     return found | {"verdict": "pass", "reason": None, "duplicates_version": "1"}
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import duckdb
 import pytest
 
-from assets.lake import Lake, parquet_bytes
+from assets.lake import Lake, parquet_bytes, to_table
 from assets.store import LocalStore
 from tests.dbt.agreement import Question, ask, differences, explained, models_of, python_answers, sql_answers, unequal
-from tests.dbt.history_lake import lake_of
+from tests.dbt.history_lake import lake_of, renamed
+from tests.dbt.plain import PlainModels
 from tests.dbt.running import dbt
 from tests.training.consent.histories import AT, DAY, START, UNTIL, History, every_order
 from tests.training.consent.stories import story
+from training.consent.eligibility import eligible
 
 MANY = ("train", "eval", "finetune_client", "synthetic_derivation")
 QUESTIONS = (
@@ -42,6 +46,44 @@ def test_both_agree_on_some_hundred_random_histories(question: Question) -> None
 def test_both_agree_on_every_order_of_two() -> None:
     histories = list(every_order(2))
     _assert_agreed(histories, QUESTIONS[0], differences(histories, QUESTIONS[0]))
+
+
+def test_the_mart_says_yes_where_the_whole_python_rule_does() -> None:
+    """Given a row that claims a yes for every clip: the other witnesses together are as strict as the rule."""
+    random = Random(7)
+    histories = [_judged_otherwise(story(number), random) for number in range(1000)]
+    lake = lake_of(histories)
+    yes = {"purpose": "train", "eligible": True, "reasons": [], "consent_ids": [], "decision_digest": "-"}
+    lake["eligibility"] = to_table(
+        "eligibility",
+        [{**key, **yes} for key in lake["shots"].select(["clip_id", "item_id", "shot_index"]).to_pylist()],
+    )
+    models = PlainModels(lake, given={"int_clip_reviews": lake.pop("int_clip_reviews")})
+    mart = models.make("mart_training_eligibility")
+    ask(models.connection, Question(AT, AT))
+    found = models.connection.table(mart).to_arrow_table().to_pylist()
+    sql = {row["clip_id"]: row["eligible"] for row in found}
+    python = {
+        renamed(history.name, clip.clip_id): eligible(clip, "train", AT, AT, history.state).eligible
+        for history in histories
+        for clip in history.clips
+    }
+    assert sql == python
+    assert sum(python.values()) > 100
+
+
+def _judged_otherwise(history: History, random: Random) -> History:
+    """The same, where reviewers, checks or the duplicate resolution may say no."""
+    changes = (
+        {},
+        {},
+        {"approvals": 1},
+        {"approvals": 3},
+        {"rejections": 1},
+        {"duplicate_ok": False},
+        {"verdicts_ok": False},
+    )
+    return replace(history, clips=tuple(replace(clip, **random.choice(changes)) for clip in history.clips))
 
 
 # one rule taken out of the SQL, or bent: (model, what it says, what it would say)
