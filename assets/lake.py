@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,19 +88,25 @@ class Lake:
             self.store.put(key, data)
         return Written(key, arrow.num_rows, digest)
 
-    def read(self, name: str, partition: str | None = None) -> pa.Table:
-        """The whole table, or one day of it; an empty table of the right schema where nothing was written."""
+    def read(self, name: str, partition: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """The whole table, or one day of it; an empty table of the right schema where nothing was written.
+
+        With `columns`, only these: a wide table is not decoded for one of them.
+        """
         table = TABLES[name]
         if partition is not None or not table.partitioned:
             keys = [self.key(name, partition)]
         else:
             keys = [key for key in self.store.list(f"lake/{name}") if key.endswith("/part.parquet")]
         parts = [
-            pq.read_table(io.BytesIO(self.store.get(key)), schema=table.schema)
+            pq.read_table(io.BytesIO(self.store.get(key)), schema=table.schema, columns=columns)
             for key in keys
             if self.store.exists(key)
         ]
-        return pa.concat_tables(parts) if parts else table.schema.empty_table()
+        if parts:
+            return pa.concat_tables(parts)
+        empty = table.schema.empty_table()
+        return empty if columns is None else empty.select(columns)
 
     def rows(self, name: str, partition: str | None = None) -> list[dict[str, Any]]:
         return self.read(name, partition).to_pylist()

@@ -81,7 +81,7 @@ def made_by(home: Home, model_keys: Iterable[str], act: Act) -> list[Item]:
         if model_key in wanted
         for key in home.store.list(f"{kind}/{model_key}")
     ]
-    listed = {row["model_key"] for row in home.lake.rows(ROWS_OF_MODELS)} & wanted
+    listed = set(home.lake.read(ROWS_OF_MODELS, columns=["model_key"])["model_key"].to_pylist()) & wanted
     return found + [Item(f"lake/{ROWS_OF_MODELS}/{model_key}", "rows", act) for model_key in sorted(listed)]
 
 
@@ -92,7 +92,7 @@ def rows_about(home: Home, clip_ids: Collection[str], act: Act) -> list[Item]:
         named: set[str] = set()
         for day in home.lake.partitions(table):
             columns = ["clip_id", "text"] if table == "captions" else ["clip_id"]
-            for row in home.lake.read(table, day).select(columns).to_pylist():
+            for row in home.lake.read(table, day, columns).to_pylist():
                 mine = row["clip_id"] in clip_ids
                 named |= {row["clip_id"]} if mine else set()
                 (theirs if mine else others).add(row.get("text", ""))
@@ -116,9 +116,9 @@ def model_of(item: Item) -> str:
 
 def usable_clips_of(home: Home, media_key: str) -> set[str]:
     """Clips of this file that the lake has and to which consent is not what is lacking."""
-    shots = home.lake.read("shots")
+    shots = home.lake.read("shots", columns=["clip_id", "media_key"])
     clips = set(shots.filter(pc.equal(shots["media_key"], media_key))["clip_id"].to_pylist())
-    table = home.lake.read("eligibility")
+    table = home.lake.read("eligibility", columns=["clip_id", "reasons"])
     rows = table.filter(pc.is_in(table["clip_id"], pa.array(sorted(clips), pa.string()))).to_pylist()
     lacking = {row["clip_id"] for row in rows if any(code.startswith("consent.") for code in row["reasons"])}
     return clips - lacking
@@ -188,14 +188,14 @@ def _move(home: Home, key: str, target: str) -> None:
         home.store.delete(key)
 
 
-def _take_rows(home: Home, withdrawal_id: str, table: str, names: Collection[str], *, seal: bool) -> None:
+def _take_rows(home: Home, withdrawal_id: str, table: str, names: set[str], *, seal: bool) -> None:
     """Write each partition without the rows named; sealed ones are kept as JSON first, one file a name."""
     column = "model_key" if table == ROWS_OF_MODELS else "clip_id"
     for day in [None] if table == ROWS_OF_MODELS else home.lake.partitions(table):
+        if not names & set(home.lake.read(table, day, [column])[column].to_pylist()):
+            continue
         rows = home.lake.rows(table, day)
         taken = [row for row in rows if row[column] in names]
-        if not taken:
-            continue
         if seal:
             for name in sorted({row[column] for row in taken}):
                 kept = [row for row in taken if row[column] == name]

@@ -50,13 +50,19 @@ def _listed(tag: str) -> tuple[str, ...]:
     return tuple(part for part in tag.replace(",", " ").split() if part)
 
 
-def taint(registry: Registry, version: Version, one: Withdrawal, cause: str) -> None:
-    """The reason first, since that alone keeps it from serving. What an earlier withdrawal wrote stays."""
+def taint(registry: Registry, version: Version, cause: str) -> None:
+    """The reason, which alone keeps the version from serving. What an earlier withdrawal wrote stays."""
+    if version.taint is None:
+        registry.tag(version.number, TAINT, cause[:LONGEST])
+
+
+def detail(registry: Registry, version: Version, one: Withdrawal) -> None:
+    """Beside the reason: which clips, how long the ledger was, which withdrawal; and the version's page."""
     clips = sorted({clip_id for clips in one.by_root.values() for clip_id in clips})
-    wanted = {TAINT: cause, CLIPS: ",".join(clips), LEDGER: str(one.ledger_size), BY: one.id}
-    for name, value in wanted.items():
+    for name, value in {CLIPS: ",".join(clips), LEDGER: str(one.ledger_size), BY: one.id}.items():
         if version.tags.get(name, "none") == "none":
             registry.tag(version.number, name, value[:LONGEST])
+    registry.describe(version.number)
 
 
 def tainted_here(version: Version) -> bool:

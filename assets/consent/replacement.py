@@ -10,15 +10,19 @@ import pyarrow.compute as pc
 
 from assets.home import Home
 
+DECLARED = (
+    *("declared_subject", "declared_location", "declared_time_of_day", "declared_aspect_ratio"),
+    "declared_duration_s",
+)
+
 
 def replace_clips(home: Home, items: Mapping[str, str], reasons: Mapping[str, tuple[str, ...]]) -> list[str]:
     """Keep a proposal for every clip (`items`: its delivered item); a clip is asked for once. Their identities."""
     from assets.requests.store import propose
 
-    table = home.lake.read("delivery_items") if items else None
+    table = home.lake.read("delivery_items", columns=["item_id", *DECLARED])
     wanted = pa.array(sorted(set(items.values())), pa.string())
-    rows = table.filter(pc.is_in(table["item_id"], wanted)).to_pylist() if table is not None else []
-    declared = {row["item_id"]: row for row in rows}
+    declared = {row["item_id"]: row for row in table.filter(pc.is_in(table["item_id"], wanted)).to_pylist()}
     proposals = [
         propose(
             home.database_url,

@@ -79,10 +79,10 @@ class Desk:
         noted += [Item(f"alias {name}", "aliases", "take away", before=number) for name, number in held.items()]
         self.journal.intend(one.number, noted, self.clock())
         for version in reached:
-            models.taint(self.registry, version, one, causes[version.model_key])
+            models.taint(self.registry, version, causes[version.model_key])
         aliases = models.take_aliases(self.home, self.registry, held)
         for version in reached:
-            self.registry.describe(version.number)
+            models.detail(self.registry, version, one)
         return {"versions": {v.number: causes[v.model_key] for v in reached}, "aliases": aliases}
 
     def _lift(self, one: Withdrawal, versions: list[Version], known: list[Model]) -> dict[str, Any]:
@@ -102,10 +102,10 @@ class Desk:
         late = [v for v in versions if v.model_key in causes and v.taint is None]
         if late and self.registry:
             for version in late:
-                one = self._reaching(version.model_key, versions)
-                models.taint(self.registry, version, one, causes[version.model_key])
-                self.registry.describe(version.number)
+                models.taint(self.registry, version, causes[version.model_key])
             models.take_aliases(self.home, self.registry, {a: v.number for v in late for a in v.aliases})
+            for version in late:
+                models.detail(self.registry, version, self._reaching(version.model_key, versions))
         return [version.number for version in late]
 
     def _reaching(self, model_key: str, versions: list[Version]) -> Withdrawal:

@@ -1,0 +1,358 @@
+"""From one revocation to an alias that moved and a signed receipt, beside a great many clips, events and models.
+
+`python -m tests.benchmarks.closure --clips 1000000 --events 10000000` for the size that is promised. Everything that the
+path touches is made by the platform's own code: sealed members, registered versions, the acting person's signed events,
+the withdrawal. The rest of the ledger is filler: rows of the real tables, with real leaves under the real Merkle tree
+and indexes, but loaded in bulk and with signatures of zeros, since signing ten million events takes hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from assets.consent import completion, standing
+from assets.consent.graph import Graph, record_snapshot
+from assets.consent.journal import Journal, Mark
+from assets.consent.opening import platform_key
+from assets.consent.taint import act_on_ledger
+from assets.consent.withdrawals import Desk
+from assets.dataset.sealed import key as manifest_key
+from assets.evaluation.gate import COPIES, OVERALL
+from assets.evaluation.registry import CHAMPION, MODEL, Registry
+from assets.evaluation.scorecards import Scorecard, store_scorecard
+from assets.home import Home
+from training.consent import events as ev
+from training.consent import merkle
+from training.consent.canonical import canonical
+from training.consent.clip_facts import ClipFacts
+from training.consent.database import writing
+from training.consent.eligibility import decision_digest
+from training.consent.keys import key_id_of, public_bytes
+from training.consent.ledger import Admitted, Ledger
+from training.consent.snapshot import ids_root, member_leaf
+from training.consent.times import time_text
+from training.consent.tree import grow
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+SEALED = NOW - timedelta(days=1)
+ACTING, OTHERS = "c-acting", 10  # the person who withdraws; clips a contributor besides
+SENSOR_S, PROMISED_S = 10, 60
+ZEROS, VECTOR = "0" * 128, [0.0] * 384
+
+
+@dataclass
+class World:
+    """A home under construction; `acting` are the clips of the consent that will be revoked."""
+
+    home: Home
+    clips: int
+    snapshots: int
+    events: int
+    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    acting: list[str] = field(default_factory=list)
+    consent_id: str = ""
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.home.database_url)
+
+
+def digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+TERMS = {"notice_sha256": digest("notice"), "terms_sha256": digest("terms")}
+
+
+# -- the ledger ------------------------------------------------------------------------------------------------------
+
+
+def sign_for_real(world: World) -> None:
+    """The acting person's key and two consents: one will be revoked, the other stands on clips of clean snapshots."""
+    ledger, platform = world.ledger, platform_key(world.home)
+    ledger.found(platform, SEALED)
+    attested = ev.enrol(ACTING, key_id_of(public_bytes(world.key)), SEALED, evidence_sha256=digest("e"), officer="o-1")
+    world.acting = [digest(f"acting-{index}") for index in range(OTHERS)]
+    revocable = ev.grant(ACTING, "contributor", world.acting, ["train"], SEALED, **TERMS)
+    kept = ev.grant(ACTING, "contributor", [digest("kept")], ["train"], SEALED, **TERMS)
+    world.consent_id = revocable["consent_id"]
+    bodies = (ev.register_key(ACTING, world.key, SEALED), revocable, kept)
+    envelopes = [ev.sign(attested, platform), *(ev.sign(body, world.key) for body in bodies)]
+    assert all(isinstance(outcome, Admitted) for outcome in ledger.append_many(envelopes, SEALED))
+
+
+def fill_ledger(world: World) -> None:
+    """Grants by the other contributors, round and round, until the ledger is as long as asked."""
+    path = str(world.home.database_url.removeprefix("sqlite:///"))
+    with sqlite3.connect(path, isolation_level=None) as connection:
+        for pragma in ("synchronous=OFF", "cache_size=-4000000", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        kept = connection.execute(
+            "SELECT type, name, sql FROM sqlite_master WHERE tbl_name IN ('consent_leaf', 'consent_event')"
+            " AND type IN ('trigger', 'index') AND sql IS NOT NULL"
+        ).fetchall()
+        for kind, name, _ in kept:
+            connection.execute(f"DROP {kind} {name}")  # both from the catalogue
+        first = world.ledger.size()
+        for start in range(first, world.events, 100_000):
+            rows = list(_filler(world, start, min(start + 100_000, world.events)))
+            connection.execute("BEGIN")
+            connection.executemany("INSERT INTO consent_leaf VALUES (?, ?, ?)", [row[0] for row in rows])
+            marks = ", ".join("?" * 11)
+            connection.executemany(f"INSERT INTO consent_event VALUES ({marks})", [row[1] for row in rows])
+            connection.execute("COMMIT")
+        for _, _, sql in sorted(kept, key=lambda row: row[0]):
+            connection.execute(sql)
+    with writing(world.ledger.engine) as connection:
+        grow(connection)
+
+
+def _filler(world: World, first: int, last: int) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+    """Rows of both tables. A body differs from the next in its names alone, so it is cut out of one and put together."""
+    people, recorded = max(1, world.clips // OTHERS), SEALED.strftime("%Y-%m-%dT%H:%M:%SZ")
+    names = {"party_id": "PARTY", "event_id": "EVENT", "consent_id": "CONSENT", "assets": [digest("ASSET")]}
+    model = ev.grant("PARTY", "contributor", names["assets"], ["train"], SEALED, **TERMS)
+    body = canonical(model | names | {"actor": "PARTY"}).decode()
+    end = f',"key_id":"{digest("filler")}","sig":"{ZEROS}"}}'
+    signature = bytes.fromhex(ZEROS)
+    for seq in range(first, last):
+        party, consent, event = f"c-{seq % people:07d}", f"consent-{seq:08d}", f"event-{seq:08d}"
+        text = body.replace("PARTY", party).replace("CONSENT", consent).replace("EVENT", event)
+        text = text.replace(names["assets"][0], digest(f"clip-{seq % max(1, world.clips)}"))
+        line, salt = f'{{"body":{text}{end}', hashlib.sha256(str(seq).encode()).digest()
+        inner = hashlib.sha256(salt + recorded.encode() + text.encode() + signature).digest()
+        leaf = hashlib.sha256(b"\x00" + inner).hexdigest()
+        kept = (seq, event, "grant", party, consent, None, None, None, digest(line), salt, line)
+        yield (seq, leaf, recorded), kept
+
+
+# -- snapshots, models, footage --------------------------------------------------------------------------------------
+
+
+def member(world: World, clip_id: str, contributor: str, consent_id: str) -> dict[str, Any]:
+    facts = ClipFacts(
+        clip_id=clip_id, item_id=f"i-{clip_id[:16]}", shot_index=0, bytes_sha256=digest(f"file of {clip_id}"),
+        frames=(digest(f"frames of {clip_id}"),), contributor_id=contributor, faces_max=0, persons_counted=0,
+        approvals=2, duplicate_ok=True, verdicts_ok=True, dup_group=clip_id,
+    )  # fmt: skip
+    return {
+        "clip_id": clip_id, "item_id": facts.item_id, "shot_index": 0, "bytes_sha256": facts.bytes_sha256,
+        "media_key": f"media/{facts.bytes_sha256}.mp4", "start_frame": 0, "end_frame": 24, "contributor_id": contributor,
+        "dup_group": clip_id, "split": "train", "caption": f"a scene called {clip_id[:12]}", "caption_short": "a scene",
+        "facts": facts.to_dict(), "consent_ids": [consent_id],
+        "decision_digest": decision_digest(facts, "train", "*", [consent_id]),
+    }  # fmt: skip
+
+
+def seal_all(world: World) -> list[str]:
+    """Snapshots that share half of their clips with the next; the acting clips are in the first 60 of 100."""
+    people, step, head = max(1, world.clips // OTHERS), world.clips // world.snapshots, world.ledger.head()
+    mine = [member(world, clip_id, ACTING, world.consent_id) for clip_id in world.acting]
+    kept = member(world, digest("kept"), ACTING, "consent-kept")
+    before: list[dict[str, Any]] = []
+    roots = []
+    for index in range(world.snapshots):
+        numbers = range(index * step, (index + 1) * step)
+        fresh = [member(world, digest(f"clip-{n}"), f"c-{n % people:07d}", f"consent-{n:08d}") for n in numbers]
+        members = [*before, *fresh, *(mine if reached(world, index) else [kept])]
+        members.sort(key=lambda one: one["clip_id"])
+        root = merkle.root([member_leaf(one) for one in members]).hex()
+        manifest = {
+            "schema": "rushes.snapshot/2", "root": root, "ids_root": ids_root(one["clip_id"] for one in members),
+            "purpose": "train", "territory": "*", "recipient": "*", "at": time_text(SEALED),
+            "until": time_text(SEALED + timedelta(days=30)), "policy_version": "rushes.consent-policy/2",
+            "ledger": {"size": head.size, "root": head.root}, "n": len(members), "members": members,
+        }  # fmt: skip
+        record_snapshot(world.home, manifest)
+        data = canonical(manifest)
+        world.home.store.put(manifest_key(root), data)
+        # what the training guard shows at registration, in whole, is taken as shown here
+        standing.remember(world.home, root, hashlib.sha256(data).hexdigest(), head, SEALED + timedelta(days=30))
+        roots.append(root)
+        before = fresh
+    return roots
+
+
+def reached(world: World, index: int) -> bool:
+    return index < 0.6 * world.snapshots
+
+
+def register_all(world: World, roots: list[str]) -> None:
+    """One version a snapshot. Between 60 and 80 of 100 start from tainted ones, in chains; the last 20 are clean."""
+    import json
+
+    registry = Registry(world.home)
+    registry.client.create_registered_model(MODEL)
+    row = {
+        "metric": COPIES, "slice": OVERALL, "value": 0.0, "ci_low": 0.0, "ci_high": 0.0, "n": 1, "unit": "1",
+        "better": "none", "method": "benchmark", "state": "measured", "why": None,
+    }  # fmt: skip
+    tainted = sum(reached(world, index) for index in range(len(roots)))
+    for index, root in enumerate(roots):
+        key = f"m-{index:03d}"
+        warm = tainted <= index < 0.8 * world.snapshots
+        record = {"model_key": key, "snapshot_root": root, "parent_model": f"m-{index - 1:03d}" if warm else None}
+        world.home.store.put(f"models/{key}/result.json", json.dumps(record | {"exposure": {root: ""}}).encode())
+        store_scorecard(world.home, Scorecard(key, "h", [row]))
+        tags = {"model_key": key, "snapshot_root": root, "gate": "passed", "taint": "none"}
+        registry.client.create_model_version(MODEL, "file:///nowhere", tags=tags)
+    registry.set_alias(CHAMPION, str(tainted))  # the newest that was trained on the acting clips themselves
+
+
+def make_footage(world: World) -> None:
+    """Pictures and latents of the acting clips, latents under every autoencoder; the lake's rows of all clips."""
+    for clip_id in world.acting:
+        world.home.store.put(f"frames/17f/{clip_id}.safetensors", b"pictures")
+        world.home.store.put(f"media/{digest(f'file of {clip_id}')}.mp4", b"film")
+        for index in range(world.snapshots):
+            world.home.store.put(f"latents/codec-{index:03d}/{clip_id}.safetensors", b"latent")
+    days, every = 100, [*world.acting, *(digest(f"clip-{n}") for n in range(world.clips))]
+    for day in range(days):
+        date = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)).date().isoformat()
+        some = [_row(clip_id, date) for clip_id in every[day::days]]
+        words = {"sources_json": "[]", "captioner": "benchmark"}
+        captions = [
+            row | words | {"kind": kind, "text": f"{kind} scene called {row['clip_id'][:12]}"}
+            for row in some
+            for kind in ("short", "long")
+        ]
+        world.home.lake.write("captions", captions, date)
+        world.home.lake.write("embeddings", [row | {"model": "benchmark", "vector": VECTOR} for row in some], date)
+
+
+def _row(clip_id: str, date: str) -> dict[str, Any]:
+    return {"clip_id": clip_id, "item_id": f"i-{clip_id[:16]}", "shot_index": 0, "received_day": date}
+
+
+def remember_earlier_looks(world: World) -> None:
+    """The sensor has read everything so far, as it does every ten seconds."""
+    sealings = Graph(world.home.database_url).sealings()
+    mark = Mark(world.ledger.size(), SEALED, sealings[-1].number)
+    Journal(world.home.database_url).plan([], mark, (), SEALED)
+
+
+# -- measuring -------------------------------------------------------------------------------------------------------
+
+
+def noting(marks: dict[str, float], owner: Any, name: str, label: str) -> None:
+    """From now on the first return of a function is noted."""
+    act: Callable[..., Any] = getattr(owner, name)
+
+    def noted(*args: Any, **options: Any) -> Any:
+        answer = act(*args, **options)
+        marks.setdefault(label, time.perf_counter())
+        return answer
+
+    setattr(owner, name, noted)
+
+
+def withdraw(world: World) -> dict[str, Any]:
+    """One real revocation, and what the ledger sensor does with it."""
+    home, marks = world.home, {}
+    idle = [_timed(lambda: act_on_ledger(home, world.ledger.size())) for _ in range(3)]
+    size = world.ledger.size()
+    body = ev.revoke(world.consent_id, ACTING, "contributor", NOW)
+    noting(marks, Registry, "set_alias", "alias_moved")
+    noting(marks, Desk, "left", "reread")
+    noting(marks, completion, "issue", "receipt_signed")
+    noting(marks, Desk, "serve_no_more", "served_no_more")
+    started = time.perf_counter()
+    assert isinstance(world.ledger.append(ev.sign(body, world.key), NOW), Admitted)
+    appended = time.perf_counter()
+    actions = act_on_ledger(home, size, budget_s=600.0)
+    ended = time.perf_counter()
+    assert actions.unfinished == ()
+    registry = Registry(home)
+    aliases = {alias: version.number for version in registry.versions() for alias in version.aliases}
+    desk = Desk(home, Graph(home.database_url), Journal(home.database_url), lambda: NOW)
+    (one,) = desk.journal.withdrawals()
+    again = _timed(lambda: desk.left(one))
+    champion = registry.version(aliases[CHAMPION])
+    return {
+        "idle_look_s": round(statistics.median(idle), 3),
+        "append_s": round(appended - started, 3),
+        "append_to_alias_moved_s": round(marks["alias_moved"] - started, 2),
+        "append_to_alias_moved_with_sensor_interval_s": round(marks["alias_moved"] - started + SENSOR_S, 2),
+        "append_to_all_versions_described_s": round(marks["served_no_more"] - started, 2),
+        "append_to_everything_read_again_s": round(marks["reread"] - started, 2),
+        "append_to_receipt_signed_s": round(marks["receipt_signed"] - started, 2),
+        "whole_look_s": round(ended - appended, 2),
+        "closure_read_again_s": round(again, 2),
+        "reached": {
+            "clips": len(actions.affected_clips),
+            "snapshots": len(actions.affected_snapshots),
+            "versions": len(actions.tainted_versions),
+        },
+        "champion_before_and_after": [str(sum(reached(world, i) for i in range(world.snapshots))), champion.number],
+        "champion_check_s": round(_timed(lambda: standing.violations(home, champion.snapshot_root)), 3),
+    }
+
+
+def _timed(act: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
+
+
+def closure(clips: int = 20_000, snapshots: int = 20, events: int = 100_000) -> dict[str, Any]:
+    """Figures of one withdrawal in a home of so many sealed clips, snapshots (a model each) and events."""
+    with tempfile.TemporaryDirectory(prefix="closure-") as folder:
+        world = World(Home.local(Path(folder) / "home"), clips, snapshots, events)
+        built: dict[str, float] = {}
+        sign_for_real(world)
+        roots: list[str] = []
+        for name, act in _building(world, roots):
+            built[f"{name}_s"] = round(_timed(act), 1)
+        remember_earlier_looks(world)
+        figures = withdraw(world)
+        database = Path(world.home.database_url.removeprefix("sqlite:///")).stat().st_size
+    return {
+        "sealed_clips": clips,
+        "snapshots": snapshots,
+        "model_versions": snapshots,
+        "ledger_events": events,
+        "filler": "bulk-loaded rows with real leaves and tree, signatures of zeros; the acting person's events are signed",
+        **figures,
+        "promised": {"append_to_alias_moved_with_sensor_interval_s": PROMISED_S},
+        "holds": figures["append_to_alias_moved_with_sensor_interval_s"] < PROMISED_S,
+        "database_bytes": database,
+        "building": built,
+        "load_average_at_end": round(os.getloadavg()[1], 1),
+    }
+
+
+def _building(world: World, roots: list[str]) -> Iterable[tuple[str, Callable[[], Any]]]:
+    return (
+        ("fill_ledger", lambda: fill_ledger(world)),
+        ("seal", lambda: roots.extend(seal_all(world))),
+        ("register", lambda: register_all(world, roots)),
+        ("lake_and_files", lambda: make_footage(world)),
+    )
+
+
+def main() -> None:
+    from tests.benchmarks.__main__ import write_result
+
+    parser = argparse.ArgumentParser(description="Measure a withdrawal from the ledger's event to the receipt.")
+    parser.add_argument("--clips", type=int, default=20_000)
+    parser.add_argument("--snapshots", type=int, default=20)
+    parser.add_argument("--events", type=int, default=100_000)
+    asked = parser.parse_args()
+    write_result("closure", closure(asked.clips, asked.snapshots, asked.events))
+
+
+if __name__ == "__main__":
+    main()
