@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from orchestration.commands import consent, demo, footage, identity, models, requests, reviews, runs
+from orchestration.commands import consent, demo, footage, identity, models, proofs, requests, reviews, runs
 from orchestration.commands.shared import errors_to_show, message_of, plain, stderr
 from orchestration.settings import be_quiet
 
@@ -24,9 +24,11 @@ app.add_typer(requests.app, name="request")
 app.add_typer(consent.app, name="consent")
 app.add_typer(reviews.app, name="review")
 identity.register(consent.app)
+proofs.add_to(consent.app)
 footage.register(app)
 runs.register(app)
 models.register(app)
+proofs.register(app)
 demo.register(app)
 
 

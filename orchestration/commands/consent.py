@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Grant, withdraw and verify consent.", no_args_is_help=True)
 
 Key = Annotated[Path, typer.Option("--key", help="Your private Ed25519 key (PEM); made there on first use.")]
-NOTICE = (
-    "Rushes trains video models on footage. You may withdraw at any time with `rushes consent revoke`; "
-    "models trained on your footage are then withdrawn from service and trained again without it."
-)
 
 
 @app.command()
@@ -51,10 +47,11 @@ def grant(
     ] = None,
 ) -> None:
     """Consent to the use of footage; prints the consent's identity, which a withdrawal names."""
+    from assets.consent import notices
     from training.consent import events
     from training.consent.keys import load_or_create
 
-    now, private = datetime.now(UTC), load_or_create(key)
+    now, private, notice = datetime.now(UTC), load_or_create(key), notices.current(home())
     registration = events.sign(events.register_key(guardian or party, private, now), private)
     body = events.grant(
         party,
@@ -62,8 +59,10 @@ def grant(
         [digest_of(asset) for asset in assets],
         scope,
         now,
-        notice_sha256=hashlib.sha256(NOTICE.encode()).hexdigest(),
-        terms_sha256=hashlib.sha256(NOTICE.encode()).hexdigest(),
+        notice_sha256=notice.sha256,
+        terms_sha256=notice.sha256,
+        notice_lang=notice.language,
+        withdrawal_method=notice.withdrawal_method,
         actor=guardian,
         territories=territory,
         recipients=recipient,

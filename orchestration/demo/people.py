@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assets.consent.notices import BUILT_IN
 from assets.home import Home
 from assets.ingestion.deliveries import item_id
 from orchestration.demo.deliveries import DELIVERIES, EVERYTHING, Clip, Delivery
@@ -22,10 +23,6 @@ from training.consent.times import now_utc, parse_time
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-NOTICE = (
-    "Your footage may be looked at by reviewers and used for the purposes that you tick. You can withdraw at any time, "
-    "without a reason; models that were trained on it are then withdrawn or trained again without it."
-)
 OFFICER = "officer-nadia"
 FORGER, FORGED_PERSON = "c-nasa-desk", "p-engineer"  # who invents a release, and whose
 TERMS = "You made the footage, everyone recognisable in it has agreed, and you are paid for every accepted clip."
@@ -100,7 +97,7 @@ def _grant(
         covered,
         terms.pop("scopes"),
         signed_at,
-        notice_sha256=sha256_hex(NOTICE.encode()),
+        notice_sha256=BUILT_IN[-1].sha256,
         terms_sha256=sha256_hex(TERMS.encode()),
         consent_id=consent_id,
         event_id=f"event-grant-{consent_id}",

@@ -74,7 +74,7 @@ class World:
         now = terms.pop("now", None) or datetime.now(UTC)
         body = events.grant(
             contributor_id, "contributor", [clip_id], terms.pop("scopes", ("review", "train")), now,
-            notice_sha256=SHA, terms_sha256=SHA, **terms,
+            notice_sha256=terms.pop("notice", SHA), terms_sha256=SHA, **terms,
         )  # fmt: skip
         self.grants[clip_id] = (body["consent_id"], contributor_id)
         self._append(contributor_id, body, now)

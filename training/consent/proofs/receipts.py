@@ -31,7 +31,7 @@ _ENTRY = {"seq", "recorded_at", "salt", "leaf", "envelope", "path"}
 _USED = {"snapshot_root", "ids_root", "n", "clips", "models"}
 _MODEL = {"model_key", "version", "aliases", "taint", "released", "commitment"}
 _PAID = {"state", "entries"}
-PAID_STATES = ("paid", "not paid yet", "not known")
+CREDITED, NOT_YET, NOT_OWED, NOT_KNOWN = PAID_STATES = ("credited", "not paid yet", "not owed", "not known")
 
 Body = dict[str, Any]
 Entry = Mapping[str, Any]
@@ -45,10 +45,10 @@ def receipt_body(
     *,
     used: Sequence[Mapping[str, Any]],
     paid: Mapping[str, Any],
-    withdrawals: Iterable[str],
+    withdrawals: Iterable[Mapping[str, Any]],
 ) -> Body:
     """What is signed for a person. `entries` in ledger order, with leaf and path: those of the consent, and the identity
-    events of all who signed; `notices` by digest; `used` as `used_set` makes it; `withdrawals` names completion receipts.
+    events of all who signed; `notices` by digest; `used` as `used_set` makes it; `withdrawals` as {withdrawal, completed}.
     """
     body = {
         "schema": RECEIPT,
@@ -59,7 +59,7 @@ def receipt_body(
         "checkpoint": dict(checkpoint),
         "used": [dict(one) for one in used],
         "paid": dict(paid),
-        "withdrawals": sorted(withdrawals),
+        "withdrawals": [dict(one) for one in withdrawals],
     }
     return {**body, "receipt_id": f"receipt-{sha256_hex(body)[:32]}"}
 
@@ -179,13 +179,17 @@ def _model(model: Mapping[str, Any]) -> str:
 def _paid(paid: Any) -> str:
     require_fields(paid, _PAID, "what was paid")
     require(paid["state"] in PAID_STATES, f"no such state of payment: {paid['state']!r}")
-    require((paid["state"] == "paid") == bool(paid["entries"]), "the state of payment contradicts its entries")
+    require((paid["state"] == CREDITED) == bool(paid["entries"]), "the state of payment contradicts its entries")
     listed = "; ".join(
         f"{one['amount_minor']} {one['currency']} minor units for {one['item_id']}" for one in paid["entries"]
     )
     return f"The platform says of payment: {paid['state']}{f' ({listed})' if listed else ''}."
 
 
-def _withdrawals(names: Any) -> list[str]:
-    require(isinstance(names, list), "the completion receipts are not a list")
-    return [f"What its withdrawal did is in the completion receipt {name}." for name in names]
+def _withdrawals(found: Any) -> list[str]:
+    shown = []
+    for one in found:
+        require_fields(one, {"withdrawal", "completed"}, "a withdrawal")
+        done = "is told in its own completion receipt" if one["completed"] else "is not completed yet"
+        shown.append(f"What was done after the withdrawal {one['withdrawal']} {done}.")
+    return shown

@@ -78,8 +78,8 @@ class Platform:
             notices or {},
             self.checkpoint(),
             used=used,
-            paid={"state": "paid", "entries": [paid]},
-            withdrawals=["withdrawal-1"],
+            paid={"state": "credited", "entries": [paid]},
+            withdrawals=[{"withdrawal": "w-1", "completed": True}],
         )
         return sign_statement(body, PLATFORM_SIGNS)
 

@@ -42,7 +42,7 @@ def test_what_is_shown_is_said_in_sentences(files: dict[str, Path], consent: dic
     assert f"c-ann (contributor) granted consent {consent['consent_id']} for train" in said["receipt"]
     assert f"c-ann (contributor) withdrew consent {consent['consent_id']}" in said["receipt"]
     assert "Model m-1 (version 7, champion; not tainted) saw it" in said["receipt"]
-    assert "paid (500 EUR minor units for i-1)" in said["receipt"]
+    assert "credited (500 EUR minor units for i-1)" in said["receipt"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -181,7 +181,7 @@ RECEIPT_FORGERIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a set that the model did not see": lambda r: r["used"][0].update(snapshot_root="0" * 64),
     "another model's commitment": lambda r: r["used"][0]["models"][0].update(model_key="m-2"),
     "an edited commitment": lambda r: r["used"][0]["models"][0]["commitment"].update(model_key="m-1 "),
-    "paid without entries": lambda r: r["paid"].update(entries=[]),
+    "credited without entries": lambda r: r["paid"].update(entries=[]),
     "an unknown state of payment": lambda r: r["paid"].update(state="soon"),
     "a field more": lambda r: r.update(extra=1),
     "a field less": lambda r: r.pop("paid"),
