@@ -10,23 +10,28 @@ References: C2PA specification 2.4; CAWG training and data mining assertion 1.1;
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from assets.certificates import make_certificate
+from assets.ingestion.reasons import printable
 
 State = Literal["absent", "valid", "trusted", "invalid", "unreadable"]
 
 CLAIM_LABEL = "org.rushes.provenance"
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 TRAINED = SOURCE_TYPES + "trainedAlgorithmicMedia"
+# by the last part of the URI, because the same type is written with http and https; compositeSynthetic is the older
+# name of a composite with generated parts
 GENERATED = frozenset(
-    SOURCE_TYPES + name
-    for name in ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "algorithmicMedia")
+    {"trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "algorithmicMedia", "compositeSynthetic"}
 )
+CAPTURED = frozenset({"digitalCapture", "computationalCapture", "negativeFilm", "positiveFilm", "print"})
 MINING_USES = ("cawg.data_mining", "cawg.ai_inference", "cawg.ai_training", "cawg.ai_generative_training")
 # extended key usages that a signer may have: email protection, C2PA claim signing, time stamping
+PLAIN_TEXT_BYTES = 1 << 20  # of either end of a file
 TRUSTED_USAGES = "1.3.6.1.5.5.7.3.4\n1.3.6.1.4.1.62558.2.1\n1.3.6.1.5.5.7.3.8\n"
 
 
@@ -56,7 +61,28 @@ class Provenance:
 
         True whatever the state: a broken declaration of synthetic origin is still no evidence of a camera.
         """
-        return not GENERATED.isdisjoint(self.declared)
+        return any(type_name(kind) in GENERATED for kind in self.declared)
+
+    @property
+    def decisive_type(self) -> str | None:
+        """The source type that judges the file: an algorithm anywhere in its history before what its last editor says."""
+        return next((kind for kind in self.declared if type_name(kind) in GENERATED), self.source_type)
+
+    @property
+    def summary(self) -> str | None:
+        """For people: who says it, what is broken, and which ingredients there are; None where there is nothing."""
+        parts = [f"said by {self.generator}"] if self.generator else []
+        parts += [self.detail] if self.detail else []
+        parts += [
+            f"ingredient {part['title']!r}" + (f" broken ({', '.join(part['failures'])})" if part["failures"] else "")
+            for part in self.ingredients
+        ]
+        return printable("; ".join(parts)) or None
+
+
+def type_name(source_type: str) -> str:
+    """`http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture` as `digitalCapture`."""
+    return source_type.rstrip("/").rsplit("/", 1)[-1]
 
 
 def sign_video(src: Path, dst: Path, claims: dict[str, Any], keys: Path) -> Path:
@@ -127,7 +153,7 @@ def _sign(src: Path, dst: Path, model: str, generator: str, assertions: list[dic
 
 
 def _settings(root: Path | None) -> dict[str, Any]:
-    """Offline: nothing is fetched, no revocation service is asked."""
+    """Offline: nothing is fetched, no revocation service is asked. `root` holds trusted roots as PEM."""
     settings: dict[str, Any] = {
         "version": 1,
         "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_after_sign": True},
@@ -138,16 +164,20 @@ def _settings(root: Path | None) -> dict[str, Any]:
     return settings
 
 
-def read_provenance(path: Path, trust: Path | None = None) -> Provenance:
-    """What `path` says of itself. `trust` is a folder that `make_certificate` filled; without it nobody is trusted.
+def read_provenance(path: Path, trust: Path | None = None, anchors: Path | None = None) -> Provenance:
+    """What `path` says of itself. `trust` is a folder that `make_certificate` filled, `anchors` a PEM file of roots;
+    without either nobody is trusted.
 
+    A type that is written into the file without any manifest, or into one that cannot be parsed, is `declared` too.
     Never raises for what is in the file. Its first bytes tell the container, so that another extension hides nothing.
     """
     import c2pa
 
     if (container := _container(Path(path))) is None:
-        return Provenance("absent", detail="no container that can carry a manifest")
-    root = Path(trust) / "c2pa" / "root.pem" if trust else None
+        return Provenance(
+            "absent", declared=_unsigned_types(Path(path)), detail="no container that can carry a manifest"
+        )
+    root = Path(trust) / "c2pa" / "root.pem" if trust else anchors
     settings = _settings(root if root and root.is_file() else None)
     try:
         with (
@@ -157,9 +187,22 @@ def read_provenance(path: Path, trust: Path | None = None) -> Provenance:
         ):
             return _provenance(json.loads(reader.json()), reader.get_validation_state())
     except c2pa.C2paError.ManifestNotFound:
-        return Provenance("absent")
+        return Provenance("absent", declared=_unsigned_types(Path(path)))
     except (c2pa.C2paError, ValueError, AttributeError, TypeError) as error:  # the last two: JSON of another shape
-        return Provenance("unreadable", detail=f"{type(error).__name__}: {error}")
+        return Provenance("unreadable", declared=_unsigned_types(Path(path)), detail=f"{type(error).__name__}: {error}")
+
+
+def _unsigned_types(path: Path) -> tuple[str, ...]:
+    """Generated source types that stand in plain text near the file's beginning or end, as in XMP metadata.
+
+    Not evidence of a camera, but whoever writes this of a file means it.
+    """
+    with path.open("rb") as file:
+        data = file.read(PLAIN_TEXT_BYTES)
+        file.seek(max(len(data), path.stat().st_size - PLAIN_TEXT_BYTES))
+        data += file.read(PLAIN_TEXT_BYTES)
+    found = set(re.findall(rb"https?://cv\.iptc\.org/newscodes/digitalsourcetype/([A-Za-z]{1,60})", data))
+    return tuple(sorted(SOURCE_TYPES + name.decode() for name in found if name.decode() in GENERATED))
 
 
 def _container(path: Path) -> str | None:
@@ -185,7 +228,7 @@ def _provenance(report: dict[str, Any], verdict: str | None) -> Provenance:
     kinds = _source_types(active)
     return Provenance(
         state,
-        source_type=next((kind for kind in kinds if kind in GENERATED), kinds[0] if kinds else None),
+        source_type=next((kind for kind in kinds if type_name(kind) in GENERATED), kinds[0] if kinds else None),
         claims=_created_claims(active),
         ingredients=ingredients,
         declared=tuple(sorted({kind for manifest in manifests.values() for kind in _source_types(manifest)})),
@@ -195,13 +238,21 @@ def _provenance(report: dict[str, Any], verdict: str | None) -> Provenance:
 
 
 def _source_types(manifest: dict[str, Any]) -> list[str]:
-    actions = [
-        action
-        for assertion in manifest.get("assertions", [])
-        if str(assertion.get("label", "")).startswith("c2pa.actions")
-        for action in assertion.get("data", {}).get("actions", [])
-    ]
-    return [action["digitalSourceType"] for action in actions if "digitalSourceType" in action]
+    """Every digital source type in a manifest's assertions and ingredients, wherever it stands: actions name it, and
+    so do IPTC metadata and the older creative-work assertion."""
+    found, waiting = [], [part for name in ("assertions", "ingredients") for part in manifest.get(name, [])]
+    while waiting:
+        part = waiting.pop(0)
+        if isinstance(part, dict):
+            found += [
+                value
+                for key, value in part.items()
+                if key.lower().endswith("digitalsourcetype") and isinstance(value, str)
+            ]
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return found
 
 
 def _created_claims(manifest: dict[str, Any]) -> dict[str, Any]:

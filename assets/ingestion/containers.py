@@ -1,78 +1,213 @@
-"""How long a file says it is, by its outermost boxes alone: what tells a truncated file before anything is decoded.
+"""What a file's outer structure says by itself, before anything is decoded: its length, locks, and stored checksums.
 
-Knows ISO base media (mp4, mov), RIFF (avi) and Matroska/WebM; other containers promise no length.
-References: ISO/IEC 14496-12 section 4.2; RFC 8794 section 4; Microsoft RIFF.
+Knows ISO base media (mp4, mov), RIFF (avi) and Matroska/WebM; of other containers nothing is known. Every walk is
+bounded and reads headers only, except for `compare_checksums`, which reads what a checksum covers once.
+References: ISO/IEC 14496-12 sections 4.2, 8.5.2, 8.6.6, 8.7.2; ISO/IEC 23001-7 section 4; RFC 8794 sections 4 and 11.3.1;
+Microsoft RIFF.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 MAX_BOXES = 100_000
 FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"}
+NESTED_BOXES = {b"moov", b"trak", b"edts", b"mdia", b"minf", b"dinf", b"stbl"}
+LOCKED_ENTRIES = {b"encv", b"drmi"}  # sample entries of encrypted pictures: common encryption, and an older scheme
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+CRC32 = 0xBF  # a Matroska element's checksum; the first of its children
+CLUSTER, TRACKS = 0x1F43B675, 0x1654AE6B  # the parts that hold pictures, and what is needed to read them
+CHECKED = {CLUSTER, TRACKS}
+CHUNK = 1 << 20
 
 
-def promised_size(path: Path) -> int | None:
-    """Bytes that the file's outer structure asks for; more than there are means that the end is missing.
+@dataclass(frozen=True)
+class Extent:
+    """`promised`: bytes that the outer structure asks for; more than there are means that the end is missing.
+    `known`: where what belongs to the container ends; more bytes than that belong to something else."""
 
-    None where the container is unknown or promises nothing (a live stream).
-    """
+    promised: int
+    known: int
+
+
+@dataclass(frozen=True)
+class Index:
+    """What an ISO file's index says: pictures are `locked`, are in another file, or are shown by `edits` entries."""
+
+    locked: bool = False
+    elsewhere: bool = False
+    edits: int = 0
+
+
+@dataclass(frozen=True)
+class Checksums:
+    """Whether checksums cover all pictures (`everywhere`), and where a part begins that does not match its own."""
+
+    everywhere: bool = False
+    broken_at: int | None = None
+
+
+def extent(path: Path) -> Extent | None:
+    """None where the container is unknown or promises nothing (a live stream)."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
         if head[4:8] in FIRST_BOXES:
             return _iso_media(file, size)
         if head[:4] == b"RIFF" and len(head) >= 8:
-            return _riff(struct.unpack("<I", head[4:8])[0], size)
+            return _riff(file, size)
         if head[:4] == EBML:
-            return _matroska(file)
+            end = _segment(file)[1]
+            return None if end is None else Extent(end, end)
     return None
 
 
-def _riff(length: int, size: int) -> int | None:
-    """The end of the first list. An unfinished recording leaves 0 or all ones; a last pad byte may be missing."""
-    if length in (0, 0xFFFFFFFF):
-        return None
-    return size if 8 + length == size + 1 else 8 + length
+def read_index(path: Path) -> Index:
+    """The index of an ISO file; nothing said for any other."""
+    size = path.stat().st_size
+    locked = elsewhere = False
+    edits = 0
+    with path.open("rb") as file:
+        if file.read(8)[4:] not in FIRST_BOXES:
+            return Index()
+        for kind, start, end in _boxes(file, 0, size):
+            file.seek(start)
+            content = file.read(min(end - start, 4096))
+            if kind == b"stsd":
+                locked |= content[12:16] in LOCKED_ENTRIES
+            elif kind == b"dref" and len(content) >= 20:  # the entry's flags: 1 means "in this file"
+                elsewhere |= content[12:16] in (b"url ", b"alis") and not content[19] & 1
+            elif kind == b"elst" and len(content) >= 8:
+                edits = max(edits, struct.unpack_from(">I", content, 4)[0])
+    return Index(locked, elsewhere, edits)
 
 
-def _iso_media(file: BinaryIO, size: int) -> int:
+def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, where its content begins, where it ends) of every box that is reached by way of `NESTED_BOXES`."""
+    waiting = [(start, end)]
+    for _ in range(MAX_BOXES):
+        if not waiting:
+            return
+        offset, limit = waiting.pop()
+        file.seek(offset)
+        header = file.read(16)
+        if offset + 8 > limit or len(header) < 8:
+            continue
+        length, kind, skip = struct.unpack(">I", header[:4])[0], header[4:8], 8
+        if length == 1 and len(header) == 16:
+            length, skip = struct.unpack(">Q", header[8:])[0], 16
+        until = limit if length == 0 else min(offset + length, limit)
+        if until < offset + skip:
+            continue
+        yield kind, offset + skip, until
+        waiting.append((until, limit))
+        if kind in NESTED_BOXES:
+            waiting.append((offset + skip, until))
+
+
+def compare_checksums(path: Path) -> Checksums:
+    """Read what a file's own checksums cover and compare.
+
+    Matroska and WebM alone keep any: a CRC-32 over each of the segment's parts, where the writer put one.
+    """
+    size, covered, clusters = path.stat().st_size, 0, 0
+    with path.open("rb") as file:
+        offset, end = _segment(file) if file.read(4) == EBML else (None, None)
+        if offset is None:
+            return Checksums()
+        end = min(size, end or size)
+        for _ in range(MAX_BOXES):
+            file.seek(offset)
+            identity, length = _element_id(file), _variable_integer(file)
+            start = file.tell()
+            if identity is None or length is None or start >= end:
+                break
+            offset = start + length
+            clusters += identity == CLUSTER
+            if identity not in CHECKED or offset > end or _element_id(file) != CRC32 or _variable_integer(file) != 4:
+                continue
+            stored = struct.unpack("<I", file.read(4))[0]
+            covered += identity == CLUSTER
+            if _crc32(file, offset - file.tell()) != stored:
+                return Checksums(broken_at=start)
+    return Checksums(everywhere=0 < clusters == covered and offset >= end)
+
+
+def _crc32(file: BinaryIO, length: int) -> int:
+    value = 0
+    while length > 0 and (data := file.read(min(length, CHUNK))):
+        value, length = zlib.crc32(data, value), length - len(data)
+    return value
+
+
+def _riff(file: BinaryIO, size: int) -> Extent | None:
+    """The end of the last list: files over a gigabyte have several. An unfinished recording leaves 0 or all ones; a
+    last pad byte may be missing."""
+    offset = 0
+    for _ in range(MAX_BOXES):
+        file.seek(offset)
+        head = file.read(8)
+        if head[:4] != b"RIFF" or len(head) < 8:
+            break
+        length = struct.unpack("<I", head[4:])[0]
+        if length in (0, 0xFFFFFFFF):
+            return None
+        offset += 8 + length
+        if offset >= size:
+            break
+        offset += offset % 2
+    promised = size if offset == size + 1 else offset
+    return Extent(promised, promised)
+
+
+def _iso_media(file: BinaryIO, size: int) -> Extent:
     """The end of the last box. A box of size 0 runs to the end of the file; a header that is cut asks for its rest."""
     offset = 0
     for _ in range(MAX_BOXES):
         if offset >= size:
-            return offset
+            return Extent(offset, offset)
         file.seek(offset)
         header = file.read(16)
         if len(header) < 8:
-            return offset + 8
+            return Extent(offset + 8, offset + 8)
         length = struct.unpack(">I", header[:4])[0]
         if length == 0:
-            return size
+            return Extent(size, size)
         if length == 1:
             if len(header) < 16:
-                return offset + 16
+                return Extent(offset + 16, offset + 16)
             length = struct.unpack(">Q", header[8:])[0]
         if length < 8 or not all(32 <= byte < 127 for byte in header[4:8]):  # not a box: left to the demuxer
-            return size
+            return Extent(size, offset)
         offset += length
-    return offset
+    return Extent(size, offset)
 
 
-def _matroska(file: BinaryIO) -> int | None:
-    """The end of the segment, where its size is known."""
+def _segment(file: BinaryIO) -> tuple[int | None, int | None]:
+    """(where the Matroska segment's content begins, where it ends); None for what is not known."""
     file.seek(4)
     header = _variable_integer(file)
     if header is None:
-        return None
+        return None, None
     file.seek(header, 1)
     if file.read(4) != SEGMENT:
-        return None
+        return None, None
     length = _variable_integer(file)
-    return None if length is None else file.tell() + length
+    return file.tell(), None if length is None else file.tell() + length
+
+
+def _element_id(file: BinaryIO) -> int | None:
+    """An EBML element's identity, its length marker included; None where it is cut or malformed."""
+    first = file.read(1)
+    if not first or first[0] < 0x10:
+        return None
+    rest = file.read(8 - first[0].bit_length())
+    return int.from_bytes(first + rest, "big")
 
 
 def _variable_integer(file: BinaryIO) -> int | None:

@@ -1,6 +1,7 @@
-"""One pass over every frame of an opened file: digests, timestamps, damage, thumbnails. Runs in the probe's worker.
+"""One pass over every frame of an opened file: digest, timestamps, damage, thumbnails, evidence of its origin.
 
-Measures, and stops at the limits; what the measurements say about the file is judged in `probe_worker`.
+Measures, and stops at the limits; what the measurements say about the file is judged in `judgement`. Nothing is kept a
+frame, so memory does not grow with a file's length. Runs in the probe's worker.
 """
 
 from __future__ import annotations
@@ -8,14 +9,16 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from assets.ingestion.identity import frame_digest
+from assets.ingestion.evidence import Evidence
+from assets.ingestion.identity import RangeDigest, frame_digest
 from assets.ingestion.probe import Limits
 from assets.ingestion.reasons import Code
+from assets.ingestion.timeline import Timeline
 
 if TYPE_CHECKING:
     import av
@@ -23,9 +26,11 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 THUMBNAIL_SIDE = 192
+MAX_SIZES = 8  # different frame sizes that are remembered; one is normal
 # what decoders that do not mark their frames as damaged say about damage, at the level of an error
 DAMAGE = re.compile(
-    r"\berror\b|damaged|concealing|invalid|corrupt|bad vlc|out of (range|components)|does not exist|alignment_bit",
+    r"\berror\b|damaged|concealing|invalid|corrupt|bad vlc|out of (range|components)|does not exist|alignment_bit"
+    r"|mismatch|overread|too small",
     re.IGNORECASE,
 )
 
@@ -35,34 +40,63 @@ class TooMuch(Exception):
 
 
 @dataclass
+class Complaints:
+    """What the libraries said at the level of an error. Emptied as it is read: a hostile file says a lot."""
+
+    lines: list[Any]
+    damage: int = 0
+    others: int = 0
+    sample: str = ""
+
+    def read(self, decoder: str) -> None:
+        """Count and forget what was said since. Only the decoder's own words about pictures are damage."""
+        for _, name, text in self.lines:
+            if name == decoder and DAMAGE.search(text):
+                self.damage += 1
+            else:
+                self.others += 1
+                self.sample = self.sample or f"{name}: {text.strip()}"
+        self.lines.clear()
+
+
+@dataclass
 class Decoded:
     """What one pass over the frames leaves behind."""
 
-    digests: list[bytes] = field(default_factory=list)
+    complaints: Complaints
+    digest: RangeDigest = field(default_factory=RangeDigest)
+    timeline: Timeline = field(default_factory=Timeline)
+    evidence: Evidence = field(default_factory=Evidence)
     sizes: set[tuple[int, int]] = field(default_factory=set)
     format: str | None = None
+    bits: int = 8
     rotation_deg: int = 0
-    first_s: Fraction | None = None
-    last_s: Fraction | None = None
-    last_length_s: Fraction = Fraction(0)
+    transfer: int = 0  # ITU-T H.273 transfer characteristics
+    interlaced: int = 0  # frames that say so
     packets: int = 0
     hidden: int = 0  # packets that an edit list says not to show
     errors: int = 0
     damaged: int = 0
     thumbnails: dict[int, bytes] = field(default_factory=dict)
 
+    @property
+    def frames(self) -> int:
+        return self.digest.frames
+
     def take(self, frame: av.VideoFrame, middle: int) -> None:
-        index = len(self.digests)
-        self.digests.append(frame_digest(frame))
-        self.sizes.add((frame.width, frame.height))
+        index = self.frames
+        self.digest.add(frame_digest(frame))
+        if len(self.sizes) < MAX_SIZES:
+            self.sizes.add((frame.width, frame.height))
         self.damaged += bool(frame.is_corrupt)
+        self.interlaced += bool(frame.interlaced_frame)
         if index == 0:
             self.format, self.rotation_deg = frame.format.name, round(frame.rotation) % 360
-        if frame.pts is not None and frame.time_base is not None:
-            now = frame.pts * frame.time_base
-            self.first_s = now if self.first_s is None else min(self.first_s, now)
-            if self.last_s is None or now >= self.last_s:
-                self.last_s, self.last_length_s = now, (frame.duration or 0) * frame.time_base
+            self.bits = max(component.bits for component in frame.format.components)
+            self.transfer = int(frame.color_trc or 0)
+        base = frame.time_base or Fraction(0)
+        self.timeline.add(None if frame.pts is None else frame.pts * base, (frame.duration or 0) * base)
+        self.evidence.take(frame, self.timeline.now_s)
         # the length is not known yet: powers of two leave one near the middle when the header lies
         if index == middle or index & (index - 1) == 0:
             self.thumbnails[index] = thumbnail(frame)
@@ -71,19 +105,8 @@ class Decoded:
         """The first frame and the kept one that is nearest to the middle."""
         if not self.thumbnails:
             return ()
-        middle = min(self.thumbnails, key=lambda index: abs(index - len(self.digests) // 2))
+        middle = min(self.thumbnails, key=lambda index: abs(index - self.frames // 2))
         return tuple(base64.b64encode(self.thumbnails[i]).decode() for i in sorted({0, middle}))
-
-    def timing(self, nominal_fps: Fraction | None) -> tuple[float | None, float | None]:
-        """(frames per second, seconds): from timestamps, or from the nominal rate where there are none."""
-        count = len(self.digests)
-        span = self.last_s - self.first_s if self.first_s is not None and self.last_s is not None else Fraction(0)
-        fps = Fraction(count - 1) / span if span > 0 else nominal_fps
-        if not count or not fps:
-            return None, None
-        if span <= 0:
-            return round(float(fps), 6), round(float(count / fps), 6)
-        return round(float(fps), 6), round(float(span + (self.last_length_s or 1 / fps)), 6)
 
 
 def thumbnail(frame: av.VideoFrame) -> bytes:
@@ -98,31 +121,38 @@ def thumbnail(frame: av.VideoFrame) -> bytes:
     return out.getvalue()
 
 
-def decode(container: InputContainer, stream: VideoStream, limits: Limits) -> Decoded:
-    """Every packet through the decoder, in order. Raises TooMuch."""
-    import av
-    import av.logging
+def decode(
+    container: InputContainer, stream: VideoStream, limits: Limits, said: list[Any], pulse: Callable[[], None]
+) -> Decoded:
+    """Every packet through the decoder, in order. Raises TooMuch.
 
-    found, middle = Decoded(), (stream.frames or 0) // 2
-    with av.logging.Capture(local=False) as log:
-        for packet in packets(container, stream, found):
-            found.packets += bool(packet.size)
-            found.hidden += bool(packet.is_discard)
-            try:
-                frames = packet.decode()
-            except (av.error.MemoryError, av.error.BlockingIOError) as error:
+    `said` is where the libraries' complaints arrive; `pulse` is called for every frame, as a sign of life.
+    """
+    import av
+
+    said.clear()  # what was said while the file was opened concerns frames that are decoded again
+    found, middle = Decoded(Complaints(said)), (stream.frames or 0) // 2
+    for packet in packets(container, stream, found):
+        found.packets += bool(packet.size)
+        found.hidden += bool(packet.is_discard)
+        found.damaged += bool(packet.is_corrupt)
+        try:
+            frames = packet.decode()
+        except (av.error.MemoryError, av.error.BlockingIOError) as error:
+            raise TooMuch(Code.OUT_OF_MEMORY.because(str(error))) from error
+        except av.error.FFmpegError as error:
+            # a codec may report a failed allocation as damage; then the file must not be blamed for it
+            if not room_for(4 * stream.width * stream.height):
                 raise TooMuch(Code.OUT_OF_MEMORY.because(str(error))) from error
-            except av.error.FFmpegError as error:
-                # a codec may report a failed allocation as damage; then the file must not be blamed for it
-                if not room_for(4 * stream.width * stream.height):
-                    raise TooMuch(Code.OUT_OF_MEMORY.because(str(error))) from error
-                found.errors += 1
-                continue
-            for frame in frames:
-                refuse_excess(frame, len(found.digests) + 1, limits)
-                found.take(frame, middle)
-    if not found.errors + found.damaged:
-        found.errors = sum(name == stream.codec_context.name and bool(DAMAGE.search(text)) for _, name, text in log)
+            refuse_unallocated(said, limits)
+            found.errors += 1
+            frames = []
+        found.complaints.read(stream.codec_context.name)
+        for frame in frames:
+            refuse_excess(frame, found, limits)
+            found.take(frame, middle)
+            pulse()
+    found.complaints.read(stream.codec_context.name)
     return found
 
 
@@ -149,12 +179,21 @@ def packets(container: InputContainer, stream: VideoStream, found: Decoded) -> I
             return
 
 
-def refuse_excess(frame: av.VideoFrame, count: int, limits: Limits) -> None:
+def refuse_excess(frame: av.VideoFrame, found: Decoded, limits: Limits) -> None:
     if frame.width * frame.height > limits.pixels:
-        raise TooMuch(too_many_pixels(frame.width, frame.height, limits))
-    if count > limits.frames:
+        raise TooMuch(too_many_pixels(f"{frame.width}x{frame.height}", limits))
+    if found.frames >= limits.frames:
         raise TooMuch(Code.TOO_MANY_FRAMES.because(f"more than {limits.frames} frames"))
+    if found.timeline.span_s > limits.duration_s:
+        raise TooMuch(Code.TOO_LONG.because(f"frames after {limits.duration_s:g} s"))
 
 
-def too_many_pixels(width: int, height: int, limits: Limits) -> str:
-    return Code.TOO_MANY_PIXELS.because(f"{width}x{height}; at most {limits.pixels} pixels are taken")
+def refuse_unallocated(said: list[Any], limits: Limits) -> None:
+    """Raises TooMuch where the libraries themselves refused pictures over the limit, before any memory was taken."""
+    for _, _, text in said:
+        if size := re.search(r"(\d+)x(\d+) exceeds specified max pixel count", text):
+            raise TooMuch(too_many_pixels(f"{size[1]}x{size[2]}", limits))
+
+
+def too_many_pixels(size: str, limits: Limits) -> str:
+    return Code.TOO_MANY_PIXELS.because(f"{size}; at most {limits.pixels} pixels are taken")

@@ -1,8 +1,8 @@
 """How a delivered file is opened: the one set of demuxer and decoder settings that clip identities rest on.
 
 Whoever computes a frame digest opens the file here, so that the same bytes give the same pictures on every machine:
-one thread, bit-exact transforms, local files only, and only containers that hold footage (a playlist that names other
-files is refused, whatever its extension).
+one thread, bit-exact transforms, strict about damage, local files only, and only containers that hold footage (a
+playlist that names other files is refused, whatever its extension).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 DEMUXERS = ("mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "flv", "asf", "mxf", "dv", "ogg")
+STRICT = "crccheck+bitstream+buffer+explode"  # a decoder that sees damage says so rather than painting over it
 
 
 class NoVideoStream(ValueError):
@@ -41,7 +42,7 @@ def video_stream(container: InputContainer, max_pixels: int | None = None) -> Vi
             stream.thread_type = "NONE"
             stream.codec_context.thread_count = 1
             stream.codec_context.flags |= Flags.bitexact
-            if max_pixels:
-                stream.codec_context.options = {"max_pixels": str(max_pixels)}
+            bound = {"max_pixels": str(max_pixels)} if max_pixels else {}
+            stream.codec_context.options = {"err_detect": STRICT, **bound}
             return stream
     raise NoVideoStream("no stream of moving pictures")

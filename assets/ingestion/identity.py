@@ -39,11 +39,27 @@ def frame_digest(frame: av.VideoFrame) -> bytes:
     return digest.digest()
 
 
+class RangeDigest:
+    """The identity of consecutive frames, built as they come."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._digest = hashlib.sha256(b"rushes.range/1\n")
+
+    def add(self, frame: bytes) -> None:
+        """Take the next frame's digest."""
+        self.frames += 1
+        self._digest.update(frame)
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
 def range_digest(frame_digests: Iterable[bytes]) -> str:
     """The identity of consecutive frames, in hexadecimal."""
-    digest = hashlib.sha256(b"rushes.range/1\n")
+    digest = RangeDigest()
     for one in frame_digests:
-        digest.update(one)
+        digest.add(one)
     return digest.hexdigest()
 
 

@@ -35,7 +35,9 @@ EXTENSIONS = {
     "ogg": "ogv",
 }
 # columns of table `media` that a probe measures
-FACTS = tuple(f.name for f in fields(ProbeResult) if f.name not in ("reasons", "thumbnails"))
+FACTS = tuple(
+    f.name for f in fields(ProbeResult) if f.name not in ("reasons", "notes", "windows", "picture", "thumbnails")
+)
 
 
 @dataclass(frozen=True)

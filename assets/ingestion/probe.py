@@ -25,28 +25,35 @@ from typing import Any
 from assets.ingestion.reasons import Code, code_of
 from assets.store import Store
 
-PROBE_VERSION = "2"
+PROBE_VERSION = "3"
 FILES_PER_WORKER = 200  # then a fresh one: what a decoder leaks stays small
 START_S = 120.0
 MACHINE_MADE = {Code.CRASHED, Code.OUT_OF_MEMORY}
 READY = b"ready"  # a worker's first line
+PULSE, PULSE_S = b"pulse", 2.0  # the line of a worker that is still decoding, and how often it comes
 PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "HOME")  # no credentials reach a worker
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one file may cost. 8192 x 4608 pixels and 40,000 frames are 8K and 22 minutes at 30 frames a second.
+    """What one file may cost. 8192 x 4608 pixels are 8K; 864,000 frames are four hours at 60 a second.
 
-    `side` is the shortest side that shows anything, in pixels.
+    `side` is the shortest side that shows anything, in pixels. `cpu_s` and `wall_s` bound a whole file, so that a long
+    film may take long; `stall_cpu_s` and `stall_s` bound the time between two signs of life, which only decoded frames
+    give, so that one that hangs may not. `refuse` names the traits (`reasons.TRAITS`) that are refused, not noted.
     """
 
-    file_bytes: int = 4 << 30
+    file_bytes: int = 64 << 30
     pixels: int = 8192 * 4608
     side: int = 16
-    frames: int = 40_000
-    memory_bytes: int = 4 << 30
-    cpu_s: int = 900
-    wall_s: float = 1200.0
+    frames: int = 864_000
+    duration_s: float = 4 * 3600.0
+    memory_bytes: int = 3 << 30
+    cpu_s: int = 8 * 3600
+    wall_s: float = 8 * 3600.0
+    stall_cpu_s: int = 120
+    stall_s: float = 300.0
+    refuse: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -55,16 +62,24 @@ class Limits:
             return PROBE_VERSION
         return f"{PROBE_VERSION}-{hashlib.sha256(repr(self).encode()).hexdigest()[:8]}"
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Limits:
+        return cls(**{**values, "refuse": tuple(values["refuse"])})
+
 
 @dataclass(frozen=True)
 class ProbeResult:
     """Measured facts of one file; a field is None where it could not be measured. `reasons` empty means accepted.
 
-    `decode_errors` counts packets that failed and frames that the decoder marked as damaged; `thumbnails` are WebP
+    `notes` are traits of a file that are no fault. `integrity` says what would show a changed bit: `checksums` of the
+    container's own over all pictures, or `syntax` alone, which many changes of a bit or two respect. `decode_errors`
+    counts packets that failed and frames that are damaged. `windows` and `picture` are evidence for the watermark's
+    reader (`evidence.Window`; picture is grid, corner and extent in blocks) and are not kept. `thumbnails` are WebP
     pictures (base64) of the first and a middle frame, for people.
     """
 
     reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     container: str | None = None
     codec: str | None = None
     pixel_format: str | None = None
@@ -78,13 +93,20 @@ class ProbeResult:
     frames_sha256: str | None = None
     has_audio: bool | None = None
     decode_errors: int | None = None
+    integrity: str | None = None
     c2pa_state: str | None = None
     c2pa_source_type: str | None = None
+    c2pa_detail: str | None = None
+    spectral_peak_db: float | None = None
+    watermark_log10_p: float | None = None
+    watermark_payload: str | None = None
+    windows: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    picture: tuple[int, ...] = field(default=(), repr=False)
     thumbnails: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ProbeResult:
-        lists = {"reasons": tuple(values["reasons"]), "thumbnails": tuple(values["thumbnails"])}
+        lists = {name: tuple(values[name]) for name in ("reasons", "notes", "windows", "picture", "thumbnails")}
         return cls(**{**values, **lists})
 
     @classmethod
@@ -119,16 +141,20 @@ class Worker:
             raise ProbeUnavailable(f"the probe's worker process does not start: {failure}") from failure
         raise ProbeUnavailable("the probe's worker process does not speak its protocol")
 
-    def probe(self, path: Path) -> ProbeResult:
+    def probe(self, path: Path, anchors: Path | None = None) -> ProbeResult:
         """Raises WorkerFailed; the worker is then of no more use."""
         self.files += 1
         assert self.process.stdin is not None
+        request = {"path": str(path), "anchors": str(anchors) if anchors else None}
+        end = time.monotonic() + self.limits.wall_s
         try:
-            self.process.stdin.write(json.dumps({"path": str(path)}).encode() + b"\n")
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             raise self._death() from None
-        return ProbeResult.from_json(json.loads(self._line(self.limits.wall_s)))
+        while (line := self._line(min(self.limits.stall_s, end - time.monotonic()))) == PULSE:
+            pass
+        return ProbeResult.from_json(json.loads(line))
 
     def _line(self, seconds: float) -> bytes:
         """The next line that the worker writes. Raises WorkerFailed after `seconds`."""
@@ -137,7 +163,7 @@ class Worker:
         while b"\n" not in self.buffer:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
-                raise WorkerFailed(Code.TIMEOUT, f"no answer within {seconds:g} s")
+                raise WorkerFailed(Code.TIMEOUT, f"no sign of life for {seconds:.1f} s")
             chunk = os.read(self.process.stdout.fileno(), 1 << 16)
             if not chunk:
                 raise self._death()
@@ -148,7 +174,7 @@ class Worker:
     def _death(self) -> WorkerFailed:
         status = self.process.wait()
         if status == -signal.SIGXCPU:
-            return WorkerFailed(Code.TIMEOUT, f"no answer within {self.limits.cpu_s} s of processor time")
+            return WorkerFailed(Code.TIMEOUT, f"no frame within {self.limits.stall_cpu_s} s of processor time")
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         return WorkerFailed(Code.CRASHED, f"the decoder ended with {how}")
 
@@ -178,8 +204,9 @@ def launch(limits: Limits) -> subprocess.Popen[bytes]:
 class ProbePool:
     """Probes files through workers that start when they are first needed. Use as a context manager."""
 
-    def __init__(self, limits: Limits | None = None, workers: int | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, limits: Limits | None = None, workers: int | None = None, anchors: Path | None = None) -> None:
+        """`anchors` is a PEM file with the roots whose signatures under a file's provenance are trusted."""
+        self.limits, self.anchors = limits or Limits(), anchors
         self.size = workers or min(os.cpu_count() or 1, 8)
         self.probed = 0  # files that a worker was asked about
         self._idle: list[Worker] = []
@@ -207,16 +234,16 @@ class ProbePool:
 
         A crash is tried once more in a fresh worker, because the file before may have caused it.
         """
-        if path.stat().st_size == 0:
+        if not (size := path.stat().st_size):
             return ProbeResult.refused(Code.EMPTY, "the file has no bytes")
-        if (size := path.stat().st_size) > self.limits.file_bytes:
+        if size > self.limits.file_bytes:
             return ProbeResult.refused(Code.TOO_LARGE, f"{size} bytes; at most {self.limits.file_bytes} are taken")
         with self._lock:
             self.probed += 1
         for last in (False, True):
             worker = self._take()
             try:
-                result = worker.probe(path)
+                result = worker.probe(path, self.anchors)
             except WorkerFailed as failure:
                 self._end(worker)
                 if self._closed:

@@ -10,53 +10,70 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from assets.ingestion.containers import promised_size
-from assets.ingestion.decode_pass import Decoded, TooMuch, decode, too_many_pixels
+from assets.ingestion.containers import Checksums, compare_checksums, extent, read_index
+from assets.ingestion.decode_pass import TooMuch, decode, refuse_unallocated, too_many_pixels
 from assets.ingestion.decoding import NoVideoStream, open_container, video_stream
-from assets.ingestion.identity import range_digest
-from assets.ingestion.probe import READY, Limits, ProbeResult
+from assets.ingestion.judgement import broken_promises, damage, no_pictures, sorted_traits, traits
+from assets.ingestion.probe import PULSE, PULSE_S, READY, Limits, ProbeResult
 from assets.ingestion.reasons import Code
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-    from av.video.stream import VideoStream
-
-HIDDEN_FRAMES = {"vp8", "libvpx"}  # packets of these codecs need not show anything
 
 
-def probe(path: Path, limits: Limits) -> ProbeResult:
+def probe(path: Path, limits: Limits, anchors: Path | None, pulse: Callable[[], None]) -> ProbeResult:
     """The verdict on one file, as far as this process survives it."""
     import av
+    import av.logging
 
     reasons = []
-    promised, size = promised_size(path), path.stat().st_size
-    if promised is not None and promised > size:
-        reasons.append(Code.TRUNCATED.because(f"the file ends at byte {size} of {promised}"))
-    try:
-        with open_container(path, limits.pixels) as container:
-            return examine(path, container, limits, reasons)
-    except NoVideoStream as error:
-        reasons.append(Code.NO_VIDEO_STREAM.because(str(error)))
-    except (av.error.MemoryError, av.error.BlockingIOError) as error:  # the latter: no memory for a thread
-        reasons.append(Code.OUT_OF_MEMORY.because(str(error)))
-    except av.error.FFmpegError as error:
-        if reasons:  # the missing end explains it
-            return ProbeResult(reasons=tuple(reasons))
-        said = error.strerror or type(error).__name__
-        reasons.append(Code.NOT_VIDEO.because(f"no footage container could be read ({said})"))
+    bounds, size = extent(path), path.stat().st_size
+    if bounds is not None and bounds.promised > size:
+        reasons.append(Code.TRUNCATED.because(f"the file ends at byte {size} of {bounds.promised}"))
+    index = read_index(path)
+    if index.locked:
+        reasons.append(Code.ENCRYPTED.because("the index says that the pictures are encrypted"))
+    if index.elsewhere:
+        reasons.append(Code.EXTERNAL_DATA.because("the index refers to another file"))
+    if index.locked or index.elsewhere:
+        return ProbeResult(reasons=tuple(reasons))
+    with av.logging.Capture(local=False) as said:
+        try:
+            with open_container(path, limits.pixels) as container:
+                return examine(path, container, limits, anchors, reasons, said, pulse)
+        except TooMuch as excess:
+            reasons.append(str(excess))
+        except (av.error.MemoryError, av.error.BlockingIOError) as error:  # the latter: no memory for a thread
+            reasons.append(Code.OUT_OF_MEMORY.because(str(error)))
+        except av.error.FFmpegError as error:
+            if not reasons:  # else the missing end explains it
+                reason = error.strerror or type(error).__name__
+                reasons.append(Code.NOT_VIDEO.because(f"no footage container could be read ({reason})"))
     return ProbeResult(reasons=tuple(reasons))
 
 
-def examine(path: Path, container: InputContainer, limits: Limits, reasons: list[str]) -> ProbeResult:
+def examine(
+    path: Path,
+    container: InputContainer,
+    limits: Limits,
+    anchors: Path | None,
+    reasons: list[str],
+    said: list[Any],
+    pulse: Callable[[], None],
+) -> ProbeResult:
     """Decode an opened file and compare what it holds with what it promises. Adds to `reasons`."""
     from assets.provenance import read_provenance
 
-    stream = video_stream(container, limits.pixels)
+    try:
+        stream = video_stream(container, limits.pixels)
+    except NoVideoStream:
+        return ProbeResult(reasons=(*reasons, no_pictures(container)), container=container.format.name)
     facts: dict[str, Any] = {
         "container": container.format.name,
         "codec": stream.codec_context.name,
@@ -64,72 +81,64 @@ def examine(path: Path, container: InputContainer, limits: Limits, reasons: list
         "has_audio": bool(container.streams.audio),
     }
     width, height = stream.codec_context.width, stream.codec_context.height
-    if width * height > limits.pixels:
-        return ProbeResult(reasons=(*reasons, too_many_pixels(width, height, limits)), **facts)
+    if too := not_worth_decoding(width, height, stream.metadata, limits):
+        return ProbeResult(reasons=(*reasons, too), **facts)
     try:
-        found = decode(container, stream, limits)
+        refuse_unallocated(said, limits)
+        found = decode(container, stream, limits, said, pulse)
     except TooMuch as excess:
         return ProbeResult(reasons=(*reasons, str(excess)), **facts)
-    fps, duration_s = found.timing(stream.average_rate or stream.guessed_rate)
-    provenance = read_provenance(path)
-    if found.digests:
+    fps, duration_s = found.timeline.measured(stream.average_rate or stream.guessed_rate)
+    provenance = read_provenance(path, anchors=anchors)
+    if found.frames:
         width, height = next(iter(found.sizes)) if len(found.sizes) == 1 else (width, height)
-    reasons += damage(stream, found)
-    if not reasons:  # a missing end or broken pictures explain what else is missing
-        reasons += broken_promises(path, container, stream, found, duration_s)
-    if found.digests and min(width, height) < limits.side:
-        reasons.append(Code.TOO_SMALL.because(f"{width}x{height}; a side has at least {limits.side} pixels"))
+    checksums = Checksums() if reasons else compare_checksums(path)
+    reasons += damage(stream, found, checksums)
+    if not reasons:
+        stored = stored_packets(path, stream.index) if stream.frames > found.packets else found.packets
+        reasons += broken_promises(container, stream, found, stored, duration_s)
+    if found.frames and min(width, height) < limits.side:
+        reasons.append(too_small(width, height, limits))
+    unusual = traits(container, stream, found, read_index(path), extent(path), path.stat().st_size)
+    refused, notes = sorted_traits(unusual, limits.refuse)
     turned = found.rotation_deg % 180 == 90
     return ProbeResult(
-        reasons=tuple(reasons),
+        reasons=(*reasons, *refused),
+        notes=tuple(notes),
         **facts,
         pixel_format=found.format,
         width=height if turned else width,
         height=width if turned else height,
         rotation_deg=found.rotation_deg,
         fps=fps,
-        frames_decoded=len(found.digests),
+        frames_decoded=found.frames,
         duration_s=duration_s,
-        frames_sha256=range_digest(found.digests) if found.digests else None,
-        decode_errors=found.errors + found.damaged,
+        frames_sha256=found.digest.hexdigest() if found.frames else None,
+        decode_errors=found.errors + found.damaged + found.complaints.damage,
+        integrity="checksums" if checksums.everywhere else "syntax",
         c2pa_state=provenance.state,
-        c2pa_source_type=provenance.source_type,
+        c2pa_source_type=provenance.decisive_type,
+        c2pa_detail=provenance.summary,
+        spectral_peak_db=found.evidence.peak_db(),
+        windows=tuple(asdict(window) for window in found.evidence.finish()),
+        picture=(*found.evidence.grid, *found.evidence.corner, *found.evidence.extent),
         thumbnails=found.pictures(),
     )
 
 
-def damage(stream: VideoStream, found: Decoded) -> Iterator[str]:
-    """What a finished decode says against the pictures themselves."""
-    if not found.digests:
-        yield Code.NO_FRAMES.because("no frame decoded")
-    elif found.packets - found.hidden - len(found.digests) > tolerated_gap(stream, found.packets):
-        yield Code.FRAMES_MISSING.because(f"{len(found.digests)} frames came out of {found.packets} packets")
-    if found.errors + found.damaged:
-        yield Code.DECODE_ERRORS.because(f"{found.errors} packets failed to decode, {found.damaged} frames are damaged")
-    if len(found.sizes) > 1:
-        yield Code.SIZE_CHANGES.because("frames of " + ", ".join(f"{w}x{h}" for w, h in sorted(found.sizes)))
+def not_worth_decoding(width: int, height: int, metadata: Mapping[str, str], limits: Limits) -> str | None:
+    """What the header says already, before memory is taken for any picture."""
+    if width * height > limits.pixels:
+        return too_many_pixels(f"{width}x{height}", limits)
+    if width and height and min(width, height) < limits.side:
+        return too_small(width, height, limits)
+    if metadata.get("enc_key_id"):  # how the Matroska demuxer tells of encrypted contents
+        return Code.ENCRYPTED.because("the stream of pictures names a decryption key")
+    return None
 
 
-def tolerated_gap(stream: VideoStream, packets: int) -> int:
-    """Packets that may show no frame of their own: a few at the start that lean on frames cut away, and where the
-    container counts no frames a packet may be one of two fields."""
-    if stream.codec_context.name in HIDDEN_FRAMES:
-        return packets
-    return max(8, packets // 50) if stream.frames else packets // 2 + 8
-
-
-def broken_promises(
-    path: Path, container: InputContainer, stream: VideoStream, found: Decoded, duration_s: float | None
-) -> Iterator[str]:
-    """What the header of a complete file promises beyond what is stored in it."""
-    # what an edit list leaves out is stored, though it is neither demuxed nor shown
-    if stream.frames > found.packets and (stored := stored_packets(path, stream.index)) < stream.frames:
-        yield Code.OVERDECLARED_FRAMES.because(f"the header promises {stream.frames} frames; {stored} are stored")
-    # the header's length is that of its longest stream: sound may go on
-    declared_s = (container.duration or 0) / 1e6 if not container.streams.audio else 0.0
-    if duration_s and declared_s > 1.1 * duration_s + 1.0:
-        detail = f"the header promises {declared_s:.2f} s; {len(found.digests)} frames show {duration_s:.2f} s"
-        yield Code.OVERDECLARED_DURATION.because(detail)
+def too_small(width: int, height: int, limits: Limits) -> str:
+    return Code.TOO_SMALL.because(f"{width}x{height}; a side has at least {limits.side} pixels")
 
 
 def stored_packets(path: Path, index: int) -> int:
@@ -146,8 +155,13 @@ def limit_process(limits: Limits) -> None:
 
 def limit_next_file(limits: Limits) -> None:
     """Processor time counts for the whole process, so each file moves the soft limit on."""
+    limit_processor_time(limits.cpu_s)
+
+
+def limit_processor_time(seconds: int) -> None:
+    """How much more this process may use before it is ended."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + 1 + limits.cpu_s
+    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 
@@ -160,20 +174,42 @@ def silence() -> BinaryIO:
     return answers
 
 
+class Pulse:
+    """Tells the parent, at most once in `PULSE_S`, that frames keep coming, and allows processor time for more."""
+
+    def __init__(self, answers: BinaryIO, limits: Limits) -> None:
+        self.answers, self.stall_cpu_s = answers, limits.stall_cpu_s
+        self.start()
+
+    def start(self) -> None:
+        """A new file begins, or goes on."""
+        self.last = time.monotonic()
+        limit_processor_time(self.stall_cpu_s)
+
+    def __call__(self) -> None:
+        if time.monotonic() - self.last >= PULSE_S:
+            self.answers.write(PULSE + b"\n")
+            self.start()
+
+
 def main() -> None:
     # an installation that lacks something fails here, in the open, before any file can be blamed for it
     import av.logging
     import c2pa  # noqa: F401
 
-    limits = Limits(**json.loads(sys.argv[1]))
+    limits = Limits.from_json(json.loads(sys.argv[1]))
     av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # else the last complaint about one file is told during the next
     answers = silence()
     limit_process(limits)
     answers.write(READY + b"\n")
+    pulse = Pulse(answers, limits)
     for line in sys.stdin.buffer:
-        limit_next_file(limits)
+        pulse.start()
         try:
-            result = probe(Path(json.loads(line)["path"]), limits)
+            request = json.loads(line)
+            anchors = Path(request["anchors"]) if request.get("anchors") else None
+            result = probe(Path(request["path"]), limits, anchors, pulse)
         except MemoryError:
             result = ProbeResult.refused(Code.OUT_OF_MEMORY, f"more than {limits.memory_bytes} bytes were needed")
         except Exception as error:  # whatever a hostile file provokes in a library is a verdict on that file

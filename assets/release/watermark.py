@@ -53,7 +53,7 @@ def embed(frames: np.ndarray, payload: int, key: bytes, strength: float) -> np.n
     rows, columns = _grid(frames)
     coefficients = np.zeros((rows * columns, BLOCK, BLOCK), np.float32)
     coefficients[:, ROWS, COLUMNS] = (missing[group] * chips).reshape(rows * columns, -1)
-    basis = _dct()
+    basis = dct()
     blocks = (basis.T @ coefficients @ basis).reshape(rows, columns, BLOCK, BLOCK)
     change = np.zeros(frames.shape[1:3], np.float32)
     change[: rows * BLOCK, : columns * BLOCK] = blocks.transpose(0, 2, 1, 3).reshape(rows * BLOCK, columns * BLOCK)
@@ -104,7 +104,7 @@ def _pattern(key: bytes, rows: int, columns: int) -> tuple[np.ndarray, np.ndarra
 
 
 @lru_cache(maxsize=1)
-def _dct() -> np.ndarray:
+def dct() -> np.ndarray:
     """The orthonormal DCT-II matrix, [8, 8]."""
     k, n = np.arange(BLOCK)[:, None], np.arange(BLOCK)[None, :]
     basis = np.cos(np.pi * (2 * n + 1) * k / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
@@ -115,7 +115,7 @@ def _dct() -> np.ndarray:
 def _correlations(frames: np.ndarray, group: np.ndarray, chips: np.ndarray) -> np.ndarray:
     """Mean of sign times coefficient for every bit, over blocks and frames, [32]."""
     rows, columns = _grid(frames)
-    basis = _dct()
+    basis = dct()
     total = np.zeros((rows * columns, len(ROWS)), np.float64)
     for frame in frames:  # one at a time: a whole clip in floats would be large
         luma = frame[: rows * BLOCK, : columns * BLOCK].astype(np.float32) @ LUMA

@@ -106,7 +106,7 @@ def test_a_playlist_cannot_smuggle_in_another_file(video: Path, pool: ProbePool,
 
 def test_sound_alone_is_no_video(pool: ProbePool, tmp_path: Path) -> None:
     result = pool.probe(encode(tmp_path / "a.mp4", sound=True, picture=False))
-    assert codes(result) == [Code.NO_VIDEO_STREAM]
+    assert codes(result) == [Code.AUDIO_ONLY]
 
 
 def test_sound_beside_the_pictures_is_noted(pool: ProbePool, tmp_path: Path) -> None:
