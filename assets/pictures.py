@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
 INK, GRID, ACCENT, ALARM = "#1f2933", "#d8dee6", "#2f6f9f", "#c0392b"
+SERIES = (ACCENT, ALARM, "#d98e04", "#6c5b9b", "#3b8e6a", "#8a5a44", "#7f8c99")
 
 
 def contact_sheet(
@@ -116,6 +118,47 @@ def line_plot(
     return _png(figure)
 
 
+def outlook_plot(
+    past: Mapping[date, Mapping[str, int]],
+    future: Mapping[date, Mapping[str, int]],
+    total: str,
+    title: str = "",
+    ylabel: str = "",
+    most: int = 5,
+) -> bytes:
+    """A PNG of counts over days: solid as recorded, dashed as computed for the future, with today's line between them.
+
+    `total` is the series drawn as an area; of the others the `most` largest are lines. A day without a series has 0.
+    """
+    import matplotlib.dates as dates
+
+    figure, axes = _axes(title, "", ylabel, size=(7.6, 3.4))
+    names = {name for counts in (*past.values(), *future.values()) for name in counts} - {total}
+    largest = {name: max(c.get(name, 0) for c in (*past.values(), *future.values())) for name in names}
+    lines = sorted((name for name in names if largest[name]), key=lambda name: (-largest[name], name))[:most]
+    for name, colour in zip((total, *lines), SERIES, strict=False):
+        for days, style in ((past, "-"), (future, (0, (4, 2)))):
+            values = [counts.get(name, 0) for counts in days.values()]
+            label, marker = (name, "o" if len(past) < 30 else "") if days is past else (None, "")
+            width = 2.0 if name == total else 1.4
+            axes.plot(
+                list(days), values, linestyle=style, color=colour, label=label, linewidth=width, marker=marker, ms=3.5
+            )
+            if name == total:
+                axes.fill_between(list(days), values, color=colour, alpha=0.2 if days is past else 0.08, linewidth=0)
+    axes.set_ylim(0, 1.15 * max(1, axes.get_ylim()[1]))  # room for a line of text above the curves
+    if past and future:
+        today = max(past)
+        axes.axvline(today, color=INK, linewidth=0.8)
+        said = "today; dashed: if nothing else happens"
+        axes.annotate(said, (today, 1), (5, -9), ("data", "axes fraction"), "offset points", fontsize=8, color=INK)
+    locator = dates.AutoDateLocator(minticks=3, maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return _png(figure)
+
+
 def bar_plot(values: Mapping[str, float], title: str = "", ylabel: str = "") -> bytes:
     """A PNG of named horizontal bars, longest names readable."""
     figure, axes = _axes(title, ylabel, "")
@@ -124,12 +167,12 @@ def bar_plot(values: Mapping[str, float], title: str = "", ylabel: str = "") -> 
     return _png(figure)
 
 
-def _axes(title: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
+def _axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (5.6, 2.8)) -> tuple[Any, Any]:
     # the object interface, not pyplot: no global state, no display, safe in threads
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6, 2.8), dpi=100, layout="constrained")
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=10, color=INK, loc="left")

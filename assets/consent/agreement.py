@@ -46,6 +46,18 @@ _KEPT = (
 )
 
 
+def differences(home: Home) -> list[str]:
+    """Reviews of which table `reviews` says something else than records and rule do, in words; empty when it is true."""
+    names = ("clip_id", "item_id", "shot_index", "reviewer_id", "round")
+    kept = {tuple(row[name] for name in names): row for row in home.lake.rows("reviews")}
+    true = {tuple(row[name] for name in names): row for row in rows(home)}
+    return [
+        f"round {key[4]} of {key[3]} on {key[0][:16]}"
+        for key in sorted(kept.keys() | true.keys())
+        if kept.get(key) != true.get(key)
+    ]
+
+
 def void_reviews(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """How many reviews do not count, by why; {why, reviews, example}."""
     found: dict[str, list[str]] = defaultdict(list)

@@ -5,12 +5,12 @@ from typing import Any
 
 import dagster as dg
 
-from assets.consent import agreement, submissions
+from assets.consent import agreement, outlook, submissions
 from assets.consent import eligibility as deciding
 from assets.consent.waiting import review_queue
 from assets.home import Home
 from assets.metadata import definition_metadata, picture, table_metadata
-from assets.pictures import bar_plot, markdown_table
+from assets.pictures import markdown_table, outlook_plot
 
 
 @dg.asset(
@@ -107,6 +107,15 @@ def reviews(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
     )
 
 
+@dg.asset_check(
+    asset=reviews,  # not blocking: a review may be given between the table and its check
+    description="The table says of every review what the records, the register and the rule say of it.",
+)
+def reviews_are_counted_by_the_rule(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
+    differing = agreement.differences(home)
+    return dg.AssetCheckResult(passed=not differing, metadata={"differing": dg.MetadataValue.json(differing[:50])})
+
+
 def _waiting(row: dict[str, Any]) -> dict[str, Any]:
     """A clip of the queue in a line."""
     return {
@@ -124,22 +133,31 @@ def _waiting(row: dict[str, Any]) -> dict[str, Any]:
     kinds={"parquet"},
     owners=["team:consent"],
     code_version="1",
-    metadata=definition_metadata("eligibility"),
+    metadata=definition_metadata("eligibility", "eligibility_history"),
 )
 def eligibility(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
     """Which clips may be trained on over the whole horizon, and every reason against the others. Default is no."""
-    written = deciding.write(home, datetime.now(UTC))
+    now = datetime.now(UTC)
+    written = deciding.write(home, now)
     rows = home.lake.rows("eligibility")
-    reasons = dict(deciding.by_reason(rows).most_common())
+    outlook.record(home, rows, deciding.PURPOSE, now)
+    ahead = outlook.outlook(home, deciding.PURPOSE, now)
     yes = sum(row["eligible"] for row in rows)
     extra: dict[str, Any] = {
         "eligible": yes,
         "not_eligible": len(rows) - yes,
-        "reasons": dg.MetadataValue.md(markdown_table([{"reason": r, "clips": n} for r, n in reasons.items()])),
+        "reasons": dg.MetadataValue.md(markdown_table(deciding.reason_table(rows))),
+        "ahead": dg.MetadataValue.md(markdown_table(outlook.turning_points(ahead.future))),
     }
     if rows:
-        bars = {"eligible": float(yes), **{reason: float(count) for reason, count in reasons.items()}}
-        extra["plot"] = picture(bar_plot(bars, "Clips by reason", "clips"), "image/png", "clips by reason")
+        drawn = outlook_plot(
+            ahead.past,
+            ahead.future,
+            outlook.ELIGIBLE,
+            "Clips that may be trained on, and what keeps others out",
+            "clips",
+        )
+        extra["plot"] = picture(drawn, "image/png", "eligible clips over time")
     return dg.MaterializeResult(
         metadata=table_metadata(home, "eligibility", extra=extra), data_version=dg.DataVersion(written.sha256)
     )

@@ -158,7 +158,7 @@ def disputes(home: Home, clips: Iterable[Clip] | None = None) -> list[Dispute]:
             for digest in clip.facts.assets:
                 by_digest[digest].append(clip)
     with _engine(home.database_url).connect() as connection:
-        officers = {row.dispute_id: row.officer for row in connection.execute(sa.select(_openings))}
+        officers: dict[str, str] = {row.dispute_id: row.officer for row in connection.execute(sa.select(_openings))}
     decided = {event.body["dispute_id"]: event for event in ledger if event.type == "adjudicate"}
     found = []
     for event in ledger:
@@ -170,7 +170,7 @@ def disputes(home: Home, clips: Iterable[Clip] | None = None) -> list[Dispute]:
             Dispute(
                 dispute_id=body["dispute_id"],
                 party_id=body["party_id"],
-                opened_by=officers.get(body["dispute_id"], body["party_id"]),
+                opened_by=officers.get(body["dispute_id"]) or body["party_id"],
                 reason=body["reason"],
                 digests=frozenset(body["assets"]),
                 opened_at=time_text(event.recorded_at),

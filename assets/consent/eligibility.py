@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from assets.consent.facts import clip_facts, decide
+from assets.consent.reasons import in_words
 from assets.home import Home
 from assets.lake import Written
 from training.consent.eligibility import ConsentState, decision_digest, eligible
@@ -35,9 +36,23 @@ def write(home: Home, now: datetime) -> Written:
     )
 
 
-def by_reason(rows: Iterable[dict[str, Any]]) -> Counter[str]:
-    """How many clips each reason keeps out (a clip counts under all its reasons)."""
-    return Counter(reason for row in rows for reason in row["reasons"])
+def reason_table(rows: Sequence[Mapping[str, Any]], examples: int = 3) -> list[dict[str, Any]]:
+    """How many clips each reason keeps out, most first: {reason, clips, share, says, examples}. One clip counts under all
+    its reasons."""
+    kept_out: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        for reason in row["reasons"]:
+            kept_out[reason].append(row["clip_id"][:12])
+    return [
+        {
+            "reason": reason,
+            "clips": len(clips),
+            "share": f"{len(clips) / len(rows):.1%}",
+            "says": in_words(reason),
+            "examples": ", ".join(clips[:examples]),
+        }
+        for reason, clips in sorted(kept_out.items(), key=lambda found: (-len(found[1]), found[0]))
+    ]
 
 
 def default_deny_problems(home: Home, now: datetime) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from assets.consent import counting, reviews
 from assets.consent.reviewers import read_register
+from assets.consent.reviews import ClipKey
 from assets.home import Home
 from training.consent.canonical import sha256_hex
 from training.consent.eligibility import ClipFacts, ConsentState, Decision, Person, decision_window, eligible
@@ -45,7 +46,7 @@ class Clip:
     count: counting.Count = field(default_factory=counting.Count)
 
     @property
-    def key(self) -> reviews.ClipKey:
+    def key(self) -> ClipKey:
         return self.facts.clip_id, self.facts.item_id, self.facts.shot_index
 
     @property
@@ -99,8 +100,8 @@ class _Tables:
     payers: dict[str, str]  # by request
     frames: dict[tuple[Any, ...], str | None]
     faces: dict[tuple[Any, ...], int | None]
-    duplicates: dict[reviews.ClipKey, dict[str, Any]]
-    verdicts: dict[reviews.ClipKey, dict[str, set[str]]]
+    duplicates: dict[ClipKey, dict[str, Any]]
+    verdicts: dict[ClipKey, dict[str, set[str]]]
 
     @classmethod
     def of(cls, home: Home) -> _Tables:
@@ -171,13 +172,13 @@ def _checked(facts: ClipFacts, duplicate: dict[str, Any] | None, found: dict[str
     )
 
 
-def _verdicts(home: Home) -> dict[reviews.ClipKey, dict[str, set[str]]]:
+def _verdicts(home: Home) -> dict[ClipKey, dict[str, set[str]]]:
     """By clip that was checked: codes of what did not pass, by severity. Unmeasurable and not-yet do not pass.
 
     Fatal and quality checks both stand against training; only fatal ones keep a clip from being reviewed, since what
     misses a brief may still be good for the catalogue.
     """
-    found: dict[reviews.ClipKey, dict[str, set[str]]] = defaultdict(lambda: {"fatal": set(), "quality": set()})
+    found: dict[ClipKey, dict[str, set[str]]] = defaultdict(lambda: {"fatal": set(), "quality": set()})
     wanted = ["clip_id", "item_id", "shot_index", "check", "verdict", "severity", "reason"]
     for row in home.lake.read("verdicts").select(wanted).to_pylist():
         codes = found[_key(row)]
@@ -186,7 +187,7 @@ def _verdicts(home: Home) -> dict[reviews.ClipKey, dict[str, set[str]]]:
     return dict(found)
 
 
-def _key(row: dict[str, Any]) -> reviews.ClipKey:
+def _key(row: dict[str, Any]) -> ClipKey:
     return row["clip_id"], row["item_id"], row["shot_index"]
 
 

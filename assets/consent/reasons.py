@@ -71,6 +71,30 @@ _SENTENCES: dict[str, dict[str, str]] = {
 REASONS: dict[str, str] = {
     f"{family}.{name}": said for family, names in _SENTENCES.items() for name, said in names.items()
 }
+# what the platform's own rules say; no reviewer names these
+_RULES = {
+    "consent.none": "no consent speaks of it",
+    "consent.revoked": "consent was withdrawn",
+    "consent.expires": "consent ends before training on it would",
+    "consent.not_yet": "consent is not in force yet",
+    "consent.scope": "consent does not cover this purpose",
+    "consent.territory": "consent does not cover this territory",
+    "consent.recipient": "consent does not cover this recipient",
+    "legal.persons_unmeasurable": "no detector counted the people in it",
+    "dispute.open": "somebody objects, and no officer has decided yet",
+    "dispute.upheld": "somebody objected and was right",
+    "review.pending": "reviewers of two organisations have not approved it yet",
+    "review.rejected": "a reviewer rejects it",
+    "review.not_independent": "who approved has a part in it, or works with another who did",
+    "review.third_needed": "two people approve nearly all of this contributor, and a third has to agree",
+    "review.superseded": "judged again later",
+    "review.outdated": "void: the clip, its people or its consents have changed since",
+    "review.unregistered": "void: not on the register",
+    "review.same_organisation": "same organisation as another",
+    "review.appealed": "overruled on appeal",
+    "dup.unresolved": "not compared with other footage yet",
+    "quality.unresolved": "not checked yet",
+}
 FATAL = frozenset({"legal", "policy", "fraud"})
 CATALOGUE = frozenset({"quality", "spec", "capacity"})  # what these miss is the brief, not the catalogue
 
@@ -108,5 +132,5 @@ def fit_for_catalogue(codes: Iterable[str]) -> bool:
 
 
 def in_words(code: str) -> str:
-    """What a code says to the people concerned; a code of a machine check that is not on the list speaks for itself."""
-    return REASONS.get(code, code.partition(".")[2].replace("_", " ") or code)
+    """What a code says to people, a rule's code included; one of a machine check that is not listed speaks for itself."""
+    return (REASONS | _RULES).get(code, code.partition(".")[2].replace("_", " ") or code)

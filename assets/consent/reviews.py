@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -153,8 +153,8 @@ def appeal(database_url: str, clip: Clip, contributor_id: str, now: datetime) ->
     key = dict(zip(("clip_id", "item_id", "shot_index"), clip.key, strict=True)) | {"digest": seen}
     mine = sa.and_(*(_appeals.c[name] == value for name, value in key.items()))
     with writing(_engine(database_url)) as connection:
-        after = connection.execute(sa.select(sa.func.max(_reviews.c.id))).scalar_one()
-        earlier = connection.execute(sa.select(_appeals.c.after_review).where(mine)).scalars().all()
+        after: int = connection.execute(sa.select(sa.func.max(_reviews.c.id))).scalar_one()
+        earlier: Sequence[int] = connection.execute(sa.select(_appeals.c.after_review).where(mine)).scalars().all()
         if len(earlier) >= POLICY.appeals:
             if not any(review.id > max(earlier) for review in clip.reviews):
                 return False

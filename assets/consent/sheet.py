@@ -120,11 +120,10 @@ def releases(clip: Clip, state: ConsentState, at: datetime) -> list[Release]:
     if facts.contributor_id:
         found.append(_release(clip, state, at, facts.contributor_id, "contributor", "contributor", (PURPOSE,)))
     for person in facts.persons:
-        if person.minor or state.is_guarded(person.person_id):
-            asked = "guardian", "minor", (PURPOSE, "train_minor")
-        else:
-            asked = "depicted", "person", (PURPOSE,)
-        found.append(_release(clip, state, at, person.person_id, *asked, person.identifiable))
+        minor = person.minor or state.is_guarded(person.person_id)
+        role, part = ("guardian", "minor") if minor else ("depicted", "person")
+        scopes = (PURPOSE, "train_minor") if minor else (PURPOSE,)
+        found.append(_release(clip, state, at, person.person_id, role, part, scopes, person.identifiable))
     for one in clip.properties:
         part = f"owner of {one['what']}" if one.get("what") else "owner of property"
         found.append(_release(clip, state, at, one["owner_id"], "property_owner", part, (PURPOSE,)))

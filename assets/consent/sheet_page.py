@@ -68,7 +68,7 @@ def _states(sheet: Sheet) -> list[tuple[str, str]]:
         found.append(("held by a dispute", "bad"))
     if any(dispute.outcome == "upheld" for dispute in sheet.disputes):
         found.append(("barred by a dispute that was upheld", "bad"))
-    found += [(_words(code), "open") for code in sheet.clip.count.codes]
+    found += [(in_words(code), "open") for code in sheet.clip.count.codes]
     if facts.approvals < POLICY.approvals:
         found.append((f"waits {sheet.age_hours:.0f} h{', overdue' if late else ''}", "bad" if late else "quiet"))
     return found
@@ -127,7 +127,7 @@ def _releases(releases: Sequence[Release]) -> Html:
         elif one.covered:
             state, detail = _chip("released", "good"), ", ".join(one.consent_ids)
         else:
-            state, detail = _chip("not released", "bad"), ", ".join(map(_words, one.codes))
+            state, detail = _chip("not released", "bad"), ", ".join(map(in_words, one.codes))
         rows.append((one.party_id, one.part, state, detail))
     return _table(("who", "as", "", "on the ground of"), rows, "The delivery names nobody.")
 
@@ -195,7 +195,7 @@ def _rounds(sheet: Sheet) -> Html:
                 _lines(reasons),
                 f"{review.persons_counted} / {review.non_identifiable}",
                 _time(review.reviewed_at),
-                _chip(_words(why_not), "quiet") if why_not else "counts",
+                _chip(in_words(why_not), "quiet") if why_not else "counts",
             )
         )
     names = ("reviewer", "round", "", "all reasons", "people / unrecognisable", "when", "")
@@ -294,25 +294,6 @@ def _time(text: str) -> Html:
 def _shown(value: Any) -> str:
     return "–" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
-
-def _words(code: str) -> str:
-    return _WORDS.get(code, in_words(code))
-
-
-_WORDS = {
-    "review.not_independent": "not independent",
-    "review.third_needed": "a third reviewer has to agree: these two approve nearly all of this contributor",
-    "review.superseded": "judged again later",
-    "review.outdated": "void: the clip, its people or consents have changed",
-    "review.unregistered": "void: not on the register",
-    "review.same_organisation": "same organisation as another",
-    "review.appealed": "overruled on appeal",
-    "consent.none": "no consent that speaks of it",
-    "consent.revoked": "withdrawn",
-    "consent.expires": "ends before the training does",
-    "consent.not_yet": "not in force yet",
-    "consent.scope": "does not cover training",
-}
 
 _PAGE = """<!doctype html>
 <html lang="en">

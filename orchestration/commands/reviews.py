@@ -138,8 +138,8 @@ def reasons(
         costs = {
             code: "fatal" if fatal([code]) else "catalogue" if fit_for_catalogue([code]) else "" for code in REASONS
         }
-        rows = [(code, said, costs[code]) for code, said in REASONS.items()]
-        stdout.print(table("Reasons", ("code", "what it says", "cost"), rows))
+        listed = [(code, said, costs[code]) for code, said in REASONS.items()]
+        stdout.print(table("Reasons", ("code", "what it says", "cost"), listed))
         return
     here = home()
     found = objections_to(here, _clip(here, clip, None), datetime.now(UTC))
