@@ -14,12 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.consent_sql import consent_sql
 from tests.benchmarks.demo import demo
 from tests.benchmarks.ledger import ledger
 from tests.benchmarks.location import code_location
 
 RESULTS = Path(__file__).with_name("results")
-BENCHMARKS = {"code_location": code_location, "demo": demo, "ledger": ledger}
+BENCHMARKS = {"code_location": code_location, "consent_sql": consent_sql, "demo": demo, "ledger": ledger}
 PACKAGES = (
     *("dagster", "dbt-core", "duckdb", "mlflow", "great-expectations", "torch", "lightning", "av", "numpy"),
     *("cryptography", "rfc8785", "sqlalchemy"),
