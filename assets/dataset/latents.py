@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from assets.dataset import renditions
-from assets.dataset.sealed import Sealed
+from assets.dataset.sealed import Sealed, ancestors
 from assets.dataset.views import local_view
 from assets.home import Home
 
@@ -84,6 +84,7 @@ def encode_config(home: Home, sealed: Sealed, codec_dir: Path, work: Path) -> Ma
         "latents_dir": str(work),
         "text_dir": str(text_folder(home)),
         "text_encoder": str(home.text_encoder),
+        "ancestors": ancestors(home, codec_dir / "codec.safetensors"),
     }
 
 

@@ -5,9 +5,11 @@ Belongs here: everything that later stages ask of a snapshot. How one comes abou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from assets.home import Home
@@ -70,12 +72,38 @@ def current(home: Home) -> Sealed:
         raise SnapshotError(f"{path} is not a manifest any more: {error}") from error
 
 
-def consent_violation(home: Home, sealed: Sealed) -> dict[str, list[str]]:
-    """Reasons by clip why the snapshot may not be used as the ledger stands now; empty when it may."""
+def manifests(home: Home, roots: Iterable[str]) -> dict[str, str]:
+    """Local files of the manifests sealed under these roots, as far as the store has them."""
+    return {root: str(home.store.fetch(key(root))) for root in sorted(roots) if home.store.exists(key(root))}
+
+
+def ancestors(home: Home, *weights: Path) -> list[dict[str, str]]:
+    """The manifests of all that these weights say they saw, as a training process takes them.
+
+    Weights that do not say it, and manifests that are gone, are left out here: the process refuses by itself.
+    """
+    from training.consent.violation import ConsentViolation
+    from training.exposure import of_weights
+
+    roots: set[str] = set()
+    for path in weights:
+        with suppress(ConsentViolation):
+            roots |= of_weights(path).keys()
+    return [{"root": root, "manifest": path} for root, path in manifests(home, roots).items()]
+
+
+def consent_violation(
+    home: Home, sealed: Sealed, seen: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, list[str]]:
+    """Reasons by clip why the snapshot may not be used as the ledger stands now; empty when it may.
+
+    `seen` is what weights saw besides, by root with the time of first use: the ledger is asked about all of it.
+    """
     from training.consent.guard import ConsentGuard, ConsentViolation
 
     try:
-        ConsentGuard(sealed.path, sealed.root, home.database_url, PURPOSE).check()
+        older = manifests(home, seen)
+        ConsentGuard(sealed.path, sealed.root, home.database_url, PURPOSE, seen=seen, ancestors=older).check()
     except ConsentViolation as violation:
         return {clip_id: list(reasons) for clip_id, reasons in violation.reasons.items()}
     return {}

@@ -18,6 +18,7 @@ from assets.model.config import Plan, Task
 from assets.model.outcome import TRAIN_LOSS, Outcome, read_outcome
 from assets.model.relay import MetricsRelay
 from assets.pictures import markdown_table
+from training.consent.violation import WHOLE
 
 CONSENT, FINITE, IMPROVED = "consent_held_for_the_planned_run", "loss_finite", "improved_on_the_start"
 Yields = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
@@ -67,9 +68,9 @@ def video_transformer(context: dg.AssetExecutionContext, home: dg.ResourceParam[
 def _train(context: dg.AssetExecutionContext, home: Home, task: Task) -> Yields:
     sealed = current(home)
     plan = config.plan(home, sealed.root)
-    if violation := consent_violation(home, sealed):
-        yield from _refuse(violation)
     record = published.result(home, plan.model_key, task)
+    if violation := consent_violation(home, sealed, published.seen(record) if record else {}):
+        yield from _refuse(violation)
     reused = record is not None
     if record is None:
         context.log.info(f"training {task} for model {plan.model_key} on snapshot {sealed.root[:12]}")
@@ -131,7 +132,9 @@ def _execute(context: dg.AssetExecutionContext, started: launch.Launch) -> None:
 
 def _judge(home: Home, sealed: Sealed, outcome: Outcome) -> Iterator[dg.AssetCheckResult]:
     """Raise dg.Failure, after the failing check, for a run whose weights must not be published."""
-    if violation := outcome.violation or consent_violation(home, sealed):
+    if outcome.finished and sealed.root not in outcome.seen:
+        yield from _refuse({WHOLE: ["exposure.unknown"]})
+    if violation := outcome.violation or consent_violation(home, sealed, outcome.seen):
         yield from _refuse(violation)
     learned = _learned(outcome)
     if not outcome.finished or not all(result.passed for result in learned):
@@ -194,6 +197,7 @@ def _metadata(
         "learned": outcome.change,
         "model_key": plan.model_key,
         "snapshot_root": sealed.root,
+        "exposure": dg.MetadataValue.json(sorted(outcome.seen)),
         "seconds": float(record["result"].get("seconds", 0.0)),
         "steps": int(record["result"].get("steps", 0)),
         "parameters": int(record["parameters"]),

@@ -23,8 +23,9 @@ TASKS: tuple[Task, ...] = ("codec", "transformer")
 
 _PLACES = {
     *("task", "run_dir", "manifest", "snapshot_root", "database_url", "frames_dir", "latents_dir", "codec_dir"),
-    *("text_dir", "text_encoder", "resume"),
+    *("text_dir", "text_encoder", "parent_dir", "ancestors", "other_snapshot", "resume"),
 }
+PARENT = "parent_model"  # the setting that names a published model to start from
 CHOICES = tuple(choice.name for choice in fields(TrainConfig) if choice.name not in _PLACES)
 PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
     # two cores, a few minutes: learns something visible, promises nothing more
@@ -52,9 +53,10 @@ class Plan:
     model_key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        codec = {"root": self.snapshot_root, "code": self.code_version, "codec": dict(self.codec)}
+        codec: dict[str, Any] = {"root": self.snapshot_root, "code": self.code_version, "parent": self.parent_model}
+        codec |= {"codec": dict(self.codec)}
         object.__setattr__(self, "codec_key", sha256_hex(canonical(codec))[:24])
-        pair = codec | {"transformer": dict(self.transformer), "parent": self.parent_model}
+        pair = codec | {"transformer": dict(self.transformer)}
         object.__setattr__(self, "model_key", sha256_hex(canonical(pair))[:24])
 
     def choices(self, task: Task) -> Mapping[str, Any]:
@@ -68,28 +70,30 @@ class Plan:
 def choices(settings: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """The preset with the settings laid over it: top-level choices hold for both tasks, a task's own go further.
 
-    `settings` is `Home.training`, for instance `{"preset": "demo", "seed": 1, "codec": {"steps": 500}}`.
+    `settings` is `Home.training`, for instance `{"preset": "demo", "seed": 1, "codec": {"steps": 500}}`; its
+    `parent_model`, the key of a published model to start from, is no choice of a task.
     Raises ConfigError for unknown presets and choices.
     """
     name = settings.get("preset", "demo")
     if name not in PRESETS:
         raise ConfigError(f"no training preset {name!r}; there are {sorted(PRESETS)}")
-    common = {key: value for key, value in settings.items() if key not in ("preset", *TASKS)}
+    common = {key: value for key, value in settings.items() if key not in ("preset", PARENT, *TASKS)}
     own = settings.get(task, {})
     if unknown := (set(common) | set(own)) - set(CHOICES):
         raise ConfigError(f"no training choice {sorted(unknown)}; there are {list(CHOICES)}")
     return {**PRESETS[name][task], **common, **own}
 
 
-def plan(home: Home, snapshot_root: str, parent_model: str | None = None) -> Plan:
+def plan(home: Home, snapshot_root: str) -> Plan:
     """The plan for a snapshot under this home's training settings and the code at hand."""
     codec, transformer = (choices(home.training, task) for task in TASKS)
-    return Plan(snapshot_root, codec, transformer, code_version(), parent_model)
+    return Plan(snapshot_root, codec, transformer, code_version(), home.training.get(PARENT))
 
 
 def code_digest(settings: Mapping[str, Any]) -> str:
     """Digest of everything but the data that decides what a model will be."""
-    return sha256_hex(canonical({"code": code_version(), **{task: choices(settings, task) for task in TASKS}}))
+    made_of = {"code": code_version(), PARENT: settings.get(PARENT)}
+    return sha256_hex(canonical(made_of | {task: choices(settings, task) for task in TASKS}))
 
 
 @functools.cache

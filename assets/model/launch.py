@@ -16,7 +16,7 @@ from typing import Any
 
 import training
 from assets.dataset import latents, renditions
-from assets.dataset.sealed import Sealed
+from assets.dataset.sealed import Sealed, ancestors
 from assets.dataset.views import local_view
 from assets.home import Home
 from assets.model import published
@@ -52,7 +52,10 @@ def prepare(home: Home, module: str, run_dir: Path, config: Mapping[str, Any]) -
 
 
 def prepare_fit(home: Home, plan: Plan, sealed: Sealed, task: Task) -> Launch:
-    """The launch that trains one task of a plan on a sealed snapshot, in the plan's own working folder."""
+    """The launch that trains one task of a plan on a sealed snapshot, in the plan's own working folder.
+
+    Raises ConfigError where the plan starts from a model that was never published.
+    """
     run_dir = home.scratch(f"runs/{plan.run_name(task)}")
     config: dict[str, Any] = {
         "task": task,
@@ -65,6 +68,11 @@ def prepare_fit(home: Home, plan: Plan, sealed: Sealed, task: Task) -> Launch:
         "resume": True,
         **plan.choices(task),
     }
+    earlier: list[Path] = []  # weights that this run rests on
+    if plan.parent_model:
+        parent_dir = published.parent_folder(home, plan.parent_model, task)
+        earlier.append(parent_dir / f"{task}.safetensors")
+        config["parent_dir"] = str(parent_dir)
     if task == "transformer":
         codec_dir = published.local_folder(home, plan.model_key, ("codec",))
         config |= {
@@ -72,4 +80,6 @@ def prepare_fit(home: Home, plan: Plan, sealed: Sealed, task: Task) -> Launch:
             "latents_dir": str(local_view(home, latents.keys(codec_dir, sealed.clip_ids))),
             "text_dir": str(latents.text_folder(home)),
         }
+        earlier.append(codec_dir / "codec.safetensors")
+    config["ancestors"] = ancestors(home, *earlier)
     return prepare(home, "training.fit", run_dir, config)

@@ -47,6 +47,11 @@ class Outcome:
         """Reasons by clip why the process refused to train; empty where it did not."""
         return {clip_id: list(reasons) for clip_id, reasons in (self.result.get("reasons") or {}).items()}
 
+    @property
+    def seen(self) -> dict[str, str]:
+        """What the weights ever saw, by snapshot root with the time of first use; empty where the process did not say."""
+        return dict(self.result.get("exposed_since") or {})
+
     def curve(self, name: str) -> list[tuple[float, float]]:
         """(step, value) of a metric, in the order written; a step repeated after a resume counts once, the last."""
         return sorted({float(r["step"]): float(r[name]) for r in self.records if name in r}.items())

@@ -16,7 +16,7 @@ from typing import Any
 
 from assets.dataset.views import local_view
 from assets.home import Home
-from assets.model.config import TASKS, Plan, Task
+from assets.model.config import PARENT, TASKS, ConfigError, Plan, Task
 from assets.model.outcome import Outcome
 
 LATEST = "models/latest.json"
@@ -32,7 +32,7 @@ def result(home: Home, model_key: str, task: Task) -> dict[str, Any] | None:
 
 
 def pair(home: Home, model_key: str) -> dict[str, Any] | None:
-    """The record of a finished pair: key, root, parent, code version, both results."""
+    """The record of a finished pair: key, root, parent, exposure, code version, both results."""
     return _json(home, f"{folder(model_key)}/result.json")
 
 
@@ -66,7 +66,9 @@ def publish_task(
 
 
 def publish_pair(home: Home, plan: Plan) -> None:
-    """Describe the finished pair and make it the latest. Both tasks must be published."""
+    """Describe the finished pair, with all that its weights ever saw, and make it the latest. Both tasks must be there."""
+    from training.exposure import fields, joined
+
     tasks: dict[str, dict[str, Any]] = {}
     for task in TASKS:
         record = result(home, plan.model_key, task)
@@ -78,10 +80,16 @@ def publish_pair(home: Home, plan: Plan) -> None:
         "snapshot_root": plan.snapshot_root,
         "code_version": plan.code_version,
         "parent_model": plan.parent_model,
+        **fields(joined(*(seen(record) for record in tasks.values()))),
         **tasks,
     }
     home.store.put(f"{folder(plan.model_key)}/result.json", _bytes(pair_record))
     home.store.put(LATEST, _bytes({"model_key": plan.model_key}))
+
+
+def seen(record: Mapping[str, Any]) -> dict[str, str]:
+    """What a task's published weights ever saw: snapshot roots, each with the time of its first use."""
+    return dict(record["result"]["exposed_since"])
 
 
 def parameters(weights: Path) -> int:
@@ -99,4 +107,15 @@ def _bytes(record: Mapping[str, Any]) -> bytes:
 def local_folder(home: Home, model_key: str, tasks: Sequence[Task] = TASKS) -> Path:
     """A local folder with the published weights and descriptions of the tasks. Raises FileNotFoundError."""
     names = [name for task in tasks for name in (f"{task}.safetensors", f"{task}.json")]
+    return local_view(home, [f"{folder(model_key)}/{name}" for name in names])
+
+
+def parent_folder(home: Home, model_key: str, task: Task) -> Path:
+    """A local folder of a finished model for another to start from: a task's weights, and what the pair saw.
+
+    Raises ConfigError where there is no such model.
+    """
+    if pair(home, model_key) is None:
+        raise ConfigError(f"{PARENT}: no model {model_key!r} was published")
+    names = (f"{task}.safetensors", f"{task}.json", "result.json")
     return local_view(home, [f"{folder(model_key)}/{name}" for name in names])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -25,8 +26,10 @@ with (run_dir / "metrics.jsonl").open("a") as out:
         out.write(json.dumps({"step": step, "time_s": 0.1, "train/loss": loss, "heldout/psnr_db": 20 + step}) + "\\n")
 save_file({"w": np.ones((3, 4), np.float32)}, run_dir / "codec.safetensors")
 (run_dir / "codec.json").write_text("{}")
+root, at = config["snapshot_root"], json.loads(Path(config["manifest"]).read_text())["at"]
 (run_dir / "result.json").write_text(json.dumps({"task": "codec", "steps": 10, "seconds": 0.2, "stopped": None,
-    "start": {"heldout/psnr_db": 20.0}, "end": {"heldout/psnr_db": 30.0}, "snapshot_root": config["snapshot_root"]}))
+    "start": {"heldout/psnr_db": 20.0}, "end": {"heldout/psnr_db": 30.0}, "snapshot_root": root,
+    "exposure": [root], "exposed_since": {root: at}}))
 """
 
 
@@ -106,6 +109,26 @@ def test_a_run_that_is_no_good_publishes_nothing(
     assert checks(result)[failing] is False
     assert record_of(small_world.home, sealed) is None
     assert list(small_world.home.store.list("models")) == []
+
+
+@pytest.mark.parametrize("said", ["{}", '{"0" * 64: at}'], ids=["nothing", "another snapshot"])
+def test_weights_that_do_not_say_that_they_saw_the_snapshot_are_not_published(
+    small_world: Any, sealed: Sealed, run: Run, scripted: Script, said: str
+) -> None:
+    scripted(LEARNS.replace("{root: at}", said))
+    result = run(small_world.home, stage.video_autoencoder)
+    assert not result.success
+    (check,) = result.get_asset_check_evaluations()
+    assert "exposure.unknown" in str(check.metadata["reasons"].value)
+    assert record_of(small_world.home, sealed) is None
+
+
+def test_a_plan_that_starts_from_an_unknown_model_says_so(small_world: Any, sealed: Sealed, run: Run) -> None:
+    home = replace(small_world.home, training={"parent_model": "nobody"})
+    result = run(home, stage.video_autoencoder)
+    assert not result.success
+    (failure,) = result.get_step_failure_events()
+    assert "no model 'nobody' was published" in str(failure.step_failure_data.error)
 
 
 def test_a_process_that_dies_publishes_nothing_and_an_old_result_does_not_speak_for_it(

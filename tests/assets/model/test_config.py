@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from assets.home import Home
@@ -35,6 +37,13 @@ def test_another_transformer_keeps_the_codec() -> None:
     assert one.codec_key == two.codec_key
     assert one.run_name("codec") == two.run_name("codec")
     assert one.run_name("transformer") != two.run_name("transformer")
+
+
+def test_a_parent_makes_another_codec_too(home: Home) -> None:
+    child = plan(replace(home, training={"parent_model": "m-parent"}), ROOT)
+    assert child.parent_model == "m-parent"
+    assert child.codec_key != plan(home, ROOT).codec_key
+    assert code_digest({"parent_model": "m-parent"}) != code_digest({})
 
 
 def test_a_tasks_own_settings_go_over_common_ones_and_those_over_the_preset() -> None:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import dagster as dg
+import duckdb
 import pytest
 
 from assets.dataset import assets as dataset
-from assets.dataset.sealed import Sealed
+from assets.dataset.sealed import Sealed, current
 from assets.home import Home
 from assets.model import assets as stage
 from assets.model import config, published
@@ -66,3 +67,37 @@ def test_a_pair_is_trained_published_and_reused(
     again = run(home, *PAIR)
     assert again.success
     assert set(outcomes(again).values()) == {"nothing new: reused"}
+
+
+def test_a_child_has_seen_what_its_parent_saw_and_falls_with_it(
+    small_world: Any,
+    sealed: Sealed,
+    run: Callable[..., dg.ExecuteInProcessResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not (small_world.home.text_encoder / "model.safetensors").is_file():
+        pytest.skip("the text encoder was not fetched")
+    monkeypatch.setattr(Outcome, "improved", True)
+    home: Home = replace(small_world.home, training=FEW)
+    assert run(home, *PAIR).success
+    parent = config.plan(home, sealed.root).model_key
+
+    dropped = sealed.clip_ids[0]
+    with duckdb.connect(str(home.warehouse_path)) as connection:
+        connection.execute("update mart_training_eligibility set eligible = false where clip_id = ?", [dropped])
+    home = replace(home, training=FEW | {"parent_model": parent, "steps": 8, "eval_every": 8})
+    assert run(home, *PAIR).success
+    smaller = current(home)
+    assert dropped not in smaller.clip_ids
+    child = published.pair(home, config.plan(home, smaller.root).model_key)
+    assert child is not None
+    assert (child["parent_model"], child["exposure"]) == (parent, sorted([sealed.root, smaller.root]))
+    assert child["transformer"]["result"]["exposure"] == child["exposure"]
+
+    small_world.revoke(dropped)  # a clip that the child's own snapshot does not hold
+    again = run(replace(home, training=home.training | {"seed": 1}), *PAIR)
+    assert not again.success
+    (check,) = [c for c in again.get_asset_check_evaluations() if c.check_name == stage.CONSENT]
+    assert dropped[:16] in str(check.metadata["reasons"].value)
+    reused = run(home, stage.video_autoencoder)
+    assert not reused.success
