@@ -12,17 +12,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assets.consent import assets as stage
+from assets.consent.opening import enrol
 from assets.home import Home
 from training.consent import events as ev
 from training.consent.canonical import sha256_hex
 from training.consent.checkpoint import checkpoint_holds
-from training.consent.keys import CHECKPOINT_KEY, load_or_create, public_bytes
+from training.consent.keys import CHECKPOINT_KEY, key_id_of, load_or_create, public_bytes
 from training.consent.ledger import Ledger
 
 ASSETS = [stage.consent_ledger, stage.reviews, stage.eligibility]
 CHECKS = [
     stage.ledger_root_recomputes,
     stage.table_agrees_with_ledger,
+    stage.reviews_are_counted_by_the_rule,
     stage.default_deny_holds,
     stage.decided_on_a_whole_ledger,
 ]
@@ -61,9 +63,20 @@ def submit(home: Home, day: str, *envelopes: Any) -> None:
     )
 
 
+def key_of(party: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(party.encode().ljust(32, b"."))
+
+
+@pytest.fixture
+def enrolled(home: Home) -> Home:
+    """A home in which an officer has verified who holds ann's key."""
+    enrol(home, "c-ann", key_id_of(public_bytes(key_of("c-ann"))), officer="o-ida", evidence_sha256=SHA)
+    return home
+
+
 def signed(party: str = "c-ann", **more: Any) -> list[ev.Envelope]:
     """A key registration and a grant of one party."""
-    key = Ed25519PrivateKey.from_private_bytes(party.encode().ljust(32, b"."))
+    key = key_of(party)
     at = datetime(2026, 11, 2, 8, tzinfo=UTC)
     grant = ev.grant(party, "contributor", ["e" * 64], ["train"], at, notice_sha256=SHA, terms_sha256=SHA, **more)
     return [ev.sign(ev.register_key(party, key, at), key), ev.sign(grant, key)]
@@ -76,16 +89,18 @@ def test_everything_materialises_over_an_empty_home(home: Home) -> None:
     assert len(checks(result)) == len(CHECKS)
 
 
-def test_events_of_all_days_enter_the_ledger_whatever_order_they_are_stored_in(home: Home) -> None:
+def test_events_of_all_days_enter_the_ledger_whatever_order_they_are_stored_in(enrolled: Home) -> None:
+    home = enrolled
     key, grant = signed()
     submit(home, "2026-11-02", grant)
     submit(home, "2026-11-03", key, "{broken", signed("c-late")[1])
     result = materialise(home)
     assert result.success
-    assert [row["type"] for row in home.lake.rows("consent_events")] == ["register_key", "grant"]
+    types = [row["type"] for row in home.lake.rows("consent_events")]
+    assert types == ["register_key", "enrol", "register_key", "grant"]  # the platform's key, and what it attests, first
     assert sorted(row["rule"] for row in home.lake.rows("consent_refusals")) == ["malformed", "unknown_key"]
     shown = metadata(result, "consent_ledger")
-    assert shown["ledger_size"] == 2
+    assert shown["ledger_size"] == 4
     assert shown["ledger_root"] == Ledger(home.database_url).head().root
     assert "unknown_key" in shown["refused_by_rule"]
     assert checkpoint_holds(shown["checkpoint"], public_bytes(load_or_create(home.signing / CHECKPOINT_KEY)))
@@ -103,7 +118,8 @@ def test_the_second_time_appends_nothing_and_writes_the_same_bytes(home: Home) -
     assert metadata(result, "consent_ledger")["admitted_now"] == 0
 
 
-def test_a_refused_event_leaves_the_table_once_what_it_lacked_has_come(home: Home) -> None:
+def test_a_refused_event_leaves_the_table_once_what_it_lacked_has_come(enrolled: Home) -> None:
+    home = enrolled
     key, grant = signed()
     submit(home, "2026-11-02", grant)
     assert materialise(home, stage.consent_ledger).success
@@ -111,7 +127,7 @@ def test_a_refused_event_leaves_the_table_once_what_it_lacked_has_come(home: Hom
     submit(home, "2026-11-03", key)
     assert materialise(home, stage.consent_ledger).success
     assert home.lake.rows("consent_refusals") == []
-    assert len(home.lake.rows("consent_events")) == 2
+    assert len(home.lake.rows("consent_events")) == 4
 
 
 def test_a_tampered_ledger_fails_the_blocking_check_and_stops_eligibility(small_world: Any) -> None:
@@ -147,7 +163,7 @@ def test_reviewed_and_consented_clips_are_eligible_and_the_rest_says_why(world: 
     shown = metadata(result, "eligibility")
     assert (shown["eligible"], shown["not_eligible"]) == (2, 2)
     assert "| consent.none | 2 |" in shown["reasons"]
-    assert shown["plot"].startswith("![clips by reason](data:image/png;base64,")
+    assert shown["plot"].startswith("![eligible clips over time](data:image/png;base64,")
     assert metadata(result, "reviews")["agreement"] == 1.0
     assert metadata(result, "reviews")["queue_length"] == 0
 
@@ -168,7 +184,8 @@ def test_a_revocation_shows_at_the_next_materialisation(small_world: Any) -> Non
     small_world.revoke(gone)
     assert materialise(home).success
     (row,) = [row for row in home.lake.rows("eligibility") if row["clip_id"] == gone]
-    assert (row["eligible"], row["reasons"]) == (False, ["consent.revoked"])
+    # a withdrawn consent voids what was judged under it, too
+    assert (row["eligible"], row["reasons"]) == (False, ["consent.revoked", "review.pending"])
 
 
 def test_consent_that_ends_before_the_horizon_is_not_enough(world: Any) -> None:
