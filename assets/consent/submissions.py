@@ -18,7 +18,7 @@ from training.consent.events import Event
 from training.consent.ledger import Admitted, Ledger
 from training.consent.times import time_text
 
-_FIRST = {"register_key": 0, "grant": 1, "amend": 2, "revoke": 3, "revoke_key": 4}
+_FIRST = {"register_key": 0, "grant": 1, "amend": 2, "revoke": 3, "revoke_key": 4, "dispute": 5}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def _order(row: dict[str, Any]) -> tuple[Any, ...]:
     try:
         body = json.loads(row["envelope_json"])["body"]
         kind, issued = _FIRST.get(str(body["type"]), 9), str(body["issued_at"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         kind, issued = 9, ""
     return (kind > 0, row["received_day"], issued, kind, row["delivery_id"], row["event_sha256"])
 
