@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -85,10 +85,12 @@ def models_of(histories: Iterable[History], bent: Edit | None = None) -> duckdb.
     return models.connection
 
 
-def differences(histories: Iterable[History], question: Question) -> dict[Key, tuple[Answer | None, Answer | None]]:
+def differences(
+    histories: Iterable[History], question: Question, bent: Edit | None = None
+) -> dict[Key, tuple[Answer | None, Answer | None]]:
     """Where (Python's answer, SQL's answer) are not the same."""
     histories = list(histories)
-    return unequal(python_answers(histories, question), ask(models_of(histories), question))
+    return unequal(python_answers(histories, question), ask(models_of(histories, bent), question))
 
 
 def unequal(python: Mapping[Key, Answer], sql: Mapping[Key, Answer]) -> dict[Key, tuple[Answer | None, Answer | None]]:
@@ -96,19 +98,21 @@ def unequal(python: Mapping[Key, Answer], sql: Mapping[Key, Answer]) -> dict[Key
     return {key: (ours, theirs) for key, (ours, theirs) in found.items() if ours != theirs}
 
 
-def explained(history: History, question: Question) -> str:
+def explained(history: History, question: Question, bent: Edit | None = None) -> str:
     """The shortest part of a history about which both still differ, and how, for people."""
-    while shorter := next(_differing_parts(history, question), None):
+    while shorter := _shorter(history, question, bent):
         history = shorter
     lines = [f"{question}", str(history)]
-    for key, (python, sql) in sorted(differences([history], question).items()):
+    for key, (python, sql) in sorted(differences([history], question, bent).items()):
         lines += [f"  {key[1:]}", f"    Python: {python}", f"    SQL:    {sql}"]
     return "\n".join(lines)
 
 
-def _differing_parts(history: History, question: Question) -> Iterator[History]:
-    """The history without one of its clips or submissions, wherever both still differ about the rest."""
+def _shorter(history: History, question: Question, bent: Edit | None) -> History | None:
+    """The history without one of its clips or submissions, if both still differ about the rest."""
     said, clips = history.submissions, history.clips
-    parts = [History(history.name, (clip,), said) for clip in clips if len(clips) > 1]
-    parts += [History(history.name, clips, said[:n] + said[n + 1 :]) for n in range(len(said))]
-    return (part for part in parts if differences([part], question))
+    rests = [((clip,), said) for clip in clips if len(clips) > 1]
+    rests += [(clips, said[:place] + said[place + 1 :]) for place in range(len(said))]
+    parts = {f"part {number}": History(f"part {number}", *rest) for number, rest in enumerate(rests)}
+    found = differences(parts.values(), question, bent) if parts else {}
+    return parts[min(found)[0]] if found else None

@@ -104,6 +104,24 @@ WRONG = (
 )
 
 
+def test_a_difference_is_shown_by_the_shortest_history_that_has_it() -> None:
+    question, bent = Question(AT, UNTIL), WRONG[0]
+    names = (
+        "grant",
+        "dispute",
+        "stranger-revokes",
+        "dismiss",
+    )  # the stranger comes after, which is refused; and before
+    orders = {history.name: history for history in every_order(4)}
+    assert differences([orders[" ".join(names)]], question, bent) == {}
+    told = explained(orders["stranger-revokes dispute grant dismiss"], question, bent)
+    assert [line.split(": ")[1].split(" ")[0] for line in told.splitlines() if line.startswith("  #")] == [
+        "revoke",
+        "grant",
+    ]
+    assert "consent.revoked" in told
+
+
 @pytest.mark.slow
 def test_any_rule_bent_in_sql_is_noticed() -> None:
     histories = [story(number) for number in range(2000)]
