@@ -177,7 +177,8 @@ def forget_scratch(home: Home, model_keys: Iterable[str]) -> None:
 
 
 def _forget(home: Home, key: str) -> None:
-    for part in [key, *home.store.list(key)]:
+    """A sealed object, or the rows that were sealed under its name."""
+    for part in [key] if home.store.exists(key) else list(home.store.list(key)):
         home.store.delete(part)
 
 

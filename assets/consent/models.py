@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from assets.consent.closure import Model
 from assets.consent.journal import Withdrawal
@@ -71,26 +71,33 @@ def tainted_here(version: Version) -> bool:
 
 
 def lift(registry: Registry, version: Version, one: Withdrawal) -> None:
-    """No withdrawal reaches it any more: its tags and its page say so, the taint itself last."""
-    registry.tag(version.number, "taint_lifted", f"{one.id} of {one.opened_at}, from: {version.taint}"[:LONGEST])
-    for name in (CLIPS, LEDGER, BY, TAINT):
+    """No withdrawal reaches it any more: its tags and its page say so. What tells that this is due goes last."""
+    if version.taint:
+        registry.tag(version.number, "taint_lifted", f"{one.id} of {one.opened_at}, from: {version.taint}"[:LONGEST])
+    for name in (CLIPS, LEDGER, TAINT):
         registry.tag(version.number, name, "none")
     registry.describe(version.number)
+    registry.tag(version.number, BY, "none")
 
 
-def take_aliases(home: Home, registry: Registry, held: Mapping[str, str]) -> dict[str, Any]:
+def take_aliases(home: Home, registry: Registry, held: Mapping[str, str]) -> None:
     """No alias stays on a tainted version: `champion` goes to one that may serve or is closed, others are closed.
 
-    `held` are the aliases with the version that had each; returns what became of them.
+    `held` are the aliases with the version that had each.
     """
     from assets.evaluation.promotion import reconcile_champion
     from assets.evaluation.registry import CHAMPION
 
-    found: dict[str, Any] = {}
     for name, number in sorted(held.items()):
         if name == CHAMPION:
-            found[name] = reconcile_champion(home)
+            reconcile_champion(home)
         elif registry.alias(name) == number:
             registry.delete_alias(name)
-            found[name] = f"taken from version {number} and closed"
-    return found
+
+
+def became_of(registry: Registry, name: str, before: str) -> str:
+    """What became of an alias that a withdrawal took from a version, in words."""
+    now = registry.alias(name)
+    if now is None:
+        return f"version {before} must not serve and no other may, so there is no {name}"
+    return f"version {before} must not serve; version {now} is {name}"

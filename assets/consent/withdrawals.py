@@ -60,18 +60,17 @@ class Desk:
     def serve_no_more(self, open_ones: Iterable[Withdrawal]) -> None:
         """Tag the versions that these reach and take every alias from them; for all, before anything slower is done."""
         waiting = [one for one in open_ones if SERVING not in self.journal.steps(one.number)]
-        versions = self.versions() if waiting else []
-        known = models.known(self.home, versions) if waiting else []
+        known = models.known(self.home, self.versions()) if waiting else []
         for one in waiting:
-            if one.kind == RESTORATION:
-                detail = self._lift(one, versions, known)
-            else:
-                detail = self._taint(one, versions, downstream(one.by_root, known))
+            detail = (
+                self._lift(one, known) if one.kind == RESTORATION else self._taint(one, downstream(one.by_root, known))
+            )
             self.journal.step_done(one.number, SERVING, detail, self.clock())
 
-    def _taint(self, one: Withdrawal, versions: list[Version], causes: Mapping[str, str]) -> dict[str, Any]:
+    def _taint(self, one: Withdrawal, causes: Mapping[str, str]) -> dict[str, Any]:
         """Versions that an alias points to come first; a first cause is never overwritten."""
-        reached = sorted((v for v in versions if v.model_key in causes), key=lambda v: (not v.aliases, int(v.number)))
+        reached = [version for version in self.versions() if version.model_key in causes] if causes else []
+        reached.sort(key=lambda version: (not version.aliases, int(version.number)))
         if self.registry is None or not reached:
             return {"versions": {}, "aliases": {}}
         noted = [Item(f"version {v.number}", "versions", "tag", before=", ".join(v.aliases)) for v in reached]
@@ -80,26 +79,31 @@ class Desk:
         self.journal.intend(one.number, noted, self.clock())
         for version in reached:
             models.taint(self.registry, version, causes[version.model_key])
-        aliases = models.take_aliases(self.home, self.registry, held)
+        models.take_aliases(self.home, self.registry, held)
         for version in reached:
             models.detail(self.registry, version, one)
+        taken = [item for item in self.journal.items(one.number) if item.kind == "aliases"]
+        names = {item.item.removeprefix("alias "): item.before for item in taken}
+        aliases = {name: models.became_of(self.registry, name, before) for name, before in names.items()}
         return {"versions": {v.number: causes[v.model_key] for v in reached}, "aliases": aliases}
 
-    def _lift(self, one: Withdrawal, versions: list[Version], known: list[Model]) -> dict[str, Any]:
+    def _lift(self, one: Withdrawal, known: list[Model]) -> dict[str, Any]:
         """Take the taint from versions that no withdrawal reaches any more. An alias is given back by the gate alone."""
         still = downstream(self.journal.standing(), known)
-        lifted = [v for v in versions if v.taint and v.model_key not in still and models.tainted_here(v)]
+        lifted = [v for v in self.versions() if models.tainted_here(v) and v.model_key not in still]
+        self.journal.intend(one.number, [Item(f"version {v.number}", "versions", "lift") for v in lifted], self.clock())
         for version in lifted:
             if self.registry:
                 models.lift(self.registry, version, one)
-        return {"versions": {version.number: "taint lifted" for version in lifted}, "aliases": {}}
+        numbers = [item.item.removeprefix("version ") for item in self.journal.items(one.number)]
+        return {"versions": dict.fromkeys(numbers, "taint lifted"), "aliases": {}}
 
     def taint_latecomers(self) -> list[str]:
         """Tag versions that were registered after the withdrawal that reaches them; returns their numbers."""
         standing = self.journal.standing()
         versions = self.versions() if standing else []
         causes = downstream(standing, models.known(self.home, versions)) if versions else {}
-        late = [v for v in versions if v.model_key in causes and v.taint is None]
+        late = [v for v in versions if v.model_key in causes and not models.tainted_here(v)]
         if late and self.registry:
             for version in late:
                 models.taint(self.registry, version, causes[version.model_key])
@@ -152,7 +156,7 @@ class Desk:
         self.journal.intend(one.number, items, self.clock())
         earlier = {item.item: self.journal.sealed_as(item.item) for item in items if item.action == "delete"}
         artifacts.carry_out(self.home, one.id, items, earlier)
-        return {"acted_on": len(items)}
+        return {}
 
     def _derived(self, one: Withdrawal) -> list[Item]:
         act = "seal" if one.only_held else self.policy.derived
