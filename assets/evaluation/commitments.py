@@ -11,6 +11,7 @@ import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ from training.consent.database import append_only, create_tables, open_engine, w
 from training.consent.proofs.models import committed_set, model_body
 from training.consent.snapshot import SnapshotError, verify_manifest
 from training.consent.statements import Statement, file_bytes, sign_statement
+from training.exposure import HEADER
 
 TAG_LENGTH = 5000  # what MLflow takes; longer lists of snapshots are in the commitment alone
 
@@ -137,7 +139,7 @@ def _put_beside(home: Home, model_key: str, kept: Commitment) -> None:
 def _said(home: Home, model: CurrentModel) -> dict[str, Any]:
     """All that the statement says but for the ledger's state: the weights themselves, hashed, and what they saw."""
     weights = sorted(model.folder(home).glob("*.safetensors"))
-    seen = exposure_of(home, model.model_key)
+    seen = sorted({*exposure_of(home, model.model_key), *(root for path in weights for root in _said_by(path))})
     return {
         "model_key": model.model_key,
         "weights_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in weights},
@@ -147,7 +149,7 @@ def _said(home: Home, model: CurrentModel) -> dict[str, Any]:
 
 
 def exposure_of(home: Home, model_key: str) -> list[str]:
-    """Roots of every snapshot that the model's weights saw: as its record says, and as those of its parents do."""
+    """Roots of every snapshot that the model saw: as its record says, and the records of all that it started from."""
     roots: set[str] = set()
     todo, done = [model_key], set[str]()
     while todo:
@@ -162,6 +164,17 @@ def exposure_of(home: Home, model_key: str) -> list[str]:
         if (parent := record.get("parent_model")) and parent not in done:
             todo.append(parent)
     return sorted(roots)
+
+
+def _said_by(weights: Path) -> set[str]:
+    """Roots that the weights themselves carry in their header: a record that hides one is not believed."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="numpy") as file:
+            return set(parse_strictly((file.metadata() or {}).get(HEADER, "{}")))
+    except (SafetensorError, CanonicalError) as error:
+        raise CommitmentError(f"{weights.name} cannot be read: {error}") from error
 
 
 def _committed(home: Home, root: str) -> dict[str, Any]:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
-from assets.consent import notices
+from assets.consent import completion, notices
 from assets.consent.notices import Notice, NoticeError
 from assets.consent.opening import checkpoint_key
 from assets.consent.proving import answer, clips_named
 from assets.consent.receipts import receipt
+from assets.consent.taint import act_on_ledger
 from assets.dataset.snapshot import build
 from assets.evaluation import commitments
 from assets.evaluation.current import CurrentModel
-from assets.evaluation.registry import Registry
+from assets.evaluation.registry import CHAMPION, MODEL, Registry
 from assets.home import Home
 from training.consent.keys import public_bytes
 from training.consent.proofs.records import NOT_KNOWN
@@ -40,21 +44,19 @@ def sealed(home: Home, small_world: Any) -> Any:
 
 
 @pytest.fixture
-def registered(home: Home, sealed: Any) -> Home:
+def registered(home: Home, sealed: Any, empty_registry: Path) -> Home:
     """A home whose one model was trained on the sealed snapshot, is committed to it and is version 1, the champion."""
-    from mlflow import MlflowClient
-
-    home.store.put("models/m-1/transformer.safetensors", b"weights")
-    for name in ("codec.safetensors", "codec.json", "transformer.json"):
-        home.store.put(f"models/m-1/{name}", b"")
+    shutil.copyfile(empty_registry, home.state / "mlflow.db")
+    for part in ("codec", "transformer"):
+        home.store.put(f"models/m-1/{part}.safetensors", save({"w": np.ones(1, np.float32)}))
+        home.store.put(f"models/m-1/{part}.json", b"{}")
     record = {"model_key": "m-1", "snapshot_root": sealed.root, "parent_model": None}
     home.store.put("models/m-1/result.json", json.dumps(record).encode())
     kept = commitments.commit(home, CurrentModel("m-1", record, sealed))
-    client = MlflowClient(home.mlflow_uri, home.mlflow_uri)
-    client.create_registered_model("video-transformer")
     tags = {"model_key": "m-1", "snapshot_root": sealed.root, **kept.tags}
-    client.create_model_version("video-transformer", "nowhere", tags=tags)
-    Registry(home).set_alias("champion", "1")
+    registry = Registry(home)
+    registry.client.create_model_version(MODEL, "file:///nowhere", tags=tags)
+    registry.set_alias(CHAMPION, "1")
     return home
 
 
@@ -97,6 +99,29 @@ def test_after_a_withdrawal_the_receipt_shows_it(registered: Home, small_world: 
     made = receipt(registered, small_world.grants[clip_id][0])
     assert "withdrew consent" in shown(registered, made)
     assert made["record"]["events"][-1]["event_state"] == "consent withdrawn"
+
+
+def test_the_completion_receipt_of_a_withdrawal_is_named_and_holds(
+    registered: Home, small_world: Any, sealed: Any
+) -> None:
+    clip_id = sealed.clip_ids[0]
+    consent_id = small_world.grants[clip_id][0]
+    size = small_world.ledger.size()
+    small_world.revoke(clip_id)
+    act_on_ledger(registered, size)
+    made = receipt(registered, consent_id)
+    (withdrawal,) = made["withdrawals"]
+    assert withdrawal["completed"]
+    said = shown(registered, made)
+    assert f"{withdrawal['withdrawal']} is told in its own completion receipt" in said
+    assert "tainted: " in said
+    assert "champion" not in said
+    content = registered.store.get(completion.key(withdrawal["withdrawal"]))
+    verified = verify_file(content, public_bytes(checkpoint_key(registered)))
+    assert verified.schema == "rushes.completion/1"
+    assert made["entries"][-1]["leaf"] in "\n".join(verified.shown)
+    other = next(consent for clip, (consent, _) in small_world.grants.items() if clip != clip_id)
+    assert receipt(registered, other)["withdrawals"] == []
 
 
 def test_a_receipt_of_a_consent_that_nothing_rests_on_says_so(home: Home, small_world: Any, sealed: Any) -> None:
@@ -226,9 +251,7 @@ def test_a_proof_of_presence_shows_no_other_clip(registered: Home, sealed: Any) 
 
 
 def test_a_version_without_a_commitment_proves_nothing(registered: Home) -> None:
-    from mlflow import MlflowClient
-
-    MlflowClient(registered.mlflow_uri, registered.mlflow_uri).create_model_version("video-transformer", "nowhere")
+    Registry(registered).client.create_model_version(MODEL, "file:///nowhere")
     for version, why in (("2", "no commitment"), ("3", "no version"), ("other", "alias")):
         with pytest.raises(LookupError, match=why):
             answer(registered, STRANGE, version)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from safetensors.numpy import save_file
+from safetensors.numpy import save, save_file
 
 from assets.consent.opening import checkpoint_key
 from assets.dataset.snapshot import build
@@ -19,10 +19,11 @@ from assets.evaluation import commitments
 from assets.evaluation.commitments import CommitmentError, commit, exposed_to, find
 from assets.evaluation.current import CurrentModel
 from assets.evaluation.description import version_description
-from assets.evaluation.registry import Registry
+from assets.evaluation.registry import MODEL, Registry
 from assets.home import Home
 from training.consent.keys import public_bytes
 from training.consent.proofs.verification import verify_file
+from training.exposure import header
 
 Publish = Callable[..., CurrentModel]
 
@@ -104,6 +105,26 @@ def test_the_exposure_in_the_record_counts_too(home: Home, sealed: Any, publish:
     assert sorted(kept.tags["exposure"].split(",")) == sorted([sealed.root, later.root])
 
 
+def test_what_the_weights_themselves_say_counts_even_where_the_record_hides_it(
+    home: Home, sealed: Any, publish: Publish, small_world: Any
+) -> None:
+    small_world.deliver("c-5")
+    small_world.settle()
+    later = build(home, datetime.now(UTC)).sealed
+    model = publish("m-1", later)
+    said = header({sealed.root: "2026-11-01T00:00:00Z", later.root: "2026-11-02T00:00:00Z"})
+    home.store.put("models/m-1/transformer.safetensors", save({"w": np.ones(1, np.float32)}, said))
+    roots = [one["snapshot_root"] for one in commit(home, model).statement["exposure"]]
+    assert roots == sorted([sealed.root, later.root])
+
+
+def test_weights_that_cannot_be_read_are_not_committed_to(home: Home, sealed: Any, publish: Publish) -> None:
+    model = publish("m-1", sealed)
+    home.store.put("models/m-1/codec.safetensors", b"no weights")
+    with pytest.raises(CommitmentError, match="cannot be read"):
+        commit(home, model)
+
+
 def test_a_model_whose_past_is_unknown_is_not_committed_to(home: Home, sealed: Any, publish: Publish) -> None:
     with pytest.raises(CommitmentError, match="m-lost"):
         commit(home, publish("m-1", sealed, parent_model="m-lost"))
@@ -157,7 +178,8 @@ def test_the_version_shows_root_checkpoint_and_commitment(registry: Registry, se
     run = registry.start_run("m-1", "m-1")
     tags = {"model_key": "m-1", "snapshot_root": sealed.root, "ledger_checkpoint": model.ledger_checkpoint}
     number = registry.register(run, model.folder(home), tags | kept.tags)
-    page, shown = registry.description(number), registry.version(number).tags
+    page = registry.client.get_model_version(MODEL, number).description
+    shown = registry.version(number).tags
     assert shown["commitment_sha256"] == kept.sha256
     assert shown["exposure"] == sealed.root
     for value in (sealed.root, model.ledger_checkpoint, kept.sha256, kept.statement["ids_root"]):
