@@ -8,7 +8,7 @@ whatever their browser makes of the video. Face boxes are computed for the page 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,18 +28,18 @@ from training.consent.times import HORIZON
 if TYPE_CHECKING:
     import numpy as np
 
-PICTURES = 12
+PICTURES, SIDE = 12, 640  # frames on a page; pixels on the long side
 KEPT = timedelta(days=1)  # pages show people, so they are not left lying around
 PURPOSE = "train"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame of the file: its number, its time in seconds from the first frame, WebP bytes, and boxes of faces as
-    [left, top, width, height, confidence] in shares of the frame (None where no detector is there)."""
+    """One frame of the file: its number, its time in seconds from the first frame (None where the file gives none), WebP
+    bytes, and boxes of faces as [left, top, width, height, confidence] in shares of the frame (None without a detector)."""
 
     index: int
-    pts_s: float
+    pts_s: float | None
     webp: bytes
     faces: list[list[float]] | None
 
@@ -156,22 +156,39 @@ def _release(
 def take_pictures(home: Home, clip: Clip, count: int) -> list[Picture]:
     """Frames spread evenly over the clip, first and last included, decoded from the delivered file."""
     from assets.curation.faces import FaceFinder
-    from assets.curation.frames import read
 
     last = clip.end_frame - 1
     count = max(1, min(count, last - clip.start_frame + 1))
     step = (last - clip.start_frame) / max(1, count - 1)
     wanted = {clip.start_frame + round(step * place) for place in range(count)}
     finder = FaceFinder(home.face_detector) if home.face_detector.is_file() else None
-    found = []
-    for frame in read(home.store.fetch(clip.media_key)):
-        if frame.index in wanted:
-            rgb = frame.larger()
-            faces = finder.boxes(rgb) if finder else None
-            found.append(Picture(frame.index, frame.pts_s, _webp(rgb), faces))
-        if frame.index >= last:
-            break
-    return found
+    return [
+        Picture(index, pts_s, _webp(rgb), finder.boxes(rgb) if finder else None)
+        for index, pts_s, rgb in _frames(home.store.fetch(clip.media_key), wanted)
+    ]
+
+
+def _frames(path: Path, wanted: set[int]) -> Iterator[tuple[int, float | None, np.ndarray]]:
+    """(number, seconds since the first frame, upright RGB of `SIDE` at most) of the wanted frames, in order.
+
+    Read from the front and never sought: a frame's number is then what every other stage calls it.
+    """
+    import numpy as np
+
+    from assets.ingestion.decoding import open_container, video_stream
+
+    with open_container(path) as container:
+        first: float | None = None
+        for index, picture in enumerate(container.decode(video_stream(container))):
+            first = picture.time if first is None else first
+            if index in wanted:
+                scale = min(1.0, SIDE / max(picture.width, picture.height))
+                width, height = (max(2, round(side * scale)) for side in (picture.width, picture.height))
+                rgb = picture.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
+                since = None if picture.time is None or first is None else picture.time - first
+                yield index, since, np.ascontiguousarray(np.rot90(rgb, round(picture.rotation / 90) % 4))
+            if index >= max(wanted):
+                return
 
 
 def _webp(rgb: np.ndarray) -> bytes:

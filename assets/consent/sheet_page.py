@@ -104,7 +104,8 @@ def _frames(pictures: Sequence[Picture]) -> Html:
         boxes = _joined(*(_box(face) for face in picture.faces or ()))
         image = Html(f'<img alt="frame {picture.index}" src="{data_uri(picture.webp)}">')
         seen = "" if not picture.faces else f" · {len(picture.faces)} face{'s' if len(picture.faces) > 1 else ''}"
-        caption = _tag("figcaption", f"frame {picture.index} · {picture.pts_s:.6f} s{seen}")
+        when = "no time given" if picture.pts_s is None else f"{picture.pts_s:.6f} s"
+        caption = _tag("figcaption", f"frame {picture.index} · {when}{seen}")
         figures.append(_tag("figure", _joined(_tag("div", _joined(image, boxes), "picture"), caption)))
     return (
         _tag("div", _joined(*figures), "frames")
