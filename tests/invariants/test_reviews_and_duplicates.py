@@ -1,0 +1,204 @@
+"""Invariants of judgement: I4 what a review binds and who may give one, I5 what one objection does, I6 whose a duplicate is,
+I15 that every refusal says why, in full and again the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from assets.consent.counting import Judged, count
+from assets.consent.counting import Review as Given
+from assets.consent.disputes import adjudicate, open_dispute
+from assets.consent.facts import Clip, clip_facts, decide, read_clips
+from assets.consent.rejections import objections_to
+from assets.consent.reviewers import Entry, Register
+from assets.consent.reviews import digest, submit_review
+from assets.curation.duplicates import Clip as Compared
+from assets.curation.duplicates import find_duplicates
+from training.consent.clip_facts import Person
+
+SHA = "7" * 64
+
+
+@pytest.fixture
+def one(world: Any) -> Any:
+    """One consented clip that two reviewers approved; it is eligible."""
+    world.deliver("c-1", clips=1)
+    world.settle()
+    assert said(world) == ()
+    return world
+
+
+def said(world: Any) -> tuple[str, ...]:
+    """All reasons against the only clip."""
+    ((_, decision),) = decide(world.home, "train", datetime.now(UTC))
+    assert decision.eligible == (not decision.reasons)
+    return decision.reasons
+
+
+# -- I4: a review binds what was seen ------------------------------------------------------------------------------------
+
+EDITS: dict[str, Callable[[Clip], Clip]] = {
+    "the file": lambda c: replace(c, facts=replace(c.facts, bytes_sha256=SHA)),
+    "the frames": lambda c: replace(c, facts=replace(c.facts, clip_id=SHA)),
+    "the contributor": lambda c: replace(c, facts=replace(c.facts, contributor_id="c-2")),
+    "a person more": lambda c: replace(c, facts=replace(c.facts, persons=(Person("p-bob"),))),
+    "what is declared": lambda c: replace(c, declared={**c.declared, "subject": "something else"}),
+    "another consent": lambda c: replace(c, consent_ids=("consent-other",)),
+    "no consent": lambda c: replace(c, consent_ids=()),
+    "a property more": lambda c: replace(c, properties=({"owner_id": "o-own", "what": "a mural"},)),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_i04_any_change_of_what_was_judged_gives_another_digest(one: Any, edit: str) -> None:
+    (clip,) = read_clips(one.home)
+    assert digest(EDITS[edit](clip)) != digest(clip)
+    assert digest(replace(clip, reviewable=not clip.reviewable)) == digest(clip)
+
+
+def test_i04_a_person_declared_after_the_reviews_voids_them_until_both_judge_again(one: Any) -> None:
+    one.tables["delivery_items"][0]["persons_json"] = json.dumps(
+        [{"person_id": "p-bob", "identifiable": False, "minor": False}]
+    )
+    one.settle(review=False)
+    assert "review.pending" in said(one)
+    one.settle()
+    assert said(one) == ()
+
+
+def test_i04_a_withdrawn_and_renewed_consent_voids_the_reviews(one: Any) -> None:
+    (clip_id,) = one.grants
+    one.revoke(clip_id)
+    one.grant(clip_id, "c-1")
+    assert "review.pending" in said(one)
+
+
+REGISTER = Register.of(
+    Entry(name, organisation, True, "2026-11-01T00:00:00Z", "o-ida")
+    for name, organisation in {
+        "v-1": "org-a",
+        "v-2": "org-b",
+        "v-3": "org-a",
+        "c-1": "org-c",
+        "p-bob": "org-d",
+        "v-payer": "org-payer",
+    }.items()
+)
+
+
+def approvals(*reviewers: str) -> int:
+    """How many approvals these reviewers make of a clip by c-1, with p-bob in it, for which org-payer pays."""
+    clip = Judged(SHA, "c-1", frozenset({"c-1", "p-bob"}), "org-payer")
+    given = [
+        Given(
+            id=number, reviewer_id=name, round=1, verdict="approve", digest=SHA, persons_counted=1, non_identifiable=0,
+            organisation=entry.organisation if (entry := REGISTER.active().get(name)) else "org-x",
+            reviewed_at="2026-11-02T09:00:00Z",
+        )
+        for number, name in enumerate(reviewers, 1)
+    ]  # fmt: skip
+    return count({"k": clip}, {"k": given}, REGISTER)["k"].approvals
+
+
+@pytest.mark.parametrize("other", ["v-1", "v-3", "c-1", "p-bob", "v-payer", "v-nobody"])
+def test_i04_the_second_approver_is_another_independent_person_of_another_organisation(other: str) -> None:
+    assert approvals("v-1", "v-2") == 2
+    assert approvals("v-1", other) < 2
+
+
+# -- I5: one objection blocks --------------------------------------------------------------------------------------------
+
+
+def test_i05_one_rejection_outweighs_any_number_of_approvals_until_it_is_resolved(one: Any) -> None:
+    from tests.reviewers import enrol_reviewers
+
+    enrol_reviewers(one.home.database_url, "v-3", "v-4")
+    (clip,) = read_clips(one.home)
+    key = dict(zip(("clip_id", "item_id", "shot_index"), clip.key, strict=True))
+
+    def judge(reviewer: str, verdict: str, *reasons: str) -> None:
+        given = {"verdict": verdict, "reasons": reasons, "persons_counted": 0, "now": datetime.now(UTC)}
+        submit_review(one.home.database_url, reviewer_id=reviewer, digest=digest(clip), **key, **given)
+
+    judge("v-3", "reject", "quality.focus")
+    judge("v-4", "approve")
+    assert "review.rejected" in said(one)
+    judge("v-3", "approve")
+    assert said(one) == ()
+
+
+def test_i05_an_open_dispute_blocks_and_only_its_dismissal_releases(one: Any) -> None:
+    (clip,) = read_clips(one.home)
+    now = datetime.now(UTC)
+    dispute_id = open_dispute(one.home, clip, "c-1", "legal.third_party_ip", one.keys["c-1"], now)
+    assert said(one) == ("dispute.open",)
+    adjudicate(one.home, dispute_id, "dismissed", "o-ida", now)
+    assert said(one) == ()
+
+
+# -- I6: the earliest owner's, or nobody's -------------------------------------------------------------------------------
+
+
+def test_i06_of_the_same_footage_only_the_earliest_is_eligible_and_its_owners_withdrawal_blocks_all(world: Any) -> None:
+    (original,), (copy,) = world.deliver("c-1", clips=1), world.deliver("c-2", clips=1)
+    hashes = tuple(f"{number:016x}" * 5 for number in range(0x1234, 0x1240))  # both show the same pictures
+    order = {original: "2026-11-01T08:00:00Z", copy: "2026-11-02T08:00:00Z"}
+    shown = [
+        Compared(row["clip_id"], row["item_id"], 0, item["contributor_id"], (at[:10], at, row["item_id"], 0), hashes)
+        for row, item in zip(world.tables["shots"], world.tables["delivery_items"], strict=True)
+        if (at := order[row["clip_id"]])
+    ]
+    world.tables["duplicates"] = find_duplicates(reversed(shown))
+    world.settle()
+    decided = {facts.clip_id: decision for facts, decision in decide(world.home, "train", datetime.now(UTC))}
+    assert decided[original].eligible
+    assert "dup.near" in decided[copy].reasons
+    assert len({facts.dup_group for facts in clip_facts(world.home)}) == 1
+    world.revoke(original)
+    assert not any(decision.eligible for _, decision in decide(world.home, "train", datetime.now(UTC)))
+
+
+# -- I15: every refusal says why, in full, and again the same ------------------------------------------------------------
+
+
+def test_i15_all_codes_that_were_found_are_told_and_told_again_the_same(world: Any) -> None:
+    (clip_id,) = world.deliver("c-1", clips=1)
+    key = {name: world.tables["verdicts"][0][name] for name in ("clip_id", "item_id", "shot_index", "received_day")}
+    failed = {"check_version": "1", "verdict": "fail"}
+    for check, severity, reason in (
+        ("generated", "fatal", "policy.ai_generated"),
+        ("text", "fatal", "policy.watermark_or_text"),
+        ("sharp", "quality", "quality.focus"),
+    ):
+        world.tables["verdicts"].append(key | failed | {"check": check, "severity": severity, "reason": reason})
+    world.tables["duplicates"][0] |= {"verdict": "fail", "reason": "dup.other_owner", "kind": "near"}
+    world.tables["signals"][0]["faces_max"] = 2
+    world.settle()
+    world.revoke(clip_id)
+    expected = {
+        *("policy.ai_generated", "policy.watermark_or_text", "quality.focus", "dup.other_owner"),
+        *("legal.missing_model_release", "consent.revoked", "review.pending"),
+    }
+    (clip,) = read_clips(world.home)
+    now = datetime.now(UTC)
+    told = objections_to(world.home, clip, now)
+    assert {objection.code for objection in told} == expected
+    assert set(said(world)) == expected
+    assert objections_to(world.home, clip, now) == told
+
+
+def test_i15_a_failure_without_a_code_still_gets_one(world: Any) -> None:
+    world.deliver("c-1", clips=1)
+    world.tables["verdicts"] = []
+    world.tables["duplicates"] = []
+    world.settle()
+    codes = said(world)
+    assert codes
+    assert all("." in code for code in codes)
+    assert {"quality.unresolved", "dup.unresolved"} <= set(codes)
