@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -28,6 +29,7 @@ def server() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path is short
     try:
         with _from_wheel(folder) if _wheel() else _from_system(folder) as url:
+            _hurry(url)
             yield url
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -51,6 +53,8 @@ def _from_wheel(folder: Path) -> Iterator[str]:
     try:
         yield running.get_uri()
     finally:
+        os.kill(running.get_pid(), signal.SIGQUIT)  # at once: a tidy end would write out every test's database
+        running.get_postmaster_info().process.wait(30)
         running.cleanup()
 
 
@@ -69,7 +73,7 @@ def _from_system(folder: Path) -> Iterator[str]:
         _await(url)
         yield url
     finally:
-        running.terminate()
+        running.send_signal(signal.SIGQUIT)
         running.wait(30)
 
 
@@ -90,6 +94,16 @@ def _await(url: str, seconds: float = 20) -> None:
             if time.monotonic() > end:
                 raise
             time.sleep(0.1)
+
+
+def _hurry(url: str) -> None:
+    """These databases do not outlive the tests, so nothing waits for the disk."""
+    engine = open_engine(url).execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            connection.execute(sa.text(f"ALTER SYSTEM SET {setting} = off"))
+        connection.execute(sa.text("SELECT pg_reload_conf()"))
+    engine.dispose()
 
 
 def fresh_database(url: str, name: str) -> str:
