@@ -1,6 +1,7 @@
 """What Dagster sees of ingestion: `deliveries` (what was declared) and `media` (what the files really are)."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
@@ -10,12 +11,14 @@ from assets.ingestion.deliveries import Day, read_day
 from assets.ingestion.gallery import sheet
 from assets.ingestion.inbox import list_deliveries
 from assets.ingestion.intake import TakenIn, digest_of, lost, take_in
+from assets.ingestion.origin import MarkReader, trusted_devices
 from assets.ingestion.probe import ProbePool
-from assets.ingestion.reasons import code_of, printable
+from assets.ingestion.reasons import advice_on, code_of, printable
 from assets.ingestion.recount import Recount, recount
 from assets.metadata import definition_metadata, picture, table_metadata
 from assets.partitions import received_days
 from assets.pictures import markdown_table
+from assets.provenance import type_name
 
 
 @dg.asset(
@@ -91,7 +94,7 @@ def deliveries(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
     deps=[deliveries],
     kinds={"python", "parquet", "ffmpeg"},
     owners=["team:data"],
-    code_version="1",
+    code_version="2",
     metadata=definition_metadata("media"),
     check_specs=[
         dg.AssetCheckSpec(
@@ -111,8 +114,8 @@ def media(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg
     day = context.partition_key
     items = sorted(home.lake.rows("delivery_items", day), key=lambda row: (row["delivery_id"], row["position"]))
     entries = {item.row["item_id"]: item.entry for item in read_day(home.store, home.lake, day).items}
-    with ProbePool() as pool:
-        taken = take_in(home.store, items, entries, pool, home.scratch("intake"))
+    with ProbePool(anchors=trusted_devices(home)) as pool:
+        taken = take_in(home.store, items, entries, pool, home.scratch("intake"), MarkReader.of(home))
         context.log.info(f"{len(taken)} files taken in; {pool.probed} decoded, the others were known")
     written = home.lake.write("media", [one.row for one in taken], day)
     return dg.MaterializeResult(
@@ -220,7 +223,9 @@ def _media_metadata(items: list[dict[str, Any]], taken: list[TakenIn], decoded: 
         "files_quarantined": len(refused),
         "files_decoded_now": decoded,
         "seconds_of_footage": round(sum(one.row["duration_s"] or 0.0 for one in accepted), 2),
-        "reasons": dict(Counter(code_of(reason) for one in refused for reason in one.row["reasons"])),
+        "refused_for": dg.MetadataValue.md(_counted(reason for one in refused for reason in one.row["reasons"])),
+        "noted": dg.MetadataValue.md(_counted(note for one in accepted for note in one.row["notes"])),
+        "origin": dg.MetadataValue.md(_origins(accepted)),
         "quarantined": dg.MetadataValue.md(
             _refusals([one.row | {"file_name": names[one.row["item_id"]]} for one in refused])
         ),
@@ -229,6 +234,32 @@ def _media_metadata(items: list[dict[str, Any]], taken: list[TakenIn], decoded: 
         if image := sheet([(names[one.row["item_id"]], one.thumbnails) for one in ones]):
             found[title] = picture(image, alt=title.replace("_", " "))
     return found
+
+
+def _counted(reasons: Iterable[str]) -> str:
+    """How many files each code was said of, and what it means, as Markdown."""
+    counts: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for reason in reasons:
+        counts[code_of(reason)] += 1
+        examples.setdefault(code_of(reason), reason)
+    return markdown_table(
+        [
+            {"code": f"`{code}`", "files": count, "what it means": advice_on(examples[code])}
+            for code, count in counts.most_common()
+        ]
+    )
+
+
+def _origins(accepted: list[TakenIn]) -> str:
+    """What the day's accepted files say of where they come from, as Markdown."""
+    counts = Counter((one.row["c2pa_state"], type_name(one.row["c2pa_source_type"] or "")) for one in accepted)
+    return markdown_table(
+        [
+            {"signed provenance": state or "not read", "source type": kind or "none", "files": count}
+            for (state, kind), count in counts.most_common()
+        ]
+    )
 
 
 def _refusals(rows: list[dict[str, Any]]) -> str:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from assets.ingestion.inbox import Entry, open_entry, sha256_of
+from assets.ingestion.origin import MarkReader
 from assets.ingestion.probe import ProbePool, ProbeResult, remember, remembered
-from assets.ingestion.reasons import Code
+from assets.ingestion.reasons import Code, printable
 from assets.store import Store
 
 # by container as demuxed, never by the delivered name: a name plays no part in where a file is kept
@@ -33,6 +34,20 @@ EXTENSIONS = {
     "mxf": "mxf",
     "dv": "dv",
     "ogg": "ogv",
+}
+# how names of such files end; a name that ends otherwise is noted
+SUFFIXES = {
+    "mov,mp4,m4a,3gp,3g2,mj2": {"mp4", "mov", "m4v", "3gp", "3g2", "qt", "mj2"},
+    "matroska,webm": {"mkv", "webm"},
+    "avi": {"avi"},
+    "mpeg": {"mpg", "mpeg", "vob", "m2p"},
+    "mpegvideo": {"mpg", "mpeg", "m2v", "m1v"},
+    "mpegts": {"ts", "mts", "m2ts"},
+    "flv": {"flv"},
+    "asf": {"asf", "wmv"},
+    "mxf": {"mxf"},
+    "dv": {"dv"},
+    "ogg": {"ogv", "ogg"},
 }
 # columns of table `media` that a probe measures
 FACTS = tuple(
@@ -71,6 +86,7 @@ def take_in(
     entries: Mapping[str, Entry | None],
     pool: ProbePool,
     scratch: Path,
+    marks: MarkReader,
 ) -> list[TakenIn]:
     """One row for every item of table `delivery_items`, in order.
 
@@ -84,14 +100,14 @@ def take_in(
         if isinstance(found := received[item["item_id"]], Received) and item["state"] == "accepted"
     }
     with ThreadPoolExecutor(pool.size) as threads:
-        admit = partial(_admit, store, pool, scratch)
+        admit = partial(_admit, store, pool, scratch, marks)
         try:
             results = dict(zip(to_probe, threads.map(admit, to_probe.values()), strict=True))
         except BaseException:  # a cancelled run must not wait for the files that are being decoded
             pool.close()
             threads.shutdown(cancel_futures=True)
             raise
-    return [_taken_in(store, item, received[item["item_id"]], results, pool.limits.version) for item in items]
+    return [_taken_in(store, item, received[item["item_id"]], results, pool.version) for item in items]
 
 
 def _receive(store: Store, entries: Mapping[str, Entry | None], item: Mapping[str, Any]) -> Received | str:
@@ -106,19 +122,19 @@ def _receive(store: Store, entries: Mapping[str, Entry | None], item: Mapping[st
         return Code.FILE_GONE.because(f"the file could not be read: {error.strerror or error}")
 
 
-def _admit(store: Store, pool: ProbePool, scratch: Path, received: Received) -> ProbeResult:
+def _admit(store: Store, pool: ProbePool, scratch: Path, marks: MarkReader, received: Received) -> ProbeResult:
     """The verdict on some content; afterwards it is kept where the verdict says."""
-    known = remembered(store, received.sha256, pool.limits)
+    known = remembered(store, received.sha256, pool.version)
     if known and store.exists(_kept(received.sha256, known)):
         return known
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         copy = Path(folder) / "file"
         if _copy(received.path, copy) != received.sha256:
-            return ProbeResult.refused(Code.FILE_GONE, "the file changed while it was taken in; deliver it again")
-        result = known or pool.probe(copy)
+            return ProbeResult.refused(Code.CHANGED, "the file was not the same when it was read again")
+        result = known or marks.read(pool.probe(copy))
         store.put(_kept(received.sha256, result), copy)
     if not known:
-        remember(store, received.sha256, pool.limits, result)
+        remember(store, received.sha256, pool.version, result)
     return result
 
 
@@ -144,6 +160,7 @@ def _taken_in(
         "item_id": item["item_id"],
         "received_day": item["received_day"],
         "size_bytes": 0,
+        "notes": [],
         "probe_version": version,
     }
     if isinstance(received, str):
@@ -159,9 +176,18 @@ def _taken_in(
     row |= {
         "state": "quarantined" if result.reasons else "accepted",
         "reasons": list(result.reasons),
+        "notes": [*result.notes, *_ending(item["file_name"], result.container)],
         "media_key": _kept(received.sha256, result),
     }
     return TakenIn(row, result.thumbnails)
+
+
+def _ending(name: str, container: str | None) -> list[str]:
+    """A note where the delivered name ends as files of another kind do."""
+    suffix, usual = Path(name).suffix.lower().lstrip("."), SUFFIXES.get(container or "")
+    if usual is None or suffix in usual:
+        return []
+    return [Code.OTHER_EXTENSION.because(f"{printable(name)!r} holds {container}")]
 
 
 def lost(store: Store, rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -55,13 +55,6 @@ class Limits:
     stall_s: float = 300.0
     refuse: tuple[str, ...] = ()
 
-    @property
-    def version(self) -> str:
-        """Names the probe in the cache: other limits can give other verdicts."""
-        if self == Limits():
-            return PROBE_VERSION
-        return f"{PROBE_VERSION}-{hashlib.sha256(repr(self).encode()).hexdigest()[:8]}"
-
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Limits:
         return cls(**{**values, "refuse": tuple(values["refuse"])})
@@ -214,6 +207,14 @@ class ProbePool:
         self._closed = False
         self._lock = threading.Lock()
 
+    @property
+    def version(self) -> str:
+        """Names the probe in the cache: other limits and other trusted roots can give other verdicts."""
+        roots = self.anchors.read_bytes() if self.anchors else b""
+        if self.limits == Limits() and not roots:
+            return PROBE_VERSION
+        return f"{PROBE_VERSION}-{hashlib.sha256(repr(self.limits).encode() + roots).hexdigest()[:8]}"
+
     def __enter__(self) -> ProbePool:
         return self
 
@@ -282,17 +283,17 @@ class ProbePool:
         worker.close()
 
 
-def cache_key(sha256: str, limits: Limits) -> str:
-    return f"cache/probe/{limits.version}/{sha256[:2]}/{sha256}.json"
+def cache_key(sha256: str, version: str) -> str:
+    return f"cache/probe/{version}/{sha256[:2]}/{sha256}.json"
 
 
-def remembered(store: Store, sha256: str, limits: Limits) -> ProbeResult | None:
-    """The verdict on content that was probed before."""
-    key = cache_key(sha256, limits)
+def remembered(store: Store, sha256: str, version: str) -> ProbeResult | None:
+    """The verdict on content that this version of the probe saw before."""
+    key = cache_key(sha256, version)
     return ProbeResult.from_json(json.loads(store.get(key))) if store.exists(key) else None
 
 
-def remember(store: Store, sha256: str, limits: Limits, result: ProbeResult) -> None:
+def remember(store: Store, sha256: str, version: str, result: ProbeResult) -> None:
     """Keep a verdict, unless the machine rather than the file may be to blame for it."""
     if not MACHINE_MADE & {code_of(reason) for reason in result.reasons}:
-        store.put(cache_key(sha256, limits), json.dumps(asdict(result), sort_keys=True).encode())
+        store.put(cache_key(sha256, version), json.dumps(asdict(result), sort_keys=True).encode())

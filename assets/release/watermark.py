@@ -47,8 +47,8 @@ def payload_of(model_id: str) -> int:
 
 def embed(frames: np.ndarray, payload: int, key: bytes, strength: float) -> np.ndarray:
     """Frames that carry `payload`: every bit's correlation over the clip is raised to at least `strength`."""
-    group, chips = _pattern(key, *_grid(frames))
-    signs = _signs(payload)
+    group, chips = pattern(key, *_grid(frames))
+    signs = signs_of(payload)
     missing = np.maximum(strength - signs * _correlations(frames, group, chips), 0) * signs  # [32]
     rows, columns = _grid(frames)
     coefficients = np.zeros((rows * columns, BLOCK, BLOCK), np.float32)
@@ -63,7 +63,7 @@ def embed(frames: np.ndarray, payload: int, key: bytes, strength: float) -> np.n
 
 def read(frames: np.ndarray, key: bytes) -> int:
     """The payload that the frames carry; noise when they carry none."""
-    found = _correlations(frames, *_pattern(key, *_grid(frames))) > 0
+    found = _correlations(frames, *pattern(key, *_grid(frames))) > 0
     return int("".join("1" if bit else "0" for bit in found), 2)
 
 
@@ -77,7 +77,8 @@ def carries(frames: np.ndarray, payload: int, key: bytes) -> bool:
     return agreement(read(frames, key), payload) >= ACCEPT
 
 
-def _signs(payload: int) -> np.ndarray:
+def signs_of(payload: int) -> np.ndarray:
+    """The payload as 32 signs, its highest bit first."""
     return np.array([1.0 if payload >> (BITS - 1 - bit) & 1 else -1.0 for bit in range(BITS)], np.float32)
 
 
@@ -89,7 +90,7 @@ def _grid(frames: np.ndarray) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=8)
-def _pattern(key: bytes, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+def pattern(key: bytes, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
     """For every used coefficient of every block: which bit it carries (evenly shared out) and its sign.
 
     Derived with SHAKE-256 rather than a random generator, whose stream may change between library versions.

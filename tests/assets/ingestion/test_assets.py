@@ -105,7 +105,7 @@ def test_the_metadata_shows_counts_reasons_and_pictures(home: Home) -> None:
     declared, measured = metadata(result, "deliveries"), metadata(result, "media")
     assert (declared["deliveries"], declared["files_accepted"], declared["files_quarantined"]) == (3, 4, 3)
     assert (measured["files_accepted"], measured["files_quarantined"], measured["dagster/row_count"]) == (2, 5, 7)
-    assert measured["reasons"][Code.TRUNCATED] == 1
+    assert f"`{Code.TRUNCATED}` | 1 | {Code.TRUNCATED.advice}" in measured["refused_for"]
     assert "media.empty" in measured["quarantined"]
     for title in ("accepted_pictures", "refused_pictures"):
         assert measured[title].startswith("![")
@@ -141,11 +141,14 @@ def test_a_rerun_replaces_the_day(home: Home, drop: Drop, video: Path) -> None:
 def test_renaming_a_delivered_file_changes_no_identity(home: Home, drop: Drop, video: Path) -> None:
     base = drop("one", manifest(clip("a.mp4")), {"a.mp4": video})
     materialise(home)
-    before = home.lake.rows("media", DAY)
+    (before,) = home.lake.rows("media", DAY)
     (base / "a.mp4").rename(base / "holiday.avi")
     (base / "delivery.json").write_text(json.dumps(manifest(clip("holiday.avi"))))
     materialise(home)
-    assert home.lake.rows("media", DAY) == before
+    (after,) = home.lake.rows("media", DAY)
+    assert [code_of(note) for note in after.pop("notes")] == [Code.OTHER_EXTENSION]
+    assert before.pop("notes") == []
+    assert after == before
 
 
 def test_a_delivery_for_an_unknown_request_is_taken_in_with_a_warning(home: Home, drop: Drop, video: Path) -> None:
