@@ -176,6 +176,13 @@ def forget_scratch(home: Home, model_keys: Iterable[str]) -> None:
         shutil.rmtree(home.state / "scratch" / "samples" / model_key, ignore_errors=True)
 
 
+def forget_pages(home: Home, clip_ids: Iterable[str]) -> None:
+    """Contact sheets of these clips that a reviewer opened on this machine; they can be made again while the file is here."""
+    for clip_id in clip_ids:
+        for page in (home.state / "scratch" / "sheets").glob(f"{clip_id}-*.html"):
+            page.unlink(missing_ok=True)
+
+
 def _forget(home: Home, key: str) -> None:
     """A sealed object, or the rows that were sealed under its name."""
     for part in [key] if home.store.exists(key) else list(home.store.list(key)):

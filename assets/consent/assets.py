@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets.consent import agreement, outlook, submissions
 from assets.consent import eligibility as deciding
+from assets.consent.disputes import disputes
 from assets.consent.waiting import review_queue
 from assets.home import Home
 from assets.metadata import definition_metadata, picture, table_metadata
@@ -81,7 +82,7 @@ def table_agrees_with_ledger(home: dg.ResourceParam[Home]) -> dg.AssetCheckResul
     deps=["verdicts", "signals", "duplicates", "deliveries", "media", "consent_ledger"],
     kinds={"sqlalchemy", "parquet"},
     owners=["team:consent"],
-    code_version="1",
+    code_version="2",
     metadata=definition_metadata("reviews"),
 )
 def reviews(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
@@ -101,6 +102,7 @@ def reviews(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
                 "pairs": dg.MetadataValue.md(markdown_table(pairs[:30])),
                 "pairs_that_always_agree": sum(bool(pair["note"]) for pair in pairs),
                 "do_not_count": dg.MetadataValue.md(markdown_table(agreement.void_reviews(rows))),
+                "open_disputes": dg.MetadataValue.md(markdown_table(_open_disputes(home))),
             },
         ),
         data_version=dg.DataVersion(written.sha256),
@@ -114,6 +116,20 @@ def reviews(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
 def reviews_are_counted_by_the_rule(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
     differing = agreement.differences(home)
     return dg.AssetCheckResult(passed=not differing, metadata={"differing": dg.MetadataValue.json(differing[:50])})
+
+
+def _open_disputes(home: Home) -> list[dict[str, Any]]:
+    now = datetime.now(UTC)
+    return [
+        {
+            "dispute": one.dispute_id,
+            "because": one.reason,
+            "clips": len(one.clips),
+            "open for": f"{one.age_hours(now):.0f} h" + (", overdue" if one.overdue(now) else ""),
+        }
+        for one in disputes(home)
+        if one.outcome is None
+    ]
 
 
 def _waiting(row: dict[str, Any]) -> dict[str, Any]:
@@ -132,7 +148,7 @@ def _waiting(row: dict[str, Any]) -> dict[str, Any]:
     deps=["consent_ledger", "reviews", "duplicates", "verdicts"],
     kinds={"parquet"},
     owners=["team:consent"],
-    code_version="1",
+    code_version="2",
     metadata=definition_metadata("eligibility", "eligibility_history"),
 )
 def eligibility(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:

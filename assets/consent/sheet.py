@@ -231,8 +231,3 @@ def write_page(home: Home, clip: Clip, now: datetime) -> tuple[Path, str]:
     write_atomically(path, render(sheet).encode())
     path.chmod(0o600)
     return path, sheet.digest
-
-
-def pages_of(home: Home, clip_id: str) -> list[Path]:
-    """Pages of a clip that still lie in the state folder: derived media, to be removed with the rest of them."""
-    return sorted(home.scratch("sheets").glob(f"{clip_id}-*.html"))

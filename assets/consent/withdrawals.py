@@ -161,6 +161,7 @@ class Desk:
     def _derived(self, one: Withdrawal) -> list[Item]:
         act = "seal" if one.only_held else self.policy.derived
         clip_ids = self._withheld(one)
+        artifacts.forget_pages(self.home, clip_ids)
         before = [item for item in self._sealed_earlier(clip_ids) if act == "delete"]
         found = artifacts.made_of(self.home, clip_ids, act) + artifacts.rows_about(self.home, clip_ids, act)
         return list({item.item: item for item in [*before, *found]}.values())

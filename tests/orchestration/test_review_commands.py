@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from assets.consent.artifacts import forget_pages
 from assets.consent.facts import Clip, read_clips
 from assets.home import Home
 from orchestration.cli import main
@@ -239,6 +240,14 @@ def _pem(key: Any) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def test_pages_of_a_withdrawn_clip_are_removed_with_everything_else_made_of_it(rushes: Rushes, world: World) -> None:
+    path = Path(rushes("show", clip(world).facts.clip_id[:12], "--no-open").strip())
+    forget_pages(world.home, ["f" * 64])
+    assert path.exists()
+    forget_pages(world.home, [clip(world).facts.clip_id])
+    assert not path.exists()
 
 
 def test_pages_of_other_days_do_not_stay(rushes: Rushes, world: World) -> None:
