@@ -37,11 +37,13 @@ class Extent:
 
 @dataclass(frozen=True)
 class Index:
-    """What an ISO file's index says: pictures are `locked`, are in another file, or are shown by `edits` entries."""
+    """What an ISO file's index says: pictures are `locked`, are in another file, or are shown by `edits` entries, and
+    the whole lasts `duration_s` (demuxers believe their own count rather than this)."""
 
     locked: bool = False
     elsewhere: bool = False
     edits: int = 0
+    duration_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def read_index(path: Path) -> Index:
     """The index of an ISO file; nothing said for any other."""
     size = path.stat().st_size
     locked = elsewhere = False
-    edits = 0
+    edits, duration_s = 0, 0.0
     with path.open("rb") as file:
         if file.read(8)[4:] not in FIRST_BOXES:
             return Index()
@@ -84,7 +86,16 @@ def read_index(path: Path) -> Index:
                 elsewhere |= content[12:16] in (b"url ", b"alis") and not content[19] & 1
             elif kind == b"elst" and len(content) >= 8:
                 edits = max(edits, struct.unpack_from(">I", content, 4)[0])
-    return Index(locked, elsewhere, edits)
+            elif kind == b"mvhd" and len(content) >= 32:
+                duration_s = _movie_seconds(content)
+    return Index(locked, elsewhere, edits, duration_s)
+
+
+def _movie_seconds(header: bytes) -> float:
+    """The length in a movie header; 0 where it says that it is not known."""
+    form, unknown = (">IQ", (1 << 64) - 1) if header[0] == 1 else (">II", (1 << 32) - 1)
+    scale, length = struct.unpack_from(form, header, 20 if header[0] == 1 else 12)
+    return 0.0 if length == unknown or not scale else length / scale
 
 
 def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:

@@ -74,6 +74,7 @@ class Decoded:
     transfer: int = 0  # ITU-T H.273 transfer characteristics
     interlaced: int = 0  # frames that say so
     packets: int = 0
+    sound_until_s: float = 0.0  # where the last packet of sound ends
     hidden: int = 0  # packets that an edit list says not to show
     errors: int = 0
     damaged: int = 0
@@ -144,7 +145,7 @@ def decode(
             # a codec may report a failed allocation as damage; then the file must not be blamed for it
             if not room_for(4 * stream.width * stream.height):
                 raise TooMuch(Code.OUT_OF_MEMORY.because(str(error))) from error
-            refuse_unallocated(said, limits)
+            refuse_unallocated([*said, error.log] if error.log else said, limits)
             found.errors += 1
             frames = []
         found.complaints.read(stream.codec_context.name)
@@ -165,18 +166,24 @@ def room_for(size: int) -> bool:
 
 
 def packets(container: InputContainer, stream: VideoStream, found: Decoded) -> Iterator[av.Packet]:
-    """Demuxed packets; a demuxer that gives up ends them, and counts as an error."""
+    """Demuxed packets of the pictures; those of sound are only timed. A demuxer that gives up ends them, and counts as
+    an error."""
     import av
 
-    source = container.demux(stream)
+    source = container.demux(stream, *container.streams.audio)
     while True:
         try:
-            yield next(source)
+            packet = next(source)
         except StopIteration:
             return
         except av.error.FFmpegError:
             found.errors += 1
             return
+        if packet.stream_index == stream.index:
+            yield packet
+        elif packet.pts is not None and packet.time_base:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            found.sound_until_s = max(found.sound_until_s, end)
 
 
 def refuse_excess(frame: av.VideoFrame, found: Decoded, limits: Limits) -> None:
@@ -191,7 +198,8 @@ def refuse_excess(frame: av.VideoFrame, found: Decoded, limits: Limits) -> None:
 def refuse_unallocated(said: list[Any], limits: Limits) -> None:
     """Raises TooMuch where the libraries themselves refused pictures over the limit, before any memory was taken."""
     for _, _, text in said:
-        if size := re.search(r"(\d+)x(\d+) exceeds specified max pixel count", text):
+        size = re.search(r"Picture size (\d+)x(\d+) (exceeds|is invalid)", text)
+        if size and int(size[1]) * int(size[2]) > limits.pixels:
             raise TooMuch(too_many_pixels(f"{size[1]}x{size[2]}", limits))
 
 

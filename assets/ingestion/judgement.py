@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from assets.ingestion.containers import Checksums, Extent, Index
+from assets.ingestion.containers import Checksums, Index
 from assets.ingestion.reasons import Code
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from assets.ingestion.decode_pass import Decoded
 
 HIDDEN_FRAMES = {"vp8", "libvpx"}  # packets of these codecs need not show anything
+UNTIMED = {"mpegvideo"}  # coded pictures without a container: the demuxer counts them out at the nominal rate
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, table 3
 LONG_EXTRA_S, LONG_FACTOR = 1.0, 1.1  # a header may promise a little more than there is: containers round
 
@@ -49,15 +50,16 @@ def tolerated_gap(stream: VideoStream, packets: int) -> int:
 
 
 def broken_promises(
-    container: InputContainer, stream: VideoStream, found: Decoded, stored: int, duration_s: float | None
+    container: InputContainer, stream: VideoStream, found: Decoded, index: Index, stored: int, duration_s: float | None
 ) -> Iterator[str]:
     """What the header of a complete file promises beyond what is in it. `stored` counts the stream's packets, those
     that an edit list leaves out too: they are there, though they are neither demuxed nor shown."""
     if stream.frames > stored:
         yield Code.OVERDECLARED_FRAMES.because(f"the header promises {stream.frames} frames; {stored} are stored")
-    declared_s = promised_s(container, stream)
-    if duration_s and declared_s > LONG_FACTOR * duration_s + LONG_EXTRA_S:
-        detail = f"the header promises {declared_s:.2f} s; {found.frames} frames show {duration_s:.2f} s"
+    promised_s = max(index.duration_s, (container.duration or 0) / 1e6)
+    lasts_s = max(duration_s or 0.0, found.sound_until_s)
+    if duration_s and promised_s > LONG_FACTOR * lasts_s + LONG_EXTRA_S:
+        detail = f"the header promises {promised_s:.2f} s; pictures and sound last {lasts_s:.2f} s"
         yield Code.OVERDECLARED_DURATION.because(detail)
     if found.frames == 1:
         yield Code.SINGLE_FRAME.because("the film is one picture")
@@ -65,27 +67,22 @@ def broken_promises(
         yield Code.ZERO_DURATION.because(f"{found.frames} frames have one and the same time")
 
 
-def promised_s(container: InputContainer, stream: VideoStream) -> float:
-    """The pictures' length by the header. Where it gives the file's alone and there is sound, that may be the sound's."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / 1e6 if not container.streams.audio else 0.0
-
-
 def traits(
-    container: InputContainer, stream: VideoStream, found: Decoded, index: Index, extent: Extent | None, size: int
+    container: InputContainer, stream: VideoStream, found: Decoded, index: Index, stored: int, foreign: int
 ) -> Iterator[tuple[Code, str]]:
-    """What is unusual and no fault, each with its detail."""
-    yield from _of_time(found, index)
+    """What is unusual and no fault, each with its detail. `foreign` counts bytes after the container's end."""
+    yield from _of_time(found, index, stored - found.packets + found.hidden)
+    if container.format.name in UNTIMED:
+        yield Code.MISSING_TIMESTAMPS, f"{container.format.name} stores none"
     yield from _of_pictures(stream, found)
     yield from _of_streams(container, stream)
-    if extent is not None and size > extent.known:
-        yield Code.FOREIGN_BYTES, f"{size - extent.known} bytes after the container's end"
+    if foreign:
+        yield Code.FOREIGN_BYTES, f"{foreign} bytes after the container's end"
     if found.complaints.others:
         yield Code.COMPLAINTS, f"{found.complaints.others} times, first {found.complaints.sample}"
 
 
-def _of_time(found: Decoded, index: Index) -> Iterator[tuple[Code, str]]:
+def _of_time(found: Decoded, index: Index, hidden: int) -> Iterator[tuple[Code, str]]:
     line = found.timeline
     if steps := line.irregular:
         yield Code.VARIABLE_FRAME_RATE, f"{steps[0]:.4f} to {steps[1]:.4f} s from frame to frame"
@@ -95,8 +92,8 @@ def _of_time(found: Decoded, index: Index) -> Iterator[tuple[Code, str]]:
         yield Code.REPEATED_TIMESTAMPS, f"{line.backwards} frames are not later than the one before"
     if line.first_s is not None and line.first_s < 0:
         yield Code.NEGATIVE_TIMESTAMPS, f"the first frame is at {float(line.first_s):.3f} s"
-    if found.hidden or index.edits > 1:
-        yield Code.EDIT_LIST, f"{index.edits} entries hide {found.hidden} stored frames"
+    if hidden or index.edits > 1:
+        yield Code.EDIT_LIST, f"{index.edits} entries hide {hidden} stored frames"
 
 
 def _of_pictures(stream: VideoStream, found: Decoded) -> Iterator[tuple[Code, str]]:

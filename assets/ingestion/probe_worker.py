@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from assets.ingestion.containers import Checksums, compare_checksums, extent, read_index
+from assets.ingestion.containers import Checksums, Index, compare_checksums, extent, read_index
 from assets.ingestion.decode_pass import TooMuch, decode, refuse_unallocated, too_many_pixels
 from assets.ingestion.decoding import NoVideoStream, open_container, video_stream
 from assets.ingestion.judgement import broken_promises, damage, no_pictures, sorted_traits, traits
@@ -46,7 +46,8 @@ def probe(path: Path, limits: Limits, anchors: Path | None, pulse: Callable[[], 
     with av.logging.Capture(local=False) as said:
         try:
             with open_container(path, limits.pixels) as container:
-                return examine(path, container, limits, anchors, reasons, said, pulse)
+                foreign = max(0, size - bounds.known) if bounds else 0
+                return examine(path, container, limits, anchors, index, foreign, reasons, said, pulse)
         except TooMuch as excess:
             reasons.append(str(excess))
         except (av.error.MemoryError, av.error.BlockingIOError) as error:  # the latter: no memory for a thread
@@ -63,11 +64,17 @@ def examine(
     container: InputContainer,
     limits: Limits,
     anchors: Path | None,
+    index: Index,
+    foreign: int,
     reasons: list[str],
     said: list[Any],
     pulse: Callable[[], None],
 ) -> ProbeResult:
-    """Decode an opened file and compare what it holds with what it promises. Adds to `reasons`."""
+    """Decode an opened file and compare what it holds with what it promises. Adds to `reasons`.
+
+    `index` is what an ISO file's index says; `foreign` counts bytes after the container's end; `said` receives what the
+    libraries complain of.
+    """
     from assets.provenance import read_provenance
 
     try:
@@ -94,13 +101,12 @@ def examine(
         width, height = next(iter(found.sizes)) if len(found.sizes) == 1 else (width, height)
     checksums = Checksums() if reasons else compare_checksums(path)
     reasons += damage(stream, found, checksums)
+    stored = stored_packets(path, stream.index) if stream.frames > found.packets and not reasons else found.packets
     if not reasons:
-        stored = stored_packets(path, stream.index) if stream.frames > found.packets else found.packets
-        reasons += broken_promises(container, stream, found, stored, duration_s)
+        reasons += broken_promises(container, stream, found, index, stored, duration_s)
     if found.frames and min(width, height) < limits.side:
         reasons.append(too_small(width, height, limits))
-    unusual = traits(container, stream, found, read_index(path), extent(path), path.stat().st_size)
-    refused, notes = sorted_traits(unusual, limits.refuse)
+    refused, notes = sorted_traits(traits(container, stream, found, index, stored, foreign), limits.refuse)
     turned = found.rotation_deg % 180 == 90
     return ProbeResult(
         reasons=(*reasons, *refused),

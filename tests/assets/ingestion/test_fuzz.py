@@ -1,0 +1,86 @@
+"""Hundreds of damaged films go through the real worker: each gets a typed verdict in time, and hurts nobody else."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from assets.ingestion.probe import Limits, ProbePool, ProbeResult
+from assets.ingestion.reasons import FAULTS, TRAITS, code_of
+from tests.assets.ingestion import hostile
+from tests.assets.ingestion.mutants import make_films, mutants
+
+pytestmark = pytest.mark.skipif(
+    not (hostile.REPOSITORY / ".vendor" / "footage").is_dir(), reason="the sample footage is not fetched"
+)
+FEW, MANY = 60, 550
+ANSWER_S = 60.0
+MEMORY_MIB = 600
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return make_films(tmp_path_factory.mktemp("films"))
+
+
+def peak_mib(pool: ProbePool) -> int:
+    """The most memory that any worker of the pool has ever held."""
+    peaks = [Path(f"/proc/{worker.process.pid}/status").read_text() for worker in pool._alive]
+    return max(int(re.search(r"VmHWM:\s+(\d+)", text)[1]) >> 10 for text in peaks)  # type: ignore[index]
+
+
+def plain(result: ProbeResult) -> ProbeResult:
+    return replace(result, thumbnails=())
+
+
+def fuzz(films: dict[str, bytes], folder: Path, count: int) -> Counter[str]:
+    """Probe `count` mutants; how many came to what."""
+    seen: Counter[str] = Counter()
+    neighbour = hostile.encode(folder / "neighbour.mp4", hostile.moment()[:4])
+    with ProbePool(Limits(stall_s=ANSWER_S), workers=1) as pool:
+        whole = {name: pool.probe(hostile.written(folder / name, data)) for name, data in films.items()}
+        assert {name: result.reasons for name, result in whole.items()} == dict.fromkeys(films, ())
+        good = plain(pool.probe(neighbour))
+        workers = set(pool._alive)
+        for mutant in mutants(count):
+            path = hostile.written(folder / "mutant", mutant.bytes(films))
+            began = time.monotonic()
+            result = pool.probe(path)
+            what = f"{mutant}: {result.reasons}"
+            assert time.monotonic() - began < ANSWER_S, what
+            assert {code_of(reason) for reason in result.reasons} <= set(FAULTS), what
+            assert {code_of(note) for note in result.notes} <= set(TRAITS), what
+            assert "media.crashed" not in {code_of(reason) for reason in result.reasons}, what
+            assert plain(pool.probe(neighbour)) == good, what
+            if result.reasons:
+                seen["refused"] += 1
+                continue
+            assert result.frames_sha256, what
+            same = result.frames_sha256 == whole[mutant.film].frames_sha256
+            # nothing but a checksum shows a change that leaves the syntax whole; the verdict says that there is none
+            assert same or result.integrity == "syntax", what
+            seen["same pictures" if same else f"unseen in {mutant.film}"] += 1
+        assert pool._alive == workers, "no worker was lost"
+        assert peak_mib(pool) <= MEMORY_MIB
+    return seen
+
+
+def test_a_few_damaged_films_get_typed_verdicts_and_hurt_no_neighbour(films: dict[str, bytes], tmp_path: Path) -> None:
+    assert sum(fuzz(films, tmp_path, FEW).values()) == FEW
+
+
+@pytest.mark.slow
+def test_many_damaged_films_get_typed_verdicts_and_hurt_no_neighbour(
+    films: dict[str, bytes], tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    seen = fuzz(films, tmp_path, MANY)
+    record_property("fuzz", dict(seen))
+    print(dict(seen))
+    unseen = sum(count for what, count in seen.items() if what.startswith("unseen"))
+    assert unseen < MANY * 0.2
+    assert not seen["unseen in h264.mkv"], "a film that keeps checksums shows every change of its pictures"

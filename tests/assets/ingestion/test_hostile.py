@@ -1,0 +1,71 @@
+"""Every kind of file that can arrive has one verdict, said in codes; nothing crashes, hangs or passes in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from assets.ingestion.probe import Limits, ProbePool
+from assets.ingestion.reasons import FAULTS, TRAITS, Code, code_of
+from tests.assets.ingestion import hostile
+
+pytestmark = pytest.mark.skipif(
+    not (hostile.REPOSITORY / ".vendor" / "footage").is_dir(), reason="the sample footage is not fetched"
+)
+
+
+@pytest.mark.parametrize("name", hostile.KINDS)
+def test_every_kind_of_file_gets_its_verdict(name: str, pool: ProbePool, tmp_path: Path) -> None:
+    kind = hostile.KINDS[name]
+    result = pool.probe(kind.make(tmp_path))
+    assert {code_of(reason) for reason in result.reasons} == kind.reasons
+    if not kind.reasons:
+        assert {code_of(note) for note in result.notes} >= kind.notes
+        assert result.frames_sha256
+        assert (result.duration_s or 0) > 0
+
+
+def test_a_good_file_is_noted_for_nothing(pool: ProbePool, tmp_path: Path) -> None:
+    result = pool.probe(hostile.encode(tmp_path / "a.mp4"))
+    assert (result.reasons, result.notes, result.integrity) == ((), (), "syntax")
+
+
+def test_a_file_that_keeps_checksums_says_so(pool: ProbePool, tmp_path: Path) -> None:
+    assert pool.probe(hostile.encode(tmp_path / "a.mkv")).integrity == "checksums"
+
+
+def test_the_times_of_a_variable_rate_are_measured_not_assumed(pool: ProbePool, tmp_path: Path) -> None:
+    times = [0, 40, 80, 480, 520, 1000]
+    film = hostile.encode(tmp_path / "a.mkv", hostile.moment()[:6], codec="mpeg4", times=times)
+    result = pool.probe(film)
+    assert result.fps == pytest.approx(5.0)
+    assert any("0.0400 to 0.4800 s" in note for note in result.notes)
+
+
+def test_a_rotated_file_has_the_size_that_is_shown(pool: ProbePool, tmp_path: Path) -> None:
+    result = pool.probe(hostile.rotated(tmp_path))
+    assert (result.width, result.height) == (hostile.HEIGHT, hostile.WIDTH)
+
+
+@pytest.mark.parametrize("code", sorted(TRAITS))
+def test_a_trait_can_be_refused_by_policy(code: Code, tmp_path: Path) -> None:
+    maker = next((kind.make for kind in hostile.KINDS.values() if code in kind.notes), None)
+    if maker is None:
+        assert code in {Code.COMPLAINTS, Code.OTHER_EXTENSION}  # said in passing, and by the intake
+        return
+    with ProbePool(Limits(refuse=(code,), wall_s=60.0), workers=1) as strict:
+        result = strict.probe(maker(tmp_path))
+    assert [code_of(reason) for reason in result.reasons] == [code]
+
+
+def test_every_code_tells_the_contributor_what_to_do() -> None:
+    assert set(FAULTS) | set(TRAITS) == set(Code)
+    assert not set(FAULTS) & set(TRAITS)
+    assert all(code.advice.endswith(".") for code in Code)
+
+
+def test_more_frames_than_are_taken_are_refused(tmp_path: Path) -> None:
+    film = hostile.encode(tmp_path / "a.mp4")
+    with ProbePool(Limits(frames=hostile.FRAMES - 1), workers=1) as short:
+        assert [code_of(reason) for reason in short.probe(film).reasons] == [Code.TOO_MANY_FRAMES]
