@@ -13,7 +13,14 @@ with compared as (
         consent.consent_ids as sql_consent_ids,
         list_filter(
             decisions.reasons,
-            lambda code: list_contains(['consent', 'legal', 'dispute'], split_part(code, '.', 1))
+            lambda code:
+                split_part(code, '.', 1) in ('consent', 'dispute')
+                or code in (
+                    'legal.missing_model_release',
+                    'legal.minor_no_guardian',
+                    'legal.property_release',
+                    'legal.persons_unmeasurable'
+                )
         ) as python_reasons,
         consent.reasons as sql_reasons
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import duckdb
 import jinja2
@@ -49,6 +50,10 @@ class PlainModels:
             self.made.add(model)
         return model
 
+    def failures(self, test: str) -> list[tuple[Any, ...]]:
+        """The rows that a test of the project finds; none when it passes."""
+        return self.connection.execute(self._render((PROJECT / "tests" / f"{test}.sql").read_text())).fetchall()
+
     def _text(self, model: str) -> str:
         text = _FILES[model].read_text()
         if self.bent is None or self.bent[0] != model:
@@ -63,6 +68,7 @@ class PlainModels:
             "ref": self.make,
             "source": lambda schema, table: f'{schema}."{table}"',
             "env_var": lambda name, default="": default,
+            "config": lambda **given: "",
             "run_started_at": datetime.now(UTC),
         }
         return jinja2.Template(text, undefined=jinja2.StrictUndefined).render(names)
