@@ -7,11 +7,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
+from assets.home import Home
 from orchestration.cli import main
+from tests.assets.conftest import World
 
 STRANGE = "ab" * 32
 # the checker's process: the interpreter itself refuses every connection, to a network or to a database
@@ -146,6 +151,51 @@ def test_misuse_is_one_line_and_exit_code_one(
     answer = rushes(*arguments, code=1)
     assert said in answer
     assert answer.count("\n") == 1
+
+
+@pytest.fixture
+def clip_ids(rushes: Callable[..., str], tmp_path: Path) -> list[str]:
+    """Clips of a sealed snapshot; the model trained on it is version 1. One more clip was made of `outside.mp4`."""
+    from assets.dataset.snapshot import build
+    from assets.evaluation.commitments import commit
+    from assets.evaluation.current import CurrentModel
+    from assets.evaluation.registry import MODEL, Registry
+
+    home = Home.local(tmp_path / "home")
+    world = World(home)
+    for name in ("c-1", "c-2", "c-3", "c-4"):
+        world.deliver(name, clips=1)
+    (outside,) = world.deliver("c-5", clips=1, consent=False)
+    world.settle()
+    sealed = build(home, datetime.now(UTC)).sealed
+    media = next(row["media_key"] for row in home.lake.rows("shots") if row["clip_id"] == outside)
+    (tmp_path / "outside.mp4").write_bytes(home.store.get(media))
+    for part in ("codec", "transformer"):
+        home.store.put(f"models/m-1/{part}.safetensors", save({"w": np.ones(1, np.float32)}))
+        home.store.put(f"models/m-1/{part}.json", b"{}")
+    record = {"model_key": "m-1", "snapshot_root": sealed.root, "parent_model": None}
+    home.store.put("models/m-1/result.json", json.dumps(record).encode())
+    tags = commit(home, CurrentModel("m-1", record, sealed)).tags | {"model_key": "m-1"}
+    registry = Registry(home)
+    registry.client.create_registered_model(MODEL)
+    registry.client.create_model_version(MODEL, "file:///nowhere", tags=tags)
+    return sealed.clip_ids
+
+
+def test_absence_is_proved_of_a_file_and_presence_of_what_was_seen(
+    rushes: Callable[..., str], clip_ids: list[str], tmp_path: Path
+) -> None:
+    public = str(tmp_path / "platform.pub")
+    rushes("consent", "key", "-o", public)
+    rushes("prove", "--excluded", "outside.mp4", "--model", "1", "-o", "absent.json")
+    assert "is in none of the 1 sets" in rushes("verify", "absent.json", "--key", public)
+    seen = rushes("prove", "--excluded", clip_ids[0], "--model", "1", "-o", "forged.json", code=1)
+    assert "rushes trace" in seen
+    assert "rushes consent revoke" in seen
+    assert not (tmp_path / "forged.json").exists()
+    rushes("prove", "--included", clip_ids[0][:16], "--model", "1", "-o", "present.json")
+    assert f"Clip {clip_ids[0]} is in snapshot" in rushes("verify", "present.json", "--key", public)
+    assert "--excluded" in rushes("prove", "--included", STRANGE, "--model", "1", code=1)
 
 
 def test_an_operators_own_notice_is_shown_from_then_on(rushes: Callable[..., str], tmp_path: Path) -> None:

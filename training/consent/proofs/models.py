@@ -99,7 +99,7 @@ def check_model(statement: Any, public_key: bytes) -> list[str]:
     require(roots == sorted(set(roots)), "the sets of an exposure are not sorted, or one is named twice")
     own = {name: statement[name] for name in _SET}
     require(own in exposure, "the model's own snapshot is not in its exposure")
-    require(isinstance(statement["weights_sha256"], dict), "a model's commitment names no weights")
+    require(bool(statement["weights_sha256"]), "a model's commitment names no weights")
     for value in statement["weights_sha256"].values():
         digest(value)
     require_fields(ledger, {"start", "end", "consistency"}, "the ledger of a model's commitment")

@@ -247,6 +247,7 @@ MODEL_FORGERIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "sets out of order": lambda m: m["exposure"].reverse(),
     "a negative size": lambda m: m["exposure"][0].update(n=-1),
     "weights that are no digest": lambda m: m["weights_sha256"].update(x="1"),
+    "no weights": lambda m: m.update(weights_sha256={}),
     "checkpoints swapped": lambda m: m["ledger"].update(start=m["ledger"]["end"], end=m["ledger"]["start"]),
     "an unproved history": lambda m: m["ledger"].update(consistency=[]),
 }
