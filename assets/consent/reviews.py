@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReviewError", "appeal", "digest", "submit_review"]
 
+MOST_PEOPLE = 10_000
 ClipKey = tuple[str, str, int]  # clip_id, item_id, shot_index
 
 _metadata = sa.MetaData()
@@ -118,8 +119,8 @@ def submit_review(
         raise ReviewError(f"a verdict is approve or reject, not {verdict!r}")
     if (verdict == "reject") != bool(codes):
         raise ReviewError("a rejection says why: give every reason that applies; an approval has none")
-    if min(persons_counted, non_identifiable) < 0:
-        raise ReviewError("people are counted from 0")
+    if not all(0 <= people <= MOST_PEOPLE for people in (persons_counted, non_identifiable)):
+        raise ReviewError(f"people are counted from 0 to {MOST_PEOPLE}")
     key = {"clip_id": clip_id, "item_id": item_id, "shot_index": shot_index, "reviewer_id": reviewer_id}
     mine = sa.and_(*(_reviews.c[name] == value for name, value in key.items()))
     register = reviewers.read_register(database_url)

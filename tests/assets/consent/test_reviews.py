@@ -196,6 +196,7 @@ def test_an_owner_of_property_in_the_picture_has_to_agree_too(world: Any) -> Non
         {"verdict": "approve", "reasons": ["quality.focus"]},
         {"reviewer": "v-unknown"},
         {"persons_counted": -1},
+        {"persons_counted": 10**30},
         {"non_identifiable": -1},
     ],
 )
