@@ -1,15 +1,21 @@
-"""What a thing came from and went into: request, delivery, file, clip, consent, snapshot, model, release, as a tree."""
+"""What a thing came from and went into: request, delivery, file, clip, consent, snapshot, model, release, as a tree.
+
+What became of it when somebody withdrew is `trace_withdrawals`'.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.tree import Tree
 
+from assets.consent.artifacts import made_of
+from assets.consent.graph import graph_of
 from assets.home import Home
 from orchestration.commands.shared import plain, short
 from orchestration.reading import find_snapshot, mart
+from orchestration.trace_withdrawals import add_withdrawals, consent_tree, withdrawal_tree
 
 Row = Mapping[str, Any]
 
@@ -21,11 +27,11 @@ def trace_of(home: Home, identity: str) -> Tree:
     """
     if not identity.isdigit() and len(identity) < 4:
         raise LookupError(f"{identity!r} is too short to name one thing; give at least 4 characters")
-    lookups = (_clip, _request, _item, _snapshot, _model)
+    lookups = (_clip, _request, _item, _snapshot, consent_tree, withdrawal_tree, _model)
     for lookup in (_model,) if identity.isdigit() and len(identity) < 4 else lookups:
         if (tree := lookup(home, identity)) is not None:
             return tree
-    raise LookupError(f"no clip, file, request, snapshot or model is called {identity!r}")
+    raise LookupError(f"no clip, file, request, snapshot, consent, withdrawal or model is called {identity!r}")
 
 
 def _one(rows: Iterable[Row], key: str, identity: str) -> str | None:
@@ -50,7 +56,8 @@ def _clip(home: Home, identity: str) -> Tree | None:
     for shot in (row for row in shots if row["clip_id"] == clip_id):
         _shot(home, tree, shot)
     _judgement(home, tree, clip_id)
-    _went_into(home, tree, lambda member: member["clip_id"] == clip_id)
+    _went_into(home, tree, clip_id)
+    add_withdrawals(home, tree, clip_id)
     return tree
 
 
@@ -90,13 +97,18 @@ def _judgement(home: Home, tree: Tree, clip_id: str) -> None:
             )
 
 
-def _went_into(home: Home, tree: Tree, is_member: Callable[[Row], bool]) -> None:
-    """Every sealed snapshot that has the member, and every model version trained on it."""
-    roots = [key.split("/")[1] for key in home.store.list("snapshots") if key.endswith("/manifest.json")]
-    reached = [root for root in roots if any(is_member(member) for member in find_snapshot(home, root)["members"])]
+def _went_into(home: Home, tree: Tree, clip_id: str) -> None:
+    """What is made of the clip now, every sealed snapshot that has it, and every model version trained on those."""
+    made = made_of(home, [clip_id], "keep")
+    if made:
+        branch = tree.add(f"{len(made)} things are made of it now")
+        for item in made:
+            branch.add(f"{item.kind}: {home.store.uri(item.item)}")
+    graph = graph_of(home)
+    reached = graph.holding([member.number for member in graph.of_clips([clip_id])])
     if not reached:
         tree.add("went into no snapshot")
-    for root in reached:
+    for root in sorted(reached):
         _versions(home, tree.add(f"snapshot {root}"), root)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from assets.consent.closure import Cause, Pair
+from assets.home import Home
 from training.consent.canonical import sha256_hex
 from training.consent.database import create_tables, open_engine, writing
 from training.consent.guards import append_only
@@ -322,6 +323,11 @@ class Journal:
         with self.engine.connect() as connection:
             rows = connection.execute(query).all()
         return {row.step: {"done_at": row.done_at, **json.loads(row.detail)} for row in rows}
+
+
+def withheld(home: Home) -> frozenset[str]:
+    """Clips that stand withdrawn: no stage makes anything of them."""
+    return frozenset(Journal(home.database_url).withheld())
 
 
 def _keep(connection: sa.Connection, plan: Plan, ledger_size: int, opened_at: str) -> None:

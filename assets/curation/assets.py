@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.consent.journal import withheld
 from assets.curation import clips
 from assets.curation.captions import Facts, caption_rows
 from assets.curation.duplicates import Clip, find_duplicates
@@ -267,21 +268,25 @@ def _clips(home: Home) -> list[Clip]:
 def captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """Short and long captions of every clip, from declared facts that no check contradicts and measured signals.
 
-    Each clause names its source.
+    Each clause names its source. Clips that stand withdrawn are left out, and so have no embedding either.
     """
-    day = context.partition_key
+    day, held = context.partition_key, withheld(home)
     items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
     measured = _by_clip(home.lake.rows("signals", day))
     decided: dict[Key, dict[str, str]] = defaultdict(dict)
     for row in home.lake.rows("verdicts", day):
         decided[row["item_id"], row["shot_index"]][row["check"]] = row["verdict"]
-    rows = []
-    for shot in home.lake.rows("shots", day):
+    rows, shots = [], home.lake.rows("shots", day)
+    for shot in (one for one in shots if one["clip_id"] not in held):
         key = (shot["item_id"], shot["shot_index"])
         rows += caption_rows(Facts(shot, items[shot["item_id"]], measured.get(key), decided[key]))
     written = home.lake.write("captions", rows, day)
     longest = [{"caption": row["text"], "sources": len(json.loads(row["sources_json"]))} for row in rows[1:24:2]]
-    return _result(home, "captions", day, written, {"examples": dg.MetadataValue.md(markdown_table(longest))})
+    extra = {
+        "examples": dg.MetadataValue.md(markdown_table(longest)),
+        "withheld": sum(shot["clip_id"] in held for shot in shots),
+    }
+    return _result(home, "captions", day, written, extra)
 
 
 @dg.asset(

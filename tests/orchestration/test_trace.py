@@ -1,0 +1,84 @@
+"""What the trace says of a clip that was withdrawn, of its consent, and of the withdrawal itself."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from assets.consent import completion
+from assets.consent.taint import act_on_ledger
+from assets.home import Home
+from orchestration.trace import trace_of
+from tests.assets.consent.conftest import Copy, copied, empty_registry, template
+from tests.assets.consent.test_withdrawals import NOW, decided, disputed
+
+__all__ = ["copied", "empty_registry", "template"]  # fixtures
+
+
+def read(home: Home, identity: str) -> str:
+    """The tree as a person reads it, on a very wide terminal."""
+    out = io.StringIO()
+    Console(file=out, width=400).print(trace_of(home, identity))
+    return out.getvalue()
+
+
+def test_a_clip_in_use_shows_where_it_is(copied: Copy) -> None:
+    at = copied()
+    said = read(at.home, at.clip)
+    assert f"snapshot {at.root}" in said
+    assert "model version 2 (champion), m-1: clean" in said
+    assert f"latents/codec-b/{at.clip}.safetensors" in said
+    assert "withdrawn" not in said
+
+
+def test_a_revoked_clip_shows_every_place_that_it_had_reached_and_what_was_done_there(copied: Copy) -> None:
+    at = copied()
+    at.world.revoke(at.clip)
+    (withdrawal,) = act_on_ledger(at.home, at.size, NOW).withdrawals
+    said = read(at.home, at.clip)
+    assert f"withdrawn by {withdrawal}" in said
+    assert f"because of revoke of {NOW:%Y-%m}" in said
+    assert f"entry {at.size} of the ledger" in said
+    assert f"in snapshot {at.root}: consent.revoked" in said
+    assert "model version 2, m-1: tagged" in said
+    assert "aliases then champion, now none" in said
+    assert "alias champion: version 2 must not serve; version 1 is champion" in said
+    for thing in ("frames/17f", "latents/codec-a", "latents/codec-b"):
+        assert f"{thing}/{at.clip}.safetensors deleted" in said
+    for thing in ("samples/m-1/s-1.mp4", "release/m-1/s-1.mp4", at.media_key):
+        assert f"{thing} sealed" in said
+    assert f"rows: lake/captions/{at.clip} deleted" in said
+    assert completion.key(withdrawal) in said
+
+
+def test_a_withdrawal_and_a_consent_are_traced_by_their_names(copied: Copy) -> None:
+    at = copied()
+    consent_id, party = at.world.grants[at.clip]
+    at.world.revoke(at.clip)
+    (withdrawal,) = act_on_ledger(at.home, at.size, NOW).withdrawals
+    assert at.clip[:16] in read(at.home, withdrawal[:8])
+    said = read(at.home, consent_id)
+    assert f"consent {consent_id} of {party}" in said
+    assert f"went into snapshot {at.root}" in said
+    assert "revoke of" in said
+    assert withdrawal in said
+
+
+def test_a_dismissed_dispute_shows_that_everything_came_back(copied: Copy) -> None:
+    at = copied()
+    dispute = disputed(at)
+    act_on_ledger(at.home, at.size, NOW)
+    decided(at, dispute, "dismissed")
+    act_on_ledger(at.home, at.size + 1, NOW)
+    said = read(at.home, at.clip)
+    assert "because of dispute" in said
+    assert "given back to use by r-" in said
+    assert f"brought back: frames/17f/{at.clip}.safetensors" in said
+    assert "model version 2, m-1: taint lifted" in said
+
+
+def test_what_nobody_knows_is_said_to_be_unknown(copied: Copy) -> None:
+    with pytest.raises(LookupError, match="no clip, file, request, snapshot, consent, withdrawal or model"):
+        trace_of(copied().home, "nobody-knows-this")
