@@ -16,7 +16,7 @@ import typer
 
 from assets.consent.opening import platform_key, platform_ledger
 from assets.store import write_atomically
-from orchestration.commands.shared import facts, home, plain, short, stdout, table
+from orchestration.commands.shared import facts, home, plain, short, stderr, stdout, table
 
 if TYPE_CHECKING:
     from training.consent.ledger import Ledger
@@ -52,6 +52,7 @@ def grant(
     from training.consent.keys import load_or_create
 
     now, private, notice = datetime.now(UTC), load_or_create(key), notices.current(home())
+    stderr.print(plain(notice.text, 20_000), style="dim", highlight=False)  # before anything is signed
     registration = events.sign(events.register_key(guardian or party, private, now), private)
     body = events.grant(
         party,
