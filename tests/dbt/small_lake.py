@@ -8,9 +8,10 @@ from collections import defaultdict
 from typing import Any
 
 from assets.lake import Lake
-from assets.tables import TABLES, Real
+from assets.tables import TABLES, Int, Real, Text, Texts
 
 DAY = "2026-11-02"
+_WHERE = ("clip_id", "item_id", "shot_index", "received_day")
 AT, UNTIL = "2026-11-20 00:00:00", "2026-12-20 00:00:00"
 
 
@@ -163,10 +164,12 @@ class SmallLake:
 
 
 def signals_row(duration_s: float, faces: int | None) -> dict[str, Any]:
-    """Unremarkable signals of a clip, without its key."""
-    found: dict[str, Any] = {c.name: 0.1 for c in TABLES["signals"].columns if c.type == Real and not c.nullable}
+    """Unremarkable signals of a clip, without its key and day."""
+    usual: dict[Any, Any] = {Real: 0.1, Int: 1, Text: "[]", Texts: ["0" * 16]}
+    columns = (column for column in TABLES["signals"].columns if not column.nullable)
+    found = {column.name: usual[column.type] for column in columns if column.name not in _WHERE}
     found |= {"width": 1280, "height": 720, "duration_s": duration_s, "fps": 25.0, "camera_motion": "pan"}
-    return found | {"faces_max": faces, "faces_json": "[]", "frame_phashes": ["0" * 16], "signals_version": "1"}
+    return found | {"faces_max": faces, "signals_version": "1"}
 
 
 def verdict_row(check: str) -> dict[str, Any]:
