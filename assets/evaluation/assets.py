@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.consent.models import exposure_of
 from assets.evaluation import commitments, gate, measuring, promotion, report, scorecards
 from assets.evaluation.current import CurrentModel, NoModel, current_model
 from assets.evaluation.registry import CANDIDATE, CHAMPION, Registry
@@ -113,7 +114,7 @@ Yields = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
             CONSENT,
             asset="registered_model",
             blocking=True,
-            description="Every clip of the model's snapshot is still allowed at the head of the ledger.",
+            description="Every clip that the model's weights ever saw is still allowed at the head of the ledger.",
         )
     ],
     kinds={"mlflow"},
@@ -123,7 +124,8 @@ Yields = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
 def registered_model(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Yields:
     """The newest model as a version in MLflow, with its origin as tags, its samples and scores in its run: candidate."""
     model = _current(home)
-    violations = promotion.standing_violations(home, model.sealed.root)
+    seen = {model.sealed.root, *(model.record.get("exposure") or ())}
+    violations = promotion.standing_violations(home, *sorted(seen))
     held = dg.AssetCheckResult(
         check_name=CONSENT, passed=not violations, metadata={"not_allowed": dg.MetadataValue.json(violations)}
     )
@@ -205,9 +207,8 @@ def champion(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
 
 
 def _champion_consent(home: Home, registry: Registry, serving: str | None) -> dg.AssetCheckResult:
-    violations = (
-        promotion.standing_violations(home, registry.version(serving).snapshot_root) if serving is not None else []
-    )
+    seen = exposure_of(home, registry.version(serving)) if serving is not None else []
+    violations = promotion.standing_violations(home, *seen)
     return dg.AssetCheckResult(
         check_name=CONSENT, passed=not violations, metadata={"not_allowed": dg.MetadataValue.json(violations)}
     )
