@@ -1,6 +1,6 @@
 """What a file's outer structure says by itself, before anything is decoded: its length, locks, and stored checksums.
 
-Knows ISO base media (mp4, mov), RIFF (avi) and Matroska/WebM; of other containers nothing is known. Every walk is
+Knows ISO base media (mp4, mov), RIFF (avi), Matroska/WebM and transport streams; of others nothing is known. Every walk is
 bounded and reads headers only, except for `compare_checksums`, which reads what a checksum covers once.
 References: ISO/IEC 14496-12 sections 4.2, 8.5.2, 8.6.6, 8.7.2; ISO/IEC 23001-7 section 4; RFC 8794 sections 4 and 11.3.1;
 Microsoft RIFF.
@@ -19,6 +19,7 @@ MAX_BOXES = 100_000
 FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp"}
 NESTED_BOXES = {b"moov", b"trak", b"edts", b"mdia", b"minf", b"dinf", b"stbl"}
 LOCKED_ENTRIES = {b"encv", b"drmi"}  # sample entries of encrypted pictures: common encryption, and an older scheme
+SYNCHRONOUS = 5  # packets that must begin as transport packets do
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 CRC32 = 0xBF  # a Matroska element's checksum; the first of its children
 CLUSTER, TRACKS = 0x1F43B675, 0x1654AE6B  # the parts that hold pictures, and what is needed to read them
@@ -55,7 +56,7 @@ class Checksums:
 
 
 def extent(path: Path) -> Extent | None:
-    """None where the container is unknown or promises nothing (a live stream)."""
+    """None where the container is unknown or promises nothing (a live recording)."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)
@@ -66,6 +67,18 @@ def extent(path: Path) -> Extent | None:
         if head[:4] == EBML:
             end = _segment(file)[1]
             return None if end is None else Extent(end, end)
+        if length := _packet_length(file):  # a transport stream has no length of its own, but whole packets
+            return Extent(-(-size // length) * length, size)
+    return None
+
+
+def _packet_length(file: BinaryIO) -> int | None:
+    """Bytes of a packet where the file begins as a transport stream does, plain or with time codes."""
+    for length, start in ((188, 0), (192, 4), (204, 0)):
+        file.seek(0)
+        head = file.read(SYNCHRONOUS * length)
+        if len(head) == SYNCHRONOUS * length and all(head[at] == 0x47 for at in range(start, len(head), length)):
+            return length
     return None
 
 

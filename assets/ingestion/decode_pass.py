@@ -35,6 +35,15 @@ DAMAGE = re.compile(
 )
 
 
+# what demuxers say, at the same level, where parts of a container do not fit together: pictures may be skipped
+STRUCTURE = re.compile(
+    r"exceeds containing master|invalid as first byte|EBML number|Truncating packet|Invalid (EBML|element)|corrupt"
+    r"|partial file|error reading",
+    re.IGNORECASE,
+)
+TIMED_TOO = ("audio", "subtitle")  # streams that a header's length may be that of
+
+
 class TooMuch(Exception):
     """A limit on pictures was passed; carries the reason."""
 
@@ -47,12 +56,15 @@ class Complaints:
     damage: int = 0
     others: int = 0
     sample: str = ""
+    structure: str = ""
 
     def read(self, decoder: str) -> None:
-        """Count and forget what was said since. Only the decoder's own words about pictures are damage."""
+        """Sort and forget what was said since. Only the decoder's own words about pictures are damage."""
         for _, name, text in self.lines:
             if name == decoder and DAMAGE.search(text):
                 self.damage += 1
+            elif name != decoder and STRUCTURE.search(text):
+                self.structure = self.structure or f"{name}: {text.strip()}"
             else:
                 self.others += 1
                 self.sample = self.sample or f"{name}: {text.strip()}"
@@ -74,7 +86,7 @@ class Decoded:
     transfer: int = 0  # ITU-T H.273 transfer characteristics
     interlaced: int = 0  # frames that say so
     packets: int = 0
-    sound_until_s: float = 0.0  # where the last packet of sound ends
+    until_s: float = 0.0  # where the last packet of any stream ends
     hidden: int = 0  # packets that an edit list says not to show
     errors: int = 0
     damaged: int = 0
@@ -166,11 +178,12 @@ def room_for(size: int) -> bool:
 
 
 def packets(container: InputContainer, stream: VideoStream, found: Decoded) -> Iterator[av.Packet]:
-    """Demuxed packets of the pictures; those of sound are only timed. A demuxer that gives up ends them, and counts as
-    an error."""
+    """Demuxed packets of the pictures; those of sound and words are only timed. A demuxer that gives up ends them, and
+    counts as an error."""
     import av
 
-    source = container.demux(stream, *container.streams.audio)
+    others = [one for one in container.streams if one.type in TIMED_TOO]
+    source = container.demux(stream, *others)
     while True:
         try:
             packet = next(source)
@@ -179,11 +192,11 @@ def packets(container: InputContainer, stream: VideoStream, found: Decoded) -> I
         except av.error.FFmpegError:
             found.errors += 1
             return
+        if packet.pts is not None and packet.time_base:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            found.until_s = max(found.until_s, end)
         if packet.stream_index == stream.index:
             yield packet
-        elif packet.pts is not None and packet.time_base:
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            found.sound_until_s = max(found.sound_until_s, end)
 
 
 def refuse_excess(frame: av.VideoFrame, found: Decoded, limits: Limits) -> None:

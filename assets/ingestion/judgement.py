@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from assets.ingestion.decode_pass import Decoded
 
 HIDDEN_FRAMES = {"vp8", "libvpx"}  # packets of these codecs need not show anything
+STATE_LENGTH = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf", "mxf"}
 UNTIMED = {"mpegvideo"}  # coded pictures without a container: the demuxer counts them out at the nominal rate
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, table 3
-LONG_EXTRA_S, LONG_FACTOR = 1.0, 1.1  # a header may promise a little more than there is: containers round
+LONG_EXTRA_S, LONG_FACTOR = 0.25, 1.05  # a header may promise a little more than there is: containers round
 
 
-def damage(stream: VideoStream, found: Decoded, checksums: Checksums) -> Iterator[str]:
-    """What speaks against the pictures themselves."""
+def damage(stream: VideoStream, found: Decoded, checksums: Checksums, cut: bool) -> Iterator[str]:
+    """What speaks against the pictures themselves; that the file is `cut` off explains why its parts do not fit."""
     errors, damaged = found.errors, found.damaged
     if not found.frames:
         yield Code.NO_FRAMES.because(f"no frame decoded out of {found.packets} packets")
@@ -35,6 +36,8 @@ def damage(stream: VideoStream, found: Decoded, checksums: Checksums) -> Iterato
         yield Code.DECODE_ERRORS.because(f"{errors} packets failed to decode, {damaged} frames are damaged")
     elif found.complaints.damage:
         yield Code.DECODE_ERRORS.because(f"the decoder reports damage {found.complaints.damage} times")
+    if found.complaints.structure and not cut:
+        yield Code.BROKEN_STRUCTURE.because(found.complaints.structure)
     if checksums.broken_at is not None:
         yield Code.CHECKSUM.because(f"the part that begins at byte {checksums.broken_at} differs from its checksum")
     if len(found.sizes) > 1:
@@ -56,15 +59,22 @@ def broken_promises(
     that an edit list leaves out too: they are there, though they are neither demuxed nor shown."""
     if stream.frames > stored:
         yield Code.OVERDECLARED_FRAMES.because(f"the header promises {stream.frames} frames; {stored} are stored")
-    promised_s = max(index.duration_s, (container.duration or 0) / 1e6)
-    lasts_s = max(duration_s or 0.0, found.sound_until_s)
-    if duration_s and promised_s > LONG_FACTOR * lasts_s + LONG_EXTRA_S:
-        detail = f"the header promises {promised_s:.2f} s; pictures and sound last {lasts_s:.2f} s"
+    lasts = max(duration_s or 0.0, found.until_s) * max(1.0, stored / max(found.packets - found.hidden, 1))
+    promised = promised_s(container, index)
+    if stream.frames <= stored and duration_s and promised > LONG_FACTOR * lasts + LONG_EXTRA_S:
+        detail = f"the header promises {promised:.2f} s; what is stored lasts {lasts:.2f} s"
         yield Code.OVERDECLARED_DURATION.because(detail)
     if found.frames == 1:
         yield Code.SINGLE_FRAME.because("the film is one picture")
     elif found.frames > 1 and not found.timeline.span_s and not found.timeline.untimed:
         yield Code.ZERO_DURATION.because(f"{found.frames} frames have one and the same time")
+
+
+def promised_s(container: InputContainer, index: Index) -> float:
+    """The length by the header: that of the longest stream. 0 where a container states none and it is a guess."""
+    if container.format.name not in STATE_LENGTH:
+        return 0.0
+    return max(index.duration_s, (container.duration or 0) / 1e6)
 
 
 def traits(
@@ -76,6 +86,12 @@ def traits(
         yield Code.MISSING_TIMESTAMPS, f"{container.format.name} stores none"
     yield from _of_pictures(stream, found)
     yield from _of_streams(container, stream)
+    promised = promised_s(container, index)
+    if promised and found.timeline.span_s > LONG_FACTOR * promised + LONG_EXTRA_S:
+        yield (
+            Code.UNDERDECLARED,
+            f"the header promises {promised:.2f} s; pictures go on for {found.timeline.span_s:.2f} s",
+        )
     if foreign:
         yield Code.FOREIGN_BYTES, f"{foreign} bytes after the container's end"
     if found.complaints.others:

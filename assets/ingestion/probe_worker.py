@@ -99,8 +99,9 @@ def examine(
     provenance = read_provenance(path, anchors=anchors)
     if found.frames:
         width, height = next(iter(found.sizes)) if len(found.sizes) == 1 else (width, height)
-    checksums = Checksums() if reasons else compare_checksums(path)
-    reasons += damage(stream, found, checksums)
+    cut = bool(reasons)
+    checksums = Checksums() if cut else compare_checksums(path)
+    reasons += damage(stream, found, checksums, cut)
     stored = stored_packets(path, stream.index) if stream.frames > found.packets and not reasons else found.packets
     if not reasons:
         reasons += broken_promises(container, stream, found, index, stored, duration_s)

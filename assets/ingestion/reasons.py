@@ -51,6 +51,7 @@ class Code(StrEnum):
     TRUNCATED = "media.truncated"
     OVERDECLARED_FRAMES = "media.overdeclared_frames"
     OVERDECLARED_DURATION = "media.overdeclared_duration"
+    BROKEN_STRUCTURE = "media.broken_structure"
     CHECKSUM = "media.checksum"
     DECODE_ERRORS = "media.decode_errors"
     TOO_MANY_PIXELS = "media.too_many_pixels"
@@ -77,6 +78,7 @@ class Code(StrEnum):
     COVER_PICTURE = "media.cover_picture"
     SUBTITLES = "media.subtitles"
     DATA_STREAMS = "media.data_streams"
+    UNDERDECLARED = "media.underdeclared"
     FOREIGN_BYTES = "media.foreign_bytes"
     OTHER_EXTENSION = "media.other_extension"
     COMPLAINTS = "media.complaints"
@@ -131,6 +133,7 @@ FAULTS: dict[Code, str] = {
     Code.TRUNCATED: "The end of the file is missing. " + _AGAIN,
     Code.OVERDECLARED_FRAMES: "The header promises more pictures than are stored. " + _AGAIN,
     Code.OVERDECLARED_DURATION: "The header promises a longer film than is stored. " + _AGAIN,
+    Code.BROKEN_STRUCTURE: "Parts of the container do not fit together, so pictures may be missing. " + _AGAIN,
     Code.CHECKSUM: "The file does not match the checksum that it carries. " + _AGAIN,
     Code.DECODE_ERRORS: "Pictures are damaged. " + _AGAIN,
     Code.TOO_MANY_PIXELS: "The pictures are larger than the platform takes. Export them smaller.",
@@ -158,6 +161,7 @@ TRAITS: dict[Code, str] = {
     Code.COVER_PICTURE: "A cover picture beside the film. It is ignored.",
     Code.SUBTITLES: "Subtitles. They are ignored.",
     Code.DATA_STREAMS: "Streams or attachments that are neither picture nor sound. They are ignored.",
+    Code.UNDERDECLARED: "More is stored than the header promises. Accepted; all that is stored is taken.",
     Code.FOREIGN_BYTES: "Bytes follow the end of the film. They are ignored.",
     Code.OTHER_EXTENSION: "The name ends as another kind of file does. Accepted as what it is.",
     Code.COMPLAINTS: "The decoder complained, and all pictures came out. " + _NOTED,

@@ -252,6 +252,22 @@ def repeated_part(folder: Path) -> Path:
     return written(folder / "b.webm", twice[:segment] + size.to_bytes(8, "big") + twice[segment + 8 :])
 
 
+def misfit(folder: Path) -> Path:
+    """A Matroska cluster that ends within a picture that it holds."""
+    data = encode(folder / "a.webm", codec="libvpx-vp9", **{"cpu-used": "8"}).read_bytes()
+    at = data.index(b"\x1f\x43\xb6\x75") + 4
+    width = 9 - data[at].bit_length()
+    size = int.from_bytes(data[at : at + width], "big") - 40
+    return written(folder / "b.webm", data[:at] + size.to_bytes(width, "big") + data[at + width :])
+
+
+def several_times(folder: Path) -> Path:
+    """The pictures of an AVI file thirty times, under a header that knows of one."""
+    data = encode(folder / "a.avi", codec="mjpeg", pixel_format="yuvj420p", q="5").read_bytes()
+    start, end = data.index(b"movi") - 8, data.index(b"idx1")
+    return written(folder / "b.avi", data[:end] + data[start:end] * 30)
+
+
 def edited(folder: Path) -> Path:
     """An edit list that starts after the first eight frames."""
     data = faststart(folder)
@@ -373,6 +389,11 @@ KINDS: dict[str, Kind] = {
     "film with a cover": noted(lambda f: encode(f / "a.mp4", beside=_cover), Code.COVER_PICTURE),
     "subtitles": noted(lambda f: encode(f / "a.mkv", beside=_raw_packets("subrip", b"words")), Code.SUBTITLES),
     "data stream": noted(lambda f: encode(f / "a.ts", beside=_raw_packets("data", b"words")), Code.DATA_STREAMS),
+    "parts that do not fit": refused(misfit, Code.BROKEN_STRUCTURE),
+    "more than is promised": noted(several_times, Code.UNDERDECLARED),
+    "transport stream cut within a packet": refused(
+        lambda f: written(f / "b.ts", encode(f / "a.ts", codec="mpeg2video").read_bytes()[:-100]), Code.TRUNCATED
+    ),
     "archive behind a film": noted(
         lambda f: written(f / "b.mp4", faststart(f) + b"PK\x03\x04\x00\x00\xff\xfe" * 32), Code.FOREIGN_BYTES
     ),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from assets.ingestion import probe as probe_module
 from assets.ingestion.probe import Limits, ProbePool, ProbeResult
 from assets.ingestion.reasons import FAULTS, TRAITS, code_of
 from tests.assets.ingestion import hostile
@@ -21,6 +22,12 @@ pytestmark = pytest.mark.skipif(
 FEW, MANY = 60, 550
 ANSWER_S = 60.0
 MEMORY_MIB = 600
+
+
+@pytest.fixture(autouse=True)
+def one_worker_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker is replaced for its age, so that one that is missing has died."""
+    monkeypatch.setattr(probe_module, "FILES_PER_WORKER", 1 << 30)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +70,9 @@ def fuzz(films: dict[str, bytes], folder: Path, count: int) -> Counter[str]:
             assert result.frames_sha256, what
             same = result.frames_sha256 == whole[mutant.film].frames_sha256
             # nothing but a checksum shows a change that leaves the syntax whole; the verdict says that there is none
-            assert same or result.integrity == "syntax", what
-            seen["same pictures" if same else f"unseen in {mutant.film}"] += 1
+            assert same or result.notes or result.integrity == "syntax", what
+            known = same or any(code_of(note) != "media.high_bit_depth" for note in result.notes)
+            seen["same pictures" if same else "noted" if known else f"unseen in {mutant.film}"] += 1
         assert pool._alive == workers, "no worker was lost"
         assert peak_mib(pool) <= MEMORY_MIB
     return seen
@@ -82,5 +90,5 @@ def test_many_damaged_films_get_typed_verdicts_and_hurt_no_neighbour(
     record_property("fuzz", dict(seen))
     print(dict(seen))
     unseen = sum(count for what, count in seen.items() if what.startswith("unseen"))
-    assert unseen < MANY * 0.2
+    assert unseen < MANY * 0.15
     assert not seen["unseen in h264.mkv"], "a film that keeps checksums shows every change of its pictures"
