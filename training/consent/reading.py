@@ -64,7 +64,9 @@ def events_of_consent(connection: sa.Connection, consent_id: str) -> list[Event]
 
 def disputes(connection: sa.Connection, upto: int | None) -> list[Event]:
     """Disputes and their decisions, in order."""
-    return list(read_events(connection, events.c.dispute_id.is_not(None), *_up_to(upto)))
+    named = events.alias()  # asked for first, from the index of disputes: in one question SQLite would read every event
+    places = sa.select(named.c.seq).where(named.c.dispute_id > "")
+    return list(read_events(connection, events.c.seq.in_(places), *_up_to(upto)))
 
 
 # -- what changed ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.training.consent.ledger.postgres import NoServer, fresh_database, server
+from tests.training.consent.ledger.postgres import NoServer, fresh_schema, server
 from tests.training.consent.people import People, key_of
 from training.consent.database import open_engine
 
@@ -35,7 +35,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'rushes.db'}"
-    return fresh_database(request.getfixturevalue("postgresql"), next(_names))
+    return fresh_schema(request.getfixturevalue("postgresql"), next(_names))
 
 
 @pytest.fixture
@@ -71,7 +71,9 @@ class Intruder:
             before = [f"DROP TRIGGER {name}" for name, _ in guards]
             after = [sql for _, sql in guards]
         else:
-            tables = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'consent_%'"
+            tables = (
+                "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
+            )
             guards = self.rows(
                 f"SELECT tgname, relname FROM ({tables}) t JOIN pg_trigger ON tgrelid = relname::regclass "
                 "WHERE NOT tgisinternal"

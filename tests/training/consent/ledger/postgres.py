@@ -26,7 +26,7 @@ class NoServer(Exception):
 @contextmanager
 def server() -> Iterator[str]:
     """The URL of a server of its own, ended and removed afterwards. Raises NoServer."""
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path is short
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # not in the tests' own folder: a socket's path is short
     try:
         with _from_wheel(folder) if _wheel() else _from_system(folder) as url:
             _hurry(url)
@@ -106,10 +106,11 @@ def _hurry(url: str) -> None:
     engine.dispose()
 
 
-def fresh_database(url: str, name: str) -> str:
-    """The URL of a new, empty database on this server."""
-    engine = open_engine(url).execution_options(isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+def fresh_schema(url: str, name: str) -> str:
+    """The URL under which a new, empty schema is all that there is."""
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"CREATE SCHEMA {name}"))
     engine.dispose()
-    return sa.make_url(url).set(database=name).render_as_string(hide_password=False)
+    here = sa.make_url(url).update_query_dict({"options": f"-csearch_path={name}"})
+    return here.render_as_string(hide_password=False)

@@ -58,7 +58,7 @@ def test_no_setting_of_a_session_switches_the_guards_off(intruder: Intruder) -> 
     }
     for setting in settings[intruder.kind]:
         intruder.run(setting)
-    schema = "main" if intruder.kind == "sqlite" else "public"
+    schema = "main" if intruder.kind == "sqlite" else intruder.rows("SELECT current_schema()")[0][0]
     for statement in (
         f"UPDATE {schema}.consent_event SET event_id = 'x' WHERE seq = 0",
         f"DELETE FROM {schema}.consent_event WHERE seq = 1",
