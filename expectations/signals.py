@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 KEY = ("clip_id", "item_id", "shot_index")  # names a row in examples
 _SHARES = (
     *("luma_mean", "luma_p05", "luma_p95", "clipped_fraction", "contrast", "flicker"),
-    *("freeze_fraction", "black_fraction", "letterbox_fraction"),
+    *("freeze_fraction", "black_fraction", "letterbox_fraction", "technical_quality"),
+    *("detail_fraction", "text_fraction", "silence_fraction", "speech_fraction", "nsfw"),  # where they are known
 )
 
 
@@ -38,6 +39,8 @@ def suite() -> list[Expectation]:
         gxe.ExpectColumnValuesToBeBetween(column="duration_s", min_value=0, strict_min=True, severity="critical"),
         gxe.ExpectColumnValuesToBeBetween(column="sharpness", min_value=0, severity="critical"),
         *shares,
+        # digital full scale is about +3 LUFS; -70 is the absolute gate of BS.1770
+        gxe.ExpectColumnValuesToBeBetween(column="loudness_lufs", min_value=-70, max_value=6, severity="critical"),
         # possible at a thousand frames a second, and a verdict (`motion`) on the clip
         gxe.ExpectColumnValuesToBeBetween(column="motion_diag_per_s", max_value=20, severity="warning"),
         # a day without a face detector makes every clip unmeasurable: somebody should know

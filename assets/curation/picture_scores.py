@@ -1,4 +1,4 @@
-"""Scores of a single small frame: light, colour, detail, noise, blank borders. Pure functions of uint8 arrays.
+"""Scores of a single small frame: light, colour, detail, blank borders. Pure functions of uint8 arrays.
 
 Frames come at one fixed size (long side 256), which is what makes the figures comparable between files. Luma is 8-bit
 here; what table `signals` gives as 0 to 1 is scaled where the clip's values are put together.
@@ -30,7 +30,6 @@ class PictureScores:
     colourfulness: float
     shadow_saturation: float
     sharpness: float
-    noise: float
 
 
 def score_picture(rgb: np.ndarray, gray: np.ndarray) -> PictureScores:
@@ -49,7 +48,6 @@ def score_picture(rgb: np.ndarray, gray: np.ndarray) -> PictureScores:
         colourfulness=colourfulness(rgb),
         shadow_saturation=shadow_saturation(rgb, gray, int(np.searchsorted(below, SHADOW_SHARE))),
         sharpness=float(cv2.meanStdDev(laplacian)[1][0, 0] ** 2),
-        noise=noise_sigma(gray),
     )
 
 
@@ -75,18 +73,6 @@ def shadow_saturation(rgb: np.ndarray, gray: np.ndarray, below: int) -> float:
         return 0.0
     brightest, darkest = dark.max(axis=1), dark.min(axis=1)
     return float(np.mean((brightest - darkest) / np.maximum(brightest, 1)))
-
-
-def noise_sigma(gray: np.ndarray) -> float:
-    """Standard deviation of the noise in 8-bit units, from the median response to a kernel that ignores edges.
-
-    Kernel of Immerkaer, "Fast noise variance estimation", 1996; the median keeps texture out better than his mean.
-    """
-    import cv2
-
-    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    response = np.abs(cv2.filter2D(gray, cv2.CV_32F, kernel))
-    return float(np.median(response[1:-1, 1:-1])) * 1.4826 / 6
 
 
 def is_black(gray: np.ndarray) -> bool:
@@ -115,18 +101,20 @@ def _flat_run(low: np.ndarray, high: np.ndarray) -> tuple[int, int]:
     return int(np.argmin(flat)), int(np.argmin(flat[::-1]))
 
 
-def letterbox_share(top: int, bottom: int, left: int, right: int, height: int, width: int) -> float:
-    """Share of the picture that is a border.
+def letterbox_box(
+    top: int, bottom: int, left: int, right: int, height: int, width: int
+) -> tuple[float, float, float, float]:
+    """(left, top, width, height) of the picture inside its borders, as shares.
 
     A border comes in pairs of like thickness; a dark sky or floor on one side alone is part of the picture.
     """
-    across = _paired(top, bottom, height)
-    along = _paired(left, right, width)
-    return 1 - (1 - across / height) * (1 - along / width)
+    top, bottom = _paired(top, bottom, height)
+    left, right = _paired(left, right, width)
+    return left / width, top / height, 1 - (left + right) / width, 1 - (top + bottom) / height
 
 
-def _paired(first: int, second: int, length: int) -> int:
+def _paired(first: int, second: int, length: int) -> tuple[int, int]:
     both = first + second
     if both >= length or min(first, second) < 2 or abs(first - second) > max(3, 0.25 * max(first, second)):
-        return 0
-    return both
+        return 0, 0
+    return first, second

@@ -1,33 +1,39 @@
-"""Where one shot ends and the next begins: hard cuts by content and histogram, fades by runs of blank frames.
+"""Where one shot ends and the next begins: cuts by content and histogram, fades by blank frames, dissolves by mixture.
 
 What belongs here: the features of every frame that boundaries need, and the decision on them. Frames are seen once,
 in order, through a 64-pixel thumbnail; the decision is a pure function of the features, so that it can be tested and
-tuned without a video. Dissolves are not detected.
+tuned without a video. How a dissolve is told is in `dissolves`.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from assets.curation.dissolves import DissolveWatch, settled
+
 if TYPE_CHECKING:
     import numpy as np
 
-DETECTOR_VERSION = "shots-1"
-THUMB = (64, 36)  # fixed, whatever the aspect ratio: only differences between thumbnails matter
-CUT_CONTENT = 7.0  # mean absolute CIE Lab difference to the frame before, 8-bit units
-CUT_HISTOGRAM = 0.25  # share of pixels that left their colour bin
-CUT_RATIO = 2.5  # how far the change stands out of the motion around it
-CUT_PERSISTENCE = 0.6  # share of the change still there a few frames later; a flash goes back
+DETECTOR_VERSION = "shots-2"
+CUT_CONTENT = 7.0  # mean absolute difference of luma and chroma to the frame before, 8-bit units
+CUT_HISTOGRAM = 0.2  # share of pixels that left their colour bin
+CUT_RATIO = 1.6  # how far the change stands out of the motion around it
+CALM_SHARE, CALM_RATIO = 0.5, 8.0  # half of both is a change where it stands out of near stillness
+CUT_LIKENESS = 0.85  # correlation with the frame before, wherever it may have moved; a fast pan shows what was there
+CUT_PERSISTENCE = 0.6  # share of the change still there between the frames around; a flash goes back
 SURROUNDINGS = (2, 6)  # frames away from the change that count as around it; a blended frame may sit next to a cut
 CONFIRM_FRAMES = 4
+REACH = (6, 12)  # rows and columns of a thumbnail that a pan may move it between two frames
 BLANK_STD, BLANK_DARK, BLANK_BRIGHT = 4.0, 24.0, 232.0  # luma of a faded-out frame, 8-bit units
 BLANK_FRAMES = 3
+LONGEST_RAMP = 75  # frames from blank to the whole picture
 MIN_SHOT_S = 0.25
 
-Boundary = Literal["cut", "fade", "end"]
+Boundary = Literal["cut", "fade", "dissolve", "end"]
 
 
 @dataclass(frozen=True)
@@ -39,51 +45,71 @@ class Shot:
     boundary: Boundary
 
 
+def _floats() -> array:
+    return array("f")
+
+
 @dataclass
 class ShotFeatures:
     """Per-frame evidence of boundaries, a few floats a frame."""
 
     pts_s: array = field(default_factory=lambda: array("d"))
-    content: array = field(default_factory=lambda: array("f"))  # against the frame before; 0 for the first
-    histogram: array = field(default_factory=lambda: array("f"))
-    persistence: array = field(
-        default_factory=lambda: array("f")
-    )  # least difference of the next frames to the one before
-    luma_mean: array = field(default_factory=lambda: array("f"))
-    luma_std: array = field(default_factory=lambda: array("f"))
-    _last: tuple[np.ndarray, np.ndarray] | None = None  # Lab thumbnail and colour histogram of the frame before
-    _open: list[tuple[int, np.ndarray]] = field(default_factory=list)  # changes whose persistence is still watched
+    content: array = field(default_factory=_floats)  # against the frame before; 0 for the first
+    histogram: array = field(default_factory=_floats)
+    likeness: array = field(default_factory=_floats)  # to the frame before, moved at will; 1 where not looked at
+    persistence: array = field(default_factory=_floats)  # least difference between the frames before and after
+    luma_mean: array = field(default_factory=_floats)
+    luma_std: array = field(default_factory=_floats)
+    dissolves: DissolveWatch = field(default_factory=DissolveWatch)
+    _before: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=CONFIRM_FRAMES))  # thumbnails
+    _bins: np.ndarray | None = None  # colour histogram of the frame before
+    _was_blank: bool = False
+    _open: list[tuple[int, list[np.ndarray]]] = field(default_factory=list)  # changes still watched, what was before
 
-    def add(self, pts_s: float, rgb: np.ndarray, gray: np.ndarray) -> bool:
-        """Take the next frame; True when it may begin a new shot (the decision itself needs later frames)."""
+    def add(self, pts_s: float, thumb: np.ndarray) -> bool:
+        """Take the next frame's thumbnail, uint8 [36, 64, 3] (luma, blue and red difference).
+
+        True when it may begin a new shot, or may just have begun one; the decision itself needs later frames.
+        """
         import cv2
 
-        lab = cv2.cvtColor(cv2.resize(rgb, THUMB, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
-        counts = cv2.calcHist([lab], [0, 1, 2], None, [12, 8, 8], [0, 256, 96, 160, 96, 160]).ravel()
-        bins = counts / (THUMB[0] * THUMB[1])
-        content, moved = 0.0, 0.0
         index = len(self.pts_s)
-        if self._last is not None:
-            content = _difference(lab, self._last[0])
-            moved = float(1 - cv2.compareHist(bins, self._last[1], cv2.HISTCMP_INTERSECT))
-        self._watch(index, lab)
-        candidate = pts_s >= MIN_SHOT_S and _may_cut(content, moved, self.content[_before(index)])
-        if candidate and self._last is not None:
-            self._open.append((index, self._last[0]))
-        self._last = (lab, bins)
-        mean, std = cv2.meanStdDev(gray)
+        mean, std = cv2.meanStdDev(thumb)
+        counts = cv2.calcHist([thumb], [0, 1, 2], None, [12, 8, 8], [0, 256, 80, 176, 80, 176]).ravel()
+        bins = counts / (thumb.shape[0] * thumb.shape[1])
+        content, moved, like = 0.0, 0.0, 1.0
+        if self._bins is not None:
+            content = _difference(thumb, self._before[-1])
+            moved = float(1 - cv2.compareHist(bins, self._bins, cv2.HISTCMP_INTERSECT))
+            if content >= CALM_SHARE * CUT_CONTENT and moved >= CALM_SHARE * CUT_HISTOGRAM:
+                like = _likeness(thumb, self._before[-1])
         self.pts_s.append(pts_s)
         self.content.append(content)
         self.histogram.append(moved)
+        self.likeness.append(like)
         self.persistence.append(content)
         self.luma_mean.append(float(mean[0, 0]))
         self.luma_std.append(float(std[0, 0]))
-        return candidate
+        gradual = self._was_blank and not is_blank(mean[0, 0], std[0, 0])
+        self._was_blank = is_blank(mean[0, 0], std[0, 0])
+        gradual |= self.dissolves.add(index, pts_s, thumb)
+        candidate = pts_s >= MIN_SHOT_S and _changes(self, index, self.content[_before(index)])
+        if candidate:
+            self._open.append((index, list(self._before)))
+        self._watch(index, thumb)
+        self._before.append(thumb)
+        self._bins = bins
+        return candidate or gradual
 
-    def _watch(self, index: int, lab: np.ndarray) -> None:
+    def _watch(self, index: int, thumb: np.ndarray) -> None:
         self._open = [(at, before) for at, before in self._open if index - at <= CONFIRM_FRAMES]
         for at, before in self._open:
-            self.persistence[at] = min(self.persistence[at], _difference(lab, before))
+            self.persistence[at] = min(self.persistence[at], *(_difference(thumb, one) for one in before))
+
+
+def is_blank(mean: float, std: float) -> bool:
+    """Whether a frame of this luma shows nothing, as between a fade out and a fade in."""
+    return std < BLANK_STD and not BLANK_DARK < mean < BLANK_BRIGHT
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:
@@ -92,14 +118,30 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
     return sum(cv2.mean(cv2.absdiff(a, b))[:3]) / 3
 
 
+def _likeness(thumb: np.ndarray, before: np.ndarray) -> float:
+    """The best correlation of the middle of the picture before with any place of this one."""
+    import cv2
+    import numpy as np
+
+    rows, columns = REACH
+    middle = np.ascontiguousarray(before[rows:-rows, columns:-columns])
+    return float(cv2.matchTemplate(thumb, middle, cv2.TM_CCOEFF_NORMED).max())
+
+
 def find_shots(features: ShotFeatures) -> list[Shot]:
     """Shots that cover every frame once, in order; an empty list for no frames."""
     count = len(features.pts_s)
     if not count:
         return []
     found: dict[int, tuple[float, Boundary]] = {at: (features.content[at], "cut") for at in _cuts(features)}
-    for at in _fades(features):
-        found[at] = (float("inf"), "fade")
+    fades = _fades(features)
+    for start, end in fades:
+        found[(start + end) // 2] = (float("inf"), "fade")
+    ramps = [(_ramp(features.luma_std, start, -1), _ramp(features.luma_std, end - 1, 1)) for start, end in fades]
+    for dissolve in settled(features.dissolves.found):
+        cut_inside = any(dissolve.start <= at <= dissolve.end for at in found)
+        if not cut_inside and not any(start <= dissolve.middle <= end for start, end in ramps):
+            found[dissolve.middle] = (CUT_CONTENT, "dissolve")
     marks = _apart(found, features.pts_s)
     starts = [0, *marks]
     ends = [*marks, count]
@@ -118,17 +160,24 @@ def _after(at: int) -> slice:
     return slice(at + near, at + far + 1)
 
 
-def _may_cut(content: float, moved: float, around: Sequence[float]) -> bool:
-    """Whether a change is large, changes the colours, and stands out of the motion around it."""
-    return content >= CUT_CONTENT and moved >= CUT_HISTOGRAM and content >= CUT_RATIO * max([*around, 0.1])
+def _changes(features: ShotFeatures, at: int, around: Sequence[float]) -> bool:
+    """Whether a change is large, changes the colours, stands out of the motion around, and is no move of the camera."""
+    content, ratio = features.content[at], features.content[at] / max([*around, 0.1])
+    least = CALM_SHARE if ratio >= CALM_RATIO else 1.0
+    return (
+        content >= least * CUT_CONTENT
+        and features.histogram[at] >= least * CUT_HISTOGRAM
+        and features.likeness[at] <= CUT_LIKENESS
+        and ratio >= CUT_RATIO
+    )
 
 
 def _cuts(features: ShotFeatures) -> list[int]:
     content = features.content
     cuts = []
     for at in range(1, len(content)):
-        around = [*content[_before(at)], *content[_after(at)]]
-        if not _may_cut(content[at], features.histogram[at], around):
+        around = [*features.persistence[_before(at)], *features.persistence[_after(at)]]  # flashes do not count
+        if not _changes(features, at, around):
             continue
         # the second of two changes next to each other is the same cut over a blended frame
         strongest = content[at] >= max(content[max(1, at - 1) : at + 2])
@@ -137,21 +186,26 @@ def _cuts(features: ShotFeatures) -> list[int]:
     return cuts
 
 
-def _fades(features: ShotFeatures) -> list[int]:
-    """The middle of every run of blank frames that has pictures on both sides."""
-    blank = [
-        std < BLANK_STD and not BLANK_DARK < mean < BLANK_BRIGHT
-        for mean, std in zip(features.luma_mean, features.luma_std, strict=True)
-    ]
-    marks, start = [], None
-    for at, is_blank in enumerate([*blank, False]):
-        if is_blank and start is None:
+def _fades(features: ShotFeatures) -> list[tuple[int, int]]:
+    """Every run of blank frames that has pictures on both sides: its first frame, and the one after its last."""
+    blank = [is_blank(mean, std) for mean, std in zip(features.luma_mean, features.luma_std, strict=True)]
+    runs, start = [], None
+    for at, nothing in enumerate([*blank, False]):
+        if nothing and start is None:
             start = at
-        elif not is_blank and start is not None:
+        elif not nothing and start is not None:
             if start > 0 and at < len(blank) and at - start >= BLANK_FRAMES:
-                marks.append((start + at) // 2)
+                runs.append((start, at))
             start = None
-    return marks
+    return runs
+
+
+def _ramp(contrast: Sequence[float], at: int, step: int) -> int:
+    """The frame up to which contrast keeps rising from a blank frame: the picture is all there."""
+    last = at
+    while 0 <= last + step < len(contrast) and contrast[last + step] > contrast[last] and abs(last - at) < LONGEST_RAMP:
+        last += step
+    return last
 
 
 def _apart(found: dict[int, tuple[float, Boundary]], pts_s: Sequence[float]) -> list[int]:

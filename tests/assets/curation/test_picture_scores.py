@@ -6,8 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from assets.curation.picture_scores import bars, colourfulness, is_black, is_frozen, letterbox_share, score_picture
+from assets.curation.picture_scores import bars, colourfulness, is_black, is_frozen, letterbox_box, score_picture
+from assets.curation.spectrum import noise_sigma
 from tests.assets.curation.pictures import texture
+
+
+def letterbox_share(*sides: int) -> float:
+    _, _, width, height = letterbox_box(*sides)
+    return 1 - width * height
 
 
 def gray_of(rgb: np.ndarray) -> np.ndarray:
@@ -20,7 +26,7 @@ def test_blur_lowers_sharpness_and_noise_raises_the_noise_figure() -> None:
     noisy = np.clip(blurred + np.random.default_rng(0).normal(0, 6, rgb.shape), 0, 255).astype(np.uint8)
     scores = {name: score_picture(p, gray_of(p)) for name, p in (("as is", rgb), ("blur", blurred), ("noise", noisy))}
     assert scores["blur"].sharpness < scores["as is"].sharpness / 5
-    assert scores["noise"].noise > scores["blur"].noise + 2
+    assert noise_sigma(gray_of(noisy)) > noise_sigma(gray_of(blurred)) + 2
 
 
 @pytest.mark.parametrize(("value", "clipped"), [(0, 1.0), (4, 1.0), (5, 0.0), (128, 0.0), (250, 0.0), (255, 1.0)])
@@ -67,6 +73,7 @@ def test_a_letterbox_is_measured_and_a_dark_sky_is_none() -> None:
     boxed = gray_of(texture(2))
     boxed[:18] = boxed[-18:] = 2
     assert letterbox_share(*bars(boxed), 144, 256) == pytest.approx(0.25, abs=0.01)
+    assert letterbox_box(*bars(boxed), 144, 256) == pytest.approx((0, 18 / 144, 1, 108 / 144), abs=0.01)
     sky = gray_of(texture(2))
     sky[:60] = 3
     assert letterbox_share(*bars(sky), 144, 256) == 0

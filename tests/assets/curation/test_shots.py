@@ -17,7 +17,8 @@ FPS = 25
 def shots_of(frames: np.ndarray) -> list[Shot]:
     features = ShotFeatures()
     for index, rgb in enumerate(frames):
-        features.add(index / FPS, rgb, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+        yuv = cv2.cvtColor(cv2.resize(rgb, (64, 36), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2YCrCb)
+        features.add(index / FPS, np.ascontiguousarray(yuv[..., [0, 2, 1]]))
     return find_shots(features)
 
 
@@ -40,6 +41,23 @@ def test_a_fade_through_black_is_one_boundary_in_the_black() -> None:
     assert first.boundary == "fade"
     assert 30 <= first.end <= 40
     assert second.end == len(film)
+
+
+@pytest.mark.parametrize("span", [8, 20, 48])
+def test_a_dissolve_is_one_boundary_inside_it(span: int) -> None:
+    before, after = still(2, 60), still(3, 60)
+    shares = (np.arange(span) + 1)[:, None, None, None] / (span + 1)
+    mixed = (before[:span] * (1 - shares) + after[:span] * shares).astype(np.uint8)
+    first, second = shots_of(np.concatenate([before, mixed, after]))
+    assert first.boundary == "dissolve"
+    assert 60 <= first.end <= 60 + span
+    assert second.boundary == "end"
+
+
+def test_a_shot_that_grows_darker_is_no_dissolve() -> None:
+    gain = np.concatenate([np.ones(30), np.linspace(1, 0.4, 24), np.full(30, 0.4)])
+    film = (still(4, len(gain)) * gain[:, None, None, None]).astype(np.uint8)
+    assert len(shots_of(film)) == 1
 
 
 def test_a_film_that_begins_and_ends_in_black_is_one_shot() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assets.curation.frames import SMALL_SIDE, read
+from assets.curation.frames import GLANCE_SIDE, SMALL_SIDE, read
 from assets.curation.signals import measure
 from tests.assets.curation.pictures import still, texture
 from training.video import write_mp4
@@ -27,8 +27,9 @@ def test_frames_are_small_ordered_and_timed(tmp_path: Path) -> None:
     frames = list(read(path))
     assert [frame.index for frame in frames] == list(range(20))
     assert [frame.pts_s for frame in frames] == pytest.approx([index / 10 for index in range(20)], abs=1e-3)
-    assert {frame.rgb.shape for frame in frames} == {(144, SMALL_SIDE, 3)}
-    assert len({frame.digest for frame in frames}) == 20
+    assert {frame.glance.shape for frame in frames} == {(72, GLANCE_SIDE)}
+    assert {frame.rgb().shape for frame in read(path)} == {(144, SMALL_SIDE, 3)}
+    assert len({frame.digest() for frame in read(path)}) == 20
 
 
 def test_portrait_pictures_have_their_long_side_upright(tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""Dissolves: stretches in which every frame is a mixture of the first and the last, more and more of the last.
+
+For the two ends a and b of a stretch, each frame x between them is projected on b - a. In a dissolve the share of b
+rises from 0 to 1 without jumps, little of x is left over, and the edges of both pictures fade to half; when the camera
+or a subject moves instead, what is in between shows things that neither end has, as sharp as before. Frames are
+compared as 32 x 18 thumbnails, on which a little movement inside the two shots counts for little. They come one at a
+time, and only the last `LONGEST` are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SPANS = (9, 13, 19, 27, 37, 51)  # frames between the two ends that are tried
+LONGEST = SPANS[-1] + 1
+EVERY = 4  # frames between two trials
+QUIET = 12  # frames before the next end is told: one dissolve seems to end many times
+MOST_PER_S = 31.0  # frames that come faster are left out, so that spans mean the same at 60 frames a second
+TINY = (32, 18)
+MIN_CHANGE = 12.0  # root mean square difference of the two ends, 8-bit units
+MAX_LEFTOVER, MEAN_LEFTOVER = 0.5, 0.4  # of that difference: in the worst frame, and on average
+MAX_FALL = 0.15  # of the share of the last frame, from one frame to the next
+MAX_JUMP = 0.3  # more in one frame is a cut
+MAX_LIKENESS = 0.9  # correlation of the two ends' luma; one shot that grows darker stays itself
+MAX_EDGES = 0.7  # edges in the even mixture, of the mean of the ends': two pictures at half their strength
+MIXED_EDGES = 1.5  # and of what mixing the ends' edges predicts; motion keeps edges at about twice that
+BLANK_STD = 6.0  # luma of an end that is blank: that is a fade
+
+
+@dataclass(frozen=True)
+class Dissolve:
+    """Frame indices of the ends and of the even mixture; `clear` from 0 to 1 says how little is left over."""
+
+    start: int
+    middle: int
+    end: int
+    clear: float
+
+
+class DissolveWatch:
+    """Collects dissolves from thumbnails in order."""
+
+    def __init__(self) -> None:
+        self.found: list[Dissolve] = []
+        self._recent: np.ndarray | None = None  # float32 [LONGEST, values], a ring
+        self._indices: list[int] = []
+        self._taken = 0
+        self._told = -QUIET
+        self._last_s = float("-inf")
+
+    def add(self, index: int, pts_s: float, thumb: np.ndarray) -> bool:
+        """Take frame `index`; `thumb` is uint8 [36, 64, 3], luma first. True where one seems to end."""
+        import cv2
+
+        if pts_s - self._last_s < 1 / MOST_PER_S:
+            return False
+        self._last_s = pts_s
+        tiny = cv2.resize(thumb, TINY, interpolation=cv2.INTER_AREA)
+        if self._recent is None:
+            self._recent = np.zeros((LONGEST, tiny.size), np.float32)
+        self._recent[self._taken % LONGEST] = tiny.ravel()
+        self._indices = [*self._indices[-LONGEST + 1 :], index]
+        self._taken += 1
+        if self._taken % EVERY or not self._try() or self._taken < self._told + QUIET:
+            return False
+        self._told = self._taken
+        return True
+
+    def _try(self) -> bool:
+        """Look for dissolves that end now."""
+        assert self._recent is not None
+        newest, any_now = self._taken - 1, False
+        spans = [span for span in SPANS if span <= newest]
+        ends = self._recent[newest % LONGEST]
+        for span in spans:
+            change = ends - self._recent[(newest - span) % LONGEST]
+            size = float(change @ change)
+            if size < MIN_CHANGE**2 * change.size:
+                continue
+            rows = np.arange(newest - span, newest + 1) % LONGEST
+            if (found := mixture(self._recent[rows])) is not None:
+                middle, clear = found
+                start = len(self._indices) - 1 - span
+                first, even, last = (self._indices[at] for at in (start, start + middle, -1))
+                self.found.append(Dissolve(first, even, last, clear))
+                any_now = True
+        return any_now
+
+
+def mixture(frames: np.ndarray) -> tuple[int, float] | None:
+    """(index of the even mixture, clearness) when float [n, values] dissolves from its first row to its last."""
+    first, change = frames[0], frames[-1] - frames[0]
+    size = float(change @ change)
+    between = frames - first
+    share = between @ change / size
+    steps = np.diff(share)
+    if steps.min() < -MAX_FALL or steps.max() > MAX_JUMP:
+        return None
+    leftover = np.sqrt(np.maximum(0, np.einsum("ij,ij->i", between, between) / size - share**2))
+    if leftover.max() > MAX_LEFTOVER or leftover[1:-1].mean() > MEAN_LEFTOVER:
+        return None
+    luma = frames[:, ::3]
+    if likeness(luma[0], luma[-1]) > MAX_LIKENESS or min(luma[0].std(), luma[-1].std()) < BLANK_STD:
+        return None
+    if not mixes_edges(luma.reshape(len(luma), TINY[1], TINY[0]), share):
+        return None
+    return int(np.searchsorted(share, 0.5)), float(1 - leftover.max())
+
+
+def mixes_edges(luma: np.ndarray, share: np.ndarray) -> bool:
+    """Whether the middle of float [n, h, w] has as few edges as a mixture of its ends must have."""
+    middle = np.abs(share - 0.5) <= 0.2
+    if not middle.any():
+        return False
+    edges = (np.diff(luma, axis=1) ** 2).mean((1, 2)) + (np.diff(luma, axis=2) ** 2).mean((1, 2))
+    first, last, share, edges = edges[0], edges[-1], share[middle], edges[middle]
+    predicted = (1 - share) ** 2 * first + share**2 * last + 1e-6
+    return bool(edges.min() <= MAX_EDGES * (first + last) / 2 and np.mean(edges / predicted) <= MIXED_EDGES)
+
+
+def likeness(first: np.ndarray, second: np.ndarray) -> float:
+    """Correlation of two pictures; a flat one is like nothing."""
+    first, second = first - first.mean(), second - second.mean()
+    return float(first @ second / max(1e-6, np.linalg.norm(first) * np.linalg.norm(second)))
+
+
+def settled(found: Sequence[Dissolve]) -> list[Dissolve]:
+    """One dissolve of every group that overlaps: the clearest."""
+    kept: list[Dissolve] = []
+    for one in sorted(found, key=lambda dissolve: -dissolve.clear):
+        if all(one.end <= other.start or one.start >= other.end for other in kept):
+            kept.append(one)
+    return sorted(kept, key=lambda dissolve: dissolve.start)
