@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from assets.curation.policy import AI_SOURCE_TYPES, LIGHT, POLICY, SUN, Check, Policy
+from assets.curation import origin
+from assets.curation.policy import LIGHT, POLICY, SUN, Check, Policy
 
 Row = Mapping[str, Any]
 BLOCKING_VERDICTS = frozenset({"fail", "unmeasurable", "not_yet"})
@@ -223,20 +224,19 @@ def _exposure(check: Check, evidence: Evidence) -> Finding:
 
 
 def _synthetic_origin(check: Check, evidence: Evidence) -> Finding:
-    state, source = evidence.media["c2pa_state"], evidence.media["c2pa_source_type"]
-    threshold = "no " + ", ".join(sorted(AI_SOURCE_TYPES))
-    kind = (source or "").rsplit("/", 1)[-1]
-    if kind in AI_SOURCE_TYPES:  # whether or not its signature holds: nobody claims this to gain by it
-        return Finding("fail", kind, threshold, f"the C2PA manifest ({state}) declares {kind}")
-    if state in (None, "unreadable"):
-        return _unmeasurable("the file's C2PA manifest could not be read", threshold)
-    if state == "invalid":
-        return _unmeasurable(
-            "the C2PA manifest does not match the file, so nothing it says can be relied on", threshold
-        )
-    if state == "absent":
-        return Finding("pass", "absent", threshold, "no C2PA manifest; absence is neutral")
-    return Finding("pass", kind or state, threshold, f"the C2PA manifest ({state}) declares {kind or 'no source type'}")
+    return Finding(*origin.synthetic_origin(evidence.media))
+
+
+def _provenance(check: Check, evidence: Evidence) -> Finding:
+    return Finding(*origin.provenance(evidence.media))
+
+
+def _own_watermark(check: Check, evidence: Evidence) -> Finding:
+    return Finding(*origin.own_watermark(evidence.media, check.low or 0.0))
+
+
+def _spectral_pattern(check: Check, evidence: Evidence) -> Finding:
+    return Finding(*origin.spectral_pattern(evidence.media, check.high or 0.0))
 
 
 def _faces(check: Check, evidence: Evidence) -> Finding:
@@ -261,6 +261,9 @@ def _subject(check: Check, evidence: Evidence) -> Finding:
 
 _SPECIAL: dict[str, Callable[[Check, Evidence], Finding]] = {
     "synthetic_origin": _synthetic_origin,
+    "own_watermark": _own_watermark,
+    "provenance": _provenance,
+    "spectral_pattern": _spectral_pattern,
     "resolution": _resolution,
     "aspect_ratio": _aspect_ratio,
     "length": _length,

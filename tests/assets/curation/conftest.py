@@ -43,6 +43,10 @@ def media() -> dict[str, Any]:
         "duration_s": 5.0,
         "c2pa_state": "absent",
         "c2pa_source_type": None,
+        "c2pa_detail": None,
+        "watermark_log10_p": 0.0,
+        "watermark_payload": None,
+        "spectral_peak_db": 9.0,
     }
 
 

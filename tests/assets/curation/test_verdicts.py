@@ -110,9 +110,11 @@ CAMERA = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
         ("invalid", AI, "fail"),
         ("trusted", CAMERA, "pass"),
         ("valid", AI.replace("trained", "compositeWithTrained"), "fail"),
-        ("valid", AI.replace("trainedAlgorithmic", "algorithmic"), "pass"),  # a declared simulation
-        ("invalid", CAMERA, "unmeasurable"),
-        ("unreadable", None, "unmeasurable"),
+        ("valid", AI.replace("trainedAlgorithmic", "algorithmic"), "fail"),
+        ("valid", AI.replace("http:", "https:"), "fail"),
+        ("absent", AI, "fail"),  # written into the file without a manifest
+        ("invalid", CAMERA, "pass"),
+        ("unreadable", None, "pass"),
         (None, None, "unmeasurable"),
     ],
 )
@@ -120,6 +122,44 @@ def test_an_ai_generators_manifest_is_fatal_and_absence_is_neutral(verdict_on, s
     row = verdict_on("synthetic_origin", c2pa_state=state, c2pa_source_type=source)
     assert (row["verdict"], row["severity"]) == (verdict, "fatal")
     assert blocks(row) == (verdict != "pass")
+
+
+@pytest.mark.parametrize(
+    ("state", "source", "verdict", "value"),
+    [
+        ("trusted", CAMERA, "pass", "trusted capture"),
+        ("trusted", None, "pass", "trusted"),
+        ("valid", CAMERA, "pass", "valid"),  # whole, and signed by nobody that is known
+        ("invalid", CAMERA, "fail", "invalid"),
+        ("unreadable", None, "fail", "unreadable"),
+        ("absent", None, "unmeasurable", None),
+    ],
+)
+def test_a_broken_manifest_is_noted_and_a_trusted_capture_counts(verdict_on, state, source, verdict, value) -> None:
+    row = verdict_on("provenance", c2pa_state=state, c2pa_source_type=source)
+    assert (row["verdict"], row["value"], row["severity"]) == (verdict, value, "info")
+    assert not blocks(row)
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [(0.0, "pass"), (-8.9, "pass"), (-9.1, "fail"), (-300.0, "fail"), (None, "unmeasurable")],
+)
+def test_our_own_watermark_is_fatal_beyond_chance(verdict_on, found, verdict) -> None:
+    row = verdict_on("own_watermark", watermark_log10_p=found, watermark_payload="0badcafe")
+    assert (row["verdict"], row["severity"]) == (verdict, "fatal")
+    assert blocks(row) == (verdict != "pass")
+
+
+def test_a_picture_too_small_for_our_watermark_is_not_held_back(verdict_on) -> None:
+    assert verdict_on("own_watermark", watermark_log10_p=None, width=40, height=32)["verdict"] == "pass"
+
+
+@pytest.mark.parametrize(("peak", "verdict"), [(9.0, "pass"), (35.0, "fail"), (None, "unmeasurable")])
+def test_a_spectral_pattern_never_blocks(verdict_on, peak, verdict) -> None:
+    row = verdict_on("spectral_pattern", spectral_peak_db=peak)
+    assert (row["verdict"], row["unit"]) == (verdict, "dB over the surrounding frequencies")
+    assert not blocks(row)
 
 
 NOON, MIDNIGHT, MORNING, EVENING = (f"2026-09-18T{hour}Z" for hour in ("11:00:00", "23:00:00", "06:30:00", "17:20:00"))
