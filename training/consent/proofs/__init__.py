@@ -22,8 +22,8 @@ signature, that its key was bound to its actor, and the clips' paths in the sets
 **A set's tree** (`ids_root`) has one leaf a clip, in ascending order of clip ids; a leaf's data are the 32 bytes of the id. A
 clip is absent when two leaves at consecutive indexes lie around it, or the first leaf after it, or the last before it, or
 `n` is 0. That holds only if the leaves are sorted; where `complete` is true the whole list is there to see that they are.
-**A ledger entry** `{"seq", "recorded_at", "salt", "envelope", "path"}`: the leaf's data are SHA-256(salt || recorded_at ||
-canonical JSON of `envelope.body` || the 64 bytes of `envelope.sig`), and `seq` is its index. `envelope.sig` is over
+**A ledger entry** `{"seq", "recorded_at", "salt", "leaf", "envelope", "path"}`: `leaf` is made of SHA-256(salt || recorded_at
+|| canonical JSON of `envelope.body` || the 64 bytes of `envelope.sig`), and `seq` is its index. `envelope.sig` is over
 `rushes/consent/1`, a zero byte and the canonical body, by the key that a `register_key` entry bound to the body's `actor`.
 
 What no such file can show: that training read only the sets that were committed to (that rests on the loader's own record
