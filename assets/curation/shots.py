@@ -24,6 +24,7 @@ CUT_HISTOGRAM = 0.2  # share of pixels that left their colour bin
 CUT_RATIO = 1.6  # how far the change stands out of the motion around it
 CALM_SHARE, CALM_RATIO = 0.5, 8.0  # half of both is a change where it stands out of near stillness
 CUT_LIKENESS = 0.85  # correlation with the frame before, wherever it may have moved; a fast pan shows what was there
+UNLIKE, UNLIKE_RATIO = 0.4, 1.3  # what has nothing in common with the frame before need not stand out as much
 CUT_PERSISTENCE = 0.6  # share of the change still there between the frames around; a flash goes back
 SURROUNDINGS = (2, 6)  # frames away from the change that count as around it; a blended frame may sit next to a cut
 CONFIRM_FRAMES = 4
@@ -94,7 +95,7 @@ class ShotFeatures:
         self._was_blank = is_blank(mean[0, 0], std[0, 0])
         gradual |= self.dissolves.add(index, pts_s, thumb)
         candidate = pts_s >= MIN_SHOT_S and _changes(self, index, self.content[_before(index)])
-        if candidate:
+        if like <= CUT_LIKENESS:
             self._open.append((index, list(self._before)))
         self._watch(index, thumb)
         self._before.append(thumb)
@@ -168,7 +169,7 @@ def _changes(features: ShotFeatures, at: int, around: Sequence[float]) -> bool:
         content >= least * CUT_CONTENT
         and features.histogram[at] >= least * CUT_HISTOGRAM
         and features.likeness[at] <= CUT_LIKENESS
-        and ratio >= CUT_RATIO
+        and ratio >= (UNLIKE_RATIO if features.likeness[at] <= UNLIKE else CUT_RATIO)
     )
 
 
