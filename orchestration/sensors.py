@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -12,6 +13,9 @@ from assets.home import Home
 from assets.partitions import received_days
 from orchestration.alerts import Alert, send
 from orchestration.jobs import intake_job, nightly_job, refresh_job
+
+if TYPE_CHECKING:
+    from assets.consent.taint import Actions
 
 INTAKE_TAG = "rushes/deliveries"
 UNFINISHED = [
@@ -95,14 +99,33 @@ def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
         quiet = f"No withdrawal acts on a known clip (ledger size {actions.ledger_size})."
         return dg.SensorResult(skip_reason=quiet, cursor=cursor)
     context.log.info(actions.summary)
+    seen = [_observed(home, actions)]
     if not actions.tainted_versions:
-        return dg.SensorResult(skip_reason=f"No model is affected: {actions.summary}", cursor=cursor)
+        quiet = f"No model is affected: {actions.summary}"
+        return dg.SensorResult(skip_reason=quiet, cursor=cursor, asset_events=seen)
     request = dg.RunRequest(
         run_key=f"withdrawal-{_key([*actions.withdrawals, *actions.tainted_versions])}",
         # without the digest of all inputs, which takes long where there is much: the next night looks for itself
         tags={"rushes/why": f"withdrawal: {actions.summary}"[:400]},
     )
-    return dg.SensorResult(run_requests=[request], cursor=cursor)
+    return dg.SensorResult(run_requests=[request], cursor=cursor, asset_events=seen)
+
+
+def _observed(home: Home, actions: Actions) -> dg.AssetObservation:
+    """What is shown on the page of the asset `champion`."""
+    from assets.consent.completion import key
+
+    receipts = [home.store.uri(key(one)) for one in actions.withdrawals if one not in actions.unfinished]
+    return dg.AssetObservation(
+        "champion",
+        description=actions.summary,
+        metadata={
+            "clips": len(actions.affected_clips),
+            "tainted_versions": ", ".join(actions.tainted_versions) or "none",
+            "champion": actions.champion or "not touched",
+            "receipts": dg.MetadataValue.md("\n".join(f"- {uri}" for uri in receipts) or "none yet"),
+        },
+    )
 
 
 def watch_champion(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SkipReason:

@@ -16,10 +16,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -247,33 +249,45 @@ def remember_earlier_looks(world: World) -> None:
 # -- measuring -------------------------------------------------------------------------------------------------------
 
 
-def noting(marks: dict[str, float], owner: Any, name: str, label: str) -> None:
-    """From now on the first return of a function is noted."""
-    act: Callable[..., Any] = getattr(owner, name)
+WATCHED = (
+    (Registry, "set_alias", "alias_moved"),
+    (Desk, "serve_no_more", "served_no_more"),
+    (Desk, "left", "reread"),
+    (completion, "issue", "receipt_signed"),
+)
 
-    def noted(*args: Any, **options: Any) -> Any:
-        answer = act(*args, **options)
-        marks.setdefault(label, time.perf_counter())
-        return answer
 
-    setattr(owner, name, noted)
+@contextmanager
+def watching() -> Iterator[dict[str, float]]:
+    """Notes when each of these functions returned first."""
+    marks: dict[str, float] = {}
+
+    def noted(act: Callable[..., Any], label: str) -> Callable[..., Any]:
+        def acted(*args: Any, **options: Any) -> Any:
+            answer = act(*args, **options)
+            marks.setdefault(label, time.perf_counter())
+            return answer
+
+        return acted
+
+    with ExitStack() as stack:
+        for owner, name, label in WATCHED:
+            stack.enter_context(patch.object(owner, name, noted(getattr(owner, name), label)))
+        yield marks
 
 
 def withdraw(world: World) -> dict[str, Any]:
     """One real revocation, and what the ledger sensor does with it."""
-    home, marks = world.home, {}
+    home = world.home
     idle = [_timed(lambda: act_on_ledger(home, world.ledger.size())) for _ in range(3)]
     size = world.ledger.size()
     body = ev.revoke(world.consent_id, ACTING, "contributor", NOW)
-    noting(marks, Registry, "set_alias", "alias_moved")
-    noting(marks, Desk, "left", "reread")
-    noting(marks, completion, "issue", "receipt_signed")
-    noting(marks, Desk, "serve_no_more", "served_no_more")
-    started = time.perf_counter()
-    assert isinstance(world.ledger.append(ev.sign(body, world.key), NOW), Admitted)
-    appended = time.perf_counter()
-    actions = act_on_ledger(home, size, budget_s=600.0)
-    ended = time.perf_counter()
+    with watching() as marks:
+        started = time.perf_counter()
+        assert isinstance(world.ledger.append(ev.sign(body, world.key), NOW), Admitted)
+        appended = time.perf_counter()
+        actions = act_on_ledger(home, size, budget_s=600.0)
+        ended = time.perf_counter()
     assert actions.unfinished == ()
     registry = Registry(home)
     aliases = {alias: version.number for version in registry.versions() for alias in version.aliases}

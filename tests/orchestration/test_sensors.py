@@ -251,6 +251,9 @@ def test_a_withdrawal_acts_on_the_model_asks_for_a_retrain_and_for_new_footage(
     assert registry.alias(CHAMPION) is None, "no clean version may take its place"
     (request,) = acted.run_requests
     assert "no champion" in request.tags["rushes/why"]
+    (seen,) = acted.asset_events
+    assert seen.asset_key.path == ["champion"]
+    assert "receipts/withdrawals/w-" in seen.metadata["receipts"].value
     assert INPUTS_TAG not in request.tags, "digesting all inputs takes long; the next night compares for itself"
     (proposal,) = list_proposals(home.database_url)
     assert proposal["origin_ref"] == sealed.clip_ids[0]
