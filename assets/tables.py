@@ -142,6 +142,7 @@ _ALL = (
             ("declared_height?", Int, "pixels"),
             ("declared_aspect_ratio?", Text, "width:height"),
             ("declared_duration_s?", Real, "seconds"),
+            ("declared_sha256?", Text, "SHA-256 of the file as it left the contributor"),
             ("captured_at?", Text, "UTC time of capture as declared"),
             ("latitude?", Real, "degrees north"),
             ("longitude?", Real, "degrees east"),

@@ -102,7 +102,7 @@ def read_delivery(store: Store, day: str, folder: str, taken: Set[str] = frozens
     )
     bad_papers = _take_consents(store, delivery, found)
     declared = _declared_items(delivery.row, clips, found) if valid and isinstance(clips, list) else []
-    delivery.items = declared + _other_items(store, delivery.row, len(declared), found, bad_papers)
+    delivery.items = declared + _other_items(store, delivery.row, declared, found, bad_papers)
     return delivery
 
 
@@ -245,12 +245,13 @@ def _files_named(name: str, found: dict[str, Entry]) -> list[str]:
 
 
 def _other_items(
-    store: Store, delivery: dict[str, Any], first: int, found: dict[str, Entry], bad_papers: dict[str, str]
+    store: Store, delivery: dict[str, Any], declared: list[Item], found: dict[str, Entry], bad_papers: dict[str, str]
 ) -> list[Item]:
     """Files that no item took: quarantined, in the order of their content, so that names play no part."""
     ranked = sorted(((_content_rank(store, entry), name, entry) for name, entry in found.items()), key=lambda r: r[:2])
+    clips = {_stem(item.entry.name): item.entry for item in declared if item.entry and item.entry.is_file}
     items = []
-    for position, (_, name, entry) in enumerate(ranked, first):
+    for position, (_, name, entry) in enumerate(ranked, len(declared)):
         reasons = []
         if name in bad_papers:
             reasons.append(Code.CONSENT_UNREADABLE.because(f"{name!r}: {bad_papers[name]}"))
@@ -262,8 +263,26 @@ def _other_items(
             reasons.append(Code.NOT_A_FILE.because(f"{name!r} is a {entry.kind}"))
         elif name not in bad_papers and (wrong := unsafe_name(name)):
             reasons.append(Code.UNSAFE_NAME.because(wrong))
+        if entry.is_file and (beside := clips.get(_stem(name))):
+            reasons += _oversized(store, entry, beside)
         items.append(_item(delivery, position, name, reasons, entry, {}))
     return items
+
+
+def _stem(name: str) -> str:
+    """What a clip and the files that go with it share: all of the path but the ending."""
+    folder, _, last = name.rpartition("/")
+    return f"{folder}/{last.split('.')[0]}"
+
+
+def _oversized(store: Store, sidecar: Entry, beside: Entry) -> list[str]:
+    """Words about a film are shorter than the film: a longer file hides something else."""
+    try:
+        size, film = (open_entry(store, entry).stat().st_size for entry in (sidecar, beside))
+    except (OSError, ValueError):
+        return []
+    detail = f"{sidecar.name!r} has {size} bytes, the clip {beside.name!r} beside it {film}"
+    return [Code.SIDECAR_TOO_LARGE.because(detail)] if size > film else []
 
 
 def _content_rank(store: Store, entry: Entry) -> str:
@@ -293,6 +312,7 @@ def _item(
         "declared_height": height,
         "declared_aspect_ratio": clip.get("aspect_ratio"),
         "declared_duration_s": float(clip["length_s"]) if clip else None,
+        "declared_sha256": clip.get("sha256"),
         "captured_at": clip.get("captured_at"),
         "latitude": clip.get("latitude"),
         "longitude": clip.get("longitude"),

@@ -97,7 +97,7 @@ def take_in(
     to_probe = {
         found.sha256: found
         for item in items
-        if isinstance(found := received[item["item_id"]], Received) and item["state"] == "accepted"
+        if isinstance(found := received[item["item_id"]], Received) and not _refused_before(item, found)
     }
     with ThreadPoolExecutor(pool.size) as threads:
         admit = partial(_admit, store, pool, scratch, marks)
@@ -108,6 +108,14 @@ def take_in(
             threads.shutdown(cancel_futures=True)
             raise
     return [_taken_in(store, item, received[item["item_id"]], results, pool.version) for item in items]
+
+
+def _refused_before(item: Mapping[str, Any], received: Received) -> list[str]:
+    """Why a received file is not opened at all: what its delivery is refused for, or that it is another file."""
+    declared = item["declared_sha256"]
+    if item["state"] == "accepted" and declared and declared != received.sha256:
+        return [Code.OTHER_BYTES.because(f"sha256 {received.sha256} arrived, {declared} is declared")]
+    return list(item["reasons"])
 
 
 def _receive(store: Store, entries: Mapping[str, Entry | None], item: Mapping[str, Any]) -> Received | str:
@@ -166,11 +174,11 @@ def _taken_in(
     if isinstance(received, str):
         return TakenIn(row | {"state": "quarantined", "reasons": list(item["reasons"]) or [received]})
     row |= {"bytes_sha256": received.sha256, "size_bytes": received.size}
-    if item["state"] != "accepted":
+    if refused := _refused_before(item, received):
         key = quarantine_key(received.sha256)
         if not store.exists(key):
             store.put(key, received.path)
-        return TakenIn(row | {"state": "quarantined", "reasons": list(item["reasons"]), "media_key": key})
+        return TakenIn(row | {"state": "quarantined", "reasons": refused, "media_key": key})
     result = results[received.sha256]
     row |= {name: getattr(result, name) for name in FACTS}
     row |= {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from assets.ingestion.inbox import adopt_loose_folders, deliver, list_deliveries
 from assets.ingestion.reasons import Code, code_of
 from assets.partitions import received_days
 from assets.store import S3Store
-from tests.assets.ingestion.conftest import DAY, clip, encode, manifest
+from tests.assets.ingestion.conftest import DAY, clip, encode, manifest, pictures
 
 Drop = Callable[..., Path]
 TABLES = ("deliveries", "delivery_items", "consent_submissions", "media")
@@ -177,6 +178,54 @@ def test_a_file_that_vanished_after_registration_is_a_row(home: Home, drop: Drop
         )
     assert result.success
     assert [code_of(reason) for row in home.lake.rows("media", DAY) for reason in row["reasons"]] == [Code.FILE_GONE]
+
+
+def test_a_file_that_grows_while_it_is_taken_in_is_refused(
+    home: Home, drop: Drop, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from assets.ingestion import intake
+
+    base, real = drop("one", manifest(clip("a.mp4"), clip("b.mp4")), {"a.mp4": video, "b.mp4": video}), intake._copy
+    (base / "b.mp4").write_bytes(video.read_bytes() + b"\0\0\0\x08free")
+
+    def copy_as_it_grows(source: Path, target: Path) -> str:
+        if source.name == "a.mp4":
+            with source.open("ab") as file:
+                file.write(b"more")
+        return real(source, target)
+
+    monkeypatch.setattr(intake, "_copy", copy_as_it_grows)
+    materialise(home)
+    rows = sorted(home.lake.rows("media", DAY), key=lambda row: row["size_bytes"])
+    assert [[code_of(reason) for reason in row["reasons"]] for row in rows] == [[Code.CHANGED], []]
+
+
+def test_a_file_other_than_the_declared_one_is_refused_though_it_plays(home: Home, drop: Drop, video: Path) -> None:
+    digest = hashlib.sha256(video.read_bytes()).hexdigest()
+    files = {"same.mp4": video, "other.mp4": video}
+    drop("one", manifest(clip("same.mp4", sha256=digest), clip("other.mp4", sha256="0" * 64)), files)
+    materialise(home)
+    names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items", DAY)}
+    verdicts = {names[row["item_id"]]: row for row in home.lake.rows("media", DAY)}
+    assert (verdicts["same.mp4"]["state"], verdicts["other.mp4"]["state"]) == ("accepted", "quarantined")
+    assert [code_of(reason) for reason in verdicts["other.mp4"]["reasons"]] == [Code.OTHER_BYTES]
+
+
+def test_what_a_released_model_made_is_recognised_when_it_is_delivered(home: Home, drop: Drop, tmp_path: Path) -> None:
+    from assets.release.watermark import embed, payload_of, watermark_key
+    from training.video import write_mp4
+
+    frames = pictures(16, 96, 160)
+    marked = embed(frames, payload_of("model-7"), watermark_key(home.signing), 8.0)
+    films = {name: write_mp4(tmp_path / name, data, 8) for name, data in (("own.mp4", marked), ("shot.mp4", frames))}
+    drop("one", manifest(clip("own.mp4"), clip("shot.mp4")), films)
+    materialise(home)
+    names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items", DAY)}
+    found = {names[row["item_id"]]: row for row in home.lake.rows("media", DAY)}
+    assert found["own.mp4"]["watermark_log10_p"] < -20
+    assert int(found["own.mp4"]["watermark_payload"], 16) == payload_of("model-7")
+    assert found["shot.mp4"]["watermark_log10_p"] > -3
+    assert found["shot.mp4"]["watermark_payload"] is None
 
 
 def test_the_blocking_check_stops_the_run_when_a_file_is_lost(

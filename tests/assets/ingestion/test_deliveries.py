@@ -210,3 +210,14 @@ def test_whatever_the_manifest_every_file_gets_a_row_that_fits_the_lake(home: Ho
     assert delivery.row["state"] == "accepted" or delivery.row["reasons"]
     to_table("deliveries", [delivery.row])
     to_table("delivery_items", [item.row for item in delivery.items])
+
+
+def test_a_sidecar_that_is_larger_than_its_clip_says_so(home: Home, drop: Drop) -> None:
+    files = {"a.mp4": b"film" * 9, "a.srt": b"words", "a.xmp": b"x" * 99, "other.xmp": b"x" * 99}
+    drop("one", manifest(clip("a.mp4")), files)
+    assert outcome(read(home)) == {
+        "a.mp4": [],
+        "a.srt": [Code.NOT_IN_MANIFEST],
+        "a.xmp": [Code.NOT_IN_MANIFEST, Code.SIDECAR_TOO_LARGE],
+        "other.xmp": [Code.NOT_IN_MANIFEST],
+    }
