@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import struct
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -240,6 +242,26 @@ def test_a_decoder_that_hangs_is_stopped_in_time(video: Path, monkeypatch: pytes
     assert len(launches) == 1
 
 
+PULSES = "print('pulse', flush=True)\n    time.sleep(0.2)\n"
+
+
+def test_a_decode_that_gives_signs_of_life_may_take_longer_than_the_time_between_two(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = json.dumps(asdict(ProbeResult(codec="slow")))
+    fake_worker(monkeypatch, f"for _ in range(12):\n    {PULSES}print({answer!r}, flush=True)\nsys.stdin.read()")
+    with ProbePool(Limits(stall_s=2.0), workers=1) as pool:
+        began = time.monotonic()
+        assert pool.probe(video).codec == "slow"
+    assert time.monotonic() - began > 2.0
+
+
+def test_signs_of_life_do_not_buy_more_than_the_whole_time(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_worker(monkeypatch, f"while True:\n    {PULSES}")
+    with ProbePool(Limits(stall_s=60.0, wall_s=1.0), workers=1) as pool:
+        assert codes(pool.probe(video)) == [Code.TIMEOUT]
+
+
 def test_closing_the_probe_ends_a_decode_that_is_under_way(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_worker(monkeypatch, "time.sleep(600)")
     with ProbePool(Limits(wall_s=60.0), workers=1) as pool, ThreadPoolExecutor(1) as thread:
@@ -304,8 +326,5 @@ def test_a_worker_gets_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_result_survives_its_cache(video: Path, pool: ProbePool) -> None:
-    import json
-    from dataclasses import asdict
-
     result = pool.probe(video)
     assert ProbeResult.from_json(json.loads(json.dumps(asdict(result)))) == result

@@ -1,0 +1,83 @@
+"""A film may be hours long: memory does not grow with it, and time is bounded all the same."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from assets.ingestion.evidence import MAX_WINDOWS
+from assets.ingestion.probe import Limits, ProbePool, ProbeResult
+from assets.ingestion.reasons import Code, code_of
+from tests.assets.ingestion import hostile
+
+needs_footage = pytest.mark.skipif(
+    not (hostile.REPOSITORY / ".vendor" / "footage").is_dir(), reason="the sample footage is not fetched"
+)
+MEMORY_MIB = 600
+
+
+def repeated(source: Path, target: Path, times: int) -> Path:
+    """The coded pictures of `source` again and again, each round after the one before."""
+    import av
+
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        film = old.streams.video[0]
+        stream = new.add_stream_from_template(film)
+        packets = [packet for packet in old.demux(film) if packet.dts is not None]
+        coded = [(bytes(p), p.pts, p.dts, p.duration, p.is_keyframe) for p in packets]
+        length = sum(duration for *_, duration, _ in coded)
+        for start in range(0, times * length, length):
+            for data, pts, dts, duration, key in coded:
+                packet = av.Packet(data)
+                packet.pts, packet.dts, packet.duration = pts + start, dts + start, duration
+                packet.time_base, packet.is_keyframe, packet.stream = film.time_base, key, stream
+                new.mux(packet)
+    return target
+
+
+def probed(film: Path, **limits: float) -> tuple[ProbeResult, int]:
+    """The verdict, and the most memory that the worker held, in MiB."""
+    with ProbePool(Limits(**limits), workers=1) as pool:  # type: ignore[arg-type]
+        result = pool.probe(film)
+        (worker,) = pool._alive
+        status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    return result, int(re.search(r"VmHWM:\s+(\d+)", status)[1]) >> 10  # type: ignore[index]
+
+
+@pytest.mark.slow
+@needs_footage
+def test_two_hours_are_decoded_in_the_memory_of_a_minute(tmp_path: Path) -> None:
+    moment = hostile.encode(tmp_path / "a.mp4", hostile.moment(width=64, height=48), codec="mpeg4", bf="0")
+    rounds = 2 * 3600 * hostile.FPS // hostile.FRAMES
+    minute, little = probed(repeated(moment, tmp_path / "minute.mp4", rounds // 120))
+    began = time.monotonic()
+    result, much = probed(repeated(moment, tmp_path / "hours.mp4", rounds))
+    print(
+        f"{result.frames_decoded} frames in {time.monotonic() - began:.0f} s, {much} MiB; a minute takes {little} MiB"
+    )
+    assert (minute.reasons, result.reasons) == ((), ())
+    assert (result.duration_s, result.frames_decoded) == (7200.0, 7200 * hostile.FPS)
+    assert len(result.windows) <= MAX_WINDOWS + 1
+    assert much <= min(MEMORY_MIB, little + 64)  # the container's own index grows, and nothing else
+
+
+@pytest.mark.slow
+@needs_footage
+def test_4k_is_decoded_within_the_memory_of_a_worker_whatever_its_length(tmp_path: Path) -> None:
+    big = hostile.encode(tmp_path / "a.mp4", hostile.moment(width=3840, height=2160, frames=6))
+    short, little = probed(big)
+    result, much = probed(repeated(big, tmp_path / "longer.mp4", 10))
+    print(f"{result.frames_decoded} frames of 4K: {much} MiB; {short.frames_decoded} take {little} MiB")
+    assert (short.reasons, result.reasons, result.frames_decoded) == ((), (), 60)
+    assert much <= min(MEMORY_MIB, little + 32)
+
+
+@needs_footage
+def test_a_film_that_takes_longer_than_any_may_is_stopped(tmp_path: Path) -> None:
+    big = hostile.encode(tmp_path / "a.mp4", hostile.moment(width=1280, height=720, frames=8))
+    with ProbePool(Limits(wall_s=0.5), workers=1) as pool:
+        result = pool.probe(repeated(big, tmp_path / "longer.mp4", 100))
+    assert [code_of(reason) for reason in result.reasons] == [Code.TIMEOUT]
