@@ -24,6 +24,7 @@ _PRAGMAS = (
     "synchronous=FULL",
     "secure_delete=ON",  # what is erased is overwritten in the file
     "trusted_schema=OFF",  # nothing that somebody wrote into the schema calls functions with side effects
+    "cache_size=-262144",  # KiB at most: indexes of random digests are then written once a commit, not once a row
 )
 
 
