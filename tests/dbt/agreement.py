@@ -79,8 +79,7 @@ def ask(connection: duckdb.DuckDBPyConnection, question: Question) -> dict[Key, 
 
 def models_of(histories: Iterable[History], bent: Edit | None = None) -> duckdb.DuckDBPyConnection:
     """The models over a lake of these histories; `bent` changes one of them."""
-    lake = lake_of(histories)
-    models = PlainModels(lake, given={"int_clip_reviews": lake.pop("int_clip_reviews")}, bent=bent)
+    models = PlainModels(lake_of(histories), bent=bent)
     models.make("int_consent_decisions")
     return models.connection
 

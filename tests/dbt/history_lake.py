@@ -12,18 +12,13 @@ import pyarrow as pa
 
 from assets.consent.submissions import event_row
 from assets.lake import to_table
-from tests.dbt.small_lake import DAY, duplicate_row, signals_row, verdict_row
+from tests.dbt.small_lake import DAY, duplicate_row, review_row, signals_row, verdict_row
 from tests.training.consent.histories import History, founding
 from training.consent.clip_facts import ClipFacts
 
-REVIEW_COUNTS = pa.schema(
-    [("clip_id", pa.string()), ("item_id", pa.string()), ("shot_index", pa.int64())]
-    + [(name, pa.int64()) for name in ("approvals", "rejections", "persons_counted", "non_identifiable")]
-)
-
 
 def lake_of(histories: Iterable[History]) -> dict[str, pa.Table]:
-    """The lake's tables by name, and what stands in for the model `int_clip_reviews`: the counts that a clip's facts say."""
+    """The lake's tables by name."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for history in histories:
         for event in history.events[len(founding()) :]:  # who holds which key is the same in all, and no model reads it
@@ -32,8 +27,7 @@ def lake_of(histories: Iterable[History]) -> dict[str, pa.Table]:
         _add_item(rows, history)
         for clip in history.clips:
             _add_shot(rows, history, clip)
-    counts = pa.Table.from_pylist(rows.pop("int_clip_reviews"), schema=REVIEW_COUNTS)
-    return {name: to_table(name, listed) for name, listed in rows.items()} | {"int_clip_reviews": counts}
+    return {name: to_table(name, listed) for name, listed in rows.items()}
 
 
 def renamed(name: str, value: str) -> str:
@@ -84,8 +78,10 @@ def _add_shot(rows: dict[str, list[dict[str, Any]]], history: History, clip: Cli
     rows["signals"].append({**key, "received_day": DAY, **signals_row(1.0, clip.faces_max)})
     rows["duplicates"].append(key | duplicate_row(key["clip_id"], key["item_id"]) | _failed(clip.duplicate_ok))
     rows["verdicts"].append({**key, "received_day": DAY, **verdict_row("focus"), **_failed(clip.verdicts_ok)})
-    counts = ("approvals", "rejections", "persons_counted", "non_identifiable")
-    rows["int_clip_reviews"].append(key | {count: getattr(clip, count) for count in counts})
+    for number in range(clip.approvals + clip.rejections):
+        said = review_row(f"v-{number}", "approve" if number < clip.approvals else "reject", True)
+        seen = {"persons_counted": clip.persons_counted, "non_identifiable": clip.non_identifiable}
+        rows["reviews"].append(key | said | seen)
 
 
 def _failed(passed: bool) -> dict[str, Any]:

@@ -22,20 +22,16 @@ Edit = tuple[str, str, str]  # model, some of its text, what that is to say inst
 class PlainModels:
     """Creates a model, and first what it refers to.
 
-    `given` are tables that stand in for models of these names; `bent` changes the text of one model.
+    `bent` changes the text of one of them.
     """
 
-    def __init__(
-        self, lake: Mapping[str, pa.Table], given: Mapping[str, pa.Table] | None = None, bent: Edit | None = None
-    ) -> None:
+    def __init__(self, lake: Mapping[str, pa.Table], bent: Edit | None = None) -> None:
         self.bent = bent
         self.connection = duckdb.connect(config={"threads": 2})
         self.connection.execute("create schema lake")
         for name, table in TABLES.items():
             self._keep(f'lake."{name}"', lake.get(name, table.schema.empty_table()))
-        for name, rows in (given or {}).items():
-            self._keep(name, rows)
-        self.made = set(given or {})
+        self.made: set[str] = set()
 
     def _keep(self, name: str, rows: pa.Table) -> None:
         self.connection.register("rows", rows)

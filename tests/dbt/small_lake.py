@@ -90,7 +90,7 @@ class SmallLake:
         if "duplicates" not in without:
             self.rows["duplicates"].append(key | duplicate_row(key["clip_id"], item) | (duplicate or {}))
         for reviewer, verdict, valid in () if "reviews" in without else reviews:
-            self.rows["reviews"].append(key | _review(reviewer, verdict, valid))
+            self.rows["reviews"].append(key | review_row(reviewer, verdict, valid))
         if "consent" not in without:
             self.grant(contributor, "contributor", ["train"], digest(f"bytes {name}"), f"k-{name}")
         if "decision" not in without:
@@ -181,7 +181,7 @@ def duplicate_row(clip_id: str, item: str) -> dict[str, Any]:
     return found | {"verdict": "pass", "reason": None, "duplicates_version": "1"}
 
 
-def _review(reviewer: str, verdict: str, valid: bool) -> dict[str, Any]:
+def review_row(reviewer: str, verdict: str, valid: bool) -> dict[str, Any]:
     found = {"reviewer_id": reviewer, "round": 1, "digest": digest(reviewer), "verdict": verdict, "valid": valid}
     found |= {"reasons": [] if verdict == "approve" else ["quality.focus"]}
     found |= {"organisation": f"org-{reviewer}", "independent": True, "counts": valid}

@@ -1,6 +1,8 @@
 -- Does consent allow a use of a clip, over the whole window, on the ledger as it stands? The rules of
--- `training/consent/eligibility.py` in SQL, but for reviews and checks, which have models of their own: same answer, same
--- reasons, same consents. Default is no.
+-- `training/consent/eligibility.py` in SQL, but for approvals and checks, which have models of their own: same answer, same
+-- reasons, same consents. Default is no. A table, since it costs much to work out and the mart and several tests read it.
+
+{{ config(materialized = 'table') }}
 
 with clips as (
 
