@@ -1,7 +1,8 @@
 """The model: a video autoencoder, a diffusion transformer on its latents, and the commands that train and use them.
 
 Runs on a bare node with torch, Lightning and small pure libraries; knows nothing of the platform around it. Read in this
-order: `codec`, `attention`, `transformer`, `flow`, `conditioning`, `packing`, `data`, `module`, `fit`, `sampling`.
+order: `codec`, `attention`, `transformer`, `flow`, `conditioning`, `packing`, `data`, `module`, `exposure`, `start`, `fit`,
+`sampling`.
 """
 
 import os

@@ -38,11 +38,11 @@ def start(started: launch.Launch) -> subprocess.Popen[bytes]:
     return subprocess.Popen(started.command, cwd=started.cwd, env=env, stdout=subprocess.DEVNULL)
 
 
-def wait_for_checkpoint(run_dir: Path, timeout_s: float = 90) -> None:
+def wait_for_checkpoint(run_dir: Path, timeout_s: float = 240) -> None:
     deadline = time.monotonic() + timeout_s
-    while not any((run_dir / "checkpoints").glob("*")) and time.monotonic() < deadline:
+    while not any((run_dir / "checkpoints").glob("step-*")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert any((run_dir / "checkpoints").glob("*")), "no checkpoint was written in time"
+    assert any((run_dir / "checkpoints").glob("step-*")), "no checkpoint was written in time"
 
 
 def rewrite(sealed: Sealed, change: Callable[[dict[str, Any]], None], path: Path) -> Sealed:
@@ -119,10 +119,28 @@ def test_a_revocation_during_training_stops_it_at_the_next_checkpoint(
     wait_for_checkpoint(started.run_dir)
     assert process.poll() is None
     small_world.revoke(sealed.clip_ids[0])
-    assert process.wait(60) == REFUSED
+    assert process.wait(120) == REFUSED
     outcome = read_outcome("codec", started.run_dir)
     assert outcome.violation == {sealed.clip_ids[0]: ["consent.revoked"]}
     assert outcome.stopped
+    assert weights_in(started.run_dir) == []
+
+
+def test_a_run_that_was_killed_and_is_resumed_after_a_revocation_refuses_and_its_checkpoints_are_tainted(
+    small_world: Any, sealed: Sealed, running: Callable[[launch.Launch], subprocess.Popen[bytes]]
+) -> None:
+    _, started = prepared(small_world.home, sealed, LONG)
+    process = running(started)
+    wait_for_checkpoint(started.run_dir)
+    process.kill()
+    process.wait(30)
+    small_world.revoke(sealed.clip_ids[0])
+    assert running(started).wait(240) == REFUSED
+    outcome = read_outcome("codec", started.run_dir)
+    assert outcome.violation == {sealed.clip_ids[0]: ["consent.revoked"]}
+    assert outcome.result["exposure"] == [sealed.root]
+    marked = json.loads((started.run_dir / "tainted").read_text())
+    assert marked["reasons"] == {sealed.clip_ids[0]: ["consent.revoked"]}
     assert weights_in(started.run_dir) == []
 
 
