@@ -15,15 +15,11 @@ from tests.dbt.running import PROJECT
 
 _FILES = {path.stem: path for path in sorted(PROJECT.glob("models/**/*.sql"))}
 
-
 Edit = tuple[str, str, str]  # model, some of its text, what that is to say instead
 
 
 class PlainModels:
-    """Creates a model, and first what it refers to.
-
-    `bent` changes the text of one of them.
-    """
+    """Creates a model, and first what it refers to; `bent` changes the text of one of them."""
 
     def __init__(self, lake: Mapping[str, pa.Table], bent: Edit | None = None) -> None:
         self.bent = bent
