@@ -114,14 +114,18 @@ def model_of(item: Item) -> str:
     return item.item.removeprefix("lake/").split("/")[1]
 
 
-def usable_clips_of(home: Home, media_key: str) -> set[str]:
-    """Clips of this file that the lake has and to which consent is not what is lacking."""
+def clips_of_files(home: Home, media_keys: Collection[str]) -> dict[str, set[str]]:
+    """By file the clips that the lake has of it, but for those that consent keeps from being used anyway."""
     shots = home.lake.read("shots", columns=["clip_id", "media_key"])
-    clips = set(shots.filter(pc.equal(shots["media_key"], media_key))["clip_id"].to_pylist())
+    rows = shots.filter(pc.is_in(shots["media_key"], pa.array(sorted(media_keys), pa.string()))).to_pylist()
+    clips = pa.array(sorted({row["clip_id"] for row in rows}), pa.string())
     table = home.lake.read("eligibility", columns=["clip_id", "reasons"])
-    rows = table.filter(pc.is_in(table["clip_id"], pa.array(sorted(clips), pa.string()))).to_pylist()
-    lacking = {row["clip_id"] for row in rows if any(code.startswith("consent.") for code in row["reasons"])}
-    return clips - lacking
+    decided = table.filter(pc.is_in(table["clip_id"], clips)).to_pylist()
+    lacking = {row["clip_id"] for row in decided if any(code.startswith("consent.") for code in row["reasons"])}
+    found: dict[str, set[str]] = {key: set() for key in media_keys}
+    for row in rows:
+        found[row["media_key"]] |= {row["clip_id"]} - lacking
+    return found
 
 
 # -- acting on it ----------------------------------------------------------------------------------------------------

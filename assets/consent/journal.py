@@ -86,6 +86,7 @@ _mark = sa.Table(
     sa.Column("ledger_size", _BigId, nullable=False),
     sa.Column("read_at", sa.String(20)),
     sa.Column("sealing", _BigId, nullable=False),
+    sa.Column("audited_at", sa.String(20)),
 )
 
 
@@ -179,6 +180,16 @@ class Journal:
         with self.engine.connect() as connection:
             row = connection.execute(sa.select(_mark)).first()
         return Mark(row.ledger_size, instant(row.read_at) if row.read_at else None, row.sealing) if row else Mark()
+
+    def audited(self) -> datetime | None:
+        """When everything that was withdrawn was read again last."""
+        with self.engine.connect() as connection:
+            at = connection.execute(sa.select(_mark.c.audited_at)).scalar()
+        return instant(at) if at else None
+
+    def set_audited(self, now: datetime) -> None:
+        with writing(self.engine) as connection:
+            connection.execute(sa.update(_mark).values(audited_at=time_text(now)))
 
     def coming(self, after: datetime | None, upto: datetime) -> set[str]:
         """Parties with terms that come into force in (after, upto]."""

@@ -29,6 +29,7 @@ from training.consent.times import instant, now_utc, parse_time, time_text
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SLICE = 20_000  # events that one planning reads at most
 BUDGET_S = 40.0  # after which a call leaves the rest to the next one; what serves is never left
+AUDIT_EVERY = timedelta(hours=1)  # for what a run that had begun before made anew of withdrawn clips
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ def act_on_ledger(
         if time.monotonic() - started > budget_s:
             break
         desk.complete(one)
+    last_audit = journal.audited()
+    if last_audit is None or (at - last_audit >= AUDIT_EVERY and not journal.unfinished()):
+        if last_audit:
+            desk.audit()
+        journal.set_audited(at)
     seen = [
         one
         for one in journal.withdrawals()

@@ -9,18 +9,19 @@ re-reading finds anything left stays open until nothing is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.consent import artifacts, completion, models, replacement
+from assets.consent import artifacts, completion, models, reach, replacement
 from assets.consent.artifacts import RetentionPolicy
 from assets.consent.closure import Model, downstream
 from assets.consent.graph import Graph
 from assets.consent.journal import DONE, RESTORATION, Item, Journal, Withdrawal
 from assets.home import Home
+from training.consent.ledger import Ledger
 
 if TYPE_CHECKING:
     from assets.evaluation.registry import Registry, Version
@@ -186,13 +187,15 @@ class Desk:
         """The delivered files of which no clip may be used any more."""
         if self.policy.media == "keep" or not MEDIA_CAUSES & {cause.kind for cause in one.causes}:
             return []
-        found = {}
-        for member in self.graph.of_clips(self._withheld(one)):
-            siblings = self.graph.members(self.graph.concerned((), {member.facts.bytes_sha256})).values()
-            clips = {other.clip_id for other in siblings} | artifacts.usable_clips_of(self.home, member.media_key)
-            if clips <= set(self.journal.withheld(clips)) and self.home.store.exists(member.media_key):
-                found[member.media_key] = Item(member.media_key, "media", self.policy.media, member.clip_id)
-        return list(found.values())
+        members = {member.media_key: member for member in self.graph.of_clips(self._withheld(one))}
+        files = {key: member for key, member in members.items() if self.home.store.exists(key)}
+        found = []
+        for key, clips in artifacts.clips_of_files(self.home, files).items() if files else ():
+            shared = self.graph.concerned((), {files[key].facts.bytes_sha256})
+            clips |= {other.clip_id for other in self.graph.members(shared).values()}
+            if clips <= set(self.journal.withheld(clips)):
+                found.append(Item(key, "media", self.policy.media, files[key].clip_id))
+        return found
 
     def _withheld(self, one: Withdrawal) -> list[str]:
         """Its clips that were not given back to use since."""
@@ -221,6 +224,20 @@ class Desk:
 
     # -- reading again -----------------------------------------------------------------------------------------------
 
+    def audit(self) -> None:
+        """Put away what was made anew of withdrawn clips, or by tainted models, by a run that had begun before."""
+        held, past = self.journal.withheld(), {one.id: one for one in self.journal.withdrawals()}
+        if not held:
+            return
+        made = artifacts.made_of(self.home, held, "delete") + artifacts.rows_about(self.home, held.keys(), "delete")
+        for name in sorted({held[item.clip_id] for item in made if item.clip_id}):
+            act = "seal" if past[name].only_held else self.policy.derived
+            mine = [replace(item, action=act) for item in made if held.get(item.clip_id) == name]
+            self._put_away(past[name], mine)
+        for one in past.values() if self.registry else ():
+            if one.kind != RESTORATION and one.by_root.keys() & self.journal.standing().keys():
+                self._put_away(one, self._generated(one))
+
     def left(self, one: Withdrawal) -> list[str]:
         """Everything that this withdrawal reaches and that was not handled, found by reading all of it anew."""
         if one.kind == RESTORATION:
@@ -232,4 +249,16 @@ class Desk:
         found += [f"alias {alias} is on version {v.number}" for v in reached for alias in v.aliases]
         items = [*self._derived(one), *self._generated(one), *self._media(one)]
         found += [f"{item.item} is there" for item in items if item.kind == "rows"]
-        return found + [f"{key} is there" for key in artifacts.remains(self.home, items)]
+        found += [f"{key} is there" for key in artifacts.remains(self.home, items)]
+        return found + self._unplanned(one)
+
+    def _unplanned(self, one: Withdrawal) -> list[str]:
+        """Snapshots that hold its clips without consent and that no withdrawal speaks of, by asking the ledger anew."""
+        ledger = Ledger(self.home.database_url)
+        head, standing = ledger.head(), self.journal.standing()
+        numbers = [member.number for member in self.graph.of_clips(one.clip_ids)]
+        asked = reach.decide(
+            ledger, self.graph, numbers, max(self.clock(), head.recorded_at or self.clock()), head.size
+        )
+        absent = [(root, clip) for root, clip in asked.reached if clip not in standing.get(root, ())]
+        return [f"snapshot {root} holds {clip}" for root, clip in sorted(absent)]

@@ -288,6 +288,21 @@ def test_a_version_that_is_registered_too_late_is_tainted_when_it_comes(copied: 
     assert at.registry.alias(CANDIDATE) is None
 
 
+def test_what_a_run_that_had_begun_before_makes_anew_is_put_away_again(copied: Copy) -> None:
+    at = copied()
+    at.world.revoke(at.clip)
+    act_on_ledger(at.home, at.size, NOW)
+    things = (f"frames/17f/{at.clip}.safetensors", "samples/m-1/s-9.mp4")
+    for key in things:
+        at.home.store.put(key, b"made anew")
+    at.home.lake.write("captions", at.world.tables["captions"], DAY)
+    act_on_ledger(at.home, at.size + 1, NOW + timedelta(minutes=5))
+    assert at.home.store.exists(things[0]), "not looked for at every look"
+    act_on_ledger(at.home, at.size + 1, NOW + timedelta(hours=2))
+    assert not [key for key in things if at.home.store.exists(key)]
+    assert at.clip not in {row["clip_id"] for row in at.home.lake.rows("captions", DAY)}
+
+
 # -- disputes ----------------------------------------------------------------------------------------------------------
 
 
