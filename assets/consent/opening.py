@@ -67,8 +67,19 @@ def appoint_guardian(
     One proof is attested once: appointing the same guardian again later takes new evidence.
     """
     event_id = _name("end_guardian" if ended else "guardian", minor_id, guardian_id, evidence_sha256)
-    attested = {"officer": officer, "evidence_sha256": evidence_sha256, "ended": ended, "event_id": event_id}
-    return _attest(home, event_id, now, lambda moment: events.guardian(minor_id, guardian_id, moment, **attested))
+
+    def body(moment: datetime) -> events.Body:
+        return events.guardian(
+            minor_id,
+            guardian_id,
+            moment,
+            evidence_sha256=evidence_sha256,
+            officer=officer,
+            ended=ended,
+            event_id=event_id,
+        )
+
+    return _attest(home, event_id, now, body)
 
 
 def offer_again(home: Home, key_id: str, now: datetime | None = None) -> int:
