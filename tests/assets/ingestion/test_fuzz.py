@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from assets.curation.workers import Job, Pool
 from assets.ingestion import probe as probe_module
 from assets.ingestion.probe import Limits, ProbePool, ProbeResult
 from assets.ingestion.reasons import FAULTS, TRAITS, code_of
@@ -45,9 +46,10 @@ def plain(result: ProbeResult) -> ProbeResult:
     return replace(result, thumbnails=())
 
 
-def fuzz(films: dict[str, bytes], folder: Path, count: int) -> Counter[str]:
-    """Probe `count` mutants; how many came to what."""
+def fuzz(films: dict[str, bytes], folder: Path, count: int) -> tuple[Counter[str], list[Path]]:
+    """Probe `count` mutants; how many came to what, and those that were accepted."""
     seen: Counter[str] = Counter()
+    accepted = []
     neighbour = hostile.encode(folder / "neighbour.mp4", hostile.moment()[:4])
     with ProbePool(Limits(stall_s=ANSWER_S), workers=1) as pool:
         whole = {name: pool.probe(hostile.written(folder / name, data)) for name, data in films.items()}
@@ -68,6 +70,7 @@ def fuzz(films: dict[str, bytes], folder: Path, count: int) -> Counter[str]:
                 seen["refused"] += 1
                 continue
             assert result.frames_sha256, what
+            accepted.append(path.rename(folder / f"accepted-{mutant.number}"))
             same = result.frames_sha256 == whole[mutant.film].frames_sha256
             # nothing but a checksum shows a change that leaves the syntax whole; the verdict says that there is none
             assert same or result.notes or result.integrity == "syntax", what
@@ -75,20 +78,34 @@ def fuzz(films: dict[str, bytes], folder: Path, count: int) -> Counter[str]:
             seen["same pictures" if same else "noted" if known else f"unseen in {mutant.film}"] += 1
         assert pool._alive == workers, "no worker was lost"
         assert peak_mib(pool) <= MEMORY_MIB
-    return seen
+    return seen, accepted
 
 
 def test_a_few_damaged_films_get_typed_verdicts_and_hurt_no_neighbour(films: dict[str, bytes], tmp_path: Path) -> None:
-    assert sum(fuzz(films, tmp_path, FEW).values()) == FEW
+    seen, _ = fuzz(films, tmp_path, FEW)
+    assert sum(seen.values()) == FEW
 
 
 @pytest.mark.slow
 def test_many_damaged_films_get_typed_verdicts_and_hurt_no_neighbour(
     films: dict[str, bytes], tmp_path: Path, record_property: pytest.RecordProperty
 ) -> None:
-    seen = fuzz(films, tmp_path, MANY)
+    seen, accepted = fuzz(films, tmp_path, MANY)
     record_property("fuzz", dict(seen))
     print(dict(seen))
     unseen = sum(count for what, count in seen.items() if what.startswith("unseen"))
     assert unseen < MANY * 0.15
     assert not seen["unseen in h264.mkv"], "a film that keeps checksums shows every change of its pictures"
+    measured(accepted[::3], hostile.encode(tmp_path / "neighbour.mp4", hostile.moment()[:8]))
+
+
+def measured(films: list[Path], neighbour: Path) -> None:
+    """What the probe lets through, the worker that measures clips survives too."""
+    with Pool(size=1) as pool:
+        good = pool.measure(Job("good", neighbour, None))
+        assert good["shots"]
+        for film in films:
+            answer = pool.measure(Job(film.name, film, None))
+            assert answer.get("shots") or answer["error"], film.name
+            assert "process ended" not in answer.get("error", ""), film.name
+        assert pool.measure(Job("good", neighbour, None)) == good
