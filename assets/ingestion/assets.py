@@ -20,6 +20,8 @@ from assets.partitions import received_days
 from assets.pictures import markdown_table
 from assets.provenance import type_name
 
+REFUSALS_SHOWN = 100
+
 
 @dg.asset(
     deps=["footage_requests"],
@@ -263,10 +265,12 @@ def _origins(accepted: list[TakenIn]) -> str:
 
 
 def _refusals(rows: list[dict[str, Any]]) -> str:
-    """Quarantined files with all their reasons, as Markdown."""
+    """Quarantined files with all their reasons, the last ones of the day first, as Markdown."""
     refused = [
         {"file": f"`{row['file_name']}`", "reasons": "; ".join(row["reasons"])}
-        for row in rows
+        for row in reversed(rows)
         if row["state"] != "accepted"
     ]
-    return markdown_table(refused)
+    more = len(refused) - REFUSALS_SHOWN
+    rest = f"\n\n*and {more} more, in the table*" if more > 0 else ""
+    return markdown_table(refused[:REFUSALS_SHOWN]) + rest

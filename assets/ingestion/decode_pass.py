@@ -152,11 +152,11 @@ def decode(
         try:
             frames = packet.decode()
         except (av.error.MemoryError, av.error.BlockingIOError) as error:
-            raise TooMuch(Code.OUT_OF_MEMORY.because(str(error))) from error
+            raise TooMuch(out_of_memory(found)) from error
         except av.error.FFmpegError as error:
             # a codec may report a failed allocation as damage; then the file must not be blamed for it
             if not room_for(4 * stream.width * stream.height):
-                raise TooMuch(Code.OUT_OF_MEMORY.because(str(error))) from error
+                raise TooMuch(out_of_memory(found)) from error
             refuse_unallocated([*said, error.log] if error.log else said, limits)
             found.errors += 1
             frames = []
@@ -167,6 +167,10 @@ def decode(
             pulse()
     found.complaints.read(stream.codec_context.name)
     return found
+
+
+def out_of_memory(found: Decoded) -> str:
+    return Code.OUT_OF_MEMORY.because(f"the memory that one file may take is used up after {found.frames} frames")
 
 
 def room_for(size: int) -> bool:

@@ -50,8 +50,8 @@ def probe(path: Path, limits: Limits, anchors: Path | None, pulse: Callable[[], 
                 return examine(path, container, limits, anchors, index, foreign, reasons, said, pulse)
         except TooMuch as excess:
             reasons.append(str(excess))
-        except (av.error.MemoryError, av.error.BlockingIOError) as error:  # the latter: no memory for a thread
-            reasons.append(Code.OUT_OF_MEMORY.because(str(error)))
+        except (av.error.MemoryError, av.error.BlockingIOError):  # the latter: no memory for a thread
+            reasons.append(Code.OUT_OF_MEMORY.because("a header asks for more memory than one file may take"))
         except av.error.FFmpegError as error:
             if not reasons:  # else the missing end explains it
                 reason = error.strerror or type(error).__name__

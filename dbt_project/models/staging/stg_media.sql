@@ -14,6 +14,7 @@ renamed as (
         media_key,
         state as media_state,
         reasons as media_reasons,
+        notes as media_notes,
         container,
         codec,
         pixel_format,
@@ -27,8 +28,13 @@ renamed as (
         frames_sha256,
         has_audio,
         decode_errors,
+        integrity,
         c2pa_state,
         c2pa_source_type,
+        c2pa_detail,
+        spectral_peak_db,
+        watermark_log10_p,
+        watermark_payload,
         probe_version
 
     from source
