@@ -56,6 +56,21 @@ def test_what_was_put_is_what_is_got_listed_fetched_and_deleted(store: Store, tm
         store.fetch("lake/x/part.parquet")
 
 
+def test_folders_are_named_without_listing_what_is_below(store: Store) -> None:
+    for key in ("latents/b/1", "latents/a/2", "latents/a/deep/3", "latents/.writing/4", "latents/file"):
+        store.put(key, b"x")
+    assert store.folders("latents") == ("a", "b")
+    assert store.folders("latents/a") == ("deep",)
+    assert store.folders("nothing") == ()
+
+
+def test_what_is_deleted_leaves_no_fetched_copy(store: Store) -> None:
+    store.put("frames/a", b"pictures")
+    copy = store.fetch("frames/a")
+    store.delete("frames/a")
+    assert not copy.exists()
+
+
 def test_a_replaced_object_is_fetched_anew(store: Store) -> None:
     store.put("a/b", b"first")
     assert store.fetch("a/b").read_bytes() == b"first"

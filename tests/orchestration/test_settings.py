@@ -44,3 +44,10 @@ def test_a_setting_that_cannot_be_used_is_refused_by_name(name: str, value: str)
 def test_training_overrides_that_are_no_json_object_are_refused(value: str) -> None:
     with pytest.raises(SettingsError, match="RUSHES_TRAINING"):
         _ = Settings.from_env({"RUSHES_TRAINING": value}).training_overrides
+
+
+def test_what_becomes_of_withdrawn_things_is_a_json_object_of_acts() -> None:
+    settings = Settings.from_env({"RUSHES_RETENTION": '{"media": "keep"}'})
+    assert settings.retention_acts == {"media": "keep"}
+    with pytest.raises(SettingsError, match="RUSHES_RETENTION"):
+        _ = Settings.from_env({"RUSHES_RETENTION": "[]"}).retention_acts

@@ -171,8 +171,8 @@ def _around(act: Callable[..., Any], passes: Callable[[], None]) -> Callable[...
 
 def killed_and_run_again(at: Reached, moment: int) -> dict[str, Any]:
     with killed_at(moment), pytest.raises(Killed):
-        act_on_ledger(at.home, at.size, NOW)
-    act_on_ledger(at.home, at.size, NOW)
+        act_on_ledger(at.home, at.size, NOW, budget_s=600.0)
+    act_on_ledger(at.home, at.size, NOW, budget_s=600.0)
     return end_state(at.home)
 
 
@@ -211,7 +211,7 @@ def again(revoked: Reached, tmp_path: Any) -> Copy:
 
 def moments_of(at: Reached) -> tuple[int, dict[str, Any]]:
     with killed_at(None) as count:
-        act_on_ledger(at.home, at.size, NOW)
+        act_on_ledger(at.home, at.size, NOW, budget_s=600.0)
     return count(), end_state(at.home)
 
 
@@ -239,11 +239,11 @@ def test_killed_again_and_again_nothing_tainted_serves_unnoticed(again: Copy) ->
     for moment in range(1, 40, 3):
         with killed_at(moment):
             try:
-                act_on_ledger(at.home, at.size, NOW)
+                act_on_ledger(at.home, at.size, NOW, budget_s=600.0)
             except Killed:
                 continue
             break
-    act_on_ledger(at.home, at.size, NOW)
+    act_on_ledger(at.home, at.size, NOW, budget_s=600.0)
     assert at.registry.alias(CHAMPION) == "1"
     assert Journal(at.home.database_url).unfinished() == []
 
@@ -301,6 +301,17 @@ def test_what_a_run_that_had_begun_before_makes_anew_is_put_away_again(copied: C
     act_on_ledger(at.home, at.size + 1, NOW + timedelta(hours=2))
     assert not [key for key in things if at.home.store.exists(key)]
     assert at.clip not in {row["clip_id"] for row in at.home.lake.rows("captions", DAY)}
+
+
+def test_what_does_not_fit_into_one_look_goes_on_with_the_next(copied: Copy) -> None:
+    """But for what serves: that is never put off."""
+    at = copied()
+    at.world.revoke(at.clip)
+    actions = act_on_ledger(at.home, at.size, NOW, budget_s=0.0)
+    assert actions.unfinished == actions.withdrawals
+    assert at.registry.alias(CHAMPION) == "1"
+    assert at.home.store.exists(at.media_key)
+    assert act_on_ledger(at.home, at.size + 1, NOW).unfinished == ()
 
 
 # -- disputes ----------------------------------------------------------------------------------------------------------
