@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.consent_sql import consent_sql
-from tests.benchmarks.closure import closure
 from tests.benchmarks.demo import demo
 from tests.benchmarks.ledger import ledger
 from tests.benchmarks.location import code_location
