@@ -44,11 +44,11 @@ def save_checkpoint(
     for path in partial.iterdir():
         _sync(path)
     _sync(partial)
-    shutil.rmtree(target, ignore_errors=True)  # a run that was set back meets its own step again
+    _remove(target)  # a run that was set back meets its own step again
     os.replace(partial, target)
     _sync(folder)
     for old in checkpoints(folder)[:-KEEP]:
-        shutil.rmtree(old)
+        _remove(old)
     return target
 
 
@@ -70,8 +70,10 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 def clear(folder: Path) -> None:
     """Remove all checkpoints, whole or not, and then the mark that says what they saw."""
-    for path in [*checkpoints(folder), *folder.glob(".step-*.partial")]:
-        shutil.rmtree(path)
+    for path in checkpoints(folder):
+        _remove(path)
+    for left in folder.glob(".step-*"):
+        shutil.rmtree(left)
     (folder.parent / TAINTED).unlink(missing_ok=True)
 
 
@@ -87,6 +89,14 @@ def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
     saved = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu")
     optimizer.load_state_dict(saved["optimizer"])
     torch.set_rng_state(saved["random"]["cpu"])
+
+
+def _remove(checkpoint: Path) -> None:
+    """Take a checkpoint away at once, by its name, before its files go one by one."""
+    if checkpoint.exists():
+        going = checkpoint.with_name(f".{checkpoint.name}.{os.getpid()}.gone")
+        os.replace(checkpoint, going)
+        shutil.rmtree(going)
 
 
 def _sync(path: Path) -> None:

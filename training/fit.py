@@ -58,7 +58,7 @@ def fit(config: TrainConfig, report: Reporter, until: int | None = None) -> int:
         start = find_start(config)
         guard = _guard(config, start)
         result |= exposure.fields(guard.exposure) | {"manifest_sha256": guard.manifest_sha256}
-        _held(config, report, guard, start, result, until)
+        _held(Course(config, report, guard, start, result, until))
     except ConsentViolation as error:
         result |= {"stopped": f"consent: {error}", "reasons": {clip: list(why) for clip, why in error.reasons.items()}}
         code = REFUSED
@@ -85,47 +85,33 @@ def _guard(config: TrainConfig, start: Start) -> ConsentGuard:
     )
 
 
-def _held(
-    config: TrainConfig,
-    report: Reporter,
-    guard: ConsentGuard,
-    start: Start,
-    result: dict[str, Any],
-    until: int | None,
-) -> None:
+def _held(course: Course) -> None:
     """The run as long as consent holds; what it leaves behind is marked when consent is gone."""
     try:
-        guard.check()
-        _run(config, report, guard, start, result, until)
+        course.guard.check()
+        _run(course)
     except ConsentViolation as violation:
-        if violation.names_clips and report.rank == 0:
-            exposure.mark_tainted(Path(config.run_dir), violation, guard.exposure)
+        if violation.names_clips and course.report.rank == 0:
+            exposure.mark_tainted(Path(course.config.run_dir), violation, course.guard.exposure)
         raise
 
 
-def _run(
-    config: TrainConfig,
-    report: Reporter,
-    guard: ConsentGuard,
-    start: Start,
-    result: dict[str, Any],
-    until: int | None,
-) -> None:
+def _run(course: Course) -> None:
+    config, report, result = course.config, course.report, course.result
     learner, train = _codec(config) if config.task == "codec" else _transformer(config)
-    course = Course(config, report, guard, start, result, until)
     course.begin(learner)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     steps = train(course.cursor, course.done + 1, rank, world)
     if course.done < config.steps:
         _trainer(config, course, world).fit(learner, train_dataloaders=steps)
     if course.interrupted:
-        result["stopped"] = f"interrupted after step {until}"
+        result["stopped"] = f"interrupted after step {course.until}"
         return
-    guard.check()
+    course.guard.check()
     result["end"] = learner.heldout()
     result["steps"] = config.steps
     if rank == 0:
-        _publish(learner, Path(config.run_dir), guard)
+        _publish(learner, Path(config.run_dir), course.guard)
     result["weights"] = str(Path(config.run_dir) / f"{config.task}.safetensors")
     report.metrics(config.steps, result["end"])
     report.say(

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.training.conftest import TrainingWorld, make_world
-from training.checkpoint import checkpoints
+from training.checkpoint import checkpoints, clear
 from training.config import TrainConfig
 from training.data import read_members
 from training.fit import fit, main
@@ -138,6 +138,27 @@ def test_a_half_written_checkpoint_is_never_resumed_from(encoded_world: Training
     folder = Path(config.run_dir) / "checkpoints"
     (folder / ".step-00000004.123.partial").mkdir()
     assert [p.name for p in checkpoints(folder)] == ["step-00000002"]
+
+
+def test_a_checkpoint_that_a_kill_left_half_removed_is_never_resumed_from(
+    world: TrainingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = world.config(steps=4)
+    assert run(config, until=2)[0] == 0
+    folder = Path(config.run_dir) / "checkpoints"
+
+    def killed(path: Path) -> None:
+        (path / "state.json").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.checkpoint.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            clear(folder)
+    assert checkpoints(folder) == []
+    code, result = run(config)
+    assert (code, result["stopped"], "resumed_from_step" in result) == (0, None, False)
+    assert {path.name for path in folder.iterdir()} == {"step-00000002", "step-00000004"}
 
 
 def launch(config: TrainConfig, *command: str) -> subprocess.Popen:
