@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from assets.ingestion.evidence import Evidence
 from assets.ingestion.identity import RangeDigest, frame_digest
-from assets.ingestion.probe import Limits
 from assets.ingestion.reasons import Code
 from assets.ingestion.timeline import Timeline
+from assets.ingestion.verdict import Limits
 
 if TYPE_CHECKING:
     import av

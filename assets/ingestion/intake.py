@@ -18,8 +18,9 @@ from typing import Any
 
 from assets.ingestion.inbox import Entry, open_entry, sha256_of
 from assets.ingestion.origin import MarkReader
-from assets.ingestion.probe import ProbePool, ProbeResult, remember, remembered
+from assets.ingestion.probe import ProbePool, remember, remembered
 from assets.ingestion.reasons import Code, printable
+from assets.ingestion.verdict import ProbeResult
 from assets.store import Store
 
 # by container as demuxed, never by the delivered name: a name plays no part in where a file is kept

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from assets.ingestion.containers import Checksums, Index
+from assets.ingestion.containers import Index
+from assets.ingestion.matroska import Checksums
 from assets.ingestion.reasons import Code
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets.home import Home
 from assets.ingestion.evidence import FIXED_POINT
-from assets.ingestion.probe import ProbeResult
+from assets.ingestion.verdict import ProbeResult
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,12 +16,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from assets.ingestion.containers import Checksums, Index, compare_checksums, extent, read_index
+from assets.ingestion.containers import Index, extent, read_index
 from assets.ingestion.decode_pass import TooMuch, decode, refuse_unallocated, too_many_pixels
 from assets.ingestion.decoding import NoVideoStream, open_container, video_stream
 from assets.ingestion.judgement import broken_promises, damage, no_pictures, sorted_traits, traits
-from assets.ingestion.probe import PULSE, PULSE_S, READY, Limits, ProbeResult
+from assets.ingestion.matroska import Checksums, compare_checksums
+from assets.ingestion.probe import PULSE, PULSE_S, READY
 from assets.ingestion.reasons import Code
+from assets.ingestion.verdict import Limits, ProbeResult
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -187,6 +187,26 @@ def encrypted(folder: Path) -> Path:
     return encode(folder / "a.mp4", muxer=key)
 
 
+def encrypted_mkv(folder: Path) -> Path:
+    """A track entry that says that its contents are encrypted, and with which key."""
+
+    def element(identity: str, content: bytes) -> bytes:
+        return bytes.fromhex(identity) + bytes([0x80 | len(content)]) + content
+
+    cipher = element("5035", element("47e1", b"\x05") + element("47e2", b"\x11" * 16))
+    coding = element("5031", b"\x00") + element("5032", b"\x01") + element("5033", b"\x01") + cipher
+    extra = element("6d80", element("6240", coding))
+    data = encode(folder / "a.webm", codec="libvpx-vp9", **{"cpu-used": "8"}).read_bytes()
+    tracks = data.rindex(b"\x16\x54\xae\x6b")  # the seek head names it before
+    entry = data.index(b"\xae", tracks + 4)
+    for at in (entry + 1, tracks + 4, data.index(b"\x18\x53\x80\x67") + 4):
+        width = 9 - data[at].bit_length()
+        size = int.from_bytes(data[at : at + width], "big") + len(extra)
+        data = data[:at] + size.to_bytes(width, "big") + data[at + width :]
+    start = entry + 1 + 9 - data[entry + 1].bit_length()
+    return written(folder / "b.webm", data[:start] + extra + data[start:])
+
+
 def rotated(folder: Path) -> Path:
     data = faststart(folder)
     return written(
@@ -345,6 +365,7 @@ KINDS: dict[str, Kind] = {
         lambda f: encode(f / "a.mkv", codec="mpeg4").rename(f / "a.mp4"),
     ),
     "encrypted": refused(encrypted, Code.ENCRYPTED),
+    "encrypted Matroska": refused(encrypted_mkv, Code.ENCRYPTED),
     "pictures in another file": refused(elsewhere, Code.EXTERNAL_DATA),
     "unknown codec": refused(unknown_codec, Code.UNKNOWN_CODEC),
     "sound alone": refused(lambda f: sound_and_cover(f, cover=False), Code.AUDIO_ONLY),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,11 @@ def test_more_frames_than_are_taken_are_refused(tmp_path: Path) -> None:
     film = hostile.encode(tmp_path / "a.mp4")
     with ProbePool(Limits(frames=hostile.FRAMES - 1), workers=1) as short:
         assert [code_of(reason) for reason in short.probe(film).reasons] == [Code.TOO_MANY_FRAMES]
+
+
+def test_huge_pictures_are_refused_before_memory_is_taken_for_them(tmp_path: Path) -> None:
+    with ProbePool(workers=1) as pool:
+        assert pool.probe(hostile.bomb(tmp_path)).reasons
+        (worker,) = pool._alive
+        status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    assert int(re.search(r"VmHWM:\s+(\d+)", status)[1]) >> 10 < 200  # type: ignore[index]
