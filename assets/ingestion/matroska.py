@@ -16,6 +16,7 @@ CRC32 = 0xBF  # an element's checksum; the first of its children
 CLUSTER, TRACKS = 0x1F43B675, 0x1654AE6B  # the parts that hold pictures, and what is needed to read them
 CHECKED = {CLUSTER, TRACKS}
 MAX_PARTS = 100_000
+MAX_HEADER = 1 << 20  # bytes; real ones have about forty
 CHUNK = 1 << 20
 
 
@@ -39,6 +40,8 @@ def compare_checksums(path: Path) -> Checksums:
             return Checksums()
         end = min(size, end or size)
         for _ in range(MAX_PARTS):
+            if offset >= end:
+                break
             file.seek(offset)
             identity, length = _element_id(file), _variable_integer(file)
             start = file.tell()
@@ -66,7 +69,7 @@ def segment(file: BinaryIO) -> tuple[int | None, int | None]:
     """(where the Matroska segment's content begins, where it ends); None for what is not known."""
     file.seek(4)
     header = _variable_integer(file)
-    if header is None:
+    if header is None or header > MAX_HEADER:
         return None, None
     file.seek(header, 1)
     if file.read(4) != SEGMENT:

@@ -78,3 +78,13 @@ def test_huge_pictures_are_refused_before_memory_is_taken_for_them(tmp_path: Pat
         (worker,) = pool._alive
         status = Path(f"/proc/{worker.process.pid}/status").read_text()
     assert int(re.search(r"VmHWM:\s+(\d+)", status)[1]) >> 10 < 200  # type: ignore[index]
+
+
+@pytest.mark.parametrize("part", [b"\x1a\x45\xdf\xa3", b"\x1f\x43\xb6\x75"])
+def test_a_part_longer_than_any_disk_is_no_crash(part: bytes, pool: ProbePool, tmp_path: Path) -> None:
+    data = hostile.encode(tmp_path / "a.webm", codec="libvpx-vp9", **{"cpu-used": "8"}).read_bytes()
+    at = data.index(part) + 4
+    endless = (1 << 56 | 1 << 55).to_bytes(8, "big")
+    result = pool.probe(hostile.written(tmp_path / "b.webm", data[:at] + endless + data[at + 8 :]))
+    assert result.reasons
+    assert Code.CRASHED not in {code_of(reason) for reason in result.reasons}
