@@ -94,6 +94,8 @@ _RULES = {
     "review.appealed": "overruled on appeal",
     "dup.unresolved": "not compared with other footage yet",
     "quality.unresolved": "not checked yet",
+    "metadata.provenance_broken": "its signed provenance does not hold, which alone proves nothing",
+    "review.spectral_pattern": "a regular pattern in its fine detail: look closely whether it was generated",
 }
 FATAL = frozenset({"legal", "policy", "fraud"})
 CATALOGUE = frozenset({"quality", "spec", "capacity"})  # what these miss is the brief, not the catalogue
