@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assets.curation.plugins import available
 from assets.curation.shots import DETECTOR_VERSION
 from assets.curation.signals import SIGNALS_VERSION
 from assets.curation.workers import Job, Pool
@@ -45,7 +46,8 @@ def measure_files(
     Failures are not remembered: another run tries again.
     """
     faces = home.face_detector if home.face_detector.is_file() else None
-    version = pass_version(faces)
+    plugins = available(home.vendor)
+    version = pass_version(faces, plugins)
     found: dict[str, Measured] = {}
     missing: dict[str, str] = {}
     for row in accepted(media):
@@ -56,7 +58,7 @@ def measure_files(
             missing[sha256] = row["media_key"]
     if not missing:
         return found
-    jobs = [Job(sha256, home.store.fetch(key), faces) for sha256, key in sorted(missing.items())]
+    jobs = [Job(sha256, home.store.fetch(key), faces, plugins) for sha256, key in sorted(missing.items())]
     with pool or Pool() as workers:
         for done, (sha256, answer) in enumerate(workers.measure_all(jobs), 1):
             found[sha256] = _kept(home, _cache_key(version, sha256), answer)
@@ -71,10 +73,20 @@ def _kept(home: Home, key: str, answer: Mapping[str, Any]) -> Measured:
     return Measured(tuple(answer["shots"]))
 
 
-def pass_version(faces: Path | None) -> str:
+def pass_version(faces: Path | None, plugins: Mapping[str, Path] | None = None) -> str:
     """Names everything that a stored result depends on besides the file."""
-    model = hashlib.sha256(faces.read_bytes()).hexdigest()[:8] if faces else "none"
-    return f"{SIGNALS_VERSION}_{DETECTOR_VERSION}_faces-{model}"
+    models = {"faces": faces} | dict(plugins or {})
+    named = "_".join(f"{name}-{_digest(model) if model else 'none'}" for name, model in models.items())
+    return f"{SIGNALS_VERSION}_{DETECTOR_VERSION}_{named}"
+
+
+def _digest(model: Path) -> str:
+    return hashlib.sha256(model.read_bytes() + _card(model)).hexdigest()[:8]
+
+
+def _card(model: Path) -> bytes:
+    card = model.with_suffix(".json")
+    return card.read_bytes() if card.is_file() else b""
 
 
 def _cache_key(version: str, sha256: str) -> str:

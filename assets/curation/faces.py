@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 CONFIDENCE = 0.8
-SAMPLES_PER_S = 1.0
 
 
 class FaceFinder:

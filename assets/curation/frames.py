@@ -58,6 +58,10 @@ class Frame:
         """Luma of `SMALL_SIDE`: what most scorers look at."""
         return self.luma(SMALL_SIDE)
 
+    def glimpse(self, side: int) -> np.ndarray:
+        """Luma with `side` on the long side from bilinear samples: cheaper than `luma`, and a little rougher."""
+        return _turned(_Planes(self.picture).glimpse(side), self.picture.rotation)
+
     def larger(self) -> np.ndarray:
         """The picture in colour with `LARGE_SIDE` on the long side."""
         return self.rgb(LARGE_SIDE)
@@ -69,6 +73,12 @@ class Frame:
     def rgb(self, side: int = SMALL_SIDE) -> np.ndarray:
         """uint8 [h, w, 3] with `side` on the long side; never scaled up."""
         return _turned(_Planes(self.picture).rgb(side), self.picture.rotation)
+
+    def thumb_rgb(self) -> np.ndarray:
+        """The thumbnail in colour, uint8 [36, 64, 3]."""
+        import cv2
+
+        return cv2.transform(self.thumb, _to_rgb(is_bt709(self.picture)))
 
     def native_luma(self) -> np.ndarray | None:
         """Luma as it is stored: every pixel, not turned, its range not stretched; None where it is no plane of 8 bits.
@@ -144,8 +154,7 @@ class _Planes:
 
         self.size = picture.width, picture.height
         self.full_range = picture.color_range == FULL_RANGE or picture.format.name.startswith("yuvj")
-        unnamed = picture.colorspace not in (BT709, *BT601)
-        self.bt709 = picture.colorspace == BT709 or (unnamed and picture.height >= HD_HEIGHT)
+        self.bt709 = is_bt709(picture)
         if picture.format.name not in PLANAR:  # deep, packed or paletted: swscale knows them all
             width, height = fitted(*self.size, min(4 * SMALL_SIDE, max(self.size)))
             picture = picture.reformat(width + width % 2, height + height % 2, "yuv420p", interpolation="AREA")
@@ -161,13 +170,15 @@ class _Planes:
         small = shrunk(self.planes[0], *fitted(*self.size, min(side, max(self.size))))
         return small if self.full_range else cv2.LUT(small, _STRETCH_LUMA)
 
-    def glance(self, thumb: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """(luma of `GLANCE_SIDE`, luma and chroma of size `thumb`): means of bilinear samples."""
+    def glimpse(self, side: int) -> np.ndarray:
         import cv2
 
-        width, height = fitted(*self.size, min(GLANCE_SIDE, max(self.size)))
-        luma = sampled(self.planes[0], width, height)
-        glance = luma if self.full_range else cv2.LUT(luma, _STRETCH_LUMA)
+        small = sampled(self.planes[0], *fitted(*self.size, min(side, max(self.size))))
+        return small if self.full_range else cv2.LUT(small, _STRETCH_LUMA)
+
+    def glance(self, thumb: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """(luma of `GLANCE_SIDE`, luma and chroma of size `thumb`): means of bilinear samples."""
+        glance = self.glimpse(GLANCE_SIDE)
         return glance, self._merged(glance, [sampled(plane, *thumb) for plane in self.planes[1:]], *thumb)
 
     def rgb(self, side: int) -> np.ndarray:
@@ -192,6 +203,12 @@ def sampled(plane: np.ndarray, width: int, height: int) -> np.ndarray:
 
     twice = cv2.resize(plane, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
     return cv2.resize(twice, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def is_bt709(picture: av.VideoFrame) -> bool:
+    """Which of the two matrices its colours were made with."""
+    unnamed = picture.colorspace not in (BT709, *BT601)
+    return picture.colorspace == BT709 or (unnamed and picture.height >= HD_HEIGHT)
 
 
 def shrunk(plane: np.ndarray, width: int, height: int) -> np.ndarray:

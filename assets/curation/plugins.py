@@ -51,7 +51,7 @@ class Card:
         try:
             values = json.loads(path.read_text())
             return cls(**values | {"mean": tuple(values.get("mean", (0.0, 0.0, 0.0)))})
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise BadScorer(f"{path}: no usable card beside the model ({error})") from error
 
 

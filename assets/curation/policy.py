@@ -17,7 +17,11 @@ Severity = Literal["fatal", "quality", "info"]
 
 @dataclass(frozen=True)
 class Check:
-    """One question. `low` and `high` bound the value where the check is a range; `column` is then its signal."""
+    """One question. `low` and `high` bound the value where the check is a range; `column` is then its signal.
+
+    `plugin` says that the signal is that of a scorer which need not be there: without it the verdict is `not_yet`, at
+    severity `info`.
+    """
 
     name: str
     asks: str
@@ -28,6 +32,7 @@ class Check:
     high: float | None = None
     column: str | None = None
     version: str = "1"
+    plugin: bool = False
 
     @property
     def threshold(self) -> str | None:
@@ -89,7 +94,7 @@ class Policy:
 
 
 POLICY = Policy(
-    version="curation-1",
+    version="curation-2",
     checks=(
         Check(
             "synthetic_origin",
@@ -223,6 +228,71 @@ POLICY = Policy(
             "info",
             "review.spectral_pattern",
             high=20.0,  # sample footage has 5 to 16, a faint checkerboard of upsampling 30 to 40
+        ),
+        Check(
+            "detail",
+            "do the pictures use the resolution that they have, or were they enlarged?",
+            "share of the pixel grid's resolution",
+            "info",
+            "spec.upscaled",
+            low=0.7,  # native footage has 0.8 and more, enlarged twice 0.4 to 0.85, three times 0.35 to 0.7
+            column="detail_fraction",
+        ),
+        Check(
+            "text_overlay",
+            "is the picture free of rows of letters?",
+            "share of the picture",
+            "info",
+            "policy.watermark_or_text",
+            high=0.02,
+            column="text_fraction",
+        ),
+        Check(
+            "flicker",
+            "is the light steady?",
+            "mean change of luma between frames, share of full range",
+            "info",
+            "quality.artefacts",
+            high=0.03,
+            column="flicker",
+        ),
+        Check(
+            "loudness",
+            "is the sound, where there is any, neither inaudible nor distorted by its level?",
+            "LUFS",
+            "info",
+            "spec.audio",
+            low=-45.0,
+            high=-5.0,
+        ),
+        Check(
+            "technical_quality",
+            "are the pictures technically usable, all in all?",
+            "0 to 1",
+            "info",
+            "quality.artefacts",
+            low=0.3,
+            column="technical_quality",
+        ),
+        Check(
+            "aesthetic",
+            "do the pictures look good to the aesthetics scorer?",
+            "the scorer's units",
+            "info",
+            "quality.framing",
+            low=4.5,
+            column="aesthetic",
+            plugin=True,
+        ),
+        Check(
+            "nsfw",
+            "does the unsafe-content scorer find nothing sexual?",
+            "probability",
+            "fatal",
+            "policy.nsfw",
+            high=0.5,
+            column="nsfw",
+            plugin=True,
         ),
         Check(
             "location",

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assets.curation.faces import FaceFinder
-from assets.curation.frames import LARGE_SIDE, Frame, read
+from assets.curation.frames import Frame, read
 from assets.curation.lettering import Letters
-from assets.curation.motion import FlowMeter, PairMotion
+from assets.curation.motion import FLOW_SIDE, FlowMeter, PairMotion
 from assets.curation.phash import frame_hash
 from assets.curation.picture_scores import PictureScores, bars, is_black, is_frozen, score_picture
 from assets.curation.plugins import Scorer
@@ -30,13 +30,13 @@ from assets.curation.spectrum import detail_share, noise_sigma
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
 
-SIGNALS_VERSION = "signals-3"
+SIGNALS_VERSION = "signals-4"
 SAMPLES_PER_S = 8.0
 HASH_EVERY = 2  # samples: four hashes a second
-SCORES_EVERY = 4  # samples: two pictures a second
+SCORES_EVERY = 6  # samples: four pictures in three seconds
 LARGE_PERIOD_S = 1.0  # between two looks for faces and letters
-FEWER_AFTER_S, FEWER_PERIOD_S = 4.0, 2.0  # a long shot shows who is in it soon
-FINE_PERIOD_S = 3.0  # between two looks at the full resolution
+FEWER_AFTER_S, FEWER_PERIOD_S = 1.0, 2.0  # a long shot shows who is in it soon
+FINE_PERIOD_S = 6.0  # between two looks at the full resolution
 THUMBNAIL_SIDE = 150
 JPEG_QUALITY = 80
 
@@ -148,7 +148,7 @@ class Pass:
         self._letters.cut()
 
     def _sample(self, frame: Frame, black: bool) -> None:
-        gray = frame.gray
+        gray = frame.glimpse(FLOW_SIDE)
         self.shape = gray.shape[0], gray.shape[1]
         scaled = self._flow.scaled(gray)
         motion = None
@@ -156,15 +156,14 @@ class Pass:
             motion = self._flow.between(self._flow_before[1], scaled, frame.pts_s - self._flow_before[0])
         self._flow_before = frame.pts_s, scaled
         hashed, scored = self._in_shot % HASH_EVERY == 0, self._in_shot % SCORES_EVERY == 0
-        rgb = frame.rgb() if hashed or scored else None
         self.samples.append(
             Sample(
                 index=frame.index,
                 black=black,
                 bars=bars(gray),
                 motion=motion,
-                hash=frame_hash(rgb, gray) if hashed and rgb is not None else None,
-                scores=score_picture(rgb, gray) if scored and rgb is not None else None,
+                hash=frame_hash(frame.thumb_rgb(), gray) if hashed else None,
+                scores=score_picture(frame.rgb(), frame.gray) if scored else None,
             )
         )
         self._in_shot += 1
@@ -172,12 +171,14 @@ class Pass:
     def _look(self, frame: Frame) -> None:
         if frame.pts_s - self._shot_start_s >= FEWER_AFTER_S:
             self._look_due.period = FEWER_PERIOD_S
+        import cv2
+
         rgb = frame.larger()
         self.looks.append(
             Look(
                 index=frame.index,
                 faces=self.faces.boxes(rgb) if self.faces else None,
-                letters=self._letters.share(frame.luma(LARGE_SIDE)),
+                letters=self._letters.share(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)),
                 thumbnail=jpeg(rgb),
                 plugins={scorer.name: scorer.score(rgb) for scorer in self.plugins},
             )

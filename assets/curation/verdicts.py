@@ -74,7 +74,7 @@ def _row(shot: Row, policy: Policy, check: Check, finding: Finding) -> dict[str,
         "unit": check.unit,
         "threshold": finding.threshold,
         "verdict": finding.verdict,
-        "severity": check.severity,
+        "severity": "info" if check.plugin and finding.verdict == "not_yet" else check.severity,
         "reason": None,
         "detail": finding.detail,
     }
@@ -99,8 +99,12 @@ _NO_SIGNALS = "the clip's pictures could not be measured"
 
 
 def _in_range(check: Check, signals: Row | None) -> Finding:
-    if signals is None or (value := signals.get(check.column or "")) is None:
+    if signals is None:
         return _unmeasurable(_NO_SIGNALS, check.threshold)
+    if (value := signals.get(check.column or "")) is None:
+        if check.plugin:
+            return Finding("not_yet", None, check.threshold, "no scorer for this is installed")
+        return _unmeasurable(f"{check.column} could not be measured on this clip", check.threshold)
     ok = (check.low is None or value >= check.low) and (check.high is None or value <= check.high)
     return Finding(_passed(ok), f"{value:.6g}", check.threshold, f"{value:.4g} measured; {check.threshold} asked")
 
@@ -249,6 +253,16 @@ def _faces(check: Check, evidence: Evidence) -> Finding:
     return Finding(_passed(found <= declared), str(found), str(declared), detail)
 
 
+def _loudness(check: Check, evidence: Evidence) -> Finding:
+    if evidence.media.get("has_audio") is False:
+        return Finding("pass", None, check.threshold, "the file has no sound")
+    loudness = evidence.signals.get("loudness_lufs") if evidence.signals is not None else None
+    if loudness is None:
+        return _unmeasurable("the clip's sound could not be measured", check.threshold)
+    ok = (check.low or 0) <= loudness <= (check.high or 0)
+    return Finding(_passed(ok), f"{loudness:.1f}", check.threshold, f"{loudness:.1f} LUFS; {check.threshold} asked")
+
+
 def _location(check: Check, evidence: Evidence) -> Finding:
     declared = evidence.item["declared_location"]
     return _unmeasurable(f"{declared} declared; the file carries no position of its own", declared)
@@ -270,6 +284,7 @@ _SPECIAL: dict[str, Callable[[Check, Evidence], Finding]] = {
     "time_of_day": _time_of_day,
     "exposure": _exposure,
     "faces": _faces,
+    "loudness": _loudness,
     "location": _location,
     "subject": _subject,
 }

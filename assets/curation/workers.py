@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Job:
     key: str
     path: Path
     faces: Path | None
+    plugins: Mapping[str, Path] = field(default_factory=dict)
 
 
 class WorkerLost(RuntimeError):
@@ -124,7 +125,11 @@ class Pool:
                     future.cancel()
 
     def measure(self, job: Job) -> dict[str, Any]:
-        request = {"path": str(job.path), "faces": str(job.faces) if job.faces else None}
+        request = {
+            "path": str(job.path),
+            "faces": str(job.faces) if job.faces else None,
+            "plugins": {name: str(model) for name, model in job.plugins.items()},
+        }
         problem = ""
         for _ in range(2):
             worker = self._take()

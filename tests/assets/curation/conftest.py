@@ -68,4 +68,8 @@ def signals() -> dict[str, Any]:
         "freeze_fraction": 0.0,
         "letterbox_fraction": 0.0,
         "faces_max": 0,
+        "detail_fraction": 1.0,
+        "text_fraction": 0.0,
+        "flicker": 0.002,
+        "technical_quality": 0.9,
     }

@@ -52,8 +52,40 @@ def test_what_could_not_be_measured_never_passes(honest: Evidence) -> None:
     for check in POLICY.checks:
         if check.column or check.name in ("exposure", "time_of_day"):
             assert by_check[check.name]["verdict"] == "unmeasurable", check.name
-            assert blocks(by_check[check.name])
-            assert by_check[check.name]["reason"] == check.reason
+            assert blocks(by_check[check.name]) == (check.severity != "info")
+            assert by_check[check.name]["reason"] == (check.reason if check.severity != "info" else None)
+
+
+def test_a_scorer_that_is_not_there_says_not_yet_and_blocks_nothing(honest: Evidence) -> None:
+    row = next(row for row in decide(honest) if row["check"] == "nsfw")
+    assert (row["verdict"], row["severity"]) == ("not_yet", "info")
+
+
+def test_a_scorer_that_is_there_can_refuse_for_good(honest: Evidence) -> None:
+    found = dict(honest.signals or {}) | {"nsfw": 0.9}
+    scored = Evidence(honest.shot, honest.item, honest.media, found)
+    row = next(row for row in decide(scored) if row["check"] == "nsfw")
+    assert (row["verdict"], row["severity"], row["reason"]) == ("fail", "fatal", "policy.nsfw")
+    assert blocks(row)
+
+
+@pytest.mark.parametrize(
+    ("has_audio", "loudness", "verdict"),
+    [
+        (False, None, "pass"),
+        (True, None, "unmeasurable"),
+        (None, None, "unmeasurable"),
+        (True, -20.0, "pass"),
+        (True, -60.0, "fail"),
+        (True, -1.0, "fail"),
+    ],
+)
+def test_silence_is_no_fault_of_a_file_without_sound_alone(
+    honest: Evidence, has_audio: bool | None, loudness: float | None, verdict: str
+) -> None:
+    heard = dict(honest.signals or {}) | {"loudness_lufs": loudness}
+    evidence = Evidence(honest.shot, honest.item, {**honest.media, "has_audio": has_audio}, heard)
+    assert next(row for row in decide(evidence) if row["check"] == "loudness")["verdict"] == verdict
 
 
 @pytest.mark.parametrize(
