@@ -1,7 +1,8 @@
 """The child process that measures files: `python -m assets.curation.worker '<limits as JSON>'`.
 
 Reads `{"path": ..., "faces": ..., "plugins": ...}` lines and answers each with one JSON line: the result of
-`signals.measure`, or `{"error": ...}`. It limits itself first, holds no credentials, writes no file, and ends when its input does.
+`signals.measure`, or `{"error": ...}`. It limits itself first, holds no credentials, writes no file, and ends when its
+input does.
 """
 
 from __future__ import annotations

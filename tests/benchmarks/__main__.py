@@ -14,13 +14,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.camera import camera
 from tests.benchmarks.consent_sql import consent_sql
+from tests.benchmarks.curation_pass import curation_pass
 from tests.benchmarks.demo import demo
 from tests.benchmarks.ledger import ledger
 from tests.benchmarks.location import code_location
+from tests.benchmarks.shots import shots
 
 RESULTS = Path(__file__).with_name("results")
-BENCHMARKS = {"code_location": code_location, "consent_sql": consent_sql, "demo": demo, "ledger": ledger}
+BENCHMARKS = {
+    "camera": camera,
+    "curation_pass": curation_pass,
+    "shots": shots,
+    "code_location": code_location,
+    "consent_sql": consent_sql,
+    "demo": demo,
+    "ledger": ledger,
+}
 PACKAGES = (
     *("dagster", "dbt-core", "duckdb", "mlflow", "great-expectations", "torch", "lightning", "av", "numpy"),
     *("cryptography", "rfc8785", "sqlalchemy"),

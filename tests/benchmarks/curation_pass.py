@@ -1,0 +1,127 @@
+"""What the curation pass costs beyond a bare decode-and-scale of the same file, on one core, in one run.
+
+The bare decode-and-scale is the cheapest that is known: PyAV, and one bilinear resize of the luma plane to 256 pixels.
+Three passes are set against it: all signals; those without the face detector, which is a neural network; and all
+signals together with the identity of the clip, the SHA-256 of every decoded pixel, which is no signal but is taken in
+the same pass. Memory is that of a fresh process over a 4K file, at two lengths.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from assets.curation.faces import FaceFinder
+from assets.curation.frames import Frame, read
+from assets.curation.signals import SAMPLES_PER_S, Pass
+from assets.curation.summary import shots_of
+from assets.ingestion.decoding import open_container, video_stream
+
+VENDOR = Path(".vendor")
+ROUNDS = 3
+FILES = {"smoke": ("volcano.mp4", 0, 180), "snow": ("snow.mp4", 1010, 180)}
+MEMORY = (
+    "import resource, sys; from pathlib import Path; from assets.curation.signals import measure; "
+    "measure(Path(sys.argv[1]), Path(sys.argv[2])); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+)
+
+
+def encode(source: str, start: int, count: int, path: Path, size: tuple[int, int] = (1920, 1080)) -> Path:
+    """`count` frames of real footage as H.264, as a camera's or a web encoder's; longer than the source, it repeats."""
+    import av
+
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=30, options={"preset": "veryfast", "crf": "23"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        written = 0
+        while written < count:
+            with av.open(str(VENDOR / "footage" / source)) as container:
+                for index, picture in enumerate(container.decode(video=0)):
+                    if index < start or written >= count:
+                        continue
+                    frame = picture.reformat(*size, "yuv420p")
+                    frame.pts, frame.time_base = written, Fraction(1, 30)
+                    target.mux(stream.encode(frame))
+                    written += 1
+        target.mux(stream.encode(None))
+    return path
+
+
+def decode_and_scale(path: Path) -> None:
+    import cv2
+    import numpy as np
+
+    with open_container(path) as container:
+        for picture in container.decode(video_stream(container)):
+            plane = picture.planes[0]
+            luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]  # type: ignore[call-overload]
+            cv2.resize(luma, (256, 144), interpolation=cv2.INTER_LINEAR)
+
+
+def everything(path: Path, faces: bool, identity: bool) -> None:
+    run = Pass(FaceFinder(VENDOR / "yunet.onnx") if faces else None, identify=Frame.digest if identity else None)
+    for frame in read(path, hear=run.hear):
+        run.add(frame)
+    shots_of(run)
+
+
+WORK: dict[str, Callable[[Path], None]] = {
+    "decode_and_scale": decode_and_scale,
+    "signals_without_faces": lambda path: everything(path, faces=False, identity=False),
+    "all_signals": lambda path: everything(path, faces=True, identity=False),
+    "all_signals_and_identity": lambda path: everything(path, faces=True, identity=True),
+}
+
+
+def ratios(path: Path) -> dict[str, Any]:
+    """Medians over rounds in which every kind of work runs once, so that a busy machine hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in WORK}
+    for number in range(ROUNDS + 1):
+        for name, work in WORK.items():
+            started = time.process_time()
+            work(path)
+            if number:  # the first round warms up
+                times[name].append(time.process_time() - started)
+    bare = times["decode_and_scale"]
+    return {
+        "decode_and_scale_cpu_s": round(statistics.median(bare), 3),
+        "over_decode_and_scale": {
+            name: round(statistics.median(one / two for one, two in zip(spent, bare, strict=True)), 3)
+            for name, spent in times.items()
+            if name != "decode_and_scale"
+        },
+    }
+
+
+def peak_mib(path: Path) -> float:
+    command = [sys.executable, "-c", MEMORY, str(path), str(VENDOR / "yunet.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return round(int(done.stdout) / 1024, 1)
+
+
+def curation_pass() -> dict[str, Any]:
+    import cv2
+
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = {
+            name: ratios(encode(*parts, folder / f"{name}.mp4"))  # type: ignore[arg-type]
+            for name, parts in FILES.items()
+        }
+        short, long = (encode("volcano.mp4", 0, n, folder / f"{n}.mp4", (3840, 2160)) for n in (60, 180))
+        memory = {"30_frames": peak_mib(short), "120_frames": peak_mib(long)}
+    return {
+        "flow_samples_a_second": SAMPLES_PER_S,
+        "files_1080p": files,
+        "accepted_all_signals": 1.2,
+        "peak_mib_4k": memory,
+        "accepted_peak_mib": 600,
+    }
