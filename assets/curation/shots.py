@@ -23,7 +23,7 @@ CUT_CONTENT = 7.0  # mean absolute difference of luma and chroma to the frame be
 CUT_HISTOGRAM = 0.2  # share of pixels that left their colour bin
 CUT_RATIO = 1.6  # how far the change stands out of the motion around it
 CALM_SHARE, CALM_RATIO = 0.5, 8.0  # half of both is a change where it stands out of near stillness
-CUT_LIKENESS = 0.85  # correlation with the frame before, wherever it may have moved; a fast pan shows what was there
+CUT_LIKENESS = 0.82  # correlation with the frame before, wherever it may have moved; a fast pan shows what was there
 UNLIKE, UNLIKE_RATIO = 0.4, 1.3  # what has nothing in common with the frame before need not stand out as much
 CUT_PERSISTENCE = 0.6  # share of the change still there between the frames around; a flash goes back
 SURROUNDINGS = (2, 6)  # frames away from the change that count as around it; a blended frame may sit next to a cut
@@ -84,6 +84,7 @@ class ShotFeatures:
             moved = float(1 - cv2.compareHist(bins, self._bins, cv2.HISTCMP_INTERSECT))
             if content >= CALM_SHARE * CUT_CONTENT and moved >= CALM_SHARE * CUT_HISTOGRAM:
                 like = _likeness(thumb, self._before[-1])
+                self._open.append((index, list(self._before)))
         self.pts_s.append(pts_s)
         self.content.append(content)
         self.histogram.append(moved)
@@ -95,8 +96,6 @@ class ShotFeatures:
         self._was_blank = is_blank(mean[0, 0], std[0, 0])
         gradual |= self.dissolves.add(index, pts_s, thumb)
         candidate = pts_s >= MIN_SHOT_S and _changes(self, index, self.content[_before(index)])
-        if like <= CUT_LIKENESS:
-            self._open.append((index, list(self._before)))
         self._watch(index, thumb)
         self._before.append(thumb)
         self._bins = bins
