@@ -5,6 +5,7 @@ Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023 (MIT).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -31,3 +32,9 @@ class FaceFinder:
         scale = np.array([width, height, width, height], np.float64)
         rows = [[round(float(v), 4) for v in (*(face[:4] / scale), face[-1])] for face in found]
         return sorted(rows, key=lambda row: -row[-1])
+
+
+@lru_cache(maxsize=1)
+def face_finder(model: Path) -> FaceFinder:
+    """The detector of `model`, loaded once a process: loading costs as much as a second of film."""
+    return FaceFinder(model)

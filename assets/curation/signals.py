@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assets.curation.faces import FaceFinder
+from assets.curation.faces import FaceFinder, face_finder
 from assets.curation.frames import Frame, read
 from assets.curation.lettering import Letters
 from assets.curation.motion import FLOW_SIDE, FlowMeter, PairMotion
@@ -205,7 +205,7 @@ def measure(path: Path, face_model: Path | None, plugins: tuple[Scorer, ...] = (
     from assets.curation.summary import shots_of
 
     cv2.setNumThreads(1)
-    run = Pass(FaceFinder(face_model) if face_model else None, plugins)
+    run = Pass(face_finder(face_model) if face_model else None, plugins)
     for frame in read(path, hear=run.hear):
         run.add(frame)
     return {"shots": shots_of(run)}

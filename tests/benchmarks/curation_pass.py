@@ -18,7 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from assets.curation.faces import FaceFinder
+from assets.curation.faces import face_finder
 from assets.curation.frames import Frame, read
 from assets.curation.signals import SAMPLES_PER_S, Pass
 from assets.curation.summary import shots_of
@@ -27,9 +27,10 @@ from assets.ingestion.decoding import open_container, video_stream
 VENDOR = Path(".vendor")
 ROUNDS = 3
 FILES = {"smoke": ("volcano.mp4", 0, 180), "snow": ("snow.mp4", 1010, 180)}
-MEMORY = (
-    "import resource, sys; from pathlib import Path; from assets.curation.signals import measure; "
-    "measure(Path(sys.argv[1]), Path(sys.argv[2])); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+MEMORY = (  # VmHWM: unlike ru_maxrss it does not begin with what the parent held
+    "import sys; from pathlib import Path; from assets.curation.signals import measure; "
+    "measure(Path(sys.argv[1]), Path(sys.argv[2])); "
+    "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
 )
 
 
@@ -66,7 +67,7 @@ def decode_and_scale(path: Path) -> None:
 
 
 def everything(path: Path, faces: bool, identity: bool) -> None:
-    run = Pass(FaceFinder(VENDOR / "yunet.onnx") if faces else None, identify=Frame.digest if identity else None)
+    run = Pass(face_finder(VENDOR / "yunet.onnx") if faces else None, identify=Frame.digest if identity else None)
     for frame in read(path, hear=run.hear):
         run.add(frame)
     shots_of(run)
