@@ -265,7 +265,11 @@ _ALL = (
                 Real,
                 "mean saturation of the darkest 40 % of pixels, 0 to 1; high under lamps at night",
             ),
-            ("noise?", Real, "robust noise estimate on the native picture, 8-bit units; null where it has no 8-bit luma"),
+            (
+                "noise?",
+                Real,
+                "robust noise estimate on the native picture, 8-bit units; null where it has no 8-bit luma",
+            ),
             (
                 "detail_fraction?",
                 Real,

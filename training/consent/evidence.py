@@ -51,7 +51,9 @@ def require_all_bodies(connection: sa.Connection) -> None:
         .scalar_subquery()
     )
     size = sa.select(sa.func.coalesce(sa.func.max(leaves.c.seq) + 1, 0)).scalar_subquery()
-    gone: int = connection.execute(sa.select(size - kept - erased)).scalar_one()  # in one statement: others may be writing
+    gone: int = connection.execute(
+        sa.select(size - kept - erased)
+    ).scalar_one()  # in one statement: others may be writing
     if gone:
         raise EvidenceBroken(f"{gone} events are gone without a declared erasure")
 
