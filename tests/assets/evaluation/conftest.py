@@ -38,7 +38,7 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def untrained(tmp_path: Path) -> Path:
-    """A real model of the smallest size, as it is before its first step."""
+    """A real model of the smallest size, as it is before its first step: it saw nothing, and says so."""
     import torch
 
     from training.codec import Codec, save_codec
@@ -48,6 +48,6 @@ def untrained(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     size, folder = LADDER["nano"], tmp_path / "untrained"
     folder.mkdir()
-    save_codec(Codec(size.codec), folder)
-    save_transformer(Transformer(size.transformer).state_dict(), size.transformer, folder)
+    save_codec(Codec(size.codec), folder, exposure={})
+    save_transformer(Transformer(size.transformer).state_dict(), size.transformer, folder, exposure={})
     return folder
