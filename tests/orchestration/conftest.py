@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +16,16 @@ __all__ = ["small_world", "world"]
 
 @pytest.fixture
 def rushes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Types `rushes ...` over an empty home; returns what it said, and checks how it ended."""
+    """Types `rushes ...` over an empty home, and `typed` when asked; returns what it said, and checks how it ended."""
     from orchestration.cli import main
 
     monkeypatch.setenv("RUSHES_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str, code: int = 0) -> str:
+    def run(*arguments: str, typed: str = "", code: int = 0) -> str:
         monkeypatch.setattr(sys, "argv", ["rushes", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
         ended = 0
         try:
             main()

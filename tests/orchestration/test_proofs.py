@@ -15,7 +15,6 @@ import pytest
 from safetensors.numpy import save
 
 from assets.home import Home
-from orchestration.cli import main
 from tests.assets.conftest import World
 
 STRANGE = "ab" * 32
@@ -30,26 +29,6 @@ from orchestration.cli import main
 sys.argv = ["rushes", *sys.argv[1:]]
 main()
 """
-
-
-@pytest.fixture
-def rushes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    monkeypatch.setenv("RUSHES_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["rushes", *arguments])
-        ended = 0
-        try:
-            main()
-        except SystemExit as stop:
-            ended = stop.code
-        said = "".join(capsys.readouterr())
-        assert ended == code, said
-        return said
-
-    return run
 
 
 @pytest.fixture

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +15,6 @@ import pytest
 from assets.consent.artifacts import forget_pages
 from assets.consent.facts import Clip, read_clips
 from assets.home import Home
-from orchestration.cli import main
 from tests.assets.conftest import World
 from tests.reviewers import enrol_reviewers
 
@@ -42,7 +39,8 @@ def world(home: Home) -> World:
 
 
 @pytest.fixture
-def rushes(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Rushes:
+def rushes(rushes: Rushes, world: World, monkeypatch: pytest.MonkeyPatch) -> Rushes:
+    """Types `rushes review ...` over the world's home; `opened` lists what went to the browser."""
     monkeypatch.setenv("RUSHES_HOME", str(world.home.state))
     monkeypatch.setenv("RUSHES_VENDOR", str(world.home.vendor))
     monkeypatch.setenv("COLUMNS", "240")
@@ -50,17 +48,8 @@ def rushes(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
     opened: list[str] = []
 
-    def run(*arguments: str, typed: str = "", code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["rushes", "review", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
-        ended = 0
-        try:
-            main()
-        except SystemExit as stop:
-            ended = stop.code
-        said = "".join(capsys.readouterr())
-        assert ended == code, said
-        return said
+    def run(*arguments: str, **options: Any) -> str:
+        return rushes("review", *arguments, **options)
 
     run.opened = opened  # type: ignore[attr-defined]
     return run
