@@ -2,7 +2,8 @@
 
 For the two ends a and b of a stretch, each frame x between them is projected on b - a. In a dissolve the share of b
 rises from 0 to 1 without jumps, little of x is left over, and the edges of both pictures fade to half; when the camera
-or a subject moves instead, what is in between shows things that neither end has, as sharp as before. Frames are
+or a subject moves instead, what is in between shows things that neither end has, as sharp as before, and the change was
+under way before. Frames are
 compared as 32 x 18 thumbnails, on which a little movement inside the two shots counts for little. They come one at a
 time, and only the last `LONGEST` are kept.
 """
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 SPANS = (9, 13, 19, 27, 37, 51)  # frames between the two ends that are tried
-LONGEST = SPANS[-1] + 1
+BEFORE = 8  # frames ahead of the first end that are looked at
+LONGEST = BEFORE + SPANS[-1] + 1
 EVERY = 4  # frames between two trials
 QUIET = 12  # frames before the next end is told: one dissolve seems to end many times
 MOST_PER_S = 31.0  # frames that come faster are left out, so that spans mean the same at 60 frames a second
@@ -26,6 +28,8 @@ MAX_FALL = 0.15  # of the share of the last frame, from one frame to the next
 MAX_JUMP = 0.3  # more in one frame is a cut
 MAX_LIKENESS = 0.9  # correlation of the two ends' luma; one shot that grows darker stays itself
 MAX_EDGES = 0.7  # edges in the even mixture, of the mean of the ends': two pictures at half their strength
+LEAST_BEFORE = 4  # with fewer frames ahead of it nobody can tell whether a change began there
+GOES_ON = 0.8  # of the stretch's own pace: what changed nearly as fast ahead of it is a moving camera
 MIXED_EDGES = 1.5  # and of what mixing the ends' edges predicts; motion keeps edges at about twice that
 BLANK_STD = 6.0  # luma of an end that is blank: that is a fade
 
@@ -73,7 +77,7 @@ class DissolveWatch:
         """Look for dissolves that end now."""
         assert self._recent is not None
         newest, any_now = self._taken - 1, False
-        spans = [span for span in SPANS if span <= newest]
+        spans = [span for span in SPANS if span + LEAST_BEFORE <= newest]
         ends = self._recent[newest % LONGEST]
         for span in spans:
             change = ends - self._recent[(newest - span) % LONGEST]
@@ -81,13 +85,22 @@ class DissolveWatch:
             if size < MIN_CHANGE**2 * change.size:
                 continue
             rows = np.arange(newest - span, newest + 1) % LONGEST
-            if (found := mixture(self._recent[rows])) is not None:
+            found = mixture(self._recent[rows])
+            if found is not None and not self._was_under_way(newest - span, span):
                 middle, clear = found
                 start = len(self._indices) - 1 - span
                 first, even, last = (self._indices[at] for at in (start, start + middle, -1))
                 self.found.append(Dissolve(first, even, last, clear))
                 any_now = True
         return any_now
+
+    def _was_under_way(self, first: int, span: int) -> bool:
+        """Whether the frames ahead of place `first` changed nearly as fast as those of the stretch: a pan goes on."""
+        assert self._recent is not None
+        ahead = min(BEFORE, first)
+        rows = self._recent[np.arange(first - ahead, first + span + 1) % LONGEST]
+        steps = np.sqrt(((rows[1:] - rows[:-1]) ** 2).mean(1))
+        return bool(steps[:ahead].mean() > GOES_ON * steps[ahead:].mean())
 
 
 def mixture(frames: np.ndarray) -> tuple[int, float] | None:

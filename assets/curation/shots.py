@@ -18,7 +18,7 @@ from assets.curation.dissolves import DissolveWatch, settled
 if TYPE_CHECKING:
     import numpy as np
 
-DETECTOR_VERSION = "shots-2"
+DETECTOR_VERSION = "shots-3"
 CUT_CONTENT = 7.0  # mean absolute difference of luma and chroma to the frame before, 8-bit units
 CUT_HISTOGRAM = 0.2  # share of pixels that left their colour bin
 CUT_RATIO = 1.6  # how far the change stands out of the motion around it

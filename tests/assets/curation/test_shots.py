@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.curation.shots import MIN_SHOT_S, Shot, ShotFeatures, find_shots
+from orchestration.demo.deliveries import DELIVERIES, FPS_SIMULATED, FRAMES_SIMULATED, Clip, scene_of
 from tests.assets.curation.pictures import still
+from training.simulate import render
 
 FPS = 25
 
@@ -76,6 +78,12 @@ def test_a_fast_pan_is_no_cut() -> None:
     wide = still(3, 1, width=1400)[0]
     film = np.stack([wide[:, 20 * index : 20 * index + 256] for index in range(50)])
     assert len(shots_of(film)) == 1
+
+
+@pytest.mark.parametrize("clip", [clip for one in DELIVERIES for clip in one.clips if clip.scene in (19, 107)])
+def test_a_pan_over_a_plain_scene_is_no_dissolve(clip: Clip) -> None:
+    assert clip.size is not None
+    assert len(shots_of(render(scene_of(clip), *clip.size, FRAMES_SIMULATED, FPS_SIMULATED))) == 1
 
 
 def test_a_cut_over_a_blended_frame_is_one_cut() -> None:
