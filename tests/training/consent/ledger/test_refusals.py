@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from datetime import timedelta
 from typing import Any
 
@@ -132,7 +133,8 @@ def test_a_mutated_envelope_is_refused(people: People, data: st.DataObject) -> N
     """One value anywhere in a signed envelope is replaced or taken out; what was signed is no longer what is said."""
     body = ev.grant("c-ann", "contributor", [FILE], ["train"], people.now, notice_sha256=NOTICE, terms_sha256=TERMS,
                     consent_id="consent-1", event_id="event-1", expires_at=people.now + timedelta(days=9))  # fmt: skip
-    mutated = [_mutated(ev.sign(body, key_of("c-ann")), data) for _ in range(20)]
+    signed = ev.sign(body, key_of("c-ann"))
+    mutated = [_mutated(deepcopy(signed), data) for _ in range(20)]  # a change reaches no other envelope
     head = people.ledger.head()
     outcomes = people.ledger.append_many([envelope for envelope in mutated if envelope is not None], people.now)
     assert {type(outcome) for outcome in outcomes} <= {Refused}
