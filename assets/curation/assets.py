@@ -13,8 +13,9 @@ from assets.curation import clips
 from assets.curation.captions import Facts, caption_rows
 from assets.curation.duplicates import Clip, find_duplicates
 from assets.curation.embeddings import embedding_rows
+from assets.curation.evidence import Key, by_clip, read_evidence
 from assets.curation.policy import POLICY
-from assets.curation.verdicts import Evidence, blocks, decide, missing_verdicts
+from assets.curation.verdicts import blocks, decide, missing_verdicts
 from assets.home import Home
 from assets.lake import Written
 from assets.metadata import definition_metadata, picture, table_metadata
@@ -22,11 +23,6 @@ from assets.partitions import received_days
 from assets.pictures import contact_sheet, histogram, markdown_table
 
 SHEET_CLIPS = 24
-Key = tuple[str, int]
-
-
-def _by_clip(rows: Sequence[Mapping[str, Any]]) -> dict[Key, Mapping[str, Any]]:
-    return {(row["item_id"], row["shot_index"]): row for row in rows}
 
 
 def _measured(
@@ -129,7 +125,7 @@ def verdicts(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     """
     day = context.partition_key
     found = home.lake.rows("shots", day)
-    rows = [row for evidence in _evidence(home, day, found) for row in decide(evidence)]
+    rows = [row for evidence in read_evidence(home, day) for row in decide(evidence)]
     written = home.lake.write("verdicts", rows, day)
     missing = missing_verdicts(found, home.lake.rows("verdicts", day))
     check = dg.AssetCheckResult(
@@ -138,25 +134,6 @@ def verdicts(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
         metadata={"clips": len(found), "checks": len(POLICY.checks), "missing": missing[:20]},
     )
     return _result(home, "verdicts", day, written, _verdict_metadata(context, home, day, rows), check_results=[check])
-
-
-def _evidence(home: Home, day: str, found: Sequence[Mapping[str, Any]]) -> list[Evidence]:
-    items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
-    media = {row["item_id"]: row for row in home.lake.rows("media", day)}
-    measured = _by_clip(home.lake.rows("signals", day))
-    siblings = defaultdict(list)
-    for (item_id, _), row in measured.items():
-        siblings[item_id].append(row)
-    return [
-        Evidence(
-            shot=shot,
-            item=items[shot["item_id"]],
-            media=media[shot["item_id"]],
-            signals=measured.get((shot["item_id"], shot["shot_index"])),
-            siblings=siblings[shot["item_id"]],
-        )
-        for shot in found
-    ]
 
 
 def _verdict_metadata(
@@ -239,7 +216,7 @@ def duplicates(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
 def _clips(home: Home) -> list[Clip]:
     arrived = {row["delivery_id"]: row["received_at"] for row in home.lake.rows("deliveries")}
     items = {row["item_id"]: row for row in home.lake.rows("delivery_items")}
-    hashes = {key: row["frame_phashes"] for key, row in _by_clip(home.lake.rows("signals")).items()}
+    hashes = {key: row["frame_phashes"] for key, row in by_clip(home.lake.rows("signals")).items()}
     found = []
     for shot in home.lake.rows("shots"):
         item = items[shot["item_id"]]
@@ -272,7 +249,7 @@ def captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     """
     day, held = context.partition_key, withheld(home)
     items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
-    measured = _by_clip(home.lake.rows("signals", day))
+    measured = by_clip(home.lake.rows("signals", day))
     decided: dict[Key, dict[str, str]] = defaultdict(dict)
     for row in home.lake.rows("verdicts", day):
         decided[row["item_id"], row["shot_index"]][row["check"]] = row["verdict"]
