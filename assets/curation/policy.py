@@ -1,15 +1,18 @@
 """What is asked of every clip: the one place for thresholds, with units, severities and rejection codes.
 
-What belongs here: numbers and names. How a check is decided is in `verdicts`. A change of a number is a new
-`Policy.version`; every verdict records the threshold it was made with, so a corpus can be decided again from the stored
-signals without decoding anything.
+What belongs here: numbers and names. How a check is decided is in `verdicts`, how an installation changes a number
+without touching the code in `tuning`. Every verdict records the threshold it was made with and the policy's `name`,
+which changes with any number, so a corpus can be decided again from the stored signals without decoding anything.
 
 Severity `fatal` means never eligible, `quality` means not good enough or not what was declared, `info` never blocks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+import hashlib
+import json
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 Severity = Literal["fatal", "quality", "info"]
@@ -91,6 +94,18 @@ class Policy:
 
     def check(self, name: str) -> Check:
         return next(check for check in self.checks if check.name == name)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything that a verdict depends on: what is asked, and the rules of sun and light."""
+        checks = [asdict(check) | {"asks": None} for check in self.checks]
+        rules = [{name: asdict(rule) for name, rule in rules.items()} for rules in (SUN, LIGHT)]
+        return hashlib.sha256(json.dumps([checks, *rules], sort_keys=True).encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """Version and digest: two policies of one name decide alike."""
+        return f"{self.version}+{self.digest[:8]}"
 
 
 POLICY = Policy(

@@ -69,7 +69,7 @@ def _row(shot: Row, policy: Policy, check: Check, finding: Finding) -> dict[str,
     named = {key: shot[key] for key in ("clip_id", "item_id", "shot_index", "received_day")}
     row = named | {
         "check": check.name,
-        "check_version": f"{policy.version}/{check.name}-{check.version}",
+        "check_version": f"{policy.name}/{check.name}-{check.version}",
         "value": finding.value,
         "unit": check.unit,
         "threshold": finding.threshold,
