@@ -18,7 +18,7 @@ from training.consent.entry import commitment_leaf
 from training.consent.event_schema import CONSENT_TYPES, IDENTITY_TYPES
 from training.consent.events import Event
 from training.consent.ledger_tables import TILE, erasures, events, leaves, subtrees
-from training.consent.reading import portions
+from training.consent.reading import of_disputes, portions
 from training.consent.times import parse_time
 
 _OF_PARTIES = CONSENT_TYPES + IDENTITY_TYPES
@@ -33,7 +33,7 @@ def proven_events(connection: sa.Connection, parties: Iterable[str], upto: int) 
 
     Raises EvidenceBroken for one that is not what its leaf commits to.
     """
-    found = list(_proven(connection, events.c.dispute_id.is_not(None), events.c.seq < upto))
+    found = list(_proven(connection, of_disputes(), events.c.seq < upto))
     for names in portions(parties):
         theirs = events.c.party_id.in_(names), events.c.type.in_(_OF_PARTIES)
         found += _proven(connection, *theirs, events.c.seq < upto)

@@ -64,9 +64,13 @@ def events_of_consent(connection: sa.Connection, consent_id: str) -> list[Event]
 
 def disputes(connection: sa.Connection, upto: int | None) -> list[Event]:
     """Disputes and their decisions, in order."""
-    named = events.alias()  # asked for first, from the index of disputes: in one question SQLite would read every event
-    places = sa.select(named.c.seq).where(named.c.dispute_id > "")
-    return list(read_events(connection, events.c.seq.in_(places), *_up_to(upto)))
+    return list(read_events(connection, of_disputes(), *_up_to(upto)))
+
+
+def of_disputes() -> sa.ColumnElement[bool]:
+    """That an event opens or decides a dispute, asked of the index first: beside another bound SQLite would read all."""
+    named = events.alias()
+    return events.c.seq.in_(sa.select(named.c.seq).where(named.c.dispute_id > ""))
 
 
 # -- what changed ----------------------------------------------------------------------------------------------------

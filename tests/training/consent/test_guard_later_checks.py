@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from tests.training.consent.histories import AT, START, TURNS, UNTIL, History, admit, founding
 from tests.training.consent.people import People
+from tests.training.consent.plans import reading_all
 from tests.training.consent.stories import story
 from tests.training.consent.test_guard import OTHER_CLIP, Sealed, member
 from training.consent import events as ev
@@ -282,12 +283,5 @@ def test_the_guard_reads_by_index_alone(sealed: Sealed) -> None:
         guard.check(sealed.people.now)
     finally:
         sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
-    raw = sqlite3.connect(sealed.people.url.removeprefix("sqlite:///"))
-    plans = [
-        (statement, row[3])
-        for statement, parameters in statements
-        for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-        if row[3].startswith("SCAN") and "consent_" in row[3]
-    ]
-    assert plans == []
+    assert reading_all(sealed.people.url, statements) == []
     assert len(statements) > 5
