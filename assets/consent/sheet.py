@@ -1,47 +1,29 @@
 """A clip's contact sheet: everything that a reviewer needs to judge it, gathered from the lake, the ledger and the file.
 
-Pictures are taken from the file here, with their frame numbers and timestamps, so that everybody judges the same ones
-whatever their browser makes of the video. Face boxes are computed for the page and kept nowhere. How the page looks is
-`sheet_page`'s business.
+How the page looks is `sheet_page`'s business, its pictures are `curation.stills`'.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from assets.consent.disputes import Dispute, disputes
 from assets.consent.facts import Clip, read_clips
 from assets.consent.reviewers import read_register
 from assets.consent.reviews import digest
 from assets.consent.waiting import appealed, hours_between, may_judge, waiting_since, waits
+from assets.curation.stills import Still, keep_page, take_stills
 from assets.home import Home
-from assets.store import write_atomically
 from training.consent.ledger import Ledger
 from training.consent.state import ConsentState, Use
 from training.consent.times import HORIZON
 
-if TYPE_CHECKING:
-    import numpy as np
-
-PICTURES, SIDE = 12, 640  # frames on a page; pixels on the long side
-KEPT = timedelta(days=1)  # pages show people, so they are not left lying around
+PICTURES = 12  # frames on a page
 PURPOSE = "train"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One frame of the file: its number, its time in seconds from the first frame (None where the file gives none), WebP
-    bytes, and boxes of faces as [left, top, width, height, confidence] in shares of the frame (None without a detector)."""
-
-    index: int
-    pts_s: float | None
-    webp: bytes
-    faces: list[list[float]] | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +44,7 @@ class Sheet:
 
     clip: Clip
     digest: str  # what a judgement of this page binds
-    pictures: list[Picture]
+    pictures: list[Still]
     releases: list[Release]
     request: dict[str, Any] | None
     media: dict[str, Any]
@@ -100,7 +82,7 @@ def build_sheet(home: Home, clip_key: tuple[str, str, int], now: datetime, pictu
     return Sheet(
         clip=clip,
         digest=digest(clip),
-        pictures=take_pictures(home, clip, pictures),
+        pictures=take_stills(home, clip.media_key, clip.start_frame, clip.end_frame, pictures),
         releases=releases(clip, state, now),
         request=_row(home, "requests", request_id=clip.declared["request_id"]),
         media=_row(home, "media", item_id=item_id) or {},
@@ -153,52 +135,6 @@ def _release(
     return Release(party_id, part, not missing, tuple(sorted(covering)), codes, identifiable)
 
 
-def take_pictures(home: Home, clip: Clip, count: int) -> list[Picture]:
-    """Frames spread evenly over the clip, first and last included, decoded from the delivered file."""
-    from assets.curation.faces import FaceFinder
-
-    last = clip.end_frame - 1
-    count = max(1, min(count, last - clip.start_frame + 1))
-    step = (last - clip.start_frame) / max(1, count - 1)
-    wanted = {clip.start_frame + round(step * place) for place in range(count)}
-    finder = FaceFinder(home.face_detector) if home.face_detector.is_file() else None
-    return [
-        Picture(index, pts_s, _webp(rgb), finder.boxes(rgb) if finder else None)
-        for index, pts_s, rgb in _frames(home.store.fetch(clip.media_key), wanted)
-    ]
-
-
-def _frames(path: Path, wanted: set[int]) -> Iterator[tuple[int, float | None, np.ndarray]]:
-    """(number, seconds since the first frame, upright RGB of `SIDE` at most) of the wanted frames, in order.
-
-    Read from the front and never sought: a frame's number is then what every other stage calls it.
-    """
-    import numpy as np
-
-    from assets.ingestion.decoding import open_container, video_stream
-
-    with open_container(path) as container:
-        first: float | None = None
-        for index, picture in enumerate(container.decode(video_stream(container))):
-            first = picture.time if first is None else first
-            if index in wanted:
-                scale = min(1.0, SIDE / max(picture.width, picture.height))
-                width, height = (max(2, round(side * scale)) for side in (picture.width, picture.height))
-                rgb = picture.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
-                since = None if picture.time is None or first is None else picture.time - first
-                yield index, since, np.ascontiguousarray(np.rot90(rgb, round(picture.rotation / 90) % 4))
-            if index >= max(wanted):
-                return
-
-
-def _webp(rgb: np.ndarray) -> bytes:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(rgb).save(out, "WEBP", quality=72, method=4)
-    return out.getvalue()
-
-
 def _is_of(row: dict[str, Any], clip: Clip) -> bool:
     return (row["clip_id"], row["item_id"], row["shot_index"]) == clip.key
 
@@ -215,19 +151,10 @@ def _group(home: Home, clip: Clip) -> list[dict[str, Any]]:
 
 
 def write_page(home: Home, clip: Clip, now: datetime) -> tuple[Path, str]:
-    """Write the clip's page below the home's state folder, for its owner only: (path, digest of what it shows).
-
-    Pages older than a day are removed on the way.
-    """
+    """Write the clip's page below the home's state folder, for its owner only: (path, digest of what it shows)."""
     from assets.consent.sheet_page import render
 
-    folder = home.scratch("sheets")
-    folder.chmod(0o700)
-    for old in folder.glob("*.html"):
-        if old.stat().st_mtime < (now - KEPT).timestamp():
-            old.unlink(missing_ok=True)
     sheet = build_sheet(home, clip.key, now)
-    path = folder / f"{clip.facts.clip_id}-{clip.facts.item_id}-{clip.facts.shot_index}.html"
-    write_atomically(path, render(sheet).encode())
-    path.chmod(0o600)
-    return path, sheet.digest
+    return keep_page(
+        home, clip.facts.clip_id, f"{clip.facts.item_id}-{clip.facts.shot_index}", render(sheet), now
+    ), sheet.digest
