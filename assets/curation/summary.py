@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from assets.curation.curves import curves_of
 from assets.curation.motion import summarise
 from assets.curation.picture_scores import letterbox_box
 from assets.curation.plugins import SCORERS
@@ -58,6 +59,7 @@ def _shot(run: Pass, shot: Shot, end_s: float) -> dict[str, Any]:
         "end_s": round(end_s, 6),
         "boundary": shot.boundary,
         "signals": _rounded(found | {"technical_quality": quality, "quality_json": json.dumps(parts)}),
+        "curves": curves_of(run, shot),
         "thumbnail": base64.b64encode(looks[len(looks) // 2].thumbnail).decode(),
     }
 
