@@ -15,7 +15,7 @@ from orchestration.alerts import Alert, send
 from orchestration.jobs import intake_job, nightly_job, refresh_job
 
 if TYPE_CHECKING:
-    from assets.consent.taint import Actions
+    from assets.consent.withdrawals.taint import Actions
 
 INTAKE_TAG = "rushes/deliveries"
 UNFINISHED = [
@@ -90,7 +90,7 @@ def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
     What was read and done is remembered in the withdrawals' own journal, so that a cursor that is set back, or a tick
     that is killed, repeats a report and nothing else.
     """
-    from assets.consent.taint import act_on_ledger
+    from assets.consent.withdrawals.taint import act_on_ledger
 
     since, _, number = (context.cursor or "0").partition(":")
     actions = act_on_ledger(home, int(since), after=int(number) if number else None)
@@ -113,7 +113,7 @@ def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
 
 def _observed(home: Home, actions: Actions) -> dg.AssetObservation:
     """What is shown on the page of the asset `champion`."""
-    from assets.consent.completion import key
+    from assets.consent.withdrawals.completion import key
 
     receipts = [home.store.uri(key(one)) for one in actions.withdrawals if one not in actions.unfinished]
     return dg.AssetObservation(

@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.tree import Tree
 
-from assets.consent.artifacts import made_of
-from assets.consent.graph import graph_of
+from assets.consent.withdrawals.artifacts import made_of
+from assets.consent.withdrawals.graph import graph_of
 from assets.home import Home
 from orchestration.commands.shared import plain, short
 from orchestration.reading import find_snapshot, mart

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 from rich.tree import Tree
 
-from assets.consent import completion
-from assets.consent.graph import Graph, graph_of
-from assets.consent.journal import DONE, RESTORATION, Item, Journal, Withdrawal
+from assets.consent.withdrawals import completion
+from assets.consent.withdrawals.graph import Graph, graph_of
+from assets.consent.withdrawals.journal import DONE, RESTORATION, Item, Journal, Withdrawal
 from assets.home import Home
 from orchestration.commands.shared import plain, short
 from training.consent.ledger import Ledger

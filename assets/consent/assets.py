@@ -5,10 +5,12 @@ from typing import Any
 
 import dagster as dg
 
-from assets.consent import agreement, outlook, submissions
-from assets.consent import eligibility as deciding
-from assets.consent.disputes import disputes
-from assets.consent.waiting import review_queue
+from assets.consent.eligibility import decisions as deciding
+from assets.consent.eligibility import outlook
+from assets.consent.ledger import submissions
+from assets.consent.reviews import agreement
+from assets.consent.reviews.disputes import disputes
+from assets.consent.reviews.waiting import review_queue
 from assets.home import Home
 from assets.metadata import definition_metadata, picture, table_metadata
 from assets.pictures import markdown_table, outlook_plot

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.consent.journal import withheld
+from assets.consent.withdrawals.journal import withheld
 from assets.curation import clips
 from assets.curation.captions import Facts, caption_rows
 from assets.curation.duplicates import Clip, find_duplicates

@@ -20,7 +20,7 @@ from training.consent.canonical import canonical
 from training.consent.eligibility import Decision, decision_window, eligible
 
 if TYPE_CHECKING:
-    from assets.consent.facts import Clip
+    from assets.consent.eligibility.facts import Clip
     from training.consent.checkpoint import Checkpoint
 
 Row = tuple[str, str, int]  # clip_id, item_id, shot_index
@@ -60,8 +60,8 @@ def build(home: Home, now: datetime) -> Built:
 
     Raises SnapshotError where nothing is eligible or nothing can be held out.
     """
-    from assets.consent.facts import read_clips
-    from assets.consent.graph import record_snapshot
+    from assets.consent.eligibility.facts import read_clips
+    from assets.consent.withdrawals.graph import record_snapshot
     from training.consent.ledger import Ledger
     from training.consent.snapshot import seal
     from training.consent.state import ConsentState

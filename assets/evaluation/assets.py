@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.consent.models import exposure_of
+from assets.consent.withdrawals.models import exposure_of
 from assets.evaluation import commitments, gate, measuring, promotion, report, scorecards
 from assets.evaluation.current import CurrentModel, NoModel, current_model
 from assets.evaluation.registry import CANDIDATE, CHAMPION, Registry

@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from assets.consent.opening import checkpoint_key, platform_ledger
+from assets.consent.ledger.opening import checkpoint_key, platform_ledger
 from assets.dataset import sealed as snapshots
 from assets.evaluation.current import CurrentModel
 from assets.home import Home

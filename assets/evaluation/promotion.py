@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from assets.consent.models import exposure_of
+from assets.consent.withdrawals.models import exposure_of
 from assets.evaluation import gate
 from assets.evaluation.gate import Contender, Decision
 from assets.evaluation.registry import CHAMPION, Registry, Version
@@ -55,7 +55,7 @@ def standing_violations(home: Home, *roots: str) -> list[str]:
 
     A snapshot that cannot be found or read counts as a violation: what cannot be shown is not allowed.
     """
-    from assets.consent import standing
+    from assets.consent.withdrawals import standing
 
     said = []
     for root in roots:

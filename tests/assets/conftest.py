@@ -34,7 +34,7 @@ class World:
 
     @functools.cached_property
     def ledger(self) -> Any:
-        from assets.consent.opening import platform_ledger
+        from assets.consent.ledger.opening import platform_ledger
 
         return platform_ledger(self.home)
 
@@ -87,7 +87,7 @@ class World:
         self._append(contributor_id, events.revoke(consent_id, contributor_id, "contributor", now), now)
 
     def _append(self, actor: str, body: Mapping[str, Any], now: datetime) -> None:
-        from assets.consent.opening import enrol
+        from assets.consent.ledger.opening import enrol
         from training.consent import events
         from training.consent.keys import key_id_of, public_bytes
         from training.consent.ledger import Admitted
@@ -106,8 +106,8 @@ class World:
 
         `forced` clips are eligible in the mart whatever the rules say: an edited mart.
         """
-        from assets.consent.reviews import submit_review
-        from assets.consent.waiting import review_queue
+        from assets.consent.reviews.records import submit_review
+        from assets.consent.reviews.waiting import review_queue
 
         enrol_reviewers(self.home.database_url, "v-1", "v-2")
         for table, rows in self.tables.items():
@@ -124,7 +124,7 @@ class World:
     def write_mart(self, forced: Iterable[str] = ()) -> None:
         import duckdb
 
-        from assets.consent.facts import decide
+        from assets.consent.eligibility.facts import decide
 
         self.home.warehouse_path.unlink(missing_ok=True)
         forced = set(forced)

@@ -25,12 +25,12 @@ from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from assets.consent import completion, standing
-from assets.consent.graph import Graph, record_snapshot
-from assets.consent.journal import Journal, Mark
-from assets.consent.opening import platform_key
-from assets.consent.taint import act_on_ledger
-from assets.consent.withdrawals import Desk
+from assets.consent.ledger.opening import platform_key
+from assets.consent.withdrawals import completion, standing
+from assets.consent.withdrawals.desk import Desk
+from assets.consent.withdrawals.graph import Graph, record_snapshot
+from assets.consent.withdrawals.journal import Journal, Mark
+from assets.consent.withdrawals.taint import act_on_ledger
 from assets.dataset.sealed import key as manifest_key
 from assets.evaluation.gate import COPIES, OVERALL
 from assets.evaluation.registry import CHAMPION, MODEL, Registry

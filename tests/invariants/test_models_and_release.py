@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.consent.closure import Model, downstream
-from assets.consent.taint import act_on_ledger
+from assets.consent.withdrawals.closure import Model, downstream
+from assets.consent.withdrawals.taint import act_on_ledger
 from assets.evaluation.promotion import PromotionRefused, decide_and_move, promote, reconcile_champion
 from assets.evaluation.registry import CANDIDATE, CHAMPION, Version
 from assets.release import marks, watermark

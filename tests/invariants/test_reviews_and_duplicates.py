@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from assets.consent.counting import Judged, count
-from assets.consent.counting import Review as Given
-from assets.consent.disputes import adjudicate, open_dispute
-from assets.consent.facts import Clip, clip_facts, decide, read_clips
-from assets.consent.rejections import objections_to
-from assets.consent.reviewers import Entry, Register
-from assets.consent.reviews import digest, submit_review
+from assets.consent.eligibility.facts import Clip, clip_facts, decide, read_clips
+from assets.consent.reviews.counting import Judged, count
+from assets.consent.reviews.counting import Review as Given
+from assets.consent.reviews.disputes import adjudicate, open_dispute
+from assets.consent.reviews.records import digest, submit_review
+from assets.consent.reviews.rejections import objections_to
+from assets.consent.reviews.reviewers import Entry, Register
 from assets.curation.duplicates import Clip as Compared
 from assets.curation.duplicates import find_duplicates
 from training.consent.clip_facts import Person

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from assets.consent.artifacts import forget_pages
-from assets.consent.facts import Clip, read_clips
+from assets.consent.eligibility.facts import Clip, read_clips
+from assets.consent.withdrawals.artifacts import forget_pages
 from assets.home import Home
 from tests.assets.conftest import World
 from tests.reviewers import enrol_reviewers

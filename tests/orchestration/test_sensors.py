@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 from dagster._core.utils import make_new_run_id
 
-from assets.consent.reviews import submit_review
+from assets.consent.reviews.records import submit_review
 from assets.dataset.snapshot import build as seal
 from assets.evaluation.gate import COPIES, OVERALL
 from assets.evaluation.registry import CANDIDATE, CHAMPION, MODEL, Registry
@@ -297,7 +297,7 @@ def test_a_consent_that_ends_asks_for_a_retrain_of_its_own(
     assert lapsing in second.clip_ids
     add("m-2", second.root)
     assert not tick("ledger_sensor", home, withdrawn.cursor).run_requests
-    monkeypatch.setattr("assets.consent.taint.now_utc", lambda: now + timedelta(days=41))
+    monkeypatch.setattr("assets.consent.withdrawals.taint.now_utc", lambda: now + timedelta(days=41))
     lapsed = tick("ledger_sensor", home, withdrawn.cursor)
     assert lapsed.cursor.split(":")[0] == withdrawn.cursor.split(":")[0]
     assert len(lapsed.run_requests) == 1

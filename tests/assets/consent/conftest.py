@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from assets.consent.opening import checkpoint_key
+from assets.consent.ledger.opening import checkpoint_key
 from assets.dataset.snapshot import build
 from assets.evaluation.gate import COPIES, OVERALL
 from assets.evaluation.registry import CANDIDATE, CHAMPION, MODEL, Registry

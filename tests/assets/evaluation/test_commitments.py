@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from safetensors.numpy import save, save_file
 
-from assets.consent.opening import checkpoint_key
+from assets.consent.ledger.opening import checkpoint_key
 from assets.dataset.snapshot import build
 from assets.evaluation import commitments
 from assets.evaluation.commitments import CommitmentError, commit, exposed_to, find

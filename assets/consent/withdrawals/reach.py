@@ -1,0 +1,110 @@
+"""Asking the ledger about sealed clips: few of them, with the events of their people alone.
+
+Belongs here: from changes in the ledger to the sealed members that they can have touched, and those members' decisions.
+Nothing here reads all events, all manifests or all clips; that it finds the same as reading everything is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from assets.consent.withdrawals.closure import Cause, Pair, causes_of, reached_members, usable_now
+from assets.consent.withdrawals.graph import Graph, Member, Sealing
+from assets.consent.withdrawals.journal import Journal
+from training.consent.eligibility import ConsentState
+from training.consent.events import Event
+from training.consent.evidence import proven_events
+from training.consent.ledger import Ledger
+from training.consent.times import SKEW
+
+
+@dataclass(frozen=True)
+class Touched:
+    """People and digests about which something changed."""
+
+    parties: frozenset[str]
+    digests: frozenset[str]
+
+    def __or__(self, other: Touched) -> Touched:
+        return Touched(self.parties | other.parties, self.digests | other.digests)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What was found of some members: `reached` pairs with reasons and causes, `held` pairs that stand without a gap,
+    and the clips of any of them that could be sealed again now."""
+
+    reached: dict[Pair, tuple[str, ...]]
+    causes: dict[Pair, tuple[Cause, ...]]
+    held: frozenset[Pair]
+    usable: frozenset[str]
+
+
+def touched_since(ledger: Ledger, journal: Journal, size: int, after: datetime, now: datetime) -> Touched:
+    """By events from `size` on, and by terms that end or come into force in (after, now]."""
+    parties = ledger.parties_since(size)
+    if now > after:
+        # terms lapse earlier than they say by the allowance for clocks
+        parties |= ledger.ending_between(after, now + SKEW) | journal.coming(after, now)
+    return Touched(frozenset(parties), frozenset(ledger.disputed_since(size)))
+
+
+def state_for(ledger: Ledger, members: Iterable[Member], upto: int) -> tuple[ConsentState, list[Event]]:
+    """The state as far as these members' eligibility may depend on it, and the events it is folded from.
+
+    Each event is proven to be what the ledger's tree commits to; raises EvidenceBroken.
+    """
+    parties = {party for member in members for party in member.facts.parties}
+    if not parties:
+        return ConsentState(), []
+    with ledger.engine.connect() as connection:
+        events = proven_events(connection, parties, upto)
+    return ConsentState.fold(events), events
+
+
+def decide(ledger: Ledger, graph: Graph, numbers: Collection[int], now: datetime, upto: int) -> Reach:
+    """Decide these members again for every snapshot that holds them, from its first sealing until `now`."""
+    held = graph.holding(numbers)
+    members = graph.members({number for found in held.values() for number in found})
+    state, events = state_for(ledger, members.values(), upto)
+    about = _by_subject(events)
+    reached: dict[Pair, tuple[str, ...]] = {}
+    causes: dict[Pair, tuple[Cause, ...]] = {}
+    standing: set[Pair] = set()
+    usable: set[str] = set()
+    for sealing in first_sealings(graph):
+        for member in (members[number] for number in held.get(sealing.root, ())):
+            pair = (sealing.root, member.clip_id)
+            found = reached_members(sealing, [member], state, now)
+            if usable_now(sealing, member, state, now):
+                usable.add(member.clip_id)
+            if not found:
+                standing.add(pair)
+                continue
+            disputes = {
+                d.dispute_id for digest in member.facts.assets for d in state.disputes_by_digest.get(digest, ())
+            }
+            theirs = [event for name in sorted(member.facts.parties | disputes) for event in about.get(name, ())]
+            reached[pair] = found[member.clip_id]
+            causes[pair] = causes_of(member.facts, sealing, state, theirs, now)
+    return Reach(reached, causes, frozenset(standing - set(reached)), frozenset(usable))
+
+
+def _by_subject(events: Iterable[Event]) -> dict[str, list[Event]]:
+    """By party, disputes by their own identity."""
+    found: dict[str, list[Event]] = {}
+    for event in events:
+        found.setdefault(event.body.get("dispute_id") or event.body["party_id"], []).append(event)
+    return found
+
+
+def first_sealings(graph: Graph) -> list[Sealing]:
+    """Of every snapshot and use the earliest sealing: from then on its clips were in use."""
+    earliest: dict[tuple[str, str, str, str], Sealing] = {}
+    for sealing in graph.sealings():
+        use = (sealing.root, sealing.purpose, sealing.territory, sealing.recipient)
+        if use not in earliest or sealing.at < earliest[use].at:
+            earliest[use] = sealing
+    return sorted(earliest.values(), key=lambda sealing: sealing.number)
