@@ -37,7 +37,7 @@ class Check:
     version: str = "1"
     plugin: bool = False
 
-    @property
+    @functools.cached_property
     def threshold(self) -> str | None:
         """The bounds in words."""
         bounds = (("at least", self.low), ("at most", self.high))
@@ -102,7 +102,7 @@ class Policy:
         rules = [{name: asdict(rule) for name, rule in rules.items()} for rules in (SUN, LIGHT)]
         return hashlib.sha256(json.dumps([checks, *rules], sort_keys=True).encode()).hexdigest()
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """Version and digest: two policies of one name decide alike."""
         return f"{self.version}+{self.digest[:8]}"
