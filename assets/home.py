@@ -26,6 +26,7 @@ class Home:
     site_timezone: str = "UTC"
     training: dict[str, Any] = field(default_factory=dict)  # overrides of the training preset, see training.config
     retention: dict[str, str] = field(default_factory=dict)  # what becomes of withdrawn things, see consent.artifacts
+    executor: str = "local"  # where files are measured, see workers.executor.open_executor
 
     @classmethod
     def local(cls, root: Path, vendor: Path | None = None, **changes: Any) -> Home:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,6 +43,36 @@ class Store(Protocol):
 
     def uri(self, key: str) -> str:
         """Where a person finds it."""
+
+    @property
+    def address(self) -> Address:
+        """Where another machine finds the store."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a store is, as another machine is told: no client and no credentials, which are that machine's own."""
+
+    place: str  # a folder, or s3://bucket/prefix
+    endpoint: str | None = None
+    region: str | None = None
+
+    def open(self, cache: Path) -> Store:
+        """The store; `cache` is for what is fetched from a bucket. Raises FileNotFoundError where there is none."""
+        if not self.place.startswith("s3://"):
+            if not (folder := Path(self.place)).is_dir():
+                raise FileNotFoundError(f"{folder} is not a folder on {platform.node()}: share it, or use a bucket")
+            return LocalStore(folder)
+        bucket, _, prefix = self.place.removeprefix("s3://").partition("/")
+        return S3Store(_client(self.endpoint, self.region), bucket, prefix, cache)
+
+
+@lru_cache
+def _client(endpoint: str | None, region: str | None) -> Any:
+    """A client with this machine's own credentials."""
+    import boto3
+
+    return boto3.client("s3", endpoint_url=endpoint, region_name=region)
 
 
 def safe_key(key: str) -> str:
@@ -114,6 +147,10 @@ class LocalStore:
     def uri(self, key: str) -> str:
         return self.path(key).as_uri()
 
+    @property
+    def address(self) -> Address:
+        return Address(str(self.root))
+
 
 class S3Store:
     """A prefix of an S3 bucket, through a boto3 client (dagster-aws makes it)."""
@@ -174,8 +211,15 @@ class S3Store:
             raise FileNotFoundError(f"nothing is stored under {self.uri(key)}")
         path = self._cached(key, etag)
         if not path.is_file():
-            write_atomically(path, self.get(key))
+            self._download(key, path)
         return path
+
+    def _download(self, key: str, path: Path) -> None:
+        """In parts, whatever the size; the file is whole or not there."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+            self.client.download_file(self.bucket, self._name(key), part := str(Path(folder) / "part"))
+            os.replace(part, path)
 
     def _cached(self, key: str, etag: str) -> Path:
         """Keyed by content, so that a replaced object is never served from the cache."""
@@ -184,3 +228,8 @@ class S3Store:
 
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{self._name(key)}"
+
+    @property
+    def address(self) -> Address:
+        meta = self.client.meta
+        return Address(f"s3://{self.bucket}/{self.prefix}", meta.endpoint_url, meta.region_name)

@@ -21,6 +21,7 @@ class LocalHome(dg.ConfigurableResource[Home]):
     mlflow_uri: str
     vendor: str
     timezone: str = "UTC"
+    executor: str = "local"
     training: dict[str, Any] = {}  # noqa: RUF012 - a pydantic field, copied per instance
     retention: dict[str, str] = {}  # noqa: RUF012 - likewise
 
@@ -33,6 +34,7 @@ class LocalHome(dg.ConfigurableResource[Home]):
             mlflow_uri=self.mlflow_uri,
             vendor=Path(self.vendor),
             site_timezone=self.timezone,
+            executor=self.executor,
             training=dict(self.training),
             retention=dict(self.retention),
         )
@@ -46,6 +48,7 @@ def home_resource(settings: Settings) -> dg.ConfigurableResource[Home]:
         "mlflow_uri": settings.mlflow_uri,
         "vendor": str(settings.vendor),
         "timezone": settings.timezone,
+        "executor": settings.executor,
         "training": settings.training_overrides,
         "retention": settings.retention_acts,
     }

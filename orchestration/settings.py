@@ -7,6 +7,7 @@
 | RUSHES_DATABASE_URL | SQLite in the state folder | ledger, requests and reviews (SQLAlchemy URL) |
 | RUSHES_MLFLOW_URI | SQLite in the state folder | MLflow tracking and registry |
 | RUSHES_VENDOR | `.vendor` in the checkout | pinned weights and sample footage |
+| RUSHES_EXECUTOR | `local` | where files are measured: `local`, `local:PROCESSES`, `ray`, `ray:HOST:PORT`, `ray://HOST:PORT` |
 | RUSHES_TIMEZONE | UTC | time zone of the site: when its night is |
 | RUSHES_AUTOMATION | on | `off` leaves schedules and sensors stopped until someone starts them in the UI |
 | RUSHES_TRAINING | `{}` | JSON that overrides the training preset |
@@ -54,6 +55,7 @@ class Settings:
     database_url: str
     mlflow_uri: str
     vendor: Path
+    executor: str = "local"
     timezone: str = "UTC"
     automation: bool = True
     training: str = "{}"
@@ -108,6 +110,7 @@ class Settings:
             database_url=env.get("RUSHES_DATABASE_URL", f"sqlite:///{state / 'rushes.db'}"),
             mlflow_uri=env.get("RUSHES_MLFLOW_URI", f"sqlite:///{state / 'mlflow.db'}"),
             vendor=Path(env.get("RUSHES_VENDOR", str(ROOT / ".vendor"))).resolve(),
+            executor=_executor(env.get("RUSHES_EXECUTOR", "local")),
             timezone=_timezone(env.get("RUSHES_TIMEZONE", "UTC")),
             automation=_switch("RUSHES_AUTOMATION", env.get("RUSHES_AUTOMATION", "on")),
             training=env.get("RUSHES_TRAINING", "{}"),
@@ -136,6 +139,15 @@ def _timezone(name: str) -> str:
         return zoneinfo.ZoneInfo(name).key
     except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
         raise SettingsError(f"RUSHES_TIMEZONE: no time zone {name!r}; use a name such as Europe/Brussels") from error
+
+
+def _executor(value: str) -> str:
+    from assets.workers.executor import checked
+
+    try:
+        return checked(value)
+    except ValueError as error:
+        raise SettingsError(f"RUSHES_EXECUTOR: {error}") from error
 
 
 def _switch(name: str, value: str) -> bool:

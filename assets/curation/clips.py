@@ -1,23 +1,22 @@
 """From accepted files to clips: rows of tables `shots` and `signals`, from one pass a file that is remembered by content.
 
-What belongs here: the cache, and what becomes of a file that could not be measured (it stays one clip, without
-signals, so that every check on it is unmeasurable). The pass itself is in `signals`, the processes in `workers`.
+What belongs here: which files are measured now, and what becomes of one that could not be (it stays one clip, without
+signals, so that every check on it is unmeasurable). What is done with a file is in `measuring`, the pass itself in
+`signals`, and who does it in `assets.workers`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from assets.curation.plugins import available
+from assets.curation.measuring import File, Measuring, result_key
 from assets.curation.shots import DETECTOR_VERSION
 from assets.curation.signals import SIGNALS_VERSION
-from assets.curation.workers import Job, Pool
 from assets.home import Home
+from assets.workers.executor import Progress, Report, open_executor, run
 
 Row = Mapping[str, Any]
 
@@ -39,58 +38,41 @@ def accepted(media: Iterable[Row]) -> list[Row]:
 
 
 def measure_files(
-    home: Home, media: Sequence[Row], say: Callable[[str], None] = lambda text: None, pool: Pool | None = None
+    home: Home,
+    media: Sequence[Row],
+    say: Callable[[str], None] = lambda text: None,
+    progress: Callable[[Progress], None] = lambda now: None,
 ) -> dict[str, Measured]:
     """The pass over every accepted file of `media`, by `bytes_sha256`; what was measured before is not decoded again.
 
-    Failures are not remembered: another run tries again.
+    It runs where the home's `executor` says. `progress` hears of every file, `say` from time to time. Failures are not
+    remembered: another run tries again. Raises Unfit and Unavailable where it is no file's fault; what was measured
+    until then is kept.
     """
-    faces = home.face_detector if home.face_detector.is_file() else None
-    plugins = available(home.vendor)
-    version = pass_version(faces, plugins)
+    work = Measuring.of(home)
     found: dict[str, Measured] = {}
-    missing: dict[str, str] = {}
+    missing: dict[str, Row] = {}
     for row in accepted(media):
         sha256 = row["bytes_sha256"]
-        if home.store.exists(key := _cache_key(version, sha256)):
-            found[sha256] = Measured(tuple(json.loads(home.store.get(key))["shots"]), decoded=False)
+        if home.store.exists(result_key(work.version, sha256)):
+            found[sha256] = _stored(home, work, sha256, decoded=False)
         else:
-            missing[sha256] = row["media_key"]
+            missing[sha256] = row
     if not missing:
         return found
-    jobs = [Job(sha256, home.store.fetch(key), faces, plugins) for sha256, key in sorted(missing.items())]
-    with pool or Pool() as workers:
-        for done, (sha256, answer) in enumerate(workers.measure_all(jobs), 1):
-            found[sha256] = _kept(home, _cache_key(version, sha256), answer)
-            say(f"measured {done} of {len(jobs)} files: {sha256[:12]} {found[sha256].error or ''}".rstrip())
+    longest_first = sorted(missing, key=lambda sha256: (-(missing[sha256]["duration_s"] or 0), sha256))
+    files = [File(sha256, missing[sha256]["media_key"]) for sha256 in longest_first]
+    report = Report(len(files), say, progress)
+    with open_executor(home.executor, home.store) as executor:
+        for file, reason in run(executor, work, files):
+            found[file.sha256] = Measured(error=reason) if reason else _stored(home, work, file.sha256)
+            report(failed=bool(reason))
     return found
 
 
-def _kept(home: Home, key: str, answer: Mapping[str, Any]) -> Measured:
-    if "error" in answer:
-        return Measured(error=answer["error"])
-    home.store.put(key, json.dumps(answer, sort_keys=True).encode())
-    return Measured(tuple(answer["shots"]))
-
-
-def pass_version(faces: Path | None, plugins: Mapping[str, Path] | None = None) -> str:
-    """Names everything that a stored result depends on besides the file."""
-    models = {"faces": faces} | dict(plugins or {})
-    named = "_".join(f"{name}-{_digest(model) if model else 'none'}" for name, model in models.items())
-    return f"{SIGNALS_VERSION}_{DETECTOR_VERSION}_{named}"
-
-
-def _digest(model: Path) -> str:
-    return hashlib.sha256(model.read_bytes() + _card(model)).hexdigest()[:8]
-
-
-def _card(model: Path) -> bytes:
-    card = model.with_suffix(".json")
-    return card.read_bytes() if card.is_file() else b""
-
-
-def _cache_key(version: str, sha256: str) -> str:
-    return f"cache/curation/{version}/{sha256[:2]}/{sha256}.json"
+def _stored(home: Home, work: Measuring, sha256: str, decoded: bool = True) -> Measured:
+    answer = json.loads(home.store.get(result_key(work.version, sha256)))
+    return Measured(tuple(answer["shots"]), decoded=decoded)
 
 
 def shot_rows(media: Iterable[Row], measured: Mapping[str, Measured]) -> list[dict[str, Any]]:

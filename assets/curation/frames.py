@@ -121,7 +121,9 @@ class Frames:
         return frame
 
 
-def read(path: Path, hear: Callable[[AudioStream], Sound | None] | None = None) -> Iterator[Frame]:
+def read(
+    path: Path, hear: Callable[[AudioStream], Sound | None] | None = None, max_pixels: int | None = None
+) -> Iterator[Frame]:
     """The frames of the first video stream, in presentation order.
 
     `hear` is given the first stream of sound; what it returns gets that stream's packets, from the same demuxing.
@@ -129,8 +131,8 @@ def read(path: Path, hear: Callable[[AudioStream], Sound | None] | None = None) 
     """
     from av import VideoFrame
 
-    with open_container(path) as container:
-        stream = video_stream(container)
+    with open_container(path, max_pixels) as container:
+        stream = video_stream(container, max_pixels)
         frames = Frames(float(stream.average_rate or stream.guessed_rate or 25))
         audio = container.streams.audio[0] if hear and container.streams.audio else None
         sound = hear(audio) if hear and audio else None

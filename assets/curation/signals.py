@@ -195,9 +195,16 @@ def jpeg(rgb: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
-def measure(path: Path, face_model: Path | None, plugins: tuple[Scorer, ...] = ()) -> dict[str, Any]:
+def measure(
+    path: Path,
+    face_model: Path | None,
+    plugins: tuple[Scorer, ...] = (),
+    pulse: Callable[[], None] = lambda: None,
+    max_pixels: int | None = None,
+) -> dict[str, Any]:
     """Run the pass over `path`; the shots it found with their signals, as plain JSON values.
 
+    `pulse` is called after every frame; a file whose pictures have more than `max_pixels` does not decode.
     Raises av.error.FFmpegError where the file does not decode, ValueError where it has no frames.
     """
     import cv2
@@ -206,6 +213,7 @@ def measure(path: Path, face_model: Path | None, plugins: tuple[Scorer, ...] = (
 
     cv2.setNumThreads(1)
     run = Pass(face_finder(face_model) if face_model else None, plugins)
-    for frame in read(path, hear=run.hear):
+    for frame in read(path, run.hear, max_pixels):
         run.add(frame)
+        pulse()
     return {"shots": shots_of(run)}

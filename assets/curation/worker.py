@@ -1,43 +1,40 @@
 """The child process that measures files: `python -m assets.curation.worker '<limits as JSON>'`.
 
 Reads `{"path": ..., "faces": ..., "plugins": ...}` lines and answers each with one JSON line: the result of
-`signals.measure`, or `{"error": ...}`. It limits itself first, holds no credentials, writes no file, and ends when its
-input does.
+`signals.measure`, or `{"error": <reason>}`. How it is bounded is in `workers.serving`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from assets.curation.plugins import load
+from assets.curation.plugins import BadScorer, load
 from assets.curation.signals import measure
-from assets.ingestion.probe import Limits
-from assets.ingestion.probe_worker import limit_next_file, limit_process
+from assets.ingestion.reasons import Code, printable
+from assets.ingestion.verdict import Limits
+from assets.workers.serving import serve
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """What `measure` gives; an ordinary failure (bad file, too much memory) as `error`."""
+def answer(request: dict[str, Any], limits: Limits, pulse: Callable[[], None]) -> dict[str, Any]:
+    """What `measure` gives; an ordinary failure as `error`."""
+    import av
+
     try:
-        plugins = load({name: Path(model) for name, model in request.get("plugins", {}).items()})
-        return measure(Path(request["path"]), Path(request["faces"]) if request["faces"] else None, plugins)
-    except Exception as error:  # whatever a decoder throws is a fact about this file alone
-        return {"error": f"{type(error).__name__}: {error}"}
-
-
-def main() -> None:
-    limits = Limits(**json.loads(sys.argv[1]))
-    limit_process(limits)
-    # answers keep their own descriptor, so that a library that prints cannot garble them
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    for line in sys.stdin.buffer:
-        limit_next_file(limits)
-        answers.write(json.dumps(answer(json.loads(line))).encode() + b"\n")
+        plugins = load({name: Path(model) for name, model in request["plugins"].items()})
+        faces = Path(request["faces"]) if request["faces"] else None
+        return measure(Path(request["path"]), faces, plugins, pulse, limits.pixels)
+    except (MemoryError, av.error.MemoryError):
+        reason = Code.OUT_OF_MEMORY.because(f"more than {limits.memory_bytes} bytes were needed")
+    except av.error.FFmpegError as error:
+        reason = Code.DECODE_ERRORS.because(error.strerror or type(error).__name__)
+    except BadScorer as error:  # no file's fault
+        reason = f"plugin.unusable: {printable(str(error))}"
+    except Exception as error:  # whatever else a file provokes in a library is a fact about this file alone
+        reason = Code.CRASHED.because(f"{type(error).__name__}: {error}")
+    return {"error": reason}
 
 
 if __name__ == "__main__":
-    main()
+    serve(answer)

@@ -1,29 +1,24 @@
 """The child process that decodes delivered files: `python -m assets.ingestion.probe_worker '<limits as JSON>'`.
 
-Reads `{"path": ...}` lines, answers each with the JSON of a `ProbeResult`. It gives itself limits first, holds no
-credentials, writes no file, and ends when its input does. Nothing else is imported here that a decode does not need.
+Reads `{"path": ...}` lines, answers each with the JSON of a `ProbeResult`. How it is bounded is in `workers.serving`.
+Nothing is imported here that a decode does not need.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from assets.ingestion.containers import Index, extent, read_index
 from assets.ingestion.decode_pass import TooMuch, decode, refuse_unallocated, too_many_pixels
 from assets.ingestion.decoding import NoVideoStream, open_container, video_stream
 from assets.ingestion.judgement import broken_promises, damage, no_pictures, sorted_traits, traits
 from assets.ingestion.matroska import Checksums, compare_checksums
-from assets.ingestion.probe import PULSE, PULSE_S, READY
 from assets.ingestion.reasons import Code
 from assets.ingestion.verdict import Limits, ProbeResult
+from assets.workers.serving import serve
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -156,49 +151,16 @@ def stored_packets(path: Path, index: int) -> int:
         return sum(bool(packet.size) for packet in container.demux(container.streams[index]))
 
 
-def limit_process(limits: Limits) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-
-
-def limit_next_file(limits: Limits) -> None:
-    """Processor time counts for the whole process, so each file moves the soft limit on."""
-    limit_processor_time(limits.cpu_s)
-
-
-def limit_processor_time(seconds: int) -> None:
-    """How much more this process may use before it is ended."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
-
-
-def silence() -> BinaryIO:
-    """The descriptor for answers; nothing that a library prints can garble them, or fill a log, from here on."""
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        os.dup2(nowhere, descriptor)
-    return answers
-
-
-class Pulse:
-    """Tells the parent, at most once in `PULSE_S`, that frames keep coming, and allows processor time for more."""
-
-    def __init__(self, answers: BinaryIO, limits: Limits) -> None:
-        self.answers, self.stall_cpu_s = answers, limits.stall_cpu_s
-        self.start()
-
-    def start(self) -> None:
-        """A new file begins, or goes on."""
-        self.last = time.monotonic()
-        limit_processor_time(self.stall_cpu_s)
-
-    def __call__(self) -> None:
-        if time.monotonic() - self.last >= PULSE_S:
-            self.answers.write(PULSE + b"\n")
-            self.start()
+def answer(request: dict[str, Any], limits: Limits, pulse: Callable[[], None]) -> dict[str, Any]:
+    """The JSON of a ProbeResult; whatever a hostile file provokes in a library is a verdict on that file."""
+    try:
+        anchors = Path(request["anchors"]) if request.get("anchors") else None
+        result = probe(Path(request["path"]), limits, anchors, pulse)
+    except MemoryError:
+        result = ProbeResult.refused(Code.OUT_OF_MEMORY, f"more than {limits.memory_bytes} bytes were needed")
+    except Exception as error:
+        result = ProbeResult.refused(Code.CRASHED, f"{type(error).__name__}: {error}")
+    return asdict(result)
 
 
 def main() -> None:
@@ -206,24 +168,9 @@ def main() -> None:
     import av.logging
     import c2pa  # noqa: F401
 
-    limits = Limits.from_json(json.loads(sys.argv[1]))
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)  # else the last complaint about one file is told during the next
-    answers = silence()
-    limit_process(limits)
-    answers.write(READY + b"\n")
-    pulse = Pulse(answers, limits)
-    for line in sys.stdin.buffer:
-        pulse.start()
-        try:
-            request = json.loads(line)
-            anchors = Path(request["anchors"]) if request.get("anchors") else None
-            result = probe(Path(request["path"]), limits, anchors, pulse)
-        except MemoryError:
-            result = ProbeResult.refused(Code.OUT_OF_MEMORY, f"more than {limits.memory_bytes} bytes were needed")
-        except Exception as error:  # whatever a hostile file provokes in a library is a verdict on that file
-            result = ProbeResult.refused(Code.CRASHED, f"{type(error).__name__}: {error}")
-        answers.write(json.dumps(asdict(result)).encode() + b"\n")
+    serve(answer)
 
 
 if __name__ == "__main__":

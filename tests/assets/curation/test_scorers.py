@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.curation.clips import pass_version
 from assets.curation.frames import read
 from assets.curation.lettering import Letters
+from assets.curation.measuring import pass_version
 from assets.curation.plugins import BadScorer, available, load
 from assets.curation.quality import PARTS, technical_quality
 from assets.curation.signals import measure

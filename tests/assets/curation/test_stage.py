@@ -11,11 +11,12 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from assets.curation import assets, clips, workers
+from assets.curation import assets, clips
 from assets.curation.policy import POLICY
 from assets.home import Home
 from assets.ingestion.assets import deliveries, media
 from assets.ingestion.identity import range_digest
+from assets.workers.child import Children
 from tests.assets.curation.pictures import texture
 from training.video import write_mp4
 
@@ -108,8 +109,8 @@ def test_the_second_time_nothing_is_decoded_and_every_table_has_the_same_bytes(
 ) -> None:
     first = run(delivered)
     assert {key.split("/")[1] for key in first} == set(TABLES)
-    asked: list[workers.Job] = []
-    monkeypatch.setattr(workers.Pool, "measure", lambda self, job: asked.append(job))
+    asked: list[object] = []
+    monkeypatch.setattr(Children, "ask", lambda self, request: asked.append(request))
     assert run(delivered) == first
     assert asked == []
 

@@ -12,12 +12,12 @@ import dagster as dg
 import pytest
 
 from assets.home import Home
-from assets.ingestion import probe as probe_module
 from assets.ingestion.assets import deliveries, media
 from assets.ingestion.inbox import adopt_loose_folders, deliver, list_deliveries, unregistered
 from assets.ingestion.reasons import Code, code_of
 from assets.partitions import received_days
 from assets.store import S3Store
+from assets.workers import child as child_module
 from tests.assets.ingestion.conftest import DAY, clip, encode, manifest, pictures
 
 Drop = Callable[..., Path]
@@ -116,8 +116,10 @@ def test_the_metadata_shows_counts_reasons_and_pictures(home: Home) -> None:
 @pytest.mark.usefixtures("mixed_day")
 def test_the_second_run_decodes_nothing_and_writes_the_same_bytes(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     launches: list[object] = []
-    real = probe_module.launch
-    monkeypatch.setattr(probe_module, "launch", lambda limits: launches.append(limits) or real(limits))
+    real = child_module.launch
+    monkeypatch.setattr(
+        child_module, "launch", lambda command, limits: launches.append(command) or real(command, limits)
+    )
     materialise(home)
     before = stored(home)
     assert launches

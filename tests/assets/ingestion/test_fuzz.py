@@ -7,13 +7,15 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from assets.curation.workers import Job, Pool
-from assets.ingestion import probe as probe_module
+from assets.curation.measuring import COMMAND, LIMITS
 from assets.ingestion.probe import Limits, ProbePool, ProbeResult
 from assets.ingestion.reasons import FAULTS, TRAITS, code_of
+from assets.workers import child
+from assets.workers.child import Children
 from tests.assets.ingestion import hostile
 from tests.assets.ingestion.mutants import make_films, mutants
 
@@ -28,7 +30,7 @@ MEMORY_MIB = 600
 @pytest.fixture(autouse=True)
 def one_worker_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """No worker is replaced for its age, so that one that is missing has died."""
-    monkeypatch.setattr(probe_module, "FILES_PER_WORKER", 1 << 30)
+    monkeypatch.setattr(child, "FILES_PER_CHILD", 1 << 30)
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +103,14 @@ def test_many_damaged_films_get_typed_verdicts_and_hurt_no_neighbour(
 
 def measured(films: list[Path], neighbour: Path) -> None:
     """What the probe lets through, the worker that measures clips survives too."""
-    with Pool(size=1) as pool:
-        good = pool.measure(Job("good", neighbour, None))
+    with Children(COMMAND, LIMITS) as pool:
+
+        def ask(film: Path) -> dict[str, Any]:
+            return pool.ask({"path": str(film), "faces": None, "plugins": {}})
+
+        good = ask(neighbour)
         assert good["shots"]
         for film in films:
-            answer = pool.measure(Job(film.name, film, None))
+            answer = ask(film)  # and no ChildFailed
             assert answer.get("shots") or answer["error"], film.name
-            assert "process ended" not in answer.get("error", ""), film.name
-        assert pool.measure(Job("good", neighbour, None)) == good
+        assert ask(neighbour) == good

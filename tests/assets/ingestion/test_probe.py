@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from assets.ingestion import probe as probe_module
-from assets.ingestion.probe import Limits, ProbePool, ProbeResult, ProbeUnavailable
+from assets.ingestion.probe import Limits, ProbePool, ProbeResult
 from assets.ingestion.reasons import Code, code_of
+from assets.workers import child as child_module
+from assets.workers.child import Unavailable
 from tests.assets.ingestion.conftest import box, encode
 
 
@@ -213,14 +214,14 @@ def test_a_file_that_claims_huge_pictures_is_refused(video: Path, pool: ProbePoo
 
 def fake_worker(monkeypatch: pytest.MonkeyPatch, body: str) -> list[int]:
     """Replace workers by a script that says it is ready and then runs `body`; returns a list that grows by launch."""
-    real, launches = probe_module.subprocess.Popen, []
+    real, launches = child_module.subprocess.Popen, []
 
     def launch(command: list[str], **options: object) -> object:
         launches.append(1)
         script = f"import sys, os, signal, time, json\nprint('ready', flush=True)\nline = sys.stdin.readline()\n{body}"
         return real([sys.executable, "-c", script], **options)
 
-    monkeypatch.setattr(probe_module.subprocess, "Popen", launch)
+    monkeypatch.setattr(child_module.subprocess, "Popen", launch)
     return launches
 
 
@@ -269,7 +270,7 @@ def test_closing_the_probe_ends_a_decode_that_is_under_way(video: Path, monkeypa
         while not any(worker.files for worker in pool._alive):
             time.sleep(0.01)
         pool.close()
-        with pytest.raises(ProbeUnavailable):
+        with pytest.raises(Unavailable):
             waiting.result(timeout=30)
 
 
@@ -301,24 +302,24 @@ def test_a_decoder_without_memory_gives_a_verdict(tmp_path: Path) -> None:
 
 
 def test_an_installation_without_a_decoder_blames_no_file(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = probe_module.subprocess.Popen
+    real = child_module.subprocess.Popen
     monkeypatch.setattr(
-        probe_module.subprocess, "Popen", lambda command, **o: real([sys.executable, "-c", "raise SystemExit(1)"], **o)
+        child_module.subprocess, "Popen", lambda command, **o: real([sys.executable, "-c", "raise SystemExit(1)"], **o)
     )
-    with ProbePool(workers=1) as pool, pytest.raises(ProbeUnavailable):
+    with ProbePool(workers=1) as pool, pytest.raises(Unavailable):
         pool.probe(video)
 
 
 def test_a_worker_gets_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     seen: dict[str, dict[str, str]] = {}
-    real = probe_module.subprocess.Popen
+    real = child_module.subprocess.Popen
 
     def spy(command: list[str], **options: dict[str, str]) -> object:
         seen["env"] = options["env"]
         return real(command, **options)
 
-    monkeypatch.setattr(probe_module.subprocess, "Popen", spy)
+    monkeypatch.setattr(child_module.subprocess, "Popen", spy)
     with ProbePool(workers=1) as pool:
         pool._give_back(pool._take())
     assert "AWS_SECRET_ACCESS_KEY" not in seen["env"]

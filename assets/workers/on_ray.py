@@ -1,0 +1,127 @@
+"""Work on a Ray cluster: the same children, in whatever process Ray gives them to, on whatever node.
+
+A Ray task holds a bounded child process, as this machine's threads do, so a hostile file kills the child and neither
+the task nor the node. Media do not pass through here: nodes fetch them from the store by key, and keep results there.
+A node needs the same Rushes and the same weights (it is asked, and refused otherwise), and its own credentials for the
+store. Ray pickles between our own processes only; nothing that comes from outside is ever unpickled.
+
+Whoever reaches a Ray cluster's ports runs code on it. A cluster that is started here listens on loopback alone and
+wants a token; one that is joined must be guarded by those who run it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import time
+from concurrent.futures import Future
+from contextlib import ExitStack
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from assets.store import Address
+from assets.workers.child import Children, Unavailable
+from assets.workers.executor import Host, MachineLost, Work
+
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}  # the first: loopback, on any system
+OBJECT_STORE_BYTES = 80 << 20  # nothing large passes through it
+COUNTED_EVERY_S = 5.0
+
+
+class OnRay:
+    """The cluster at `where`, as `ray.init` names it (`HOST:PORT`, `ray://HOST:PORT`); without, one of this machine.
+
+    A connection that this process has already is used, and left open.
+    """
+
+    def __init__(self, store: Address, where: str = "") -> None:
+        self._store, self._where = store, where
+        self._under_way: dict[Future[str | None], Any] = {}
+        self._slots, self._counted = 0, float("-inf")
+        self._closing = ExitStack()
+
+    def __enter__(self) -> OnRay:
+        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+        if not self._where:
+            os.environ.update({name: value for name, value in OWN.items() if name not in os.environ})
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        try:
+            import ray
+        except ModuleNotFoundError:
+            raise Unavailable(
+                "Ray is not installed here: install the extra `ray`, or set RUSHES_EXECUTOR=local"
+            ) from None
+
+        with ExitStack() as closing:
+            if not ray.is_initialized():
+                options = {} if self._where else _this_machine(closing)
+                closing.callback(ray.shutdown)
+                ray.init(self._where or "local", log_to_driver=False, logging_level="warning", **options)
+            self._do = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy="SPREAD")(do)
+            self._closing = closing.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import ray
+
+        for ref in self._under_way.values():
+            ray.cancel(ref, force=True)
+        self._closing.close()
+
+    def slots(self) -> int:
+        """Processors of the cluster; nodes may come and go."""
+        import ray
+
+        if time.monotonic() - self._counted > COUNTED_EVERY_S:
+            self._slots, self._counted = int(ray.cluster_resources().get("CPU", 0)), time.monotonic()
+        return self._slots
+
+    def submit(self, work: Work, item: Any) -> Future[str | None]:
+        ref = self._do.remote(work, self._store, item)
+        answer: Future[str | None] = Future()
+        self._under_way[answer] = ref
+
+        def settle(done: Future[str | None]) -> None:
+            self._under_way.pop(answer, None)
+            if (error := done.exception()) is None:
+                answer.set_result(done.result())
+            else:
+                answer.set_exception(MachineLost(str(error)) if _is_loss(error) else error)
+
+        ref.future().add_done_callback(settle)
+        return answer
+
+
+def _this_machine(closing: ExitStack) -> dict[str, Any]:
+    """How a cluster of this machine alone is started; what it writes goes when `closing` does."""
+    return {
+        "num_cpus": len(os.sched_getaffinity(0)),
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": False,
+        "_temp_dir": closing.enter_context(
+            tempfile.TemporaryDirectory(prefix="rushes-ray-", ignore_cleanup_errors=True)
+        ),
+    }
+
+
+def _is_loss(error: BaseException) -> bool:
+    from ray import exceptions
+
+    lost = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "ObjectLostError", "LocalRayletDiedError")
+    return isinstance(error, tuple(getattr(exceptions, name) for name in lost))
+
+
+def do(work: Work, store: Address, item: Any) -> str | None:
+    """The Ray task: `work` on one item, on this node."""
+    with tempfile.TemporaryDirectory(prefix="rushes-media-") as cache:  # a node keeps no media
+        return work.do(Host(_children(work), store.open(Path(cache))), item)
+
+
+@lru_cache(maxsize=1)
+def _children(work: Work) -> Children:
+    """This process's child for `work`: a Ray process works on one item at a time, and ends with its driver."""
+    work.check()
+    return Children(work.command, work.limits)
