@@ -101,6 +101,8 @@ class TrainConfig:
     parent_dir: str = ""  # a finished model's folder to start from: its weights, and what they saw
     # {"root", "manifest"} of every other snapshot that the parent, the codec or a checkpoint to go on from ever saw
     ancestors: list[dict[str, str]] = field(default_factory=list)
+    repetition: str = ""  # file that says how often each training clip is seen, see repetition.py; empty: all the same
+    repetition_sha256: str = ""  # its digest
     other_snapshot: str = "restart"  # where the checkpoints saw another snapshot: begin anew, or continue from them
     size: str = "nano"
     seed: int = 0
@@ -125,6 +127,8 @@ class TrainConfig:
         _one_of("size", self.size, LADDER)
         _one_of("other_snapshot", self.other_snapshot, ("restart", "continue"))
         _ancestors(self.ancestors)
+        if bool(self.repetition) != bool(self.repetition_sha256):
+            raise ConfigError("repetition and repetition_sha256 go together: the file and its digest, or neither")
         for name in ("steps", "eval_every", "checkpoint_every", "batch_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")

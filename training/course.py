@@ -118,7 +118,7 @@ class Course(Callback):
         if self.fresh:
             checkpoints.clear(self.folder)
             self.fresh = False
-        kept = {name: getattr(self.config, name) for name in ("snapshot_root", "size", "seed")}
+        kept = {name: getattr(self.config, name) for name in ("snapshot_root", "repetition_sha256", "size", "seed")}
         kept |= {"parent": self.start.parent_sha256, "manifest_sha256": self.guard.manifest_sha256}
         extra = {**kept, "start": self.measured}
         checkpoints.save_checkpoint(self.folder, learner, optimizer, self.guard.exposure, extra)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,8 +20,9 @@ from torch import Tensor
 from training import flow
 from training.codec import to_unit
 from training.conditioning import draw_given
-from training.config import LADDER, TrainConfig
+from training.config import LADDER, CodecConfig, TrainConfig
 from training.packing import Batch, Cursor, Item, Sample, collate
+from training.repetition import EVEN
 from training.text import text_key
 from training.transformer import positions, to_tokens
 
@@ -58,11 +60,16 @@ def require_files(folder: Path, names: Iterable[str], what: str) -> None:
         raise DataError(f"{what} missing in {folder}: {shown}")
 
 
-class FrameClips:
-    """Pictures by clip id: uint8 [T, H, W, 3] and frames per second."""
+_EVENLY: Mapping[str, int] = MappingProxyType({})
 
-    def __init__(self, folder: str | Path, members: Sequence[Mapping[str, Any]]) -> None:
-        self.folder, self.clip_ids = Path(folder), [m["clip_id"] for m in members]
+
+class FrameClips:
+    """Pictures by clip id: uint8 [T, H, W, 3] and frames per second. `weights`: how often each is seen, if not evenly."""
+
+    def __init__(
+        self, folder: str | Path, members: Sequence[Mapping[str, Any]], weights: Mapping[str, int] = _EVENLY
+    ) -> None:
+        self.folder, self.clip_ids, self.weights = Path(folder), [m["clip_id"] for m in members], weights
         require_files(self.folder, self.clip_ids, "frames")
 
     def read(self, clip_id: str) -> tuple[Tensor, float]:
@@ -77,9 +84,25 @@ class FrameClips:
             t, h, w, _ = file.get_slice("frames").get_shape()
         return t, h, w
 
+    def items(self, codec: CodecConfig) -> list[Item]:
+        """What the planner needs: a clip's tokens are its latent cells. Raises DataError for shapes that do not fit."""
+        items = []
+        for clip_id in self.clip_ids:
+            t, h, w = self.shape(clip_id)
+            if (t - 1) % codec.stride or h % codec.patch or w % codec.patch:
+                raise DataError(
+                    f"frames of {clip_id}: {t} x {w}x{h} are not {codec.stride}k + 1 with sides of {codec.patch}n"
+                )
+            cells = ((t - 1) // codec.stride + 1) * (h // codec.patch) * (w // codec.patch)
+            items.append(Item(clip_id, cells, (t, h, w), self.weights.get(clip_id, EVEN)))
+        return items
+
 
 class LatentClips:
-    """Samples by clip id: latent tokens, caption tokens, numbers, and where each token stands."""
+    """Samples by clip id: latent tokens, caption tokens, numbers, and where each token stands.
+
+    `weights`: how often each is seen, if not evenly.
+    """
 
     def __init__(
         self,
@@ -88,7 +111,9 @@ class LatentClips:
         members: Sequence[Mapping[str, Any]],
         patch: int,
         stride: int,
+        weights: Mapping[str, int] = _EVENLY,
     ) -> None:
+        self.weights = weights
         self.latents, self.texts, self.patch, self.stride = Path(latents), Path(texts), patch, stride
         self.captions = {m["clip_id"]: m["caption"] for m in members}
         require_files(self.latents, self.captions, "latents")
@@ -109,7 +134,8 @@ class LatentClips:
         for clip_id in self.captions:
             with safe_open(self.latents / f"{clip_id}.safetensors", framework="pt") as file:
                 _, t, h, w = file.get_slice("latent").get_shape()
-            items.append(Item(clip_id, t * (h // self.patch) * (w // self.patch), (t, h, w)))
+            tokens = t * (h // self.patch) * (w // self.patch)
+            items.append(Item(clip_id, tokens, (t, h, w), self.weights.get(clip_id, EVEN)))
         return items
 
 
@@ -155,14 +181,8 @@ def share(pack: Sequence[str], rank: int, world: int) -> tuple[tuple[str, ...], 
 def codec_steps(
     config: TrainConfig, clips: FrameClips, cursor: Cursor, first: int, rank: int = 0, world: int = 1
 ) -> Iterator[CodecStep]:
-    """Steps `first` to `config.steps`. A clip's tokens are its latent cells; shapes are not mixed."""
-    c = LADDER[config.size].codec
-    items = []
-    for clip_id in clips.clip_ids:
-        t, h, w = clips.shape(clip_id)
-        if (t - 1) % c.stride or h % c.patch or w % c.patch:
-            raise DataError(f"frames of {clip_id}: {t} x {w}x{h} are not {c.stride}k + 1 with sides of {c.patch}n")
-        items.append(Item(clip_id, ((t - 1) // c.stride + 1) * (h // c.patch) * (w // c.patch), (t, h, w)))
+    """Steps `first` to `config.steps`. Shapes are not mixed."""
+    items = clips.items(LADDER[config.size].codec)
     tokens = {item.clip_id: item.tokens for item in items}
     packs = cursor.packs(items, config.batch_tokens, config.seed, by_shape=True)
     for step, pack in zip(range(first, config.steps + 1), packs, strict=False):

@@ -16,21 +16,22 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Trainer
 
-from training import exposure
+from training import exposure, repetition
 from training.codec import load_codec
 from training.config import LADDER, ConfigError, TrainConfig, TransformerConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation
 from training.course import Course, shown
 from training.data import DataError, FrameClips, LatentClips, codec_steps, flow_steps, read_members
 from training.module import CodecLearner, Divergence, Learner, TransformerLearner
-from training.packing import Cursor, PackingError
+from training.packing import Cursor, Item, PackingError
+from training.repetition import RepetitionError
 from training.reporting import Reporter, reporter
 from training.start import Start, find_start
 
@@ -65,7 +66,7 @@ def fit(config: TrainConfig, report: Reporter, until: int | None = None) -> int:
     except Divergence as error:
         result |= {"stopped": f"diverged: {error}", "step": error.step, "clip_ids": error.clip_ids}
         code = DIVERGED
-    except (DataError, PackingError) as error:
+    except (DataError, PackingError, RepetitionError) as error:
         result |= {"stopped": f"data: {error}"}
         code = UNFIT
     else:
@@ -98,7 +99,8 @@ def _held(course: Course) -> None:
 
 def _run(course: Course) -> None:
     config, report, result = course.config, course.report, course.result
-    learner, train = _codec(config) if config.task == "codec" else _transformer(config)
+    weights = _weights(config)
+    learner, train, items = _codec(config, weights) if config.task == "codec" else _transformer(config, weights)
     course.begin(learner)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     steps = train(course.cursor, course.done + 1, rank, world)
@@ -110,6 +112,7 @@ def _run(course: Course) -> None:
     course.guard.check()
     result["end"] = learner.heldout()
     result["steps"] = config.steps
+    result["clips_seen"] = _seen(config, learner.last.cursor if learner.last else course.cursor, items)
     if rank == 0:
         _publish(learner, Path(config.run_dir), course.guard)
     result["weights"] = str(Path(config.run_dir) / f"{config.task}.safetensors")
@@ -129,23 +132,48 @@ def _publish(learner: Learner, run_dir: Path, guard: ConsentGuard) -> None:
     partial.rmdir()
 
 
-def _codec(config: TrainConfig) -> tuple[Learner, Any]:
-    clips = FrameClips(config.frames_dir, read_members(config.manifest, "train"))
+def _weights(config: TrainConfig) -> Mapping[str, int]:
+    """How often each training clip is seen, by clip id; empty where all are seen the same."""
+    if not config.repetition:
+        return {}
+    members = read_members(config.manifest, "train")
+    return repetition.read(
+        config.repetition, config.repetition_sha256, config.snapshot_root, (m["clip_id"] for m in members)
+    )
+
+
+def _seen(config: TrainConfig, cursor: Cursor, items: Sequence[Item]) -> dict[str, Any]:
+    """How often the training clips came by: a clip that the run never reached is said, not hidden.
+
+    A run that went on from another snapshot's checkpoint counts that one's epochs too.
+    """
+    counts = cursor.seen(items, config.batch_tokens, config.seed, by_shape=config.task == "codec")
+    return {
+        "repetition_sha256": config.repetition_sha256,
+        "epochs": cursor.epoch,
+        "fewest": min(counts.values()),
+        "most": max(counts.values()),
+        "never": sum(count == 0 for count in counts.values()),
+    }
+
+
+def _codec(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learner, Any, Sequence[Item]]:
+    clips = FrameClips(config.frames_dir, read_members(config.manifest, "train"), weights)
     heldout = FrameClips(config.frames_dir, spread(read_members(config.manifest, "heldout"), HELDOUT_CLIPS))
 
     def steps(cursor: Cursor, first: int, rank: int, world: int) -> Iterable[Any]:
         return codec_steps(config, clips, cursor, first, rank, world)
 
-    return CodecLearner(config, clips, heldout), steps
+    return CodecLearner(config, clips, heldout), steps, clips.items(LADDER[config.size].codec)
 
 
-def _transformer(config: TrainConfig) -> tuple[Learner, Any]:
+def _transformer(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learner, Any, Sequence[Item]]:
     shape = LADDER[config.size].transformer
     codec = load_codec(config.codec_dir).config
     shape = TransformerConfig(**{**vars(shape), "channels": codec.channels})
 
     def clips(members: list[dict[str, Any]]) -> LatentClips:
-        return LatentClips(config.latents_dir, config.text_dir, members, shape.patch, codec.stride)
+        return LatentClips(config.latents_dir, config.text_dir, members, shape.patch, codec.stride, weights)
 
     train = clips(read_members(config.manifest, "train"))
     heldout_members = spread(read_members(config.manifest, "heldout"), HELDOUT_CLIPS)
@@ -154,7 +182,8 @@ def _transformer(config: TrainConfig) -> tuple[Learner, Any]:
     def steps(cursor: Cursor, first: int, rank: int, world: int) -> Iterable[Any]:
         return flow_steps(config, train, cursor, first, rank, world)
 
-    return TransformerLearner(config, shape, [heldout.read(m["clip_id"]) for m in heldout_members]), steps
+    learner = TransformerLearner(config, shape, [heldout.read(m["clip_id"]) for m in heldout_members])
+    return learner, steps, train.items()
 
 
 def _trainer(config: TrainConfig, course: Course, world: int) -> Trainer:

@@ -1,8 +1,9 @@
 """Clips of any size, length and aspect in one token budget.
 
 `plan` says which clips share a step: a pure function of the items, the budget, the seed and the epoch, so that a resumed
-or repeated run meets the same packs. Every clip is in exactly one pack of each epoch; what does not fit the budget has a
-pack to itself and is reported, never dropped or cut. `collate` lays one pack's samples end to end.
+or repeated run meets the same packs. Every clip is in exactly one pack of each epoch, or in as many as its weight says
+(`repetition`) and never twice in one; what does not fit the budget has a pack to itself and is reported, never dropped
+or cut. `collate` lays one pack's samples end to end.
 
 Shape suffixes: N packed tokens, P values a token, F latent frames of the pack, S segments (samples), M text tokens.
 References: NiT, arXiv 2506.03131 (packing); AdaptiveLoad, arXiv 2605.17923 (attention cost as a second budget).
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from training.attention import Segments
+from training.repetition import EVEN, turns
 
 
 class PackingError(ValueError):
@@ -34,6 +36,7 @@ class Item:
     clip_id: str
     tokens: int
     shape: tuple[int, ...] = ()  # clips of one shape can be stacked; see `plan(by_shape=True)`
+    weight: int = EVEN  # how often it is seen, see `repetition`
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,10 @@ class Plan:
     """The packs of one epoch, in the order in which they are used."""
 
     packs: tuple[tuple[str, ...], ...]
-    tokens: int  # of all items
+    tokens: int  # of all packs
     budget: int
     over_budget: tuple[str, ...]  # clips larger than the budget, each alone in its pack
+    resting: tuple[str, ...] = ()  # clips that their weight leaves out of this epoch
 
     @property
     def fill(self) -> float:
@@ -66,7 +70,8 @@ def plan(
     """
     _check(items, budget)
     rng = np.random.default_rng(np.frombuffer(hashlib.sha256(f"plan {seed} {epoch}".encode()).digest(), np.uint32))
-    ordered = sorted(items, key=lambda item: item.clip_id)
+    present = sorted(items, key=lambda item: item.clip_id)
+    ordered = [i for i in present for _ in range(turns(i.clip_id, i.weight, seed, epoch, epoch + 1))]
     shuffled = [ordered[i] for i in rng.permutation(len(ordered))]
     groups: dict[tuple[int, ...], list[Item]] = defaultdict(list)
     for item in shuffled:
@@ -74,26 +79,33 @@ def plan(
 
     bins = [b for _, group in sorted(groups.items()) for b in _first_fit(group, budget, attention_budget)]
     packs = [tuple(item.clip_id for item in sorted(b, key=lambda item: item.shape)) for b in bins]
-    over = tuple(sorted(item.clip_id for item in items if item.tokens > budget))
-    return Plan(tuple(packs[i] for i in rng.permutation(len(packs))), sum(i.tokens for i in items), budget, over)
+    over = tuple(item.clip_id for item in present if item.tokens > budget)
+    seen = {item.clip_id for item in ordered}
+    resting = tuple(item.clip_id for item in present if item.clip_id not in seen)
+    mixed = tuple(packs[i] for i in rng.permutation(len(packs)))
+    return Plan(mixed, sum(item.tokens for item in ordered), budget, over, resting)
 
 
 def _first_fit(items: Sequence[Item], budget: int, attention_budget: int | None) -> list[list[Item]]:
-    """Longest first, each into the first pack with room. Equal lengths stay in their shuffled order."""
+    """Longest first, each into the first pack with room and without it. Equal lengths stay in their shuffled order."""
     bins: list[list[Item]] = []
     used: list[tuple[int, int]] = []
+    held: list[set[str]] = []  # clip ids: twice in one step, a clip would have the same noise twice
     first_open = 0  # packs before it have no room even for the smallest item
     smallest = min(item.tokens for item in items)
     for item in sorted(items, key=lambda item: -item.tokens):
         for i in range(first_open, len(bins)):
             tokens, squares = used[i][0] + item.tokens, used[i][1] + item.tokens**2
-            if tokens <= budget and (attention_budget is None or squares <= attention_budget):
+            fits = tokens <= budget and (attention_budget is None or squares <= attention_budget)
+            if fits and item.clip_id not in held[i]:
                 bins[i].append(item)
                 used[i] = (tokens, squares)
+                held[i].add(item.clip_id)
                 break
         else:
             bins.append([item])
             used.append((item.tokens, item.tokens**2))
+            held.append({item.clip_id})
         while first_open < len(bins) and used[first_open][0] + smallest > budget:
             first_open += 1
     return bins
@@ -106,6 +118,8 @@ def _check(items: Sequence[Item], budget: int) -> None:
         raise PackingError(f"the token budget must be positive, got {budget}")
     if len({item.clip_id for item in items}) != len(items):
         raise PackingError("a clip is listed twice")
+    if any(item.weight < 1 for item in items) or sum(item.weight for item in items) < EVEN * len(items):
+        raise PackingError("weights below 1 would never be seen, and weights below EVEN on average leave epochs empty")
     empty = [item.clip_id for item in items if item.tokens < 1]
     if empty:
         raise PackingError(f"clips without tokens: {', '.join(empty)}")
@@ -126,6 +140,15 @@ class Cursor:
                 yield packs[self.pack]
                 self.pack += 1
             self.epoch, self.pack = self.epoch + 1, 0
+
+    def seen(self, items: Sequence[Item], budget: int, seed: int, **options: Any) -> dict[str, int]:
+        """How often each clip has come by until here, from the first epoch on."""
+        counts = {item.clip_id: turns(item.clip_id, item.weight, seed, 0, self.epoch) for item in items}
+        if self.pack:
+            for pack in plan(items, budget, seed, self.epoch, **options).packs[: self.pack]:
+                for clip_id in pack:
+                    counts[clip_id] += 1
+        return counts
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class Start:
     exposure: Exposure
     checkpoint: Path | None = None
     state: Mapping[str, Any] = field(default_factory=dict)  # the checkpoint's
-    same_data: bool = True  # whether the checkpoint saw this very snapshot last
+    same_data: bool = True  # whether the checkpoint saw this very snapshot last, and its clips as often
     parent: Path | None = None
     parent_sha256: str = ""  # digest of the parent's weights, kept in checkpoints
     anew: str = ""  # why checkpoints that are there are left
@@ -50,13 +50,15 @@ def find_start(config: TrainConfig) -> Start:
         seen = of_checkpoint(last, state)
         changed = _changed(config, state, parent_sha256)
         if not (why := _obstacle(config, run_dir, changed)):
-            return Start(joined(seen, codecs), last, state, "snapshot_root" not in changed, None, parent_sha256)
+            same = not {"snapshot_root", "repetition_sha256"} & set(changed)
+            return Start(joined(seen, codecs), last, state, same, None, parent_sha256)
     return Start(joined(parents, codecs), parent=parent, parent_sha256=parent_sha256, anew=why)
 
 
 def _changed(config: TrainConfig, state: Mapping[str, Any], parent_sha256: str) -> list[str]:
     """Which of the things that make a run this run are not those of the checkpoint."""
     now = {"size": config.size, "seed": config.seed, "snapshot_root": config.snapshot_root, "parent": parent_sha256}
+    now |= {"repetition_sha256": config.repetition_sha256}
     return [name for name, value in now.items() if state.get(name) != value]
 
 
@@ -67,7 +69,7 @@ def _obstacle(config: TrainConfig, run_dir: Path, changed: list[str]) -> str:
         if carries_on:
             raise ConsentViolation.of_all("exposure.tainted", f"{run_dir}: consent was withdrawn from what it saw")
         return "the checkpoints are tainted"
-    if changed and not (carries_on and set(changed) <= {"snapshot_root", "parent"}):
+    if changed and not (carries_on and set(changed) <= {"snapshot_root", "repetition_sha256", "parent"}):
         return f"{changed[0]} has changed"
     return ""
 
