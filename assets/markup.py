@@ -6,7 +6,7 @@ What belongs here: the pieces and how they look. Text is escaped by default: onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -57,6 +57,17 @@ def table(names: Sequence[str], rows: Sequence[Sequence[Any]], none: str) -> Htm
     head = tag("tr", joined(*(tag("th", name) for name in names)))
     body = joined(*(tag("tr", joined(*(tag("td", cell) for cell in row))) for row in rows))
     return tag("div", tag("table", joined(tag("thead", head), tag("tbody", body))), "wide")
+
+
+def verdict(row: Mapping[str, Any]) -> Html:
+    """A check's verdict, as loud as its severity."""
+    kind = {"pass": "good", "fail": "bad"}.get(row["verdict"], "open")
+    return chip(row["verdict"].replace("_", " "), "quiet" if row["severity"] == "info" and kind != "bad" else kind)
+
+
+def shown(value: Any) -> str:
+    """A value of a cell; a dash for none."""
+    return "–" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 _PAGE = """<!doctype html>
@@ -111,5 +122,10 @@ th { text-align:left; font-weight:600; color:var(--soft); font-size:12.5px; }
 th, td { padding:7px 14px 7px 0; border-bottom:1px solid var(--line); vertical-align:top; }
 tbody tr:last-child td { border-bottom:0; }
 footer { color:var(--soft); font-size:12.5px; margin-top:18px; overflow-wrap:anywhere; }
+.curves { grid-template-columns:repeat(auto-fit, minmax(300px, 1fr)); } .curves .card { background:transparent; }
+svg { display:block; width:100%; height:120px; margin:8px 0 6px; border-left:1px solid var(--soft);
+  border-bottom:1px solid var(--soft); }
+.curve { fill:none; stroke:var(--accent); stroke-width:1.8; vector-effect:non-scaling-stroke; }
+.bound { stroke:var(--bad); stroke-width:1.4; stroke-dasharray:5 4; vector-effect:non-scaling-stroke; }
 @media print { body { background:#fff; } figure, section { break-inside:avoid; } }
 """

@@ -12,7 +12,7 @@ from assets.consent.reviews.counting import POLICY
 from assets.consent.reviews.reasons import in_words
 from assets.consent.reviews.sheet import Release, Sheet
 from assets.curation.stills import gallery
-from assets.markup import Html, chip, code, joined, lines, page, section, table, tag, text
+from assets.markup import Html, chip, code, joined, lines, page, section, shown, table, tag, text, verdict
 
 
 def render(sheet: Sheet) -> str:
@@ -125,7 +125,7 @@ def _declared(sheet: Sheet) -> Html:
         ("licence", declared.get("source_licence"), None, None),
     ]
     rows = [
-        (name, _shown(said), _shown(seen), _verdict(row) if row else "")
+        (name, shown(said), shown(seen), verdict(row) if row else "")
         for name, said, seen, row in found
         if said is not None
     ]
@@ -134,7 +134,7 @@ def _declared(sheet: Sheet) -> Html:
 
 def _failed(verdicts: Iterable[dict[str, Any]]) -> Html:
     rows = [
-        (row["check"], _verdict(row), row["severity"], row["reason"] or "", row["detail"] or row["value"])
+        (row["check"], verdict(row), row["severity"], row["reason"] or "", row["detail"] or row["value"])
         for row in verdicts
         if row["verdict"] != "pass"
     ]
@@ -147,7 +147,7 @@ def _duplicates(sheet: Sheet) -> Html:
             code(row["clip_id"][:16]),
             row["item_id"][:16],
             row["kind"],
-            _shown(row["distance"]),
+            shown(row["distance"]),
             row["reason"] or "original",
         )
         for row in sheet.duplicates
@@ -202,11 +202,6 @@ def _footer(sheet: Sheet) -> Html:
     return joined(section("Judge it", tag("p", lines(code(command) for command in commands))), tag("footer", source))
 
 
-def _verdict(row: dict[str, Any]) -> Html:
-    kind = {"pass": "good", "fail": "bad"}.get(row["verdict"], "open")
-    return chip(row["verdict"].replace("_", " "), "quiet" if row["severity"] == "info" and kind != "bad" else kind)
-
-
 def _value(checks: dict[str, dict[str, Any]], name: str) -> str | None:
     return checks[name]["value"] if name in checks else None
 
@@ -222,7 +217,3 @@ def _position(declared: dict[str, Any]) -> str | None:
 
 def _time(text: str) -> Html:
     return tag("span", text.replace("T", " ").replace("Z", " UTC"), "whole")
-
-
-def _shown(value: Any) -> str:
-    return "–" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
