@@ -47,8 +47,8 @@ def consent_ledger(context: dg.AssetExecutionContext, home: dg.ResourceParam[Hom
 
 
 def _ledger_holds(home: Home) -> dg.AssetCheckResult:
-    from training.consent.audit import audit
     from training.consent.ledger import Ledger
+    from training.consent.ledger.audit import audit
 
     ledger = Ledger(home.database_url)
     problems, head = list(audit(ledger)), ledger.head()

@@ -44,9 +44,9 @@ from training.consent.database import writing
 from training.consent.eligibility import decision_digest
 from training.consent.keys import key_id_of, public_bytes
 from training.consent.ledger import Admitted, Ledger
+from training.consent.ledger.tree import grow
 from training.consent.snapshot import ids_root, member_leaf
 from training.consent.times import time_text
-from training.consent.tree import grow
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 SEALED = NOW - timedelta(days=1)

@@ -23,7 +23,7 @@ from training.consent.checkpoint import checkpoint_holds
 from training.consent.events import sign
 from training.consent.keys import public_bytes
 from training.consent.ledger import Ledger
-from training.consent.ledger_tables import leaves
+from training.consent.ledger.tables import leaves
 from training.consent.snapshot import members_root
 from training.consent.times import now_utc
 

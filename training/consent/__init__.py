@@ -10,7 +10,6 @@ rfc8785 alone. In one sitting, read the rules in this order; each is a page or t
 5. `snapshot`       a training set sealed on those answers
 6. `guard`          the training process asks again, at every checkpoint, about all that its weights ever saw
 
-Below them, how nothing of it can be changed unnoticed: `canonical`, `keys`, `merkle`, `checkpoint`; the ledger (`ledger`, and
-behind it `intake`, `entry`, `tree`, `reading`, `refusals`, `erasure`, `evidence`, `audit`) in a database that guards itself
-(`database`, `guards`, `ledger_tables`). Above them, what strangers can check: `statements`, `proofs`.
+Below them, how nothing of it can be changed unnoticed: `canonical`, `keys`, `merkle`, `checkpoint`; the `ledger`, in a
+database that guards itself (`database`, `guards`). Above them, what strangers can check: `statements`, `proofs`.
 """

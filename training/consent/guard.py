@@ -22,8 +22,8 @@ from training.consent.canonical import CanonicalError, parse_strictly, sha256_he
 from training.consent.checkpoint import Checkpoint
 from training.consent.clip_facts import ClipFacts
 from training.consent.eligibility import eligible
-from training.consent.evidence import proven_events, require_all_bodies, require_bodies
 from training.consent.ledger import Ledger, LedgerMissing
+from training.consent.ledger.evidence import proven_events, require_all_bodies, require_bodies
 from training.consent.snapshot import SnapshotError, verify_manifest
 from training.consent.state import ConsentState
 from training.consent.times import instant, now_utc, time_text

@@ -15,8 +15,8 @@ from assets.consent.withdrawals.graph import Graph, Member, Sealing
 from assets.consent.withdrawals.journal import Journal
 from training.consent.eligibility import ConsentState
 from training.consent.events import Event
-from training.consent.evidence import proven_events
 from training.consent.ledger import Ledger
+from training.consent.ledger.evidence import proven_events
 from training.consent.times import SKEW
 
 

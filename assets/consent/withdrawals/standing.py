@@ -25,9 +25,9 @@ from training.consent.canonical import CanonicalError
 from training.consent.checkpoint import Checkpoint
 from training.consent.database import create_tables, open_engine, writing
 from training.consent.eligibility import eligible
-from training.consent.evidence import EvidenceBroken, require_bodies
 from training.consent.guard import ConsentGuard
 from training.consent.ledger import Ledger, LedgerMissing
+from training.consent.ledger.evidence import EvidenceBroken, require_bodies
 from training.consent.times import instant, now_utc, time_text
 from training.consent.violation import WHOLE, ConsentViolation
 

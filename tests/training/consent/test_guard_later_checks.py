@@ -250,7 +250,7 @@ def test_an_event_and_its_leaf_edited_together_are_found_by_the_kept_hashes_abov
 
 def _leaf(envelope: str, salt: bytes, recorded: tuple[str]) -> str:
     from training.consent.canonical import canonical
-    from training.consent.ledger import commitment_leaf
+    from training.consent.ledger.entry import commitment_leaf
 
     parsed = json.loads(envelope)
     return commitment_leaf(salt, recorded[0], canonical(parsed["body"]), bytes.fromhex(parsed["sig"])).hex()

@@ -6,11 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent import tree
 from training.consent.canonical import parse_strictly
 from training.consent.event_schema import CONSENT_TYPES, IDENTITY_TYPES, PLATFORM
-from training.consent.ledger import Ledger
-from training.consent.ledger_tables import erasures, events, leaves
+from training.consent.ledger import Ledger, tree
+from training.consent.ledger.tables import erasures, events, leaves
 
 Entry = dict[str, Any]
 

@@ -12,8 +12,8 @@ from typing import Any
 from training.consent import merkle
 from training.consent.admission import judge
 from training.consent.canonical import canonical, sha256_hex
-from training.consent.entry import commitment_leaf
 from training.consent.event_schema import CONSENT_TYPES
+from training.consent.ledger.entry import commitment_leaf
 from training.consent.proofs.basics import check_checkpoint, digest, nodes, require, require_fields, whole_number
 from training.consent.proofs.membership import ClipTree, check_inclusion
 from training.consent.proofs.models import check_model

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from tests.training.consent.ledger.conftest import Intruder
 from tests.training.consent.people import FILE, NOTICE, NOW, TERMS, People, key_id, key_of
-from training.consent import audit, intake, merkle
 from training.consent import events as ev
+from training.consent import merkle
 from training.consent.admission import Rule, judge
 from training.consent.database import open_engine
 from training.consent.event_schema import PLATFORM
-from training.consent.ledger import Admitted, Ledger, LedgerBroken, LedgerMissing, Refused
+from training.consent.ledger import Admitted, Ledger, LedgerBroken, LedgerMissing, Refused, audit, intake
 from training.consent.register import Register
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from tests.training.consent.people import NOW, People
 from training.consent.guards import guard_problems
-from training.consent.ledger_tables import metadata
+from training.consent.ledger.tables import metadata
 
 ROOT = Path(__file__).parents[4]
 WRITER = """

@@ -13,9 +13,9 @@ from training.consent import events as ev
 from training.consent import merkle
 from training.consent.admission import Rule
 from training.consent.canonical import canonical
-from training.consent.erasure import ErasureError
 from training.consent.keys import public_bytes
 from training.consent.ledger import Admitted, Ledger, Refused
+from training.consent.ledger.erasure import ErasureError
 from training.consent.state import ConsentState
 
 WORDS = "call the number on the yellow card"

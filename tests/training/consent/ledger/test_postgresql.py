@@ -13,7 +13,7 @@ from tests.training.consent.people import People
 from training.consent.database import DriverMissing, open_engine
 from training.consent.guards import guard_problems
 from training.consent.ledger import Ledger
-from training.consent.ledger_tables import metadata
+from training.consent.ledger.tables import metadata
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from tests.training.consent.people import FILE, NOW, People, key_of
 from tests.training.consent.plans import reading_all
 from training.consent import events as ev
-from training.consent import reading
 from training.consent.events import Event
-from training.consent.ledger import Ledger
+from training.consent.ledger import Ledger, reading
 from training.consent.register import needs
 
 

@@ -15,20 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from training.consent import merkle, tree
+from training.consent import merkle
 from training.consent.admission import judge
 from training.consent.canonical import canonical, parse_strictly, sha256_hex
 from training.consent.checkpoint import checkpoint_holds
 from training.consent.database import open_engine
-from training.consent.entry import commitment_leaf, search_columns
 from training.consent.guards import guard_problems
-from training.consent.ledger_tables import TILE, checkpoints, erasures, events, leaves, metadata, subtrees
-from training.consent.reading import register_for
+from training.consent.ledger import tree
+from training.consent.ledger.entry import commitment_leaf, search_columns
+from training.consent.ledger.reading import register_for
+from training.consent.ledger.tables import TILE, checkpoints, erasures, events, leaves, metadata, subtrees
 from training.consent.register import Register, needs
 from training.consent.times import parse_time
 
 if TYPE_CHECKING:
-    from training.consent.ledger import Ledger
+    from training.consent.ledger.ledger import Ledger
 
 _CHUNK = 2000  # entries judged on one look at the past
 _WORTH_A_POOL = 20_000  # entries below which starting processes costs more than it saves

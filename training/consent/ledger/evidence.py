@@ -12,13 +12,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent import merkle, tree
+from training.consent import merkle
 from training.consent.canonical import canonical, parse_strictly
-from training.consent.entry import commitment_leaf
 from training.consent.event_schema import CONSENT_TYPES, IDENTITY_TYPES
 from training.consent.events import Event
-from training.consent.ledger_tables import TILE, erasures, events, leaves, subtrees
-from training.consent.reading import of_disputes, portions
+from training.consent.ledger import tree
+from training.consent.ledger.entry import commitment_leaf
+from training.consent.ledger.reading import of_disputes, portions
+from training.consent.ledger.tables import TILE, erasures, events, leaves, subtrees
 from training.consent.times import parse_time
 
 _OF_PARTIES = CONSENT_TYPES + IDENTITY_TYPES

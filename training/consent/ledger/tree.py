@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from training.consent import merkle
-from training.consent.ledger_tables import TILE, leaves, subtrees
+from training.consent.ledger.tables import TILE, leaves, subtrees
 
 _TILE_BITS = TILE.bit_length() - 1
 

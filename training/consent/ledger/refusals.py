@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from training.consent.admission import Refusal, Rule
 from training.consent.canonical import sha256_hex
 from training.consent.event_schema import MAX_ENVELOPE_BYTES
-from training.consent.ledger_tables import events, refusals
-from training.consent.reading import portions
+from training.consent.ledger.reading import portions
+from training.consent.ledger.tables import events, refusals
 
 _LONGEST_DETAIL = 1000
 

@@ -16,18 +16,15 @@ from typing import Any
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from training.consent import erasure, intake, reading, refusals, tree
 from training.consent.checkpoint import Checkpoint, sign_checkpoint
 from training.consent.database import create_tables, grant_writer, open_engine, writing
-from training.consent.entry import commitment_leaf
 from training.consent.event_schema import PLATFORM
 from training.consent.events import Event, register_key, sign
-from training.consent.intake import Admitted, Received
-from training.consent.ledger_tables import checkpoints, events, leaves, metadata
-from training.consent.refusals import Refused
+from training.consent.ledger import erasure, intake, reading, refusals, tree
+from training.consent.ledger.intake import Admitted, Received
+from training.consent.ledger.refusals import Refused
+from training.consent.ledger.tables import checkpoints, events, leaves, metadata
 from training.consent.times import instant, parse_time, time_text
-
-__all__ = ["Admitted", "Ledger", "LedgerBroken", "LedgerMissing", "Refused", "commitment_leaf"]
 
 
 class LedgerMissing(FileNotFoundError):
@@ -197,7 +194,7 @@ class Ledger:
 
         `workers` processes share the work, by default one for each core; 1 does it in this process.
         """
-        from training.consent.audit import audit
+        from training.consent.ledger.audit import audit
 
         if problems := list(audit(self, workers)):
             raise LedgerBroken(problems)

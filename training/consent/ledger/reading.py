@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from training.consent.canonical import parse_strictly
-from training.consent.entry import event_of, sortable_time
 from training.consent.event_schema import CONSENT_TYPES, IDENTITY_TYPES
 from training.consent.events import Event
-from training.consent.ledger_tables import erasures, events, leaves
+from training.consent.ledger.entry import event_of, sortable_time
+from training.consent.ledger.tables import erasures, events, leaves
 from training.consent.register import Needs, Register
 from training.consent.times import instant
 

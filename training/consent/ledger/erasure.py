@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from training.consent.admission import Refusal, Rule
 from training.consent.canonical import sha256_hex
-from training.consent.ledger_tables import erasures, events, refusals
-from training.consent.reading import portions
+from training.consent.ledger.reading import portions
+from training.consent.ledger.tables import erasures, events, refusals
 
 
 class ErasureError(ValueError):

@@ -15,16 +15,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent import tree
 from training.consent.admission import Refusal, Rule, judge
 from training.consent.canonical import CanonicalError, canonical, parse_strictly, sha256_hex
-from training.consent.entry import commitment_leaf, search_columns
-from training.consent.erasure import Erased
 from training.consent.event_schema import MAX_ENVELOPE_BYTES
 from training.consent.events import Envelope
-from training.consent.ledger_tables import events, leaves
-from training.consent.reading import portions, register_for
-from training.consent.refusals import Refused, keep_refusals, refusal_row
+from training.consent.ledger import tree
+from training.consent.ledger.entry import commitment_leaf, search_columns
+from training.consent.ledger.erasure import Erased
+from training.consent.ledger.reading import portions, register_for
+from training.consent.ledger.refusals import Refused, keep_refusals, refusal_row
+from training.consent.ledger.tables import events, leaves
 from training.consent.register import needs
 from training.consent.times import parse_time, time_text
 
