@@ -78,12 +78,14 @@ class DissolveWatch:
         assert self._recent is not None
         newest, any_now = self._taken - 1, False
         spans = [span for span in SPANS if span + LEAST_BEFORE <= newest]
-        ends = self._recent[newest % LONGEST]
-        for span in spans:
-            change = ends - self._recent[(newest - span) % LONGEST]
-            size = float(change @ change)
-            if size < MIN_CHANGE**2 * change.size:
-                continue
+        firsts = self._recent[(newest - np.array(spans, int)) % LONGEST]
+        changes = self._recent[newest % LONGEST] - firsts
+        sizes = np.einsum("ij,ij->i", changes, changes)
+        for at in np.flatnonzero(sizes >= MIN_CHANGE**2 * firsts.shape[1]).tolist():
+            span = spans[at]
+            tried = self._recent[(newest - np.array([span // 4, span // 2, 3 * span // 4])) % LONGEST] - firsts[at]
+            if _leftover(tried, changes[at], sizes[at])[1].max() > MAX_LEFTOVER:
+                continue  # `mixture` would refuse these frames; it need not look at the others
             rows = np.arange(newest - span, newest + 1) % LONGEST
             found = mixture(self._recent[rows])
             if found is not None and not self._was_under_way(newest - span, span):
@@ -103,20 +105,26 @@ class DissolveWatch:
         return bool(steps[:ahead].mean() > GOES_ON * steps[ahead:].mean())
 
 
+def _leftover(between: np.ndarray, change: np.ndarray, size: np.floating) -> tuple[np.ndarray, np.ndarray]:
+    """(share of `change` in each row of `between`, length of the rest of the row over that of `change`).
+
+    `size` is the squared length of `change`.
+    """
+    share = between @ change / size
+    return share, np.sqrt(np.maximum(0, np.einsum("ij,ij->i", between, between) / size - share**2))
+
+
 def mixture(frames: np.ndarray) -> tuple[int, float] | None:
     """(index of the even mixture, clearness) when float [n, values] dissolves from its first row to its last."""
     first, change = frames[0], frames[-1] - frames[0]
-    size = float(change @ change)
-    between = frames - first
-    share = between @ change / size
+    luma = frames[:, ::3]
+    if likeness(luma[0], luma[-1]) > MAX_LIKENESS or min(luma[0].std(), luma[-1].std()) < BLANK_STD:
+        return None
+    share, leftover = _leftover(frames - first, change, change @ change)
     steps = np.diff(share)
     if steps.min() < -MAX_FALL or steps.max() > MAX_JUMP:
         return None
-    leftover = np.sqrt(np.maximum(0, np.einsum("ij,ij->i", between, between) / size - share**2))
     if leftover.max() > MAX_LEFTOVER or leftover[1:-1].mean() > MEAN_LEFTOVER:
-        return None
-    luma = frames[:, ::3]
-    if likeness(luma[0], luma[-1]) > MAX_LIKENESS or min(luma[0].std(), luma[-1].std()) < BLANK_STD:
         return None
     if not mixes_edges(luma.reshape(len(luma), TINY[1], TINY[0]), share):
         return None
@@ -128,10 +136,11 @@ def mixes_edges(luma: np.ndarray, share: np.ndarray) -> bool:
     middle = np.abs(share - 0.5) <= 0.2
     if not middle.any():
         return False
-    edges = (np.diff(luma, axis=1) ** 2).mean((1, 2)) + (np.diff(luma, axis=2) ** 2).mean((1, 2))
-    first, last, share, edges = edges[0], edges[-1], share[middle], edges[middle]
+    looked = np.concatenate([luma[:1], luma[-1:], luma[middle]])
+    first, last, *edges = (np.diff(looked, axis=1) ** 2).mean((1, 2)) + (np.diff(looked, axis=2) ** 2).mean((1, 2))
+    share = share[middle]
     predicted = (1 - share) ** 2 * first + share**2 * last + 1e-6
-    return bool(edges.min() <= MAX_EDGES * (first + last) / 2 and np.mean(edges / predicted) <= MIXED_EDGES)
+    return bool(min(edges) <= MAX_EDGES * (first + last) / 2 and np.mean(np.array(edges) / predicted) <= MIXED_EDGES)
 
 
 def likeness(first: np.ndarray, second: np.ndarray) -> float:

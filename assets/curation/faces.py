@@ -18,14 +18,17 @@ class FaceFinder:
         """Load the ONNX file; raises cv2.error where it is not one."""
         import cv2
 
-        self._detector = cv2.FaceDetectorYN.create(str(model), "", (320, 320), CONFIDENCE)
+        self._size = 320, 320
+        self._detector = cv2.FaceDetectorYN.create(str(model), "", self._size, CONFIDENCE)
 
     def boxes(self, rgb: np.ndarray) -> list[list[float]]:
         """[left, top, width, height, confidence] a face, lengths as shares of the frame, most certain first."""
         import cv2
 
         height, width = rgb.shape[:2]
-        self._detector.setInputSize((width, height))
+        if self._size != (width, height):  # setting it costs as much as a tenth of a search
+            self._size = width, height
+            self._detector.setInputSize(self._size)
         _, found = self._detector.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
         if found is None:
             return []

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,32 +46,29 @@ class Frame:
     pts_s: float
     glance: np.ndarray
     thumb: np.ndarray
+    samples: np.ndarray  # of luma, as it is stored
     picture: av.VideoFrame
+    planes: Planes
 
     def digest(self) -> bytes:
         """What names the picture, whatever file it is in."""
         return frame_digest(self.picture)
 
-    @cached_property
     def gray(self) -> np.ndarray:
-        """Luma of `SMALL_SIDE`: what most scorers look at."""
-        return self.luma(SMALL_SIDE)
+        """Luma, uint8 [h, w] with `SMALL_SIDE` on the long side: the samples that `glance` is the mean of.
 
-    def glimpse(self, side: int) -> np.ndarray:
-        """Luma with `side` on the long side from bilinear samples: cheaper than `luma`, and a little rougher."""
-        return _turned(_Planes(self.picture).glimpse(side), self.picture.rotation)
-
-    def larger(self) -> np.ndarray:
-        """The picture in colour with `LARGE_SIDE` on the long side."""
-        return self.rgb(LARGE_SIDE)
+        It costs next to nothing, and is rougher than a view's.
+        """
+        return _turned(self.planes.stretched(self.samples), self.picture.rotation)
 
     def luma(self, side: int) -> np.ndarray:
-        """uint8 [h, w] with `side` on the long side; never scaled up."""
-        return _turned(_Planes(self.picture).luma(side), self.picture.rotation)
+        """The second of `views`."""
+        return _turned(self.planes.luma(side), self.picture.rotation)
 
-    def rgb(self, side: int = SMALL_SIDE) -> np.ndarray:
-        """uint8 [h, w, 3] with `side` on the long side; never scaled up."""
-        return _turned(_Planes(self.picture).rgb(side), self.picture.rotation)
+    def views(self, side: int) -> tuple[np.ndarray, np.ndarray]:
+        """In colour, uint8 [h, w, 3], and luma alone, uint8 [h, w]; `side` on the long side, but never scaled up."""
+        rgb, luma = self.planes.views(side)
+        return _turned(rgb, self.picture.rotation), _turned(luma, self.picture.rotation)
 
     def thumb_rgb(self) -> np.ndarray:
         """The thumbnail in colour, uint8 [36, 64, 3]."""
@@ -85,7 +81,7 @@ class Frame:
 
         Read-only.
         """
-        return _Planes(self.picture).planes[0] if self.picture.format.name in PLANAR else None
+        return self.planes.stored[0] if self.picture.format.name in PLANAR else None
 
 
 def fitted(width: int, height: int, side: int) -> tuple[int, int]:
@@ -115,8 +111,9 @@ class Frames:
         if pts is not None and self.start_s is not None and pts - self.start_s > self._previous:
             now = pts - self.start_s
         rotation = picture.rotation
-        glance, thumb = _Planes(picture).glance(THUMB[::-1] if round(rotation / 90) % 2 else THUMB)
-        frame = Frame(self._count, now, _turned(glance, rotation), _turned(thumb, rotation), picture)
+        planes = Planes(picture)
+        samples, glance, thumb = planes.glance(THUMB[::-1] if round(rotation / 90) % 2 else THUMB)
+        frame = Frame(self._count, now, _turned(glance, rotation), _turned(thumb, rotation), samples, picture, planes)
         self._previous, self._count = now, self._count + 1
         return frame
 
@@ -148,7 +145,7 @@ def read(
                 yield frame
 
 
-class _Planes:
+class Planes:
     """The picture's luma and chroma, without a copy where they are stored as planes of 8 bits."""
 
     def __init__(self, picture: av.VideoFrame) -> None:
@@ -156,55 +153,48 @@ class _Planes:
 
         self.size = picture.width, picture.height
         self.full_range = picture.color_range == FULL_RANGE or picture.format.name.startswith("yuvj")
-        self.bt709 = is_bt709(picture)
+        self.picture = picture
         if picture.format.name not in PLANAR:  # deep, packed or paletted: swscale knows them all
             width, height = fitted(*self.size, min(4 * SMALL_SIDE, max(self.size)))
             picture = picture.reformat(width + width % 2, height + height % 2, "yuv420p", interpolation="AREA")
             self.full_range = False
-        self.planes = [
+        self.stored = [
             np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]  # type: ignore[call-overload]
             for plane in picture.planes
         ]
 
     def luma(self, side: int) -> np.ndarray:
+        return self.stretched(shrunk(self.stored[0], *fitted(*self.size, min(side, max(self.size)))))
+
+    def stretched(self, luma: np.ndarray) -> np.ndarray:
+        """In full range."""
         import cv2
 
-        small = shrunk(self.planes[0], *fitted(*self.size, min(side, max(self.size))))
-        return small if self.full_range else cv2.LUT(small, _STRETCH_LUMA)
+        return luma if self.full_range else cv2.LUT(luma, _STRETCH_LUMA)
 
-    def glimpse(self, side: int) -> np.ndarray:
+    def glance(self, thumb: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(bilinear samples of luma, their means of `GLANCE_SIDE`, luma and chroma of size `thumb`)."""
         import cv2
 
-        small = sampled(self.planes[0], *fitted(*self.size, min(side, max(self.size))))
-        return small if self.full_range else cv2.LUT(small, _STRETCH_LUMA)
+        width, height = fitted(*self.size, min(GLANCE_SIDE, max(self.size)))
+        samples = cv2.resize(self.stored[0], (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
+        glance = self.stretched(cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA))
+        chroma = [cv2.resize(plane, thumb, interpolation=cv2.INTER_LINEAR) for plane in self.stored[1:]]
+        return samples, glance, self._merged(glance, chroma, *thumb)
 
-    def glance(self, thumb: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """(luma of `GLANCE_SIDE`, luma and chroma of size `thumb`): means of bilinear samples."""
-        glance = self.glimpse(GLANCE_SIDE)
-        return glance, self._merged(glance, [sampled(plane, *thumb) for plane in self.planes[1:]], *thumb)
-
-    def rgb(self, side: int) -> np.ndarray:
+    def views(self, side: int) -> tuple[np.ndarray, np.ndarray]:
         import cv2
 
         luma = self.luma(side)
         height, width = luma.shape
-        chroma = [shrunk(plane, width, height) for plane in self.planes[1:]]
-        return cv2.transform(self._merged(luma, chroma, width, height), _to_rgb(self.bt709))
+        chroma = [shrunk(plane, width, height) for plane in self.stored[1:]]
+        return cv2.transform(self._merged(luma, chroma, width, height), _to_rgb(is_bt709(self.picture))), luma
 
     def _merged(self, luma: np.ndarray, chroma: Sequence[np.ndarray], width: int, height: int) -> np.ndarray:
         import cv2
 
-        if not self.full_range:
-            chroma = [cv2.LUT(plane, _STRETCH_CHROMA) for plane in chroma]
-        return cv2.merge([shrunk(luma, width, height), *chroma])
-
-
-def sampled(plane: np.ndarray, width: int, height: int) -> np.ndarray:
-    """`plane` at `width` x `height`: every pixel the mean of four bilinear samples."""
-    import cv2
-
-    twice = cv2.resize(plane, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
-    return cv2.resize(twice, (width, height), interpolation=cv2.INTER_AREA)
+        merged = cv2.merge([shrunk(luma, width, height), *chroma])
+        return merged if self.full_range else cv2.LUT(merged, _STRETCH_CHROMA_ALONE)
 
 
 def is_bt709(picture: av.VideoFrame) -> bool:
@@ -243,3 +233,4 @@ def _to_rgb(bt709: bool) -> np.ndarray:
 _LEVELS = np.arange(256)
 _STRETCH_LUMA = np.clip(np.rint((_LEVELS - 16) * 255 / 219), 0, 255).astype(np.uint8)
 _STRETCH_CHROMA = np.clip(np.rint((_LEVELS - 128) * 255 / 224 + 128), 0, 255).astype(np.uint8)
+_STRETCH_CHROMA_ALONE = np.stack([_LEVELS.astype(np.uint8), _STRETCH_CHROMA, _STRETCH_CHROMA], axis=1)[None]

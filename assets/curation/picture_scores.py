@@ -68,11 +68,13 @@ def shadow_saturation(rgb: np.ndarray, gray: np.ndarray, below: int) -> float:
 
     Open sky fills daylight's shadows with nearly neutral light; at night they keep the colour of the lamps or the sky.
     """
-    dark = rgb[::2, ::2][gray[::2, ::2] <= below].astype(np.float32)
-    if not len(dark):
-        return 0.0
-    brightest, darkest = dark.max(axis=1), dark.min(axis=1)
-    return float(np.mean((brightest - darkest) / np.maximum(brightest, 1)))
+    import cv2
+
+    dark = gray[::2, ::2] <= below
+    red, green, blue = cv2.split(rgb[::2, ::2])
+    brightest = cv2.max(cv2.max(red, green), blue)[dark].astype(np.float32)
+    darkest = cv2.min(cv2.min(red, green), blue)[dark]
+    return float(np.mean((brightest - darkest) / np.maximum(brightest, 1))) if len(brightest) else 0.0
 
 
 def is_black(gray: np.ndarray) -> bool:

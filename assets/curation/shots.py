@@ -18,7 +18,7 @@ from assets.curation.dissolves import DissolveWatch, settled
 if TYPE_CHECKING:
     import numpy as np
 
-DETECTOR_VERSION = "shots-3"
+DETECTOR_VERSION = "shots-4"
 CUT_CONTENT = 7.0  # mean absolute difference of luma and chroma to the frame before, 8-bit units
 CUT_HISTOGRAM = 0.2  # share of pixels that left their colour bin
 CUT_RATIO = 1.6  # how far the change stands out of the motion around it
@@ -56,14 +56,14 @@ class ShotFeatures:
 
     pts_s: array = field(default_factory=lambda: array("d"))
     content: array = field(default_factory=_floats)  # against the frame before; 0 for the first
-    histogram: array = field(default_factory=_floats)
+    histogram: array = field(default_factory=_floats)  # 0 where the content alone rules out a cut
     likeness: array = field(default_factory=_floats)  # to the frame before, moved at will; 1 where not looked at
     persistence: array = field(default_factory=_floats)  # least difference between the frames before and after
     luma_mean: array = field(default_factory=_floats)
     luma_std: array = field(default_factory=_floats)
     dissolves: DissolveWatch = field(default_factory=DissolveWatch)
     _before: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=CONFIRM_FRAMES))  # thumbnails
-    _bins: np.ndarray | None = None  # colour histogram of the frame before
+    _bins: tuple[int, np.ndarray] | None = None  # the last frame whose colours were counted, and their histogram
     _was_blank: bool = False
     _open: list[tuple[int, list[np.ndarray]]] = field(default_factory=list)  # changes still watched, what was before
 
@@ -76,13 +76,13 @@ class ShotFeatures:
 
         index = len(self.pts_s)
         mean, std = cv2.meanStdDev(thumb)
-        counts = cv2.calcHist([thumb], [0, 1, 2], None, [12, 8, 8], [0, 256, 80, 176, 80, 176]).ravel()
-        bins = counts / (thumb.shape[0] * thumb.shape[1])
-        content, moved, like = 0.0, 0.0, 1.0
-        if self._bins is not None:
+        content, moved, like, large = 0.0, 0.0, 1.0, False
+        if self._before:
             content = _difference(thumb, self._before[-1])
-            moved = float(1 - cv2.compareHist(bins, self._bins, cv2.HISTCMP_INTERSECT))
-            if content >= CALM_SHARE * CUT_CONTENT and moved >= CALM_SHARE * CUT_HISTOGRAM:
+        if content >= CALM_SHARE * CUT_CONTENT:
+            moved = self._moved(index, thumb)
+            large = moved >= CALM_SHARE * CUT_HISTOGRAM
+            if large:
                 like = _likeness(thumb, self._before[-1])
                 self._open.append((index, list(self._before)))
         self.pts_s.append(pts_s)
@@ -95,11 +95,20 @@ class ShotFeatures:
         gradual = self._was_blank and not is_blank(mean[0, 0], std[0, 0])
         self._was_blank = is_blank(mean[0, 0], std[0, 0])
         gradual |= self.dissolves.add(index, pts_s, thumb)
-        candidate = pts_s >= MIN_SHOT_S and _changes(self, index, self.content[_before(index)])
+        candidate = large and pts_s >= MIN_SHOT_S and _changes(self, index, self.content[_before(index)])
         self._watch(index, thumb)
         self._before.append(thumb)
-        self._bins = bins
         return candidate or gradual
+
+    def _moved(self, index: int, thumb: np.ndarray) -> float:
+        """Share of the pixels that left their colour bin since the frame before."""
+        import cv2
+
+        counted = self._bins is not None and self._bins[0] == index - 1
+        before = self._bins[1] if self._bins is not None and counted else _colours(self._before[-1])
+        now = _colours(thumb)
+        self._bins = index, now
+        return float(1 - cv2.compareHist(now, before, cv2.HISTCMP_INTERSECT))
 
     def _watch(self, index: int, thumb: np.ndarray) -> None:
         self._open = [(at, before) for at, before in self._open if index - at <= CONFIRM_FRAMES]
@@ -110,6 +119,14 @@ class ShotFeatures:
 def is_blank(mean: float, std: float) -> bool:
     """Whether a frame of this luma shows nothing, as between a fade out and a fade in."""
     return std < BLANK_STD and not BLANK_DARK < mean < BLANK_BRIGHT
+
+
+def _colours(thumb: np.ndarray) -> np.ndarray:
+    """Histogram of luma and chroma, as shares."""
+    import cv2
+
+    counts = cv2.calcHist([thumb], [0, 1, 2], None, [12, 8, 8], [0, 256, 80, 176, 80, 176]).ravel()
+    return counts / (thumb.shape[0] * thumb.shape[1])
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assets.curation.faces import FaceFinder, face_finder
-from assets.curation.frames import Frame, read
+from assets.curation.frames import LARGE_SIDE, SMALL_SIDE, Frame, read, shrunk
 from assets.curation.lettering import Letters
-from assets.curation.motion import FLOW_SIDE, FlowMeter, PairMotion
+from assets.curation.motion import FlowMeter, PairMotion
 from assets.curation.phash import frame_hash
 from assets.curation.picture_scores import PictureScores, bars, is_black, is_frozen, score_picture
 from assets.curation.plugins import Scorer
@@ -30,13 +30,15 @@ from assets.curation.spectrum import detail_share, noise_sigma
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
 
-SIGNALS_VERSION = "signals-4"
+SIGNALS_VERSION = "signals-5"
 SAMPLES_PER_S = 8.0
 HASH_EVERY = 2  # samples: four hashes a second
-SCORES_EVERY = 6  # samples: four pictures in three seconds
-LARGE_PERIOD_S = 1.0  # between two looks for faces and letters
-FEWER_AFTER_S, FEWER_PERIOD_S = 1.0, 2.0  # a long shot shows who is in it soon
+SCORES_EVERY = 8  # samples: one picture a second
+LOOKS_S = (1.0, 3.0)  # from the first look for faces and letters to the second, and between two from there on
+LETTERS_ALONE = 1  # the second look is soon, for letters to be compared; whoever is in a shot shows in the others
 FINE_PERIOD_S = 6.0  # between two looks at the full resolution
+NEVER_BLACK = 32  # mean luma of a frame: a black one has less, so most need no closer look
+NEVER_FROZEN = 6  # mean difference of thumbnails: a frozen one has less
 THUMBNAIL_SIDE = 150
 JPEG_QUALITY = 80
 
@@ -58,9 +60,9 @@ class Look:
     """What is measured about once a second, on a larger picture."""
 
     index: int
-    faces: list[list[float]] | None
+    faces: list[list[float]] | None  # None where they were not looked for
     letters: float | None  # share of the picture; None for the first look at a shot
-    thumbnail: bytes
+    thumbnail: bytes | None
     plugins: dict[str, float]
 
 
@@ -111,10 +113,10 @@ class Pass:
     _letters: Letters = field(default_factory=Letters)
     _before: np.ndarray | None = None  # the glance before
     _flow_before: tuple[float, np.ndarray] | None = None
-    _shot_start_s: float = 0.0
     _in_shot: int = 0  # samples since the start of the shot
+    _looked: int = 0  # looks since then
     _sample_due: Due = field(default_factory=lambda: Due(1 / SAMPLES_PER_S))
-    _look_due: Due = field(default_factory=lambda: Due(LARGE_PERIOD_S))
+    _look_due: Due = field(default_factory=lambda: Due(LOOKS_S[0]))
     _fine_due: Due = field(default_factory=lambda: Due(FINE_PERIOD_S))
 
     def hear(self, stream: AudioStream) -> Sound | None:
@@ -127,11 +129,13 @@ class Pass:
         now = frame.pts_s
         if self.identify is not None:
             self.digests += self.identify(frame)
-        black = is_black(frame.glance)
+        shot = self.features.add(now, frame.thumb)
+        black = self.features.luma_mean[-1] < NEVER_BLACK and is_black(frame.glance)
         self.black.append(black)
-        self.frozen.append(self._before is not None and is_frozen(frame.glance, self._before))
+        calm = self.features.content[-1] < NEVER_FROZEN
+        self.frozen.append(calm and self._before is not None and is_frozen(frame.glance, self._before))
         self._before = frame.glance
-        if self.features.add(now, frame.thumb):  # perhaps a new shot: count from here
+        if shot:  # perhaps a new one: count from here
             self._start_shot(now)
         if self._sample_due(now):
             self._sample(frame, black)
@@ -141,14 +145,14 @@ class Pass:
             self.fine.append(Fine(frame.index, detail_share(native), noise_sigma(native)))
 
     def _start_shot(self, now: float) -> None:
-        self._shot_start_s, self._in_shot, self._flow_before = now, 0, None
-        self._look_due.period = LARGE_PERIOD_S
+        self._in_shot, self._looked, self._flow_before = 0, 0, None
+        self._look_due.period = LOOKS_S[0]
         for due in (self._sample_due, self._look_due, self._fine_due):
             due.start(now)
         self._letters.cut()
 
     def _sample(self, frame: Frame, black: bool) -> None:
-        gray = frame.glimpse(FLOW_SIDE)
+        gray = frame.gray()
         self.shape = gray.shape[0], gray.shape[1]
         scaled = self._flow.scaled(gray)
         motion = None
@@ -163,26 +167,26 @@ class Pass:
                 bars=bars(gray),
                 motion=motion,
                 hash=frame_hash(frame.thumb_rgb(), gray) if hashed else None,
-                scores=score_picture(frame.rgb(), frame.gray) if scored else None,
+                scores=score_picture(*frame.views(SMALL_SIDE)) if scored else None,
             )
         )
         self._in_shot += 1
 
     def _look(self, frame: Frame) -> None:
-        if frame.pts_s - self._shot_start_s >= FEWER_AFTER_S:
-            self._look_due.period = FEWER_PERIOD_S
-        import cv2
-
-        rgb = frame.larger()
-        self.looks.append(
-            Look(
+        if self._looked == LETTERS_ALONE:
+            look = Look(frame.index, None, self._letters.share(frame.luma(LARGE_SIDE)), None, {})
+        else:
+            rgb, luma = frame.views(LARGE_SIDE)
+            look = Look(
                 index=frame.index,
                 faces=self.faces.boxes(rgb) if self.faces else None,
-                letters=self._letters.share(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)),
+                letters=self._letters.share(luma),
                 thumbnail=jpeg(rgb),
                 plugins={scorer.name: scorer.score(rgb) for scorer in self.plugins},
             )
-        )
+        self.looks.append(look)
+        self._look_due.period = LOOKS_S[1]
+        self._looked += 1
 
 
 def jpeg(rgb: np.ndarray) -> bytes:
@@ -191,7 +195,7 @@ def jpeg(rgb: np.ndarray) -> bytes:
 
     scale = THUMBNAIL_SIDE / max(rgb.shape[:2])
     size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
-    small = cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    small = cv2.cvtColor(shrunk(rgb, *size), cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 

@@ -36,19 +36,26 @@ def _busiest(luma: np.ndarray) -> list[np.ndarray]:
         for top in np.linspace(0, height - side, max(1, min(3, height // side)), dtype=int)
         for left in np.linspace(0, width - side, max(1, min(4, width // side)), dtype=int)
     ]
-    return sorted(tiles, key=lambda tile: -float(np.var(tile[::4, ::4])))[:TILES]
+    return sorted(tiles, key=_spread, reverse=True)[:TILES]
+
+
+def _spread(tile: np.ndarray) -> float:
+    """Standard deviation of every sixteenth pixel."""
+    import cv2
+
+    return float(cv2.meanStdDev(np.ascontiguousarray(tile[::4, ::4]))[1][0, 0])
 
 
 def _power(tile: np.ndarray) -> np.ndarray | None:
     """Mean power in `BANDS` rings up to the sampling limit; None for a flat tile."""
     import cv2
 
-    if tile.shape != (TILE, TILE) or float(np.std(tile[::4, ::4])) < 2:
+    if tile.shape != (TILE, TILE) or _spread(tile) < 2:
         return None
-    values = (tile.astype(np.float32) - float(tile.mean())) * _WINDOW
+    values = (tile - np.float32(cv2.mean(tile)[0])) * _WINDOW
     spectrum = cv2.dft(values, flags=cv2.DFT_COMPLEX_OUTPUT)[: TILE // 2]
     power = spectrum[..., 0] ** 2 + spectrum[..., 1] ** 2
-    return np.bincount(_RING, power[_INSIDE].astype(np.float64), BANDS)[:BANDS] / _COUNTS
+    return np.bincount(_RING, power.ravel(), BANDS + 1)[:BANDS] / _COUNTS
 
 
 def noise_sigma(luma: np.ndarray) -> float:
@@ -62,12 +69,14 @@ def noise_sigma(luma: np.ndarray) -> float:
     top, left = (max(0, (side - TILE) // 2) for side in luma.shape)
     middle = np.ascontiguousarray(luma[top : top + TILE, left : left + TILE])
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    response = np.abs(cv2.filter2D(middle, cv2.CV_32F, kernel))
-    return float(np.median(response[1:-1, 1:-1])) * 1.4826 / 6
+    response = np.abs(cv2.filter2D(middle, cv2.CV_16S, kernel)[1:-1, 1:-1])
+    below = np.cumsum(
+        np.bincount(response.ravel())
+    )  # whole numbers: counting them is a median at a fraction of its cost
+    return float(np.searchsorted(below, below[-1] / 2)) * 1.4826 / 6
 
 
 _WINDOW = np.outer(np.hanning(TILE), np.hanning(TILE)).astype(np.float32)
 _radius = np.hypot(*np.meshgrid(np.fft.fftfreq(TILE), np.fft.fftfreq(TILE)[: TILE // 2])) * 2
-_INSIDE = _radius < 1
-_RING = (_radius[_INSIDE] * BANDS).astype(int)
-_COUNTS = np.bincount(_RING, minlength=BANDS)[:BANDS]
+_RING = np.minimum(_radius.ravel() * BANDS, BANDS).astype(int)  # the last, beyond the sampling limit, is left out
+_COUNTS = np.bincount(_RING)[:BANDS]

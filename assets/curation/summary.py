@@ -47,7 +47,8 @@ def shots_of(run: Pass) -> list[dict[str, Any]]:
 
 def _shot(run: Pass, shot: Shot, end_s: float) -> dict[str, Any]:
     start_s = run.features.pts_s[shot.start]
-    looks = _within(run.looks, shot) or [_nearest(run.looks, shot)]
+    seen = [look for look in run.looks if look.thumbnail is not None]
+    looks = _within(seen, shot) or [_nearest(seen, shot)]
     found = _signals(run, shot, start_s, end_s)
     quality, parts = technical_quality(found)
     digests = (run.digests[DIGEST_BYTES * at : DIGEST_BYTES * (at + 1)] for at in range(shot.start, shot.end))
@@ -60,7 +61,7 @@ def _shot(run: Pass, shot: Shot, end_s: float) -> dict[str, Any]:
         "boundary": shot.boundary,
         "signals": _rounded(found | {"technical_quality": quality, "quality_json": json.dumps(parts)}),
         "curves": curves_of(run, shot),
-        "thumbnail": base64.b64encode(looks[len(looks) // 2].thumbnail).decode(),
+        "thumbnail": base64.b64encode(looks[len(looks) // 2].thumbnail or b"").decode(),
     }
 
 

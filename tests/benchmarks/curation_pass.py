@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from assets.curation.summary import shots_of
 from assets.ingestion.decoding import open_container, video_stream
 
 VENDOR = Path(".vendor")
-ROUNDS = 3
+ROUNDS = 5
+DONE = object()
 FILES = {"smoke": ("volcano.mp4", 0, 180), "snow": ("snow.mp4", 1010, 180)}
 MEMORY = (  # VmHWM: unlike ru_maxrss it does not begin with what the parent held
     "import sys; from pathlib import Path; from assets.curation.signals import measure; "
@@ -55,7 +56,7 @@ def encode(source: str, start: int, count: int, path: Path, size: tuple[int, int
     return path
 
 
-def decode_and_scale(path: Path) -> None:
+def decode_and_scale(path: Path) -> Iterator[None]:
     import cv2
     import numpy as np
 
@@ -64,16 +65,18 @@ def decode_and_scale(path: Path) -> None:
             plane = picture.planes[0]
             luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]  # type: ignore[call-overload]
             cv2.resize(luma, (256, 144), interpolation=cv2.INTER_LINEAR)
+            yield
 
 
-def everything(path: Path, faces: bool, identity: bool) -> None:
+def everything(path: Path, faces: bool, identity: bool) -> Iterator[None]:
     run = Pass(face_finder(VENDOR / "yunet.onnx") if faces else None, identify=Frame.digest if identity else None)
     for frame in read(path, hear=run.hear):
         run.add(frame)
+        yield
     shots_of(run)
 
 
-WORK: dict[str, Callable[[Path], None]] = {
+WORK: dict[str, Callable[[Path], Iterator[None]]] = {
     "decode_and_scale": decode_and_scale,
     "signals_without_faces": lambda path: everything(path, faces=False, identity=False),
     "all_signals": lambda path: everything(path, faces=True, identity=False),
@@ -82,14 +85,9 @@ WORK: dict[str, Callable[[Path], None]] = {
 
 
 def ratios(path: Path) -> dict[str, Any]:
-    """Medians over rounds in which every kind of work runs once, so that a busy machine hits all alike."""
-    times: dict[str, list[float]] = {name: [] for name in WORK}
-    for number in range(ROUNDS + 1):
-        for name, work in WORK.items():
-            started = time.process_time()
-            work(path)
-            if number:  # the first round warms up
-                times[name].append(time.process_time() - started)
+    """Medians over rounds; the first warms up."""
+    rounds = [side_by_side(path) for _ in range(ROUNDS + 1)][1:]
+    times = {name: [one[name] for one in rounds] for name in WORK}
     bare = times["decode_and_scale"]
     return {
         "decode_and_scale_cpu_s": round(statistics.median(bare), 3),
@@ -99,6 +97,19 @@ def ratios(path: Path) -> dict[str, Any]:
             if name != "decode_and_scale"
         },
     }
+
+
+def side_by_side(path: Path) -> dict[str, float]:
+    """CPU seconds of every kind of work, a frame of each in turn, so that a busy machine hits all alike."""
+    spent = dict.fromkeys(WORK, 0.0)
+    running = {name: work(path) for name, work in WORK.items()}
+    while running:
+        for name, work in list(running.items()):
+            started = time.process_time()
+            if next(work, DONE) is DONE:
+                del running[name]
+            spent[name] += time.process_time() - started
+    return spent
 
 
 def peak_mib(path: Path) -> float:

@@ -28,13 +28,13 @@ def test_frames_are_small_ordered_and_timed(tmp_path: Path) -> None:
     assert [frame.index for frame in frames] == list(range(20))
     assert [frame.pts_s for frame in frames] == pytest.approx([index / 10 for index in range(20)], abs=1e-3)
     assert {frame.glance.shape for frame in frames} == {(72, GLANCE_SIDE)}
-    assert {frame.rgb().shape for frame in read(path)} == {(144, SMALL_SIDE, 3)}
+    assert {frame.views(SMALL_SIDE)[0].shape for frame in read(path)} == {(144, SMALL_SIDE, 3)}
     assert len({frame.digest() for frame in read(path)}) == 20
 
 
 def test_portrait_pictures_have_their_long_side_upright(tmp_path: Path) -> None:
     path = write_mp4(tmp_path / "a.mp4", still(0, 4, height=256, width=144), 10.0)
-    assert next(read(path)).gray.shape == (SMALL_SIDE, 144)
+    assert next(read(path)).views(SMALL_SIDE)[1].shape == (SMALL_SIDE, 144)
 
 
 @pytest.mark.parametrize(("fps", "height", "width"), [(24.0, 360, 640), (30.0, 144, 256), (60.0, 270, 480)])
