@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from orchestration.commands import consent, demo, footage, identity, models, proofs, requests, reviews, runs
+from orchestration.commands import consent, curate, demo, footage, identity, models, proofs, requests, reviews, runs
 from orchestration.commands.shared import errors_to_show, message_of, plain, stderr
 from orchestration.settings import be_quiet
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.add_typer(requests.app, name="request")
 app.add_typer(consent.app, name="consent")
 app.add_typer(reviews.app, name="review")
+app.add_typer(curate.app, name="curate")
 identity.register(consent.app)
 proofs.add_to(consent.app)
 footage.register(app)

@@ -25,15 +25,16 @@ Before = Mapping[Key, Mapping[str, Row]]
 
 @dataclass
 class Moved:
-    """The clips that change sides in one check."""
+    """What one check says otherwise than was recorded."""
 
     check: str
     threshold: str | None = None  # of the policy; None where each clip is held against what is declared of it
     threshold_before: str | None = None  # as recorded
     newly_passing: int = 0
     newly_failing: int = 0  # or undecided: what passed, and does not any more
-    otherwise: int = 0  # between failed and undecided
-    first_decided: int = 0
+    otherwise: int = 0  # between failed and undecided, or decided for the first time
+    newly_blocking: int = 0  # also where only the severity is another
+    newly_harmless: int = 0
     examples: list[str] = field(default_factory=list)  # clip_ids
 
 
@@ -48,7 +49,7 @@ class Replay:
     good_after: int = 0
     newly_good: int = 0
     newly_refused: int = 0
-    checks: list[Moved] = field(default_factory=list)  # in the policy's order, those in which a clip changes sides
+    checks: list[Moved] = field(default_factory=list)  # in the policy's order, those that judge a clip otherwise
     days: int = 0
     days_written: dict[str, str] = field(default_factory=dict)  # day: SHA-256 of its table, where it was replaced
 
@@ -82,12 +83,8 @@ def replay(
                 pass
     say(len(days), len(days))
     walk.found.days = len(days)
-    walk.found.checks = [one for one in walk.moved.values() if one.newly_passing or _other_moves(one)]
+    walk.found.checks = [one for one in walk.moved.values() if one.examples]
     return walk.found
-
-
-def _other_moves(one: Moved) -> int:
-    return one.newly_failing + one.otherwise + one.first_decided
 
 
 def _write(home: Home, day: str, rows: Iterator[Row], written: dict[str, str]) -> None:
@@ -123,22 +120,21 @@ class _Walk:
         found.good_after += is_good
         found.newly_good += is_good and not was_good
         found.newly_refused += was_good and not is_good
+        found.policies_before[_policy_of(next(iter(before.values()), None))] += 1
         for row in rows:
             old = before.get(row["check"])
-            if old is None or old["verdict"] != row["verdict"]:
+            if old is None or (old["verdict"], old["severity"]) != (row["verdict"], row["severity"]):
                 self._move(row, old)
-        found.policies_before[_policy_of(next(iter(before.values()), None))] += 1
 
     def _move(self, row: Row, old: Row | None) -> None:
         one = self.moved[row["check"]]
-        if old is None:
-            one.first_decided += 1
-        elif row["verdict"] == "pass":
-            one.newly_passing += 1
-        elif old["verdict"] == "pass":
-            one.newly_failing += 1
-        else:
-            one.otherwise += 1
+        was, now = old["verdict"] if old else None, row["verdict"]
+        one.newly_passing += was not in (None, "pass") and now == "pass"
+        one.newly_failing += was == "pass" and now != "pass"
+        one.otherwise += was != now and (was is None or "pass" not in (was, now))
+        was_blocking = old is not None and blocks(old)
+        one.newly_blocking += blocks(row) and not was_blocking
+        one.newly_harmless += was_blocking and not blocks(row)
         if one.threshold is not None and old is not None:
             one.threshold_before = old["threshold"]
         if len(one.examples) < EXAMPLES:

@@ -87,10 +87,18 @@ def tuned(changes: Changes, base: Policy = POLICY) -> Policy:
         check = _known(name, base)
         for field, value in change.items():
             check = _changed(check, field, value)
-        if check.low is not None and check.high is not None and check.low > check.high:
-            raise PolicyError(f"{name}: low {check.low:g} is above high {check.high:g}; no clip could pass")
+        _keep_order(check, base.check(name))
         checks[name] = check
     return replace(base, checks=tuple(checks.values()))
+
+
+def _keep_order(check: Check, usual: Check) -> None:
+    """Raises PolicyError where the bounds would pass each other: then no clip could pass, or every one."""
+    if check.low is None or check.high is None or usual.low is None or usual.high is None:
+        return
+    if (check.low > check.high) != (usual.low > usual.high):
+        side = "above" if check.low > check.high else "not above"
+        raise PolicyError(f"{check.name}: low {check.low:g} is {side} high {check.high:g}; the check would say nothing")
 
 
 def _known(name: str, policy: Policy) -> Check:

@@ -6,17 +6,14 @@ appeals have modules of their own.
 
 from __future__ import annotations
 
-import os
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from assets.home import Home
 from orchestration.commands import disputes, reviewers
-from orchestration.commands.shared import facts, home, plain, short, stdout, table
+from orchestration.commands.shared import facts, home, open_page, plain, short, stdout, table
 
 if TYPE_CHECKING:
     from assets.consent.eligibility.facts import Clip
@@ -68,7 +65,7 @@ def show(
 
     here = home()
     path, _ = write_page(here, _clip(here, clip, shot), datetime.now(UTC))
-    _open(path, open_)
+    open_page(path, open_)
 
 
 @app.command()
@@ -118,7 +115,7 @@ def next_(
         clip = clips[row["clip_id"], row["item_id"], row["shot_index"]]
         path, seen = write_page(here, clip, datetime.now(UTC))
         stdout.rule(f"{place} of {len(mine)}: {plain(row['declared']['subject'])}")
-        _open(path, open_)
+        open_page(path, open_)
         if not _ask(here, clip, reviewer, seen):
             return
     stdout.print("Nothing more waits for you." if mine else "Nothing waits for you.")
@@ -171,16 +168,6 @@ def _again(here: Home, clip: Clip) -> Clip:
     if now is None:
         raise LookupError("this clip is no longer there")
     return now
-
-
-def _open(path: Path, wanted: bool) -> None:
-    """Open a page in the browser where there is one to open, and say where it is in any case."""
-    import webbrowser
-
-    screen = not sys.platform.startswith("linux") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if wanted and screen:  # without a screen this would start a browser of text, in the terminal that we ask in
-        webbrowser.open(path.as_uri())
-    stdout.print(plain(path), soft_wrap=True, highlight=False)
 
 
 def _judge(

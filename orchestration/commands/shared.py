@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -67,3 +70,13 @@ def facts(pairs: Mapping[str, Any]) -> Table:
 
 def short(digest: str | None, length: int = 12) -> str:
     return (digest or "")[:length]
+
+
+def open_page(path: Path, wanted: bool) -> None:
+    """Open a page in the browser where there is one to open, and say where it is in any case."""
+    import webbrowser
+
+    screen = not sys.platform.startswith("linux") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if wanted and screen:  # without a screen this would start a browser of text, in the terminal that we ask in
+        webbrowser.open(path.as_uri())
+    stdout.print(plain(path), soft_wrap=True, highlight=False)
