@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.assets.ingestion.hostile import encode
+from tests.assets.ingestion.films import encode
 
 SHOWN = {"movflags": "faststart"}
 FILMS: dict[str, dict[str, object]] = {

@@ -16,12 +16,10 @@ from assets.ingestion.probe import Limits, ProbePool, ProbeResult
 from assets.ingestion.reasons import FAULTS, TRAITS, code_of
 from assets.workers import child
 from assets.workers.child import Children
-from tests.assets.ingestion import hostile
+from tests.assets.ingestion.films import encode, moment, needs_footage, written
 from tests.assets.ingestion.mutants import make_films, mutants
 
-pytestmark = pytest.mark.skipif(
-    not (hostile.REPOSITORY / ".vendor" / "footage").is_dir(), reason="the sample footage is not fetched"
-)
+pytestmark = needs_footage
 FEW, MANY = 60, 550
 ANSWER_S = 60.0
 MEMORY_MIB = 600
@@ -52,14 +50,14 @@ def fuzz(films: dict[str, bytes], folder: Path, count: int) -> tuple[Counter[str
     """Probe `count` mutants; how many came to what, and those that were accepted."""
     seen: Counter[str] = Counter()
     accepted = []
-    neighbour = hostile.encode(folder / "neighbour.mp4", hostile.moment()[:4])
+    neighbour = encode(folder / "neighbour.mp4", moment()[:4])
     with ProbePool(Limits(stall_s=ANSWER_S), workers=1) as pool:
-        whole = {name: pool.probe(hostile.written(folder / name, data)) for name, data in films.items()}
+        whole = {name: pool.probe(written(folder / name, data)) for name, data in films.items()}
         assert {name: result.reasons for name, result in whole.items()} == dict.fromkeys(films, ())
         good = plain(pool.probe(neighbour))
         workers = set(pool._alive)
         for mutant in mutants(count):
-            path = hostile.written(folder / "mutant", mutant.bytes(films))
+            path = written(folder / "mutant", mutant.bytes(films))
             began = time.monotonic()
             result = pool.probe(path)
             what = f"{mutant}: {result.reasons}"
@@ -98,7 +96,7 @@ def test_many_damaged_films_get_typed_verdicts_and_hurt_no_neighbour(
     unseen = sum(count for what, count in seen.items() if what.startswith("unseen"))
     assert unseen < MANY * 0.15
     assert not seen["unseen in h264.mkv"], "a film that keeps checksums shows every change of its pictures"
-    measured(accepted[::3], hostile.encode(tmp_path / "neighbour.mp4", hostile.moment()[:8]))
+    measured(accepted[::3], encode(tmp_path / "neighbour.mp4", moment()[:8]))
 
 
 def measured(films: list[Path], neighbour: Path) -> None:

@@ -9,11 +9,9 @@ import pytest
 
 from assets.ingestion.probe import Limits, ProbePool
 from assets.ingestion.reasons import FAULTS, TRAITS, Code, code_of
-from tests.assets.ingestion import hostile
+from tests.assets.ingestion import films, hostile, surgery
 
-pytestmark = pytest.mark.skipif(
-    not (hostile.REPOSITORY / ".vendor" / "footage").is_dir(), reason="the sample footage is not fetched"
-)
+pytestmark = films.needs_footage
 
 
 @pytest.mark.parametrize("name", hostile.KINDS)
@@ -28,25 +26,25 @@ def test_every_kind_of_file_gets_its_verdict(name: str, pool: ProbePool, tmp_pat
 
 
 def test_a_good_file_is_noted_for_nothing(pool: ProbePool, tmp_path: Path) -> None:
-    result = pool.probe(hostile.encode(tmp_path / "a.mp4"))
+    result = pool.probe(films.encode(tmp_path / "a.mp4"))
     assert (result.reasons, result.notes, result.integrity) == ((), (), "syntax")
 
 
 def test_a_file_that_keeps_checksums_says_so(pool: ProbePool, tmp_path: Path) -> None:
-    assert pool.probe(hostile.encode(tmp_path / "a.mkv")).integrity == "checksums"
+    assert pool.probe(films.encode(tmp_path / "a.mkv")).integrity == "checksums"
 
 
 def test_the_times_of_a_variable_rate_are_measured_not_assumed(pool: ProbePool, tmp_path: Path) -> None:
     times = [0, 40, 80, 480, 520, 1000]
-    film = hostile.encode(tmp_path / "a.mkv", hostile.moment()[:6], codec="mpeg4", times=times)
+    film = films.encode(tmp_path / "a.mkv", films.moment()[:6], codec="mpeg4", times=times)
     result = pool.probe(film)
     assert result.fps == pytest.approx(5.0)
     assert any("0.0400 to 0.4800 s" in note for note in result.notes)
 
 
 def test_a_rotated_file_has_the_size_that_is_shown(pool: ProbePool, tmp_path: Path) -> None:
-    result = pool.probe(hostile.rotated(tmp_path))
-    assert (result.width, result.height) == (hostile.HEIGHT, hostile.WIDTH)
+    result = pool.probe(surgery.rotated(tmp_path))
+    assert (result.width, result.height) == (films.HEIGHT, films.WIDTH)
 
 
 @pytest.mark.parametrize("code", sorted(TRAITS))
@@ -67,14 +65,14 @@ def test_every_code_tells_the_contributor_what_to_do() -> None:
 
 
 def test_more_frames_than_are_taken_are_refused(tmp_path: Path) -> None:
-    film = hostile.encode(tmp_path / "a.mp4")
-    with ProbePool(Limits(frames=hostile.FRAMES - 1), workers=1) as short:
+    film = films.encode(tmp_path / "a.mp4")
+    with ProbePool(Limits(frames=films.FRAMES - 1), workers=1) as short:
         assert [code_of(reason) for reason in short.probe(film).reasons] == [Code.TOO_MANY_FRAMES]
 
 
 def test_huge_pictures_are_refused_before_memory_is_taken_for_them(tmp_path: Path) -> None:
     with ProbePool(workers=1) as pool:
-        assert pool.probe(hostile.bomb(tmp_path)).reasons
+        assert pool.probe(surgery.bomb(tmp_path)).reasons
         (worker,) = pool._alive
         status = Path(f"/proc/{worker.process.pid}/status").read_text()
     assert int(re.search(r"VmHWM:\s+(\d+)", status)[1]) >> 10 < 200  # type: ignore[index]
@@ -82,9 +80,9 @@ def test_huge_pictures_are_refused_before_memory_is_taken_for_them(tmp_path: Pat
 
 @pytest.mark.parametrize("part", [b"\x1a\x45\xdf\xa3", b"\x1f\x43\xb6\x75"])
 def test_a_part_longer_than_any_disk_is_no_crash(part: bytes, pool: ProbePool, tmp_path: Path) -> None:
-    data = hostile.encode(tmp_path / "a.webm", codec="libvpx-vp9", **{"cpu-used": "8"}).read_bytes()
+    data = films.encode(tmp_path / "a.webm", codec="libvpx-vp9", **{"cpu-used": "8"}).read_bytes()
     at = data.index(part) + 4
     endless = (1 << 56 | 1 << 55).to_bytes(8, "big")
-    result = pool.probe(hostile.written(tmp_path / "b.webm", data[:at] + endless + data[at + 8 :]))
+    result = pool.probe(films.written(tmp_path / "b.webm", data[:at] + endless + data[at + 8 :]))
     assert result.reasons
     assert Code.CRASHED not in {code_of(reason) for reason in result.reasons}

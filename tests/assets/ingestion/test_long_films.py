@@ -11,11 +11,8 @@ import pytest
 from assets.ingestion.evidence import MAX_WINDOWS
 from assets.ingestion.probe import Limits, ProbePool, ProbeResult
 from assets.ingestion.reasons import Code, code_of
-from tests.assets.ingestion import hostile
+from tests.assets.ingestion import films
 
-needs_footage = pytest.mark.skipif(
-    not (hostile.REPOSITORY / ".vendor" / "footage").is_dir(), reason="the sample footage is not fetched"
-)
 MEMORY_MIB = 600
 
 
@@ -48,10 +45,10 @@ def probed(film: Path, **limits: float) -> tuple[ProbeResult, int]:
 
 
 @pytest.mark.slow
-@needs_footage
+@films.needs_footage
 def test_two_hours_are_decoded_in_the_memory_of_a_minute(tmp_path: Path) -> None:
-    moment = hostile.encode(tmp_path / "a.mp4", hostile.moment(width=64, height=48), codec="mpeg4", bf="0")
-    rounds = 2 * 3600 * hostile.FPS // hostile.FRAMES
+    moment = films.encode(tmp_path / "a.mp4", films.moment(width=64, height=48), codec="mpeg4", bf="0")
+    rounds = 2 * 3600 * films.FPS // films.FRAMES
     minute, little = probed(repeated(moment, tmp_path / "minute.mp4", rounds // 120))
     began = time.monotonic()
     result, much = probed(repeated(moment, tmp_path / "hours.mp4", rounds))
@@ -59,15 +56,15 @@ def test_two_hours_are_decoded_in_the_memory_of_a_minute(tmp_path: Path) -> None
         f"{result.frames_decoded} frames in {time.monotonic() - began:.0f} s, {much} MiB; a minute takes {little} MiB"
     )
     assert (minute.reasons, result.reasons) == ((), ())
-    assert (result.duration_s, result.frames_decoded) == (7200.0, 7200 * hostile.FPS)
+    assert (result.duration_s, result.frames_decoded) == (7200.0, 7200 * films.FPS)
     assert len(result.windows) <= MAX_WINDOWS + 1
     assert much <= min(MEMORY_MIB, little + 64)  # the container's own index grows, and nothing else
 
 
 @pytest.mark.slow
-@needs_footage
+@films.needs_footage
 def test_4k_is_decoded_within_the_memory_of_a_worker_whatever_its_length(tmp_path: Path) -> None:
-    big = hostile.encode(tmp_path / "a.mp4", hostile.moment(width=3840, height=2160, frames=6))
+    big = films.encode(tmp_path / "a.mp4", films.moment(width=3840, height=2160, frames=6))
     short, little = probed(big)
     result, much = probed(repeated(big, tmp_path / "longer.mp4", 10))
     print(f"{result.frames_decoded} frames of 4K: {much} MiB; {short.frames_decoded} take {little} MiB")
@@ -75,9 +72,9 @@ def test_4k_is_decoded_within_the_memory_of_a_worker_whatever_its_length(tmp_pat
     assert much <= min(MEMORY_MIB, little + 32)
 
 
-@needs_footage
+@films.needs_footage
 def test_a_film_that_takes_longer_than_any_may_is_stopped(tmp_path: Path) -> None:
-    big = hostile.encode(tmp_path / "a.mp4", hostile.moment(width=1280, height=720, frames=8))
+    big = films.encode(tmp_path / "a.mp4", films.moment(width=1280, height=720, frames=8))
     with ProbePool(Limits(wall_s=0.5), workers=1) as pool:
         result = pool.probe(repeated(big, tmp_path / "longer.mp4", 100))
     assert [code_of(reason) for reason in result.reasons] == [Code.TIMEOUT]

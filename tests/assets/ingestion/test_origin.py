@@ -144,13 +144,13 @@ def test_a_manifest_of_noise_is_unreadable_and_no_crash(generated: Path, pool: P
 
 
 def test_a_regular_pattern_in_fine_detail_is_measured(pool: ProbePool, tmp_path: Path) -> None:
-    from tests.assets.ingestion import hostile
+    from tests.assets.ingestion import films
 
     plain = np.random.default_rng(1).integers(60, 200, (8, 17, 30, 3)).repeat(16, 1).repeat(16, 2).astype(np.uint8)
     woven = plain.copy()
     woven[:, ::2, ::2] += 6
     smooth, regular = (
-        pool.probe(hostile.encode(tmp_path / f"{name}.mp4", data, crf="12")).spectral_peak_db or 0.0
+        pool.probe(films.encode(tmp_path / f"{name}.mp4", data, crf="12")).spectral_peak_db or 0.0
         for name, data in (("smooth", plain), ("regular", woven))
     )
     assert regular > 20 > smooth

@@ -11,13 +11,10 @@ from assets.ingestion.origin import MarkReader
 from assets.ingestion.probe import ProbePool
 from assets.release import watermark
 from assets.release.detection import find_mark
-from tests.assets.ingestion import hostile
+from tests.assets.ingestion import films
 from training.video import write_mp4
 
 KEY, PAYLOAD = b"k" * 32, watermark.payload_of("model-1")
-needs_footage = pytest.mark.skipif(
-    not (hostile.REPOSITORY / ".vendor" / "footage").is_dir(), reason="the sample footage is not fetched"
-)
 
 
 def spectra(frames: np.ndarray) -> np.ndarray:
@@ -35,10 +32,10 @@ def chance(frames: np.ndarray, key: bytes, *payloads: int) -> float:
     return found.log10_p
 
 
-@needs_footage
+@films.needs_footage
 @pytest.mark.parametrize("name", ["bikes.mp4", "city.mpg", "crew.mp4", "snow.mp4"])
 def test_real_footage_is_taken_for_ours_no_more_often_than_the_stated_chance(name: str) -> None:
-    frames = hostile.moment(name, 320, 176, 4)
+    frames = films.moment(name, 320, 176, 4)
     found = np.array([chance(frames, number.to_bytes(32, "big"), 1, 2, 3) for number in range(300)])
     for limit in (-1, -2):
         assert (found <= limit).mean() <= 10.0**limit + 3 * np.sqrt(10.0**limit / len(found))
@@ -50,10 +47,10 @@ def test_flat_pictures_are_not_ours(level: int) -> None:
     assert chance(np.full((2, 96, 160, 3), level, np.uint8), KEY, PAYLOAD) == 0.0
 
 
-@needs_footage
+@films.needs_footage
 @pytest.mark.parametrize(("crf", "limit"), [(18, -30), (23, -30), (28, -15)])
 def test_a_mark_is_found_after_encoding_by_the_worker_that_knows_no_key(crf: int, limit: float, tmp_path: Path) -> None:
-    frames = hostile.moment("crew.mp4", 256, 144, 16)
+    frames = films.moment("crew.mp4", 256, 144, 16)
     film = write_mp4(tmp_path / "a.mp4", watermark.embed(frames, PAYLOAD, KEY, 5.0), 8, crf=crf)
     with ProbePool(workers=1) as pool:
         result = pool.probe(film)
@@ -65,9 +62,9 @@ def test_a_mark_is_found_after_encoding_by_the_worker_that_knows_no_key(crf: int
     assert (MarkReader(b"x" * 32, (PAYLOAD,)).read(result).watermark_log10_p or 0.0) > -5
 
 
-@needs_footage
+@films.needs_footage
 def test_a_marked_stretch_within_real_footage_is_found(tmp_path: Path) -> None:
-    frames = hostile.moment("bikes.mp4", 256, 144, 96)
+    frames = films.moment("bikes.mp4", 256, 144, 96)
     frames[48:72] = watermark.embed(frames[48:72], PAYLOAD, KEY, 8.0)
     film = write_mp4(tmp_path / "a.mp4", frames, 8)  # 12 seconds, 3 of them marked
     with ProbePool(workers=1) as pool:
