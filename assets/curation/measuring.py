@@ -19,6 +19,7 @@ from assets.curation.plugins import available
 from assets.curation.shots import DETECTOR_VERSION
 from assets.curation.signals import SIGNALS_VERSION
 from assets.home import Home
+from assets.ingestion.probe import digests_key
 from assets.ingestion.reasons import Code
 from assets.ingestion.verdict import Limits
 from assets.workers.child import ChildFailed
@@ -75,12 +76,15 @@ class Measuring:
             return None
         try:
             path = host.store.fetch(item.media_key)
+            named = digests_key(item.sha256)
+            digests = host.store.fetch(named) if host.store.exists(named) else None
         except FileNotFoundError as missing:
             return Code.FILE_GONE.because(str(missing))
         request = {
             "path": str(path),
             "faces": str(self.faces) if self.faces else None,
             "plugins": {name: str(model) for name, model in self.plugins},
+            "digests": str(digests) if digests else None,
         }
         try:
             answer = host.children.ask(request)

@@ -16,13 +16,12 @@ from assets.curation.plugins import SCORERS
 from assets.curation.quality import technical_quality
 from assets.curation.shots import Shot, find_shots
 from assets.curation.sound import NOTHING_HEARD
-from assets.ingestion.identity import range_digest
+from assets.ingestion.identity import DIGEST_BYTES, range_digest
 
 if TYPE_CHECKING:
     from assets.curation.signals import Pass, Sample
 
 HASHES_AT_MOST = 240  # the first minute of a long shot names it well enough
-DIGEST_BYTES = 32
 
 
 class Placed(Protocol):
@@ -51,9 +50,8 @@ def _shot(run: Pass, shot: Shot, end_s: float) -> dict[str, Any]:
     looks = _within(seen, shot) or [_nearest(seen, shot)]
     found = _signals(run, shot, start_s, end_s)
     quality, parts = technical_quality(found)
-    digests = (run.digests[DIGEST_BYTES * at : DIGEST_BYTES * (at + 1)] for at in range(shot.start, shot.end))
     return {
-        "clip_id": range_digest(digests),
+        "clip_id": range_digest(run.digests[DIGEST_BYTES * shot.start : DIGEST_BYTES * shot.end]),
         "start_frame": shot.start,
         "end_frame": shot.end,
         "start_s": round(start_s, 6),

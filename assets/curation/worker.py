@@ -1,6 +1,6 @@
 """The child process that measures files: `python -m assets.curation.worker '<limits as JSON>'`.
 
-Reads `{"path": ..., "faces": ..., "plugins": ...}` lines and answers each with one JSON line: the result of
+Reads `{"path": ..., "faces": ..., "plugins": ..., "digests": ...}` lines and answers each with one JSON line: the result of
 `signals.measure`, or `{"error": <reason>}`. How it is bounded is in `workers.serving`.
 """
 
@@ -24,7 +24,8 @@ def answer(request: dict[str, Any], limits: Limits, pulse: Callable[[], None]) -
     try:
         plugins = load({name: Path(model) for name, model in request["plugins"].items()})
         faces = Path(request["faces"]) if request["faces"] else None
-        return measure(Path(request["path"]), faces, plugins, pulse, limits.pixels)
+        digests = Path(request["digests"]).read_bytes() if request.get("digests") else None
+        return measure(Path(request["path"]), faces, plugins, pulse, limits.pixels, digests)
     except (MemoryError, av.error.MemoryError):
         reason = Code.OUT_OF_MEMORY.because(f"more than {limits.memory_bytes} bytes were needed")
     except av.error.FFmpegError as error:

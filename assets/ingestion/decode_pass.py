@@ -1,7 +1,7 @@
 """One pass over every frame of an opened file: digest, timestamps, damage, thumbnails, evidence of its origin.
 
-Measures, and stops at the limits; what the measurements say about the file is judged in `judgement`. Nothing is kept a
-frame, so memory does not grow with a file's length. Runs in the probe's worker.
+Measures, and stops at the limits; what the measurements say about the file is judged in `judgement`. Of a frame no more
+is kept than its digest, so memory hardly grows with a file's length. Runs in the probe's worker.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from assets.ingestion.evidence import Evidence
-from assets.ingestion.identity import RangeDigest, frame_digest
+from assets.ingestion.identity import DIGEST_BYTES, frame_digest
 from assets.ingestion.reasons import Code
 from assets.ingestion.timeline import Timeline
 from assets.ingestion.verdict import Limits
@@ -76,7 +76,7 @@ class Decoded:
     """What one pass over the frames leaves behind."""
 
     complaints: Complaints
-    digest: RangeDigest = field(default_factory=RangeDigest)
+    digests: bytearray = field(default_factory=bytearray)  # `DIGEST_BYTES` a frame
     timeline: Timeline = field(default_factory=Timeline)
     evidence: Evidence = field(default_factory=Evidence)
     sizes: set[tuple[int, int]] = field(default_factory=set)
@@ -94,11 +94,11 @@ class Decoded:
 
     @property
     def frames(self) -> int:
-        return self.digest.frames
+        return len(self.digests) // DIGEST_BYTES
 
     def take(self, frame: av.VideoFrame, middle: int) -> None:
         index = self.frames
-        self.digest.add(frame_digest(frame))
+        self.digests += frame_digest(frame)
         if len(self.sizes) < MAX_SIZES:
             self.sizes.add((frame.width, frame.height))
         self.damaged += bool(frame.is_corrupt)

@@ -3,17 +3,20 @@
 The digest of a frame covers its native planes as the decoder gives them (before any rotation or conversion), row by
 row without padding, plane after plane, with the pixel format and size in front. A range's digest is the SHA-256 over
 the digests of its frames in order, so a clip that covers its whole file has the identity `media.frames_sha256`, and
-renaming, re-muxing or cutting elsewhere changes nothing.
+renaming, re-muxing or cutting elsewhere changes nothing. Whoever has the digests of a file's frames can name any clip
+of it without its pictures.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import av
+
+IDENTITY_VERSION = "1"
+DIGEST_BYTES = 32  # of one frame
 
 # "full range" is metadata of the same planes: re-muxing may move it between the bitstream and the container
 _FULL_RANGE = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p", "yuvj440p": "yuv440p"}
@@ -27,7 +30,7 @@ def frame_digest(frame: av.VideoFrame) -> bytes:
     if any(component.bits % 8 for component in frame.format.components) and not _padded_to_bytes(frame):
         frame = frame.reformat(format="rgb24")
     name = _FULL_RANGE.get(frame.format.name, frame.format.name)
-    digest = hashlib.sha256(f"rushes.frame/1 {name} {frame.width}x{frame.height}\n".encode())
+    digest = hashlib.sha256(f"rushes.frame/{IDENTITY_VERSION} {name} {frame.width}x{frame.height}\n".encode())
     for index, plane in enumerate(frame.planes):
         row = _row_bytes(frame, index)
         data = memoryview(plane)
@@ -39,28 +42,9 @@ def frame_digest(frame: av.VideoFrame) -> bytes:
     return digest.digest()
 
 
-class RangeDigest:
-    """The identity of consecutive frames, built as they come."""
-
-    def __init__(self) -> None:
-        self.frames = 0
-        self._digest = hashlib.sha256(b"rushes.range/1\n")
-
-    def add(self, frame: bytes) -> None:
-        """Take the next frame's digest."""
-        self.frames += 1
-        self._digest.update(frame)
-
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
-
-
-def range_digest(frame_digests: Iterable[bytes]) -> str:
-    """The identity of consecutive frames, in hexadecimal."""
-    digest = RangeDigest()
-    for one in frame_digests:
-        digest.add(one)
-    return digest.hexdigest()
+def range_digest(frame_digests: bytes | bytearray) -> str:
+    """The identity of consecutive frames, in hexadecimal, from their digests one after the other."""
+    return hashlib.sha256(f"rushes.range/{IDENTITY_VERSION}\n".encode() + frame_digests).hexdigest()
 
 
 def _padded_to_bytes(frame: av.VideoFrame) -> bool:

@@ -51,9 +51,8 @@ SUFFIXES = {
     "ogg": {"ogv", "ogg"},
 }
 # columns of table `media` that a probe measures
-FACTS = tuple(
-    f.name for f in fields(ProbeResult) if f.name not in ("reasons", "notes", "windows", "picture", "thumbnails")
-)
+BESIDES = ("reasons", "notes", "windows", "picture", "thumbnails", "frame_digests")
+FACTS = tuple(field.name for field in fields(ProbeResult) if field.name not in BESIDES)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,15 @@ SHA-256, so nothing is decoded twice. The processes are in `assets.workers`, the
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from assets.ingestion.identity import IDENTITY_VERSION
 from assets.ingestion.reasons import Code, code_of
 from assets.ingestion.verdict import Limits, ProbeResult
 from assets.store import Store
@@ -69,6 +71,18 @@ def remembered(store: Store, sha256: str, version: str) -> ProbeResult | None:
 
 
 def remember(store: Store, sha256: str, version: str, result: ProbeResult) -> None:
-    """Keep a verdict, unless the machine rather than the file may be to blame for it."""
-    if not MACHINE_MADE & {code_of(reason) for reason in result.reasons}:
-        store.put(cache_key(sha256, version), json.dumps(asdict(result), sort_keys=True).encode())
+    """Keep a verdict, unless the machine rather than the file may be to blame for it.
+
+    Whoever cuts an accepted file into clips names them by the frames' digests that are kept with it.
+    """
+    if MACHINE_MADE & {code_of(reason) for reason in result.reasons}:
+        return
+    if result.frame_digests and not result.reasons:
+        store.put(digests_key(sha256), base64.b64decode(result.frame_digests))
+    kept = replace(result, frame_digests="")
+    store.put(cache_key(sha256, version), json.dumps(asdict(kept), sort_keys=True).encode())
+
+
+def digests_key(sha256: str) -> str:
+    """Where the digests of a file's frames are (`identity.frame_digest`), one after the other, as bytes."""
+    return f"cache/frames/{IDENTITY_VERSION}/{sha256[:2]}/{sha256}.bin"

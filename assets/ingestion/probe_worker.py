@@ -6,6 +6,7 @@ Nothing is imported here that a decode does not need.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from assets.ingestion.containers import Index, extent, read_index
 from assets.ingestion.decode_pass import TooMuch, decode, refuse_unallocated, too_many_pixels
 from assets.ingestion.decoding import NoVideoStream, open_container, video_stream
+from assets.ingestion.identity import range_digest
 from assets.ingestion.judgement import broken_promises, damage, no_pictures, sorted_traits, traits
 from assets.ingestion.matroska import Checksums, compare_checksums
 from assets.ingestion.reasons import Code
@@ -117,7 +119,7 @@ def examine(
         fps=fps,
         frames_decoded=found.frames,
         duration_s=duration_s,
-        frames_sha256=found.digest.hexdigest() if found.frames else None,
+        frames_sha256=range_digest(found.digests) if found.frames else None,
         decode_errors=found.errors + found.damaged + found.complaints.damage,
         integrity="checksums" if checksums.everywhere else "syntax",
         c2pa_state=provenance.state,
@@ -127,6 +129,7 @@ def examine(
         windows=tuple(asdict(window) for window in found.evidence.finish()),
         picture=(*found.evidence.grid, *found.evidence.corner, *found.evidence.extent),
         thumbnails=found.pictures(),
+        frame_digests=base64.b64encode(found.digests).decode(),
     )
 
 

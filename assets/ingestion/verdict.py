@@ -43,7 +43,8 @@ class ProbeResult:
     container's own over all pictures, or `syntax` alone, which many changes of a bit or two respect. `decode_errors`
     counts packets that failed and frames that are damaged. `windows` and `picture` are evidence for the watermark's
     reader (`evidence.Window`; picture is grid, corner and extent in blocks) and are not kept. `thumbnails` are WebP
-    pictures (base64) of the first and a middle frame, for people.
+    pictures (base64) of the first and a middle frame, for people. `frame_digests` (base64) name every frame
+    (`identity.frame_digest`), one after the other; they are kept beside the verdict, not in it.
     """
 
     reasons: tuple[str, ...] = ()
@@ -71,6 +72,7 @@ class ProbeResult:
     windows: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     picture: tuple[int, ...] = field(default=(), repr=False)
     thumbnails: tuple[str, ...] = field(default=(), repr=False)
+    frame_digests: str = field(default="", repr=False)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ProbeResult:

@@ -9,6 +9,7 @@ import pytest
 
 from assets.curation.frames import GLANCE_SIDE, SMALL_SIDE, read
 from assets.curation.signals import measure
+from assets.ingestion.identity import range_digest
 from tests.assets.curation.pictures import still, texture
 from training.video import write_mp4
 
@@ -30,6 +31,15 @@ def test_frames_are_small_ordered_and_timed(tmp_path: Path) -> None:
     assert {frame.glance.shape for frame in frames} == {(72, GLANCE_SIDE)}
     assert {frame.views(SMALL_SIDE)[0].shape for frame in read(path)} == {(144, SMALL_SIDE, 3)}
     assert len({frame.digest() for frame in read(path)}) == 20
+
+
+def test_known_digests_name_the_clips_and_those_of_another_number_of_frames_are_taken_again(tmp_path: Path) -> None:
+    path = write_mp4(tmp_path / "a.mp4", moving(2, 20, 10.0), 10.0)
+    known, own = bytes(range(32)) * 20, b"".join(frame.digest() for frame in read(path))
+    found = {digests: measure(path, None, digests=digests)["shots"][0] for digests in (None, known, own, known[:-32])}
+    assert found[known]["clip_id"] == range_digest(known)
+    assert {found[digests]["clip_id"] for digests in (None, own, known[:-32])} == {range_digest(own)}
+    assert found[known]["signals"] == found[None]["signals"]
 
 
 def test_portrait_pictures_have_their_long_side_upright(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 
 from assets.ingestion.decoding import open_container, video_stream
 from assets.ingestion.identity import frame_digest, range_digest
-from assets.ingestion.probe import ProbePool
+from assets.ingestion.probe import ProbePool, digests_key, remember, remembered
+from assets.store import LocalStore
 from tests.assets.ingestion.conftest import encode, pictures, remux
 
 
@@ -22,7 +25,20 @@ def digests(path: Path) -> list[bytes]:
 def test_a_clip_of_the_whole_file_has_the_identity_that_the_probe_measured(video: Path, pool: ProbePool) -> None:
     found = digests(video)
     assert len(found) == 24
-    assert range_digest(found) == pool.probe(video).frames_sha256
+    probed = pool.probe(video)
+    assert range_digest(b"".join(found)) == probed.frames_sha256
+    assert base64.b64decode(probed.frame_digests) == b"".join(found)
+
+
+def test_the_digests_of_the_frames_of_an_accepted_file_are_kept_beside_its_verdict(
+    video: Path, pool: ProbePool, tmp_path: Path
+) -> None:
+    store, result = LocalStore(tmp_path / "store"), pool.probe(video)
+    remember(store, "a" * 64, pool.version, result)
+    assert store.get(digests_key("a" * 64)) == b"".join(digests(video))
+    assert remembered(store, "a" * 64, pool.version) == replace(result, frame_digests="")
+    remember(store, "b" * 64, pool.version, replace(result, reasons=("file.empty: nothing",)))
+    assert not store.exists(digests_key("b" * 64))
 
 
 def test_another_container_or_name_keeps_the_identity(video: Path, tmp_path: Path) -> None:
@@ -32,7 +48,8 @@ def test_another_container_or_name_keeps_the_identity(video: Path, tmp_path: Pat
 def test_one_different_frame_is_another_clip(video: Path) -> None:
     found = digests(video)
     assert len(set(found)) == 24
-    assert len({range_digest(found), range_digest(found[1:]), range_digest(found[::-1])}) == 3
+    clips = found, found[1:], found[::-1]
+    assert len({range_digest(b"".join(clip)) for clip in clips}) == 3
 
 
 @pytest.mark.parametrize(
