@@ -24,7 +24,7 @@ def gap(request_id: str, missing: int = 1) -> dict[str, object]:
 def caption(clip_id: str, day: str) -> dict[str, object]:
     return {
         "clip_id": clip_id, "item_id": "i", "shot_index": 0, "received_day": day, "kind": "short",
-        "text": "a street", "sources_json": "[]", "captioner": "structured/1",
+        "variant": 0, "text": "a street", "sources_json": "[]", "captioner": "structured/1", "refused": [],
     }  # fmt: skip
 
 

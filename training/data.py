@@ -22,6 +22,7 @@ from training.codec import to_unit
 from training.conditioning import draw_given
 from training.config import LADDER, CodecConfig, TrainConfig
 from training.packing import Batch, Cursor, Item, Sample, collate
+from training.phrasings import draw_text, texts_of
 from training.repetition import EVEN
 from training.text import text_key
 from training.transformer import positions, to_tokens
@@ -115,13 +116,16 @@ class LatentClips:
     ) -> None:
         self.weights = weights
         self.latents, self.texts, self.patch, self.stride = Path(latents), Path(texts), patch, stride
-        self.captions = {m["clip_id"]: m["caption"] for m in members}
+        self.captions = {m["clip_id"]: texts_of(m) for m in members}
         require_files(self.latents, self.captions, "latents")
-        require_files(self.texts, sorted({text_key(text) for text in self.captions.values()}), "caption tokens")
+        require_files(
+            self.texts, sorted({text_key(text) for texts in self.captions.values() for text in texts}), "caption tokens"
+        )
 
-    def read(self, clip_id: str) -> Sample:
+    def read(self, clip_id: str, text: str | None = None) -> Sample:
+        """The clip with one of its captions, its first unless another is named."""
         z_Cthw, metadata = _read(self.latents / f"{clip_id}.safetensors", "latent")
-        text_MT, _ = _read(self.texts / f"{text_key(self.captions[clip_id])}.safetensors", "tokens")
+        text_MT, _ = _read(self.texts / f"{text_key(text or self.captions[clip_id][0])}.safetensors", "tokens")
         x_NP, grid = to_tokens(z_Cthw, self.patch)
         fps = float(metadata.get("fps", "nan"))
         seconds = self.stride / fps if fps > 0 else self.stride / 8.0
@@ -202,7 +206,8 @@ def flow_steps(
         range(first, config.steps + 1), cursor.packs(items, config.batch_tokens, config.seed), strict=False
     ):
         mine, weight_S = share(pack, rank, world)
-        batch = collate([clips.read(clip_id) for clip_id in mine])
+        texts = [draw_text(clips.captions[clip_id], config.seed, clip_id, step) for clip_id in mine]
+        batch = collate([clips.read(*pair) for pair in zip(mine, texts, strict=True)])
         drawn = [draw(config, *pair, step) for pair in zip(mine, batch.grids, strict=True)]
         batch = drop_conditions(batch, [d.keep_text for d in drawn], [d.keep_numbers for d in drawn])
         yield FlowStep(

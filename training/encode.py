@@ -26,6 +26,7 @@ from training.config import ConfigError, EncodeConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation
 from training.data import DataError, FrameClips, read_members
 from training.exposure import of_weights
+from training.phrasings import texts_of
 from training.text import TextEncoder, TextEncoderError, text_key
 
 
@@ -56,7 +57,7 @@ def encode(config: EncodeConfig) -> tuple[int, int]:
     started = time.monotonic()
     members = [m for split in ("heldout", "train") for m in read_members(config.manifest, split)]
     clips = encode_clips(config, members)
-    texts = encode_texts(config, {m[name] for m in members for name in ("caption", "caption_short")} | {""})
+    texts = encode_texts(config, {text for m in members for text in (m["caption_short"], *texts_of(m))} | {""})
     print(f"encoded {clips} clips and {texts} captions in {time.monotonic() - started:.1f} s", flush=True)
     return clips, texts
 

@@ -245,7 +245,8 @@ def _clips(home: Home) -> list[Clip]:
 def captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """Short and long captions of every clip, from declared facts that no check contradicts and measured signals.
 
-    Each clause names its source. Clips that stand withdrawn are left out, and so have no embedding either.
+    There are several phrasings of each, so that a model does not learn one template. Each clause names its
+    source. Clips that stand withdrawn are left out, and so have no embedding either.
     """
     day, held = context.partition_key, withheld(home)
     items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
@@ -258,8 +259,13 @@ def captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
         key = (shot["item_id"], shot["shot_index"])
         rows += caption_rows(Facts(shot, items[shot["item_id"]], measured.get(key), decided[key]))
     written = home.lake.write("captions", rows, day)
-    longest = [{"caption": row["text"], "sources": len(json.loads(row["sources_json"]))} for row in rows[1:24:2]]
+    longest = [
+        {"caption": row["text"], "sources": len(json.loads(row["sources_json"]))}
+        for row in rows
+        if row["kind"] == "long"
+    ][:12]
     extra = {
+        "captions": len(rows),
         "examples": dg.MetadataValue.md(markdown_table(longest)),
         "withheld": sum(shot["clip_id"] in held for shot in shots),
     }

@@ -14,17 +14,26 @@ Row = Mapping[str, Any]
 
 
 def embedding_rows(home: Home, captions: Iterable[Row]) -> list[dict[str, Any]]:
-    """Rows of table `embeddings`, one for each long caption.
+    """Rows of table `embeddings`: of each captioner the first long caption that may be used.
 
     Raises training.text.TextEncoderError where new captions need the encoder and it is not there.
     """
-    rows = [row for row in captions if row["kind"] == "long"]
+    rows = _first_phrasings(row for row in captions if row["kind"] == "long" and not row["refused"])
     if not rows:
         return []
     model = encoder_name(home.text_encoder)
-    vectors = _vectors(home, model, sorted({row["text"] for row in rows}))
-    keys = ("clip_id", "item_id", "shot_index", "received_day")
+    vectors = text_vectors(home, model, sorted({row["text"] for row in rows}))
+    keys = ("clip_id", "item_id", "shot_index", "received_day", "captioner", "variant")
     return [{key: row[key] for key in keys} | {"model": model, "vector": vectors[row["text"]]} for row in rows]
+
+
+def _first_phrasings(captions: Iterable[Row]) -> list[Row]:
+    first: dict[tuple[Any, ...], Row] = {}
+    for row in captions:
+        key = tuple(row[name] for name in ("clip_id", "item_id", "shot_index", "captioner"))
+        if key not in first or row["variant"] < first[key]["variant"]:
+            first[key] = row
+    return list(first.values())
 
 
 def encoder_name(folder: Path) -> str:
@@ -38,7 +47,7 @@ def encoder_name(folder: Path) -> str:
         return f"{folder.name}-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
 
 
-def _vectors(home: Home, model: str, texts: list[str]) -> dict[str, list[float]]:
+def text_vectors(home: Home, model: str, texts: list[str]) -> dict[str, list[float]]:
     from training.text import TextEncoder, text_key
 
     keys = {text: f"cache/embeddings/{model}/{text_key(text)[:2]}/{text_key(text)}.json" for text in texts}

@@ -56,11 +56,12 @@ class Missing:
 
 def missing(home: Home, sealed: Sealed, codec_dir: Path) -> Missing:
     """Members without latents and captions without tokens."""
+    from training.phrasings import texts_of
     from training.text import text_key
 
     members = sealed.members
     by_clip = zip(members, keys(codec_dir, (member["clip_id"] for member in members)), strict=True)
-    texts = {member["caption"] for member in members}
+    texts = {text for member in members for text in texts_of(member)}
     tokens = text_folder(home)
     return Missing(
         [member["clip_id"] for member, key in by_clip if not home.store.exists(key)],

@@ -7,11 +7,12 @@ themselves are `training.consent`'s. The same clips, facts and consents give the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from assets.curation.captions import structured
 from assets.dataset.sealed import PURPOSE, Sealed, SnapshotError, current, key, table_rows
 from assets.dataset.split import SplitClip, SplitError, split
 from assets.home import Home
@@ -101,13 +102,13 @@ def read_mart(home: Home) -> list[dict[str, Any]]:
 class _Chosen:
     clip: Clip
     decision: Decision
-    captions: Mapping[str, str]
+    captions: Mapping[str, Sequence[str]]  # by kind
 
 
 def _choose(
     offered: list[dict[str, Any]],
     decided: Mapping[Row, tuple[Clip, Decision]],
-    captions: Mapping[Row, Mapping[str, str]],
+    captions: Mapping[Row, Mapping[str, Sequence[str]]],
 ) -> tuple[list[_Chosen], list[Exclusion]]:
     """One row a clip: offered by the mart, allowed by the ledger, with a caption. Everything else with its reasons."""
     chosen: dict[str, _Chosen] = {}
@@ -130,10 +131,13 @@ def _choose(
     return list(chosen.values()), excluded
 
 
-def _captions(home: Home) -> dict[Row, dict[str, str]]:
-    found: dict[Row, dict[str, str]] = {}
-    for row in home.lake.rows("captions"):
-        found.setdefault((row["clip_id"], row["item_id"], row["shot_index"]), {})[row["kind"]] = row["text"]
+def _captions(home: Home) -> dict[Row, dict[str, list[str]]]:
+    """All that a model may be told of each clip, by kind: the structured phrasings first, in their order."""
+    found: dict[Row, dict[str, list[str]]] = {}
+    rows = [row for row in home.lake.rows("captions") if not row["refused"]]
+    for row in sorted(rows, key=lambda row: (not structured(row), row["captioner"], row["variant"])):
+        of_clip = found.setdefault((row["clip_id"], row["item_id"], row["shot_index"]), {})
+        of_clip.setdefault(row["kind"], []).append(row["text"])
     return found
 
 
@@ -159,8 +163,9 @@ def _members(home: Home, chosen: list[_Chosen]) -> list[dict[str, Any]]:
             "contributor_id": facts.contributor_id,
             "dup_group": facts.dup_group,
             "split": sides[facts.clip_id],
-            "caption": one.captions["long"],
-            "caption_short": one.captions.get("short", one.captions["long"]),
+            "caption": one.captions["long"][0],
+            "caption_short": one.captions.get("short", one.captions["long"])[0],
+            "captions": list(dict.fromkeys([*one.captions["long"], *one.captions.get("short", ())])),
             "facts": facts.to_dict(),
             "consent_ids": list(one.decision.consent_ids),
         }

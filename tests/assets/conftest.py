@@ -61,7 +61,8 @@ class World:
         self._add("signals", where | _signals())
         self._add("duplicates", _unique(clip_id, item_id))
         for kind, text in (("short", subject), ("long", caption)):
-            self._add("captions", where | {"kind": kind, "text": text, "sources_json": "[]", "captioner": "test/1"})
+            words = {"text": text, "sources_json": "[]", "captioner": "structured/1", "refused": []}
+            self._add("captions", where | words | {"kind": kind, "variant": 0})
         self._add("verdicts", where | _passed())
         return clip_id
 

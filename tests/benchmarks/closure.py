@@ -230,14 +230,15 @@ def make_footage(world: World) -> None:
     for day in range(days):
         date = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)).date().isoformat()
         some = [_row(clip_id, date) for clip_id in every[day::days]]
-        words = {"sources_json": "[]", "captioner": "benchmark"}
+        words = {"variant": 0, "sources_json": "[]", "captioner": "structured/1", "refused": []}
         captions = [
             row | words | {"kind": kind, "text": f"{kind} scene called {row['clip_id'][:12]}"}
             for row in some
             for kind in ("short", "long")
         ]
         world.home.lake.write("captions", captions, date)
-        world.home.lake.write("embeddings", [row | {"model": "benchmark", "vector": VECTOR} for row in some], date)
+        vector = {"captioner": "structured/1", "variant": 0, "model": "benchmark", "vector": VECTOR}
+        world.home.lake.write("embeddings", [row | vector for row in some], date)
 
 
 def _row(clip_id: str, date: str) -> dict[str, Any]:

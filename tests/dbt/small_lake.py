@@ -82,7 +82,8 @@ class SmallLake:
         )  # fmt: skip
         self.rows["signals"].append(key | day | signals_row(duration_s, faces))
         self.rows["captions"].append(
-            key | day | {"kind": "short", "text": name, "sources_json": "[]", "captioner": "t/1"}
+            key | day | {"kind": "short", "variant": 0, "text": name, "sources_json": "[]"}
+            | {"captioner": "structured/1", "refused": []}
         )
         if "verdicts" not in without:
             for number, verdict in enumerate(({}, *verdicts)):

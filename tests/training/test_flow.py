@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.training.conftest import TrainingWorld
 from training import flow
@@ -11,6 +16,8 @@ from training.attention import Segments
 from training.conditioning import MODES, draw_given, give_frames, motion
 from training.data import LatentClips, draw, flow_steps, read_members, share
 from training.packing import Cursor
+from training.phrasings import draw_text, texts_of
+from training.text import text_key
 
 
 def test_the_line_runs_from_the_clip_to_the_noise_and_the_target_is_its_slope() -> None:
@@ -58,6 +65,42 @@ def test_a_clip_meets_the_same_noise_and_time_whatever_is_packed_with_it(encoded
     for clip, (noise, time) in (parted | alone).items():
         assert torch.equal(noise, whole[clip][0])
         assert time == whole[clip][1]
+
+
+def test_a_step_draws_one_of_a_clips_phrasings_and_the_same_one_again(
+    encoded_world: TrainingWorld, tmp_path: Path
+) -> None:
+    config = encoded_world.flow_config(batch_tokens=10_000, steps=12)
+    members = read_members(config.manifest, "train")
+    phrased = [
+        m | {"captions": [m["caption"], *(f"phrasing {n} of {m['clip_id']}" for n in range(3))]} for m in members
+    ]
+    texts = Path(shutil.copytree(config.text_dir, tmp_path / "phrased"))
+    for number, text in enumerate(text for m in phrased for text in m["captions"][1:]):
+        save_file({"tokens": torch.full((2, 384), float(number))}, texts / f"{text_key(text)}.safetensors")
+
+    def drawn(of: list) -> list[tuple]:
+        clips = LatentClips(config.latents_dir, texts, of, 2, 4)
+        return [
+            (step.clip_ids, step.batch.text_MT.clone(), step.t_F, step.e_NP)
+            for step in flow_steps(config, clips, Cursor(), 1)
+        ]
+
+    several, again, single = drawn(phrased), drawn(phrased), drawn(members)
+    assert all(torch.equal(one[1], other[1]) for one, other in zip(several, again, strict=True))
+    assert len({tuple(step[1].flatten().tolist()) for step in several}) > 6
+    for one, other in zip(several, single, strict=True):  # time and noise do not depend on the words
+        assert one[0] == other[0]
+        assert torch.equal(one[2], other[2])
+        assert torch.equal(one[3], other[3])
+
+
+def test_every_phrasing_is_drawn_about_as_often() -> None:
+    texts = ("a", "b", "c", "d")
+    counts = Counter(draw_text(texts, 0, "clip", step) for step in range(800))
+    assert min(counts.values()) > 150
+    assert draw_text(texts, 0, "clip", 7) == draw_text(texts, 0, "clip", 7)
+    assert texts_of({"caption": "alone"}) == ("alone",)
 
 
 def test_two_processes_weigh_a_pack_like_one() -> None:

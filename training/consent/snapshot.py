@@ -28,6 +28,7 @@ _MEMBER = {
     *("clip_id", "item_id", "shot_index", "bytes_sha256", "media_key", "start_frame", "end_frame", "contributor_id"),
     *("dup_group", "split", "caption", "caption_short", "facts", "consent_ids", "decision_digest"),
 }
+_OPTIONAL = {"captions"}  # every phrasing that training may draw; one caption a clip was sealed before there were more
 _CLIP_ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -123,6 +124,8 @@ def verify_manifest(manifest: Any, expected_root: str | None = None) -> None:
         raise SnapshotError("snapshot.root", f"the members' root is {root}, not {claimed}: the manifest was edited")
     if ids != manifest["ids_root"]:
         raise SnapshotError("snapshot.root", f"the clip ids' root is {ids}, not {manifest['ids_root']}")
+    if unphrased := [member["clip_id"] for member in members if not _phrased(member)]:
+        raise SnapshotError("snapshot.schema", f"captions of {unphrased[0]} are not different texts, its own first")
 
 
 def _facts(member: dict[str, Any]) -> ClipFacts:
@@ -130,8 +133,8 @@ def _facts(member: dict[str, Any]) -> ClipFacts:
 
 
 def _verify_member(member: dict[str, Any], manifest: dict[str, Any]) -> None:
-    if set(member) != _MEMBER:
-        odd = sorted(set(member) ^ _MEMBER)
+    if set(member) - _OPTIONAL != _MEMBER:
+        odd = sorted(set(member) - _OPTIONAL ^ _MEMBER)
         raise SnapshotError("snapshot.schema", f"member {member.get('clip_id')} lacks or adds {odd}")
     if not _CLIP_ID.fullmatch(member["clip_id"]):
         raise SnapshotError("snapshot.schema", f"not a clip id: {member['clip_id']!r}")
@@ -142,3 +145,14 @@ def _verify_member(member: dict[str, Any], manifest: dict[str, Any]) -> None:
     purpose, territory, recipient = (manifest[name] for name in ("purpose", "territory", "recipient"))
     if member["decision_digest"] != decision_digest(facts, purpose, territory, member["consent_ids"], recipient):
         raise SnapshotError("snapshot.decision", f"clip {member['clip_id']}: the decision rests on other facts")
+
+
+def _phrased(member: dict[str, Any]) -> bool:
+    """Whether the member's phrasings, where it has several, are different texts that begin with its caption."""
+    texts = member.get("captions", [member["caption"]])
+    return (
+        isinstance(texts, list)
+        and all(isinstance(text, str) for text in texts)
+        and texts[:1] == [member["caption"]]
+        and len(set(texts)) == len(texts)
+    )

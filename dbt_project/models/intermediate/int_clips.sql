@@ -33,7 +33,7 @@ signals as (
 captions as (
 
     select * from {{ ref('stg_captions') }}
-    where caption_kind = 'short'
+    where caption_kind = 'short' and caption_variant = 0 and captioner like 'structured/%'
 
 )
 

@@ -12,9 +12,11 @@ renamed as (
         shot_index,
         received_day,
         kind as caption_kind,
+        variant as caption_variant,
         text as caption,
         sources_json,
-        captioner
+        captioner,
+        refused
 
     from source
 

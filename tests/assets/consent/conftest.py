@@ -76,7 +76,8 @@ def things_of(home: Home, clip: str, model_key: str) -> None:
     home.lake.write("samples", [sample])
     shots = home.lake.rows("shots", DAY)
     where = ("clip_id", "item_id", "shot_index", "received_day")
-    vectors = [{name: shot[name] for name in where} | {"model": "test", "vector": [0.0] * 384} for shot in shots]
+    vector = {"captioner": "structured/1", "variant": 0, "model": "test", "vector": [0.0] * 384}
+    vectors = [{name: shot[name] for name in where} | vector for shot in shots]
     home.lake.write("embeddings", vectors, DAY)
 
 

@@ -49,7 +49,10 @@ def caption(index: int, text: str, kind: str = "long") -> dict[str, Any]:
         "shot_index": 0,
         "received_day": "2026-11-02",
         "kind": kind,
+        "variant": 0,
         "text": text,
+        "captioner": "structured/1",
+        "refused": [],
     }
 
 

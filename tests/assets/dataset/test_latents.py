@@ -62,7 +62,7 @@ def test_only_new_clips_are_encoded_and_the_process_finds_the_others_there(
     home.store.put(latents.keys(codec_dir, [first])[0], b"there")
     missing = latents.missing(home, sealed, codec_dir)
     assert missing.clip_ids == others
-    assert set(missing.texts) == {member["caption"] for member in sealed.members}
+    assert set(missing.texts) == {text for member in sealed.members for text in member["captions"]}
 
     work = tmp_path / "work"
     settings = latents.encode_config(home, sealed, codec_dir, work)

@@ -26,7 +26,8 @@ def test_every_consented_and_reviewed_clip_is_sealed_with_its_caption_and_consen
     assert built.excluded == ()
     for member in built.sealed.members:
         assert member["consent_ids"] == [small_world.grants[member["clip_id"]][0]]
-        assert member["caption"]
+        assert member["captions"][0] == member["caption"]
+        assert member["caption_short"] in member["captions"]
     assert {member["split"] for member in built.sealed.members} == {"train", "heldout"}
     assert defects(small_world.home, built.sealed) == []
     assert consent_violation(small_world.home, built.sealed) == {}
@@ -97,6 +98,21 @@ def test_a_clip_without_a_caption_stays_out_and_says_so(world: Any) -> None:
     world.tables["captions"] = [row for row in world.tables["captions"] if row["clip_id"] != silent]
     world.settle()
     assert exclusion_of(build(world.home, NOW).excluded, silent).reasons == ("caption.missing",)
+
+
+def test_every_phrasing_that_is_not_refused_is_sealed_the_structured_ones_first(world: Any) -> None:
+    for name in ("c-1", "c-2", "c-3"):
+        world.deliver(name)
+    clip = sorted(world.grants)[0]
+    own = next(row for row in world.tables["captions"] if row["clip_id"] == clip and row["kind"] == "long")
+    world.tables["captions"] += [
+        own | {"captioner": "blip/1", "text": "what a model saw"},
+        own | {"captioner": "blip/1", "variant": 1, "text": "what it must not say", "refused": ["caption.empty"]},
+        own | {"variant": 1, "text": "said in other words"},
+    ]
+    world.settle()
+    member = next(one for one in build(world.home, NOW).sealed.members if one["clip_id"] == clip)
+    assert member["captions"] == [own["text"], "said in other words", "what a model saw", member["caption_short"]]
 
 
 def test_nothing_eligible_is_an_error_that_counts_the_reasons(world: Any) -> None:

@@ -73,6 +73,17 @@ def sealed(people: People, tmp_path: Path) -> Sealed:
     return Sealed(people, tmp_path)
 
 
+@pytest.mark.parametrize("captions", [["a cat", "a cat"], ["a dog", "a cat"], [], "a cat", ["a cat", 1]])
+def test_phrasings_that_are_not_different_texts_with_the_clips_own_first_are_not_sealed(
+    people: People, captions: Any
+) -> None:
+    consent = people.grant("c-ann")["consent_id"]
+    assert resealed(people, [member([consent]) | {"captions": ["a cat", "cat by day"]}])["n"] == 1
+    with pytest.raises(SnapshotError, match="captions") as raised:
+        resealed(people, [member([consent]) | {"captions": captions}])
+    assert raised.value.code == "snapshot.schema"
+
+
 def test_training_starts_and_goes_on_while_consent_stands(sealed: Sealed) -> None:
     guard = sealed.guard()
     for day in (0, 1, 29):
