@@ -6,13 +6,15 @@ A node needs the same Rushes and the same weights (it is asked, and refused othe
 store. Ray pickles between our own processes only; nothing that comes from outside is ever unpickled.
 
 Whoever reaches a Ray cluster's ports runs code on it. A cluster that is started here listens on loopback alone and
-wants a token; one that is joined must be guarded by those who run it.
+wants a token; one that is joined must be guarded by those who run it (RAY_AUTH_MODE, RAY_AUTH_TOKEN, a closed network).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
+import shutil
 import tempfile
 import time
 from concurrent.futures import Future
@@ -59,7 +61,7 @@ class OnRay:
             if not ray.is_initialized():
                 options = {} if self._where else _this_machine(closing)
                 closing.callback(ray.shutdown)
-                ray.init(self._where or "local", log_to_driver=False, logging_level="warning", **options)
+                ray.init(self._where or "local", log_to_driver=False, logging_level=logging.WARNING, **options)
             self._do = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy="SPREAD")(do)
             self._closing = closing.pop_all()
         return self
@@ -67,7 +69,7 @@ class OnRay:
     def __exit__(self, *_: object) -> None:
         import ray
 
-        for ref in self._under_way.values():
+        for ref in list(self._under_way.values()):  # settling goes on in another thread
             ray.cancel(ref, force=True)
         self._closing.close()
 
@@ -89,7 +91,7 @@ class OnRay:
             if (error := done.exception()) is None:
                 answer.set_result(done.result())
             else:
-                answer.set_exception(MachineLost(str(error)) if _is_loss(error) else error)
+                answer.set_exception(_told(error))
 
         ref.future().add_done_callback(settle)
         return answer
@@ -107,17 +109,30 @@ def _this_machine(closing: ExitStack) -> dict[str, Any]:
     }
 
 
-def _is_loss(error: BaseException) -> bool:
-    from ray import exceptions
+def _told(error: BaseException) -> BaseException:
+    """MachineLost where Ray lost whoever had the item; what the work itself raised; or else Ray's error."""
+    from ray import exceptions as ray_errors
 
-    lost = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "ObjectLostError", "LocalRayletDiedError")
-    return isinstance(error, tuple(getattr(exceptions, name) for name in lost))
+    lost = (
+        ray_errors.WorkerCrashedError,
+        ray_errors.NodeDiedError,
+        ray_errors.LocalRayletDiedError,
+        ray_errors.OutOfMemoryError,
+        ray_errors.ObjectLostError,
+    )
+    if isinstance(error, lost):
+        return MachineLost(str(error))
+    if isinstance(error, ray_errors.RayTaskError) and isinstance(error.cause, Exception):
+        error.cause.__cause__ = error  # with the traceback from the node
+        return error.cause
+    return error
 
 
 def do(work: Work, store: Address, item: Any) -> str | None:
     """The Ray task: `work` on one item, on this node."""
-    with tempfile.TemporaryDirectory(prefix="rushes-media-") as cache:  # a node keeps no media
-        return work.do(Host(_children(work), store.open(Path(cache))), item)
+    children = _children(work)
+    with tempfile.TemporaryDirectory(dir=_folder(), prefix=f"{os.getpid()}-") as cache:  # a node keeps no media
+        return work.do(Host(children, store.open(Path(cache))), item)
 
 
 @lru_cache(maxsize=1)
@@ -125,3 +140,16 @@ def _children(work: Work) -> Children:
     """This process's child for `work`: a Ray process works on one item at a time, and ends with its driver."""
     work.check()
     return Children(work.command, work.limits)
+
+
+@lru_cache(maxsize=1)
+def _folder() -> Path:
+    """Where a node's processes fetch media to; what processes left there that were killed is removed."""
+    folder = Path(tempfile.gettempdir()) / f"rushes-media-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise Unavailable(f"{folder} belongs to somebody else: remove it, or set TMPDIR")
+    for left in folder.iterdir():
+        if not Path("/proc", left.name.split("-")[0]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return folder

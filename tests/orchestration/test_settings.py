@@ -30,6 +30,7 @@ def test_an_s3_home_keeps_its_databases_in_a_local_state_folder(tmp_path: Path) 
         ("RUSHES_HOME", "gs://bucket"),
         ("RUSHES_TIMEZONE", "Mars/Olympus"),
         ("RUSHES_AUTOMATION", "maybe"),
+        ("RUSHES_EXECUTOR", "dask"),
         ("RUSHES_UI_PORT", "http"),
         ("RUSHES_UI_PORT", "0"),
         ("RUSHES_MLFLOW_PORT", "70000"),

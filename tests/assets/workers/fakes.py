@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,14 @@ for line in sys.stdin:
     name = open(json.loads(line)["path"]).read()
     with open({log!r}, "a") as log:
         log.write(f"{{name}} {{os.getpid()}} {{os.getppid()}}\\n")
+    with open({environment!r}, "w") as file:
+        file.write("\\n".join(os.environ))
     if "dies" in name:
         os.abort()
     if "silent" in name:
         time.sleep(600)
+    while "held" in name and not os.path.exists({go!r}):
+        time.sleep(0.05)
     if "slow" in name:
         for _ in range(6):
             time.sleep(0.2)
@@ -33,10 +40,14 @@ for line in sys.stdin:
 
 
 def scripted(folder: Path, seconds: float = 0.0, **limits: Any) -> Measuring:
-    """Measuring by `SCRIPT`; its log is `folder / "log"`."""
+    """Measuring by `SCRIPT`; its log is `folder / "log"`, and `folder / "go"` lets go of what is held."""
     folder.mkdir(parents=True, exist_ok=True)
     script = folder / "child.py"
-    script.write_text(SCRIPT.format(log=str(folder / "log"), seconds=seconds))
+    script.write_text(
+        SCRIPT.format(
+            log=str(folder / "log"), go=str(folder / "go"), environment=str(folder / "environment"), seconds=seconds
+        )
+    )
     return Measuring(pass_version(None), None, (), Limits(**limits), (sys.executable, str(script)))
 
 
@@ -49,10 +60,34 @@ def stored(store: Store, *names: str) -> list[File]:
     return files
 
 
-def begun(folder: Path) -> list[str]:
-    """Names of the files that children began, in order."""
+@dataclass(frozen=True)
+class Begun:
+    """A file that a child began."""
+
+    name: str
+    child: int
+    parent: int
+
+
+def log_of(folder: Path) -> list[Begun]:
+    """What children began, in order."""
     log = folder / "log"
-    return [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
+    lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    return [Begun(name, int(child), int(parent)) for name, child, parent in lines]
+
+
+def counted(folder: Path) -> Counter[str]:
+    """How often each file was begun."""
+    return Counter(begun.name for begun in log_of(folder))
+
+
+def holds(folder: Path, count: int) -> list[Begun]:
+    """The held files, once `count` of them were begun."""
+    deadline = time.monotonic() + 90
+    while len(held := [begun for begun in log_of(folder) if "held" in begun.name]) < count:
+        assert time.monotonic() < deadline, f"{len(held)} of {count} were begun"
+        time.sleep(0.05)
+    return held
 
 
 def name_of(file: File) -> str:

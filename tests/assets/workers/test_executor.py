@@ -33,7 +33,7 @@ from assets.workers.executor import (
     open_executor,
     run,
 )
-from tests.assets.workers.fakes import begun, name_of, scripted, stored
+from tests.assets.workers.fakes import counted, name_of, scripted, stored
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_file_that_kills_its_process_costs_nobody_else_an_answer(store: LocalS
     found = outcomes(store, work, files)
     assert found.pop("dies") == "media.crashed: the decoder ended with signal SIGABRT"
     assert found == dict.fromkeys("abc")
-    assert Counter(begun(tmp_path / "fake")) == {"a": 1, "b": 1, "c": 1, "dies": 2}
+    assert counted(tmp_path / "fake") == {"a": 1, "b": 1, "c": 1, "dies": 2}
     kept = [json.loads(store.get(key)) for key in store.list("cache")]
     assert sorted(answer["shots"] for answer in kept) == [["a"], ["b"], ["c"]]
 
@@ -62,7 +62,7 @@ def test_a_silent_file_is_given_up_at_once_and_a_slow_one_is_not(store: LocalSto
     found = outcomes(store, work, stored(store, "silent", "slow"))
     assert found == {"silent": "media.timeout: no sign of life for 0.8 s", "slow": None}
     assert time.monotonic() - began > 1.2, "the slow one took longer than it may be silent"
-    assert begun(tmp_path / "fake").count("silent") == 1
+    assert counted(tmp_path / "fake")["silent"] == 1
 
 
 def test_what_was_measured_before_is_not_measured_again(store: LocalStore, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_was_measured_before_is_not_measured_again(store: LocalStore, tmp_p
     outcomes(store, work, files)
     again = outcomes(store, work, [*files, *stored(store, "c")])
     assert {name for name, reason in again.items() if reason} == {"dies"}
-    assert Counter(begun(tmp_path / "fake")) == {"a": 1, "b": 1, "c": 1, "dies": 4}
+    assert counted(tmp_path / "fake") == {"a": 1, "b": 1, "c": 1, "dies": 4}
 
 
 def test_a_file_that_is_gone_has_a_reason(store: LocalStore, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_no_more_files_are_open_than_there_are_processes(store: LocalStore, tmp_
     work, lock, now, most = scripted(tmp_path / "fake"), threading.Lock(), 0, 0
     real = Children.ask
 
-    def counted(self: Children, request: dict[str, Any]) -> Any:
+    def watched(self: Children, request: dict[str, Any]) -> Any:
         nonlocal now, most
         with lock:
             now += 1
@@ -194,7 +194,7 @@ def test_no_more_files_are_open_than_there_are_processes(store: LocalStore, tmp_
                 now -= 1
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Children, "ask", counted)
+        patch.setattr(Children, "ask", watched)
         outcomes(store, work, stored(store, *(f"file-{n}" for n in range(12))))
     assert 0 < most <= 2
 
