@@ -121,7 +121,7 @@ def test_a_clip_that_covers_its_file_has_the_files_own_identity(home: Home, tmp_
     clip = clips.shot_rows([row], clips.measure_files(home, [row]))[0]
     from assets.curation.frames import read
 
-    assert clip["clip_id"] == range_digest(frame.digest() for frame in read(path))
+    assert clip["clip_id"] == range_digest(b"".join(frame.digest() for frame in read(path)))
 
 
 def test_a_file_that_cannot_be_measured_stays_a_clip_without_signals(home: Home, tmp_path: Path) -> None:
