@@ -7,6 +7,7 @@ Both share the optimiser, the clipping, the average and the refusal to go on fro
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,7 +76,7 @@ class AdaptiveClip:
         self.steps, self.mean, self.square = int(state["steps"]), state["mean"], state["square"]
 
 
-class Learner(LightningModule):
+class Learner(LightningModule, ABC):
     """What both tasks share. `model` is the part that is trained, averaged and saved."""
 
     model: nn.Module
@@ -88,17 +89,17 @@ class Learner(LightningModule):
         self.usual_loss = 0.0  # running mean over steps, to know a divergence by
         self.last: Any = None  # the step that is being computed
 
+    @abstractmethod
     def losses(self, step: Any) -> Tensor:
         """The loss of each of the step's samples."""
-        raise NotImplementedError
 
+    @abstractmethod
     def heldout(self) -> dict[str, float]:
         """The averaged weights measured on held-out clips."""
-        raise NotImplementedError
 
+    @abstractmethod
     def save(self, folder: Path, exposure: Exposure) -> None:
         """Write the averaged weights, with what they saw, and their description."""
-        raise NotImplementedError
 
     def training_step(self, step: Any, _: int) -> Tensor:
         self.last = step
