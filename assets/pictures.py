@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -22,20 +23,21 @@ SERIES = (ACCENT, ALARM, "#d98e04", "#6c5b9b", "#3b8e6a", "#8a5a44", "#7f8c99")
 def contact_sheet(
     frames: Sequence[np.ndarray], captions: Sequence[str] = (), columns: int = 6, cell: int = 150, quality: int = 70
 ) -> bytes:
-    """A WebP sheet of RGB frames (each uint8 [H, W, 3]) with a line of caption below each."""
+    """A WebP sheet of RGB frames (each uint8 [H, W, 3]) with a caption below each, as many lines as the longest has."""
     from PIL import Image, ImageDraw, ImageFont
 
-    columns = max(1, min(columns, len(frames)))
-    height, font = cell * 9 // 16 + 18, ImageFont.load_default(size=10)
+    columns, lines = max(1, min(columns, len(frames))), max((text.count("\n") + 1 for text in captions), default=1)
+    below, font = 5 + 13 * lines, ImageFont.load_default(size=10)
+    height = cell * 9 // 16 + below
     rows = max(1, -(-len(frames) // columns))
     sheet = Image.new("RGB", (columns * cell, rows * height), "white")
     draw = ImageDraw.Draw(sheet)
     for index, frame in enumerate(frames):
-        picture = _fit(Image.fromarray(frame), cell - 4, height - 20)
+        picture = _fit(Image.fromarray(frame), cell - 4, height - below - 2)
         left, top = index % columns * cell, index // columns * height
-        sheet.paste(picture, (left + (cell - picture.width) // 2, top + (height - 18 - picture.height) // 2))
-        if index < len(captions):
-            draw.text((left + 3, top + height - 16), captions[index][: cell // 5], fill=INK, font=font)
+        sheet.paste(picture, (left + (cell - picture.width) // 2, top + (height - below - picture.height) // 2))
+        for at, line in enumerate(captions[index].split("\n") if index < len(captions) else ()):
+            draw.text((left + 3, top + height - below + 2 + 13 * at), line[: cell // 5], fill=INK, font=font)
     return _webp(sheet, quality)
 
 
@@ -167,6 +169,49 @@ def bar_plot(values: Mapping[str, float], title: str = "", ylabel: str = "") -> 
     return _png(figure)
 
 
+@dataclass(frozen=True)
+class Shares:
+    """A panel of `share_plot`: classes with their share, 0 to 1, and the share it is compared with, if any.
+
+    `even` is what each would have if all were alike.
+    """
+
+    bars: Sequence[tuple[str, float, float | None]]
+    even: float
+
+
+def share_plot(panels: Mapping[str, Shares], labels: tuple[str, str]) -> bytes:
+    """A PNG of panels of bars, even shares as dashed lines. `labels` name a class's bar and the one it is compared with."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    columns = min(3, max(1, len(panels)))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.1 * columns, 2.6 * lines + 0.4), dpi=90, layout="constrained")
+    FigureCanvasAgg(figure)
+    drawn: list[Any] = []
+    for number, (title, panel) in enumerate(panels.items()):
+        bars = panel.bars
+        axes = _dressed(figure.add_subplot(lines, columns, number + 1), title, "", "")
+        places = [-1.0 * place for place in range(len(bars))]
+        paired = any(other is not None for _, _, other in bars)
+        height = 0.38 if paired else 0.7
+        first = axes.barh([p + 0.2 * paired for p in places], [share for _, share, _ in bars], height, color="#aab7c4")
+        drawn = [first]
+        if paired:
+            others = [other or 0.0 for _, _, other in bars]
+            drawn.append(axes.barh([p - 0.2 for p in places], others, height, color=ACCENT))
+        if bars:
+            drawn.append(axes.axvline(panel.even, color=ALARM, linewidth=1, linestyle=(0, (4, 2))))
+        axes.set_yticks(places, [name if len(name) < 25 else name[:23] + "…" for name, _, _ in bars])
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    if drawn:
+        names = [*labels[: len(drawn) - 1], "even share"]
+        figure.legend(drawn, names, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return _png(figure)
+
+
 def _axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (5.6, 2.8)) -> tuple[Any, Any]:
     # the object interface, not pyplot: no global state, no display, safe in threads
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -174,7 +219,10 @@ def _axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (5.6
 
     figure = Figure(figsize=size, dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    return figure, _dressed(figure.add_subplot(), title, xlabel, ylabel)
+
+
+def _dressed(axes: Any, title: str, xlabel: str, ylabel: str) -> Any:
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel(xlabel, fontsize=8, color=INK)
     axes.set_ylabel(ylabel, fontsize=8, color=INK)
@@ -183,7 +231,7 @@ def _axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (5.6
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    return figure, axes
+    return axes
 
 
 def _png(figure: Any) -> bytes:
