@@ -312,16 +312,21 @@ POLICY = Policy(
         Check(
             "location",
             "does the file's own position agree with the declared place?",
-            None,
+            "km from the declared place",
             "info",
             "metadata.place_mismatch",
+            high=50.0,  # a city's name is used for what lies around it
+            version="2",
         ),
         Check(
             "subject",
             "is the declared subject what is seen?",
-            None,
+            "likeness of what a captioner saw, cosine",
             "info",
             "metadata.subject_mismatch",
+            low=0.1,  # likeness below which a captioner's words contradict
+            high=0.4,  # and from which they confirm; between the two people decide
+            version="2",
         ),
     ),
 )

@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from assets.curation import origin
-from assets.curation.policy import LIGHT, POLICY, SUN, Check, Policy
+from assets.curation import daylight, origin, whereabouts
+from assets.curation.policy import POLICY, Check, Policy
 
 Row = Mapping[str, Any]
 BLOCKING_VERDICTS = frozenset({"fail", "unmeasurable", "not_yet"})
@@ -26,7 +25,8 @@ FREE_LENGTH_S = 0.25  # declared lengths are rounded; on short clips that is mor
 class Evidence:
     """All that is known about a clip: rows of `shots`, `delivery_items`, `media` and, where measured, `signals`.
 
-    `siblings` are the signals of all shots of the same file, the clip's own among them.
+    `siblings` are the signals of all shots of the same file, the clip's own among them; `seen` are the rows of
+    `visual_captions` that a model which looked at the pictures may be believed on.
     """
 
     shot: Row
@@ -34,6 +34,7 @@ class Evidence:
     media: Row
     signals: Row | None
     siblings: Sequence[Row] = ()
+    seen: Sequence[Row] = ()
 
 
 @dataclass(frozen=True)
@@ -163,58 +164,10 @@ def _length(check: Check, evidence: Evidence) -> Finding:
     )
 
 
-def sun_position(latitude: float, longitude: float, at: str) -> tuple[float, float]:
-    """(degrees above the horizon, hours of solar time) at an RFC 3339 time; ValueError for a time that is none."""
-    from astral import Observer
-    from astral.sun import elevation
-
-    when = datetime.fromisoformat(at.replace("Z", "+00:00"))
-    if when.tzinfo is None:
-        raise ValueError(f"a time without a zone: {at!r}")
-    utc = when.utctimetuple()
-    solar = (utc.tm_hour + utc.tm_min / 60 + utc.tm_sec / 3600 + longitude / 15) % 24
-    return elevation(Observer(latitude, longitude), when), solar
-
-
 def _time_of_day(check: Check, evidence: Evidence) -> Finding:
-    """The sun, where place and time are declared, and the light of every shot. Either can contradict."""
-    declared = evidence.item["declared_time_of_day"]
-    if declared not in SUN:
-        return _unmeasurable(f"no rule for the declared time of day {declared!r}; known are {', '.join(SUN)}", declared)
-    said, contradicted = [], False
-    place_and_time = [evidence.item[name] for name in ("latitude", "longitude", "captured_at")]
-    if None not in place_and_time:
-        try:
-            height, hour = sun_position(*place_and_time)
-        except ValueError as error:
-            return _unmeasurable(f"the sun's position cannot be computed: {error}", declared)
-        rule = SUN[declared]
-        contradicted |= not (
-            rule.low_deg <= height <= rule.high_deg and rule.from_hour <= round(hour, 2) <= rule.to_hour
-        )
-        said.append(f"sun at {height:.1f} degrees, {hour:.1f} h solar time")
-    if evidence.signals is None:
-        return _unmeasurable(_NO_SIGNALS, declared)
-    shots = evidence.siblings or [evidence.signals]
-    contradicted |= any(light_contradicts(declared, shot) for shot in shots)
-    darkest, brightest = (pick(shot["luma_p50"] for shot in shots) for pick in (min, max))
-    said.append(f"median luma {darkest:.2f} to {brightest:.2f}")
-    value = "; ".join(said)
-    return Finding(_passed(not contradicted), value, declared, f"{declared} declared; {value}")
-
-
-def light_contradicts(declared: str, signals: Row) -> bool:
-    """Whether a shot with these signals cannot be of the declared time of day."""
-    rule = LIGHT.get(declared)
-    if rule is None:
-        return False
-    p50 = signals["luma_p50"]
-    lamps = signals["luma_p95"] - p50 >= rule.lit_rise and signals["shadow_saturation"] >= rule.lit_shadow_saturation
-    return (
-        (rule.darkest_p50 is not None and p50 <= rule.darkest_p50)
-        or (rule.lit_p50 is not None and p50 <= rule.lit_p50 and lamps)
-        or (rule.brightest_p50 is not None and p50 >= rule.brightest_p50)
-    )
+    shots = evidence.siblings or ([evidence.signals] if evidence.signals is not None else [])
+    place = evidence.media.get("position")
+    return Finding(*daylight.time_of_day(evidence.item, place, shots if evidence.signals is not None else []))
 
 
 def _exposure(check: Check, evidence: Evidence) -> Finding:
@@ -264,13 +217,23 @@ def _loudness(check: Check, evidence: Evidence) -> Finding:
 
 
 def _location(check: Check, evidence: Evidence) -> Finding:
-    declared = evidence.item["declared_location"]
-    return _unmeasurable(f"{declared} declared; the file carries no position of its own", declared)
+    return Finding(*whereabouts.location(evidence.item, evidence.media.get("position"), check.high or 0.0))
 
 
 def _subject(check: Check, evidence: Evidence) -> Finding:
+    """What a captioner that looks at the pictures saw is compared; else, and where it is not clear, people decide."""
     declared = evidence.item["declared_subject"]
-    return Finding("not_yet", None, declared, "a reviewer decides whether this is what is seen")
+    alike = [row for row in evidence.seen if row["likeness"] is not None]
+    if not alike or not declared:
+        return Finding("not_yet", None, declared, "a reviewer decides whether this is what is seen")
+    best = max(alike, key=lambda row: row["likeness"])
+    value = f"{best['likeness']:.3f}"
+    said = f"{declared} declared; {best['captioner']} saw: {best['text'][:200]}; likeness {value}"
+    if best["likeness"] >= (check.high or 1.0):
+        return Finding("pass", value, declared, said)
+    if all(row["likeness"] < (check.low or 0.0) for row in alike):
+        return Finding("fail", value, declared, said)
+    return Finding("not_yet", value, declared, f"{said}; a reviewer decides")
 
 
 _SPECIAL: dict[str, Callable[[Check, Evidence], Finding]] = {

@@ -20,7 +20,7 @@ from assets.ingestion.verdict import Limits, ProbeResult
 from assets.store import Store
 from assets.workers.child import ChildFailed, Children
 
-PROBE_VERSION = "3"
+PROBE_VERSION = "4"
 COMMAND = (sys.executable, "-m", "assets.ingestion.probe_worker")
 MACHINE_MADE = {Code.CRASHED, Code.OUT_OF_MEMORY}
 

@@ -18,12 +18,14 @@ from assets.ingestion.decoding import NoVideoStream, open_container, video_strea
 from assets.ingestion.identity import range_digest
 from assets.ingestion.judgement import broken_promises, damage, no_pictures, sorted_traits, traits
 from assets.ingestion.matroska import Checksums, compare_checksums
-from assets.ingestion.reasons import Code
+from assets.ingestion.reasons import Code, printable
 from assets.ingestion.verdict import Limits, ProbeResult
 from assets.workers.serving import serve
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+
+POSITION_LENGTH = 120  # characters; ISO 6709 takes half
 
 
 def probe(path: Path, limits: Limits, anchors: Path | None, pulse: Callable[[], None]) -> ProbeResult:
@@ -85,6 +87,7 @@ def examine(
         "codec": stream.codec_context.name,
         "frames_declared": stream.frames or None,
         "has_audio": bool(container.streams.audio),
+        "position": own_position(container.metadata),
     }
     width, height = stream.codec_context.width, stream.codec_context.height
     if too := not_worth_decoding(width, height, stream.metadata, limits):
@@ -141,6 +144,16 @@ def not_worth_decoding(width: int, height: int, metadata: Mapping[str, str], lim
         return too_small(width, height, limits)
     if metadata.get("enc_key_id"):  # how the Matroska demuxer tells of encrypted contents
         return Code.ENCRYPTED.because("the stream of pictures names a decryption key")
+    return None
+
+
+def own_position(metadata: Mapping[str, str]) -> str | None:
+    """Where the container says that it was filmed, as it words it; what that means is judged with what was declared."""
+    named = {name.lower(): text for name, text in metadata.items()}
+    languages = sorted(name for name in named if name.startswith("location-"))
+    for name in ("com.apple.quicktime.location.iso6709", "location", "recording_location", *languages):
+        if text := named.get(name, "").strip():
+            return printable(text, POSITION_LENGTH)
     return None
 
 

@@ -69,6 +69,7 @@ class ProbeResult:
     spectral_peak_db: float | None = None
     watermark_log10_p: float | None = None
     watermark_payload: str | None = None
+    position: str | None = None
     windows: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     picture: tuple[int, ...] = field(default=(), repr=False)
     thumbnails: tuple[str, ...] = field(default=(), repr=False)

@@ -102,6 +102,7 @@ TABLES = (
                 Real,
                 "log10 of the chance that pictures without our watermark look as much like it as these, at most",
             ),
+            ("position?", Text, "where the file's own metadata says that it was filmed, as worded there: ISO 6709"),
             ("watermark_payload?", Text, "the 32 bits that were read where a watermark may be there, hexadecimal"),
             ("probe_version", Text, "version of the probe"),
         ),

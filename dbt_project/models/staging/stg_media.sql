@@ -35,6 +35,7 @@ renamed as (
         spectral_peak_db,
         watermark_log10_p,
         watermark_payload,
+        position,
         probe_version
 
     from source

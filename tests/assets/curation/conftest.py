@@ -41,6 +41,7 @@ def media() -> dict[str, Any]:
         "width": 1280,
         "height": 720,
         "duration_s": 5.0,
+        "position": None,
         "c2pa_state": "absent",
         "c2pa_source_type": None,
         "c2pa_detail": None,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import timedelta, timezone
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from assets.curation.daylight import sun_position
 from assets.curation.policy import POLICY
-from assets.curation.verdicts import Evidence, blocks, decide, missing_verdicts, parse_ratio, sun_position
+from assets.curation.verdicts import Evidence, blocks, decide, missing_verdicts, parse_ratio
 
 Row = dict[str, Any]
 
@@ -221,6 +226,16 @@ LAMPS = {"luma_p50": 0.25, "luma_p95": 0.82, "shadow_saturation": 0.65}
         ("teatime", NOON, {}, "unmeasurable"),
         ("day", "yesterday", {}, "unmeasurable"),
         ("day", "2026-09-18T11:00:00", {}, "unmeasurable"),
+        ("day", "2026-09-18", {}, "unmeasurable"),
+        ("day", "2026-09-18T23:59:60Z", {}, "unmeasurable"),
+        ("day", "2026-09-18T11:00:00+25:00", {}, "unmeasurable"),
+        ("day", "0001-01-01T00:00:00+14:00", {}, "unmeasurable"),
+        ("day", "2026-09-18t11:00:00z", {}, "pass"),
+        ("day", "2026-09-18T11:00:00-11:00", {}, "fail"),  # 22:00 in Greenwich
+        ("night", "2026-09-18T11:00:00-11:00", DARK, "pass"),
+        # 02:30 stands twice on this night; the zone says which: either is night
+        ("night", "2026-10-25T02:30:00+02:00", DARK, "pass"),
+        ("night", "2026-10-25T02:30:00+01:00", DARK, "pass"),
     ],
 )
 def test_a_declared_time_of_day_must_agree_with_sun_and_light(verdict_on, declared, at, light, verdict) -> None:
@@ -238,6 +253,79 @@ def test_the_sun_stands_highest_at_solar_noon() -> None:
     height, hour = sun_position(50.85, 4.35, "2026-06-21T11:45:00Z")
     assert height == pytest.approx(62.6, abs=0.5)
     assert hour == pytest.approx(12.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("declared", "at", "verdict"),
+    [
+        ("night", "2026-06-21T23:00:00Z", "fail"),  # the midnight sun
+        ("day", "2026-06-21T23:00:00Z", "pass"),
+        ("day", "2026-12-21T10:45:00Z", "fail"),  # polar night at noon
+        ("night", "2026-12-21T22:45:00Z", "pass"),
+        ("dusk", "2026-12-21T12:00:00Z", "pass"),
+        ("sunset", "2026-05-17T22:50:00Z", "pass"),  # the sun sets after midnight by the sun's own clock
+        ("dawn", "2026-05-17T22:30:00Z", "pass"),
+        ("morning", "2026-12-21T22:45:00Z", "fail"),
+    ],
+)
+def test_polar_days_and_nights_have_their_own_times_of_day(verdict_on, declared, at, verdict) -> None:
+    light = DARK if declared == "night" else {}
+    row = verdict_on(
+        "time_of_day", declared_time_of_day=declared, captured_at=at, latitude=69.65, longitude=18.96, **light
+    )
+    assert row["verdict"] == verdict, row
+
+
+@given(
+    st.floats(-90, 90), st.floats(-180, 180), st.datetimes(), st.integers(-14, 14).map(lambda h: timezone(timedelta(hours=h)))
+)  # fmt: skip
+def test_the_sun_is_somewhere_at_every_place_and_time(latitude, longitude, when, zone) -> None:
+    try:
+        height, hour = sun_position(latitude, longitude, when.replace(tzinfo=zone).isoformat())
+    except ValueError:
+        assert not 2 <= when.year <= 9998  # beyond what a calendar in UTC holds
+        return
+    assert -91 <= height <= 91
+    assert 0 <= hour <= 24
+
+
+@pytest.mark.parametrize(("latitude", "longitude"), [(91, 0), (0, 181), (float("nan"), 0)])
+def test_the_sun_stands_nowhere_for_what_is_no_place(latitude, longitude) -> None:
+    with pytest.raises(ValueError, match="no place"):
+        sun_position(latitude, longitude, NOON)
+
+
+def test_the_files_own_position_stands_in_for_one_that_is_not_declared(verdict_on) -> None:
+    at_brussels = {"latitude": None, "longitude": None, "position": "+50.85+004.35/"}
+    row = verdict_on("time_of_day", declared_time_of_day="day", captured_at=MIDNIGHT, **at_brussels)
+    assert row["verdict"] == "fail"
+    assert "file's own position" in row["detail"]
+    assert (
+        verdict_on("time_of_day", declared_time_of_day="day", captured_at=MIDNIGHT, latitude=None)["verdict"] == "pass"
+    )
+
+
+@pytest.mark.parametrize(
+    ("likenesses", "verdict"),
+    [((), "not_yet"), ((None,), "not_yet"), ((0.05,), "fail"), ((0.05, 0.2), "not_yet"), ((0.05, 0.6), "pass")],
+)
+def test_a_subject_is_decided_by_what_a_captioner_saw_and_else_by_people(honest, likenesses, verdict) -> None:
+    seen = [{"likeness": one, "captioner": "blip", "text": "a bicycle leans on a wall"} for one in likenesses]
+    row = next(row for row in decide(replace(honest, seen=seen)) if row["check"] == "subject")
+    assert row["verdict"] == verdict
+    assert not blocks(row)
+    if verdict == "fail":
+        assert row["reason"] == "metadata.subject_mismatch"
+        assert "a bicycle at a wall declared" in row["detail"]
+        assert "saw: a bicycle leans" in row["detail"]
+
+
+def test_a_place_that_is_not_where_the_file_was_made_names_both(verdict_on) -> None:
+    row = verdict_on("location", position="+35.6895+139.6917/")
+    assert (row["verdict"], row["value"], row["threshold"]) == ("fail", "9448 km", "Brussels")
+    assert "Brussels declared" in row["detail"]
+    assert "35.6895, 139.6917" in row["detail"]
+    assert row["reason"] == "metadata.place_mismatch"
 
 
 @pytest.mark.parametrize(
