@@ -1,6 +1,5 @@
 """What Dagster sees of curation: clips, what is measured on them, what is decided about them, and how they are told."""
 
-import base64
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,20 +8,18 @@ from typing import Any
 import dagster as dg
 
 from assets.consent.withdrawals.journal import withheld
-from assets.curation import clips
+from assets.curation import checks, clips, pages
 from assets.curation.captions import Facts, caption_rows
 from assets.curation.duplicates import Clip, find_duplicates
 from assets.curation.embeddings import embedding_rows
 from assets.curation.evidence import Key, by_clip, read_evidence
-from assets.curation.policy import POLICY
-from assets.curation.verdicts import blocks, decide, missing_verdicts
+from assets.curation.tuning import policy_of
+from assets.curation.verdicts import decide
 from assets.home import Home
 from assets.lake import Written
-from assets.metadata import definition_metadata, picture, table_metadata
+from assets.metadata import definition_metadata, table_metadata
 from assets.partitions import received_days
-from assets.pictures import contact_sheet, histogram, markdown_table
-
-SHEET_CLIPS = 24
+from assets.pictures import markdown_table
 
 
 def _measured(
@@ -80,26 +77,23 @@ def shots(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg
     owners=["team:data"],
     code_version="1",
     metadata=definition_metadata("signals"),
+    check_specs=checks.SIGNAL_CHECKS,
 )
 def signals(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """Measured facts about every clip of the day: motion, camera, light, detail, borders, faces, hashes.
 
     Thresholds are drawn into the histograms; deciding is left to `verdicts`.
     """
-    day = context.partition_key
+    day, policy = context.partition_key, policy_of(home)
     media = home.lake.rows("media", day)
     rows = clips.signal_rows(media, _measured(context, home, media))
     written = home.lake.write("signals", rows, day)
-    extra: dict[str, Any] = {"camera_motion": dict(Counter(row["camera_motion"] for row in rows))}
-    for check in ("motion", "duration", "sharpness"):
-        asked = POLICY.check(check)
-        values = [row[asked.column] for row in rows if asked.column]
-        extra[f"{check}_histogram"] = picture(
-            histogram(values, asked.low, title=f"{check} of {len(values)} clips", unit=asked.unit or ""),
-            "image/png",
-            alt=check,
-        )
-    return _result(home, "signals", day, written, extra)
+    extra = {
+        "camera_motion": dict(Counter(row["camera_motion"] for row in rows)),
+        "histograms": dg.MetadataValue.md(pages.distributions(rows, policy)),
+    }
+    found = checks.signals_steady(home, day, policy)
+    return _result(home, "signals", day, written, extra, check_results=[found])
 
 
 @dg.asset(
@@ -109,83 +103,43 @@ def signals(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
     owners=["team:data"],
     code_version="1",
     metadata=definition_metadata("verdicts"),
-    check_specs=[
-        dg.AssetCheckSpec(
-            "every_check_decided",
-            asset="verdicts",
-            blocking=True,
-            description="Every clip of the day has a typed verdict for every check of the policy.",
-        )
-    ],
+    check_specs=checks.VERDICT_CHECKS,
 )
 def verdicts(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """Every check of the policy on every clip: declared against measured, quality, origin.
 
     A clip counts as good when no fatal or quality check failed or was left undecided; unmeasurable never passes.
+    Decided from stored values alone, by the thresholds of this home: `rushes curate replay` tries others.
     """
-    day = context.partition_key
+    day, policy = context.partition_key, policy_of(home)
     found = home.lake.rows("shots", day)
-    rows = [row for evidence in read_evidence(home, day) for row in decide(evidence)]
+    context.log.info(f"deciding {len(policy.checks)} checks on {len(found)} clips by {policy.name}")
+    rows = [row for evidence in read_evidence(home, day) for row in decide(evidence, policy)]
     written = home.lake.write("verdicts", rows, day)
-    missing = missing_verdicts(found, home.lake.rows("verdicts", day))
-    check = dg.AssetCheckResult(
-        check_name="every_check_decided",
-        passed=not missing,
-        metadata={"clips": len(found), "checks": len(POLICY.checks), "missing": missing[:20]},
-    )
-    return _result(home, "verdicts", day, written, _verdict_metadata(context, home, day, rows), check_results=[check])
-
-
-def _verdict_metadata(
-    context: dg.AssetExecutionContext, home: Home, day: str, rows: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    blocked: dict[Key, list[str]] = defaultdict(list)
-    for row in rows:
-        blocked[row["item_id"], row["shot_index"]] += [row["reason"]] if blocks(row) else []
     names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items", day)}
-    refused = [
-        {"clip": f"`{names[item_id]}` shot {index}", "reasons": ", ".join(sorted(set(reasons)))}
-        for (item_id, index), reasons in sorted(blocked.items())
-        if reasons
+    decided = pages.Day(rows, policy, names)
+    results = [
+        checks.every_check_decided(found, home.lake.rows("verdicts", day), policy),
+        checks.one_policy(home, policy),
+        checks.refusals_steady(home, day, rows),
     ]
-    extra: dict[str, Any] = {
-        "policy": POLICY.version,
-        "clips_good": sum(not reasons for reasons in blocked.values()),
-        "clips_refused": len(refused),
-        "verdicts_by_check": dg.MetadataValue.md(_verdict_table(rows)),
-        "refused": dg.MetadataValue.md(markdown_table(refused)),
+    return _result(home, "verdicts", day, written, _verdict_metadata(home, day, decided, found), check_results=results)
+
+
+def _verdict_metadata(home: Home, day: str, decided: pages.Day, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    against = decided.against
+    shown = {
+        "verdicts_by_check": pages.verdict_table(decided),
+        "histograms": pages.distributions(home.lake.rows("signals", day), decided.policy),
+        **pages.narrow_sheets(home, decided, found),
+        "refused": pages.refused_table(decided),
     }
-    media = home.lake.rows("media", day)
-    pictures = clips.thumbnails(media, _measured(context, home, media))
-    for title, wanted in (("accepted_clips", False), ("refused_clips", True)):
-        chosen = [key for key, reasons in sorted(blocked.items()) if bool(reasons) is wanted and key in pictures]
-        labels = [", ".join(blocked[key]) or names[key[0]] for key in chosen]
-        if chosen:
-            extra[title] = _sheet([pictures[key] for key in chosen[:SHEET_CLIPS]], labels, title.replace("_", " "))
-    return extra
-
-
-def _verdict_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    counts = Counter((row["check"], row["verdict"]) for row in rows)
-    return markdown_table(
-        [
-            {"check": check.name, "severity": check.severity, "threshold": check.threshold or ""}
-            | {verdict: counts[check.name, verdict] for verdict in ("pass", "fail", "unmeasurable", "not_yet")}
-            for check in POLICY.checks
-        ]
-    )
-
-
-def _sheet(jpegs: Sequence[str], labels: Sequence[str], alt: str) -> dg.MarkdownMetadataValue:
-    import cv2
-    import numpy as np
-
-    frames = []
-    for jpeg in jpegs:
-        decoded = cv2.imdecode(np.frombuffer(base64.b64decode(jpeg), np.uint8), cv2.IMREAD_COLOR)
-        assert decoded is not None, "thumbnails are JPEG by construction"
-        frames.append(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
-    return picture(contact_sheet(frames, labels), alt=alt)
+    counts = {
+        "policy": decided.policy.name,
+        "clips_good": sum(not failed for failed in against.values()),
+        "clips_refused": sum(bool(failed) for failed in against.values()),
+    }
+    return counts | {title: dg.MetadataValue.md(text) for title, text in shown.items()}
 
 
 @dg.asset(
