@@ -12,7 +12,7 @@ from assets.consent.withdrawals.taint import act_on_ledger
 from assets.home import Home
 from orchestration.trace import trace_of
 from tests.assets.consent.conftest import Copy, copied, empty_registry, template
-from tests.assets.consent.withdrawals.test_withdrawals import NOW, decided, disputed
+from tests.assets.consent.withdrawals.states import NOW, decided, disputed
 
 __all__ = ["copied", "empty_registry", "template"]  # fixtures
 

@@ -1,0 +1,149 @@
+"""What deliveries ask for: the intake of their days, and a refresh once all of it is in."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.home import Home
+from assets.ingestion import inbox
+from assets.partitions import received_days
+from tests.orchestration.sensors.conftest import DAY, Tick, run_of
+
+
+@pytest.mark.parametrize("sensor", ["inbox_sensor", "refresh_sensor", "ledger_sensor", "champion_sensor"])
+def test_on_an_empty_home_a_sensor_says_why_it_does_nothing(tick: Tick, home: Home, sensor: str) -> None:
+    said = tick(sensor, home)
+    skipped = said if isinstance(said, dg.SkipReason) else said.skip_reason
+    assert skipped.skip_message
+    assert isinstance(said, dg.SkipReason) or not said.run_requests
+
+
+def drop(home: Home, name: str, day: str = DAY) -> Path:
+    """A delivery folder in the inbox; a sensor does not look at what is in it."""
+    folder = home.state / "inbox" / day / name
+    folder.mkdir(parents=True)
+    (folder / "delivery.json").write_text(json.dumps({"delivery_id": name}))
+    return folder
+
+
+def register(home: Home, *names: str) -> None:
+    """What intake leaves in the lake of the folders that it has taken in."""
+    rows = [
+        {
+            "delivery_id": name,
+            "received_day": DAY,
+            "folder": name,
+            "received_at": f"{DAY}T09:00:00Z",
+            "manifest_sha256": inbox.manifest_sha256(home.store, DAY, name),
+            "items_declared": 0,
+            "state": "accepted",
+            "reasons": [],
+        }
+        for name in names
+    ]
+    home.lake.write("deliveries", rows, DAY)
+
+
+def test_a_delivery_folder_asks_for_its_received_day_and_adds_the_partition(tick: Tick, home: Home) -> None:
+    drop(home, "d-one")
+    asked = tick("inbox_sensor", home)
+    (request,) = asked.run_requests
+    assert request.partition_key == DAY
+    (added,) = asked.dynamic_partitions_requests
+    assert (added.partitions_def_name, added.partition_keys) == (received_days.name, [DAY])
+
+
+def test_a_day_that_is_known_is_not_added_again(tick: Tick, home: Home, instance: dg.DagsterInstance) -> None:
+    instance.add_dynamic_partitions(str(received_days.name), [DAY])
+    drop(home, "d-one")
+    asked = tick("inbox_sensor", home)
+    assert len(asked.run_requests) == 1
+    assert not asked.dynamic_partitions_requests
+
+
+def test_two_folders_of_a_day_ask_for_one_run_and_another_day_for_its_own(tick: Tick, home: Home) -> None:
+    drop(home, "d-one")
+    drop(home, "d-two")
+    drop(home, "d-three", "2026-11-03")
+    asked = tick("inbox_sensor", home)
+    assert [request.partition_key for request in asked.run_requests] == [DAY, "2026-11-03"]
+    assert asked.run_requests[0].tags["rushes/deliveries"] == "d-one,d-two"
+
+
+def test_a_registered_folder_does_not_ask_and_a_later_one_does(tick: Tick, home: Home) -> None:
+    drop(home, "d-one")
+    register(home, "d-one")
+    assert "No delivery folder" in tick("inbox_sensor", home).skip_reason.skip_message
+    drop(home, "d-two")
+    (request,) = tick("inbox_sensor", home).run_requests
+    assert request.tags["rushes/deliveries"] == "d-two"
+
+
+def test_a_folder_asks_under_the_same_key_until_its_manifest_changes(tick: Tick, home: Home) -> None:
+    """Dagster launches a run key once: a folder that can never be registered does not ask for ever."""
+    folder = drop(home, "d-one")
+    first, again = (tick("inbox_sensor", home).run_requests[0].run_key for _ in range(2))
+    assert first == again
+    (folder / "delivery.json").write_text('{"delivery_id": "d-one", "corrected": true}')
+    assert tick("inbox_sensor", home).run_requests[0].run_key != first
+
+
+def test_a_day_whose_intake_is_under_way_waits_and_others_do_not(
+    tick: Tick, home: Home, instance: dg.DagsterInstance
+) -> None:
+    run_of(instance, "intake", dg.DagsterRunStatus.STARTED, **{"dagster/partition": DAY})
+    drop(home, "d-one")
+    assert DAY in tick("inbox_sensor", home).skip_reason.skip_message
+    drop(home, "d-two", "2026-11-03")
+    assert [request.partition_key for request in tick("inbox_sensor", home).run_requests] == ["2026-11-03"]
+
+
+def test_a_loose_folder_is_adopted_under_today_once_it_has_settled(
+    tick: Tick, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(home, "d-loose", ".")
+    assert not tick("inbox_sensor", home).run_requests, "it may still be being copied"
+    monkeypatch.setattr(inbox, "_last_change", lambda folder: 0.0)
+    (request,) = tick("inbox_sensor", home).run_requests
+    assert request.partition_key == datetime.now(UTC).date().isoformat()
+    assert (home.state / "inbox" / str(request.partition_key) / "d-loose" / "delivery.json").is_file()
+
+
+def test_nothing_received_asks_for_no_refresh(tick: Tick, home: Home) -> None:
+    assert "Nothing was received" in tick("refresh_sensor", home).skip_reason.skip_message
+
+
+def test_a_refresh_waits_for_every_intake_and_is_then_asked_once(
+    tick: Tick, small_world: Any, instance: dg.DagsterInstance
+) -> None:
+    run = run_of(instance, "intake", dg.DagsterRunStatus.STARTING)
+    assert "under way" in tick("refresh_sensor", small_world.home).skip_reason.skip_message
+    instance.delete_run(run.run_id)
+    asked = tick("refresh_sensor", small_world.home)
+    assert len(asked.run_requests) == 1
+    again = tick("refresh_sensor", small_world.home, asked.cursor)
+    assert not again.run_requests
+    assert asked.cursor[:12] in again.skip_reason.skip_message
+
+
+@pytest.mark.parametrize("table", ["verdicts", "consent_submissions", "media"])
+def test_any_change_of_what_was_received_asks_for_a_refresh(tick: Tick, small_world: Any, table: str) -> None:
+    """Also a delivery that brings nothing but a withdrawal, or nothing but broken files."""
+    home = small_world.home
+    before = tick("refresh_sensor", home).cursor
+    rows = home.lake.rows(table, DAY)
+    extra = {
+        "verdicts": lambda: rows[0] | {"verdict": "fail"},
+        "media": lambda: rows[0] | {"state": "quarantined"},
+        "consent_submissions": lambda: {
+            "delivery_id": "d", "received_day": DAY, "event_sha256": "ab" * 32, "envelope_json": "{}"
+        },
+    }  # fmt: skip
+    home.lake.write(table, [extra[table](), *rows[1:]], DAY)
+    assert len(tick("refresh_sensor", home, before).run_requests) == 1
