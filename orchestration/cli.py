@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from orchestration.commands import consent, curate, demo, footage, identity, models, proofs, requests, reviews, runs
+from orchestration.commands import consent, curate, demo, footage, identity, models, proofs, requests, reviews, runs, search
 from orchestration.commands.shared import errors_to_show, message_of, plain, stderr
 from orchestration.settings import be_quiet
 
@@ -27,6 +27,7 @@ app.add_typer(curate.app, name="curate")
 identity.register(consent.app)
 proofs.add_to(consent.app)
 footage.register(app)
+search.register(app)
 runs.register(app)
 models.register(app)
 proofs.register(app)

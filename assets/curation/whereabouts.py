@@ -6,10 +6,11 @@ each other are a mismatch as well; two that agree prove nothing, so without a po
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
-from assets.curation.places import gazetteer, nearest
+from assets.curation.places import Place, gazetteer, nearest
 from assets.curation.positions import Position, distance_km, read_position
 
 Row = Mapping[str, Any]
@@ -46,8 +47,8 @@ def _compared(
         said.append("no place is declared")
     elif position is None:
         said.append(f"{place} declared")
-    elif candidates := gazetteer().find(place):
-        candidate, distance = nearest(candidates, position)
+    elif found := _nearest(place, position):
+        candidate, distance = found
         known = f"{candidate.name}, {candidate.country}"
         if candidate.kind == "city":
             known += f" at {candidate.position}"
@@ -59,6 +60,12 @@ def _compared(
         away.append(distance := distance_km(declared, position))
         said.append(f"{declared} declared; the file's position {position} is {distance:.0f} km away")
     return away, said
+
+
+@functools.lru_cache(maxsize=1 << 16)  # the clips of a file, and those of a day, share places
+def _nearest(place: str, position: Position) -> tuple[Place, float] | None:
+    candidates = gazetteer().find(place)
+    return nearest(candidates, position) if candidates else None
 
 
 def _declared_position(item: Row) -> Position | None:
