@@ -120,11 +120,11 @@ def _checks(policy: Policy, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _declared(item: Row, rows: Sequence[Row]) -> list[dict[str, Any]]:
     stored = {row["check"]: row for row in rows}
-    found = []
+    found, of_check = [], ("verdict", "severity", "detail")
     for field, columns, check in DECLARED:
         said, row = [item[column] for column in columns], stored.get(check, {})
         told = {"field": field, "declared": None if None in said else "x".join(map(str, said))}
-        found.append(told | {"measured": row.get("value"), "verdict": row.get("verdict"), "detail": row.get("detail")})
+        found.append(told | {"measured": row.get("value")} | {name: row.get(name) for name in of_check})
     return found
 
 
