@@ -1,8 +1,8 @@
 """The jobs: which part of the graph runs together.
 
 `ask` takes in requests, `intake` one received day from delivery to verdicts. `refresh` brings what depends on all days
-up to date (duplicates, ledger, reviews, eligibility, warehouse, shortfalls). `retrain` goes from the warehouse to a
-released model. `nightly` is the two last ones in one run, so that a failed check stops everything behind it.
+up to date (duplicates, ledger, reviews, eligibility, classes, warehouse, shortfalls). `retrain` goes from the warehouse
+to a released model. `nightly` is the two last ones in one run, so that a failed check stops everything behind it.
 """
 
 import dagster as dg
@@ -10,9 +10,9 @@ import dagster as dg
 INTAKE_ASSETS = ("deliveries", "media", "shots", "signals", "captions", "embeddings", "verdicts")
 
 intake_selection = dg.AssetSelection.assets(*INTAKE_ASSETS)
-refresh_selection = dg.AssetSelection.groups("requests", "consent", "warehouse", "coverage") | dg.AssetSelection.assets(
-    "duplicates"
-)
+refresh_selection = dg.AssetSelection.groups(
+    "requests", "consent", "diversity", "warehouse", "coverage"
+) | dg.AssetSelection.assets("duplicates")
 retrain_selection = dg.AssetSelection.groups("dataset", "model", "evaluation", "release")
 
 ask_job = dg.define_asset_job(

@@ -13,12 +13,9 @@ from assets.tables import TABLES
 
 def gap(request_id: str, missing: int = 1) -> dict[str, object]:
     return {
-        "request_id": request_id,
-        "target_units": 2,
-        "accepted_units": 1,
-        "eligible_units": 1,
-        "missing_units": missing,
-    }
+        "dimension": "request", "cell": request_id, "have_units": 1, "want_units": 2, "missing_units": missing,
+        "asked_units": missing, "eligible_units": 1, "reason": "request.unfilled", "detail": "1 of 2",
+    }  # fmt: skip
 
 
 def caption(clip_id: str, day: str) -> dict[str, object]:
@@ -61,8 +58,8 @@ def test_a_table_nobody_wrote_reads_as_no_rows_with_its_columns(home: Home) -> N
     [
         ([gap("r") | {"colour": "red"}], "no such column"),
         ([gap("r"), gap("r", 2)], "repeated key"),
-        ([{"request_id": "r"}], "must not be null"),
-        ([gap("r") | {"target_units": "many"}], "coverage_gaps"),
+        ([{"cell": "r"}], "must not be null"),
+        ([gap("r") | {"want_units": "many"}], "coverage_gaps"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused_and_name_the_table(home: Home, rows: list, message: str) -> None:

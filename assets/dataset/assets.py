@@ -10,6 +10,7 @@ from assets.dataset import latents as latent_store
 from assets.dataset import renditions as rendering
 from assets.dataset import sealed as sealing
 from assets.dataset.snapshot import Built, build
+from assets.diversity import page, record
 from assets.home import Home
 from assets.metadata import definition_metadata, picture, table_metadata
 from assets.model import config, launch, published
@@ -19,7 +20,7 @@ MART_CHECK, LATENT_CHECK = "mart_agrees_with_the_ledger", "every_member_has_a_fi
 
 
 @dg.asset(
-    deps=["mart_training_eligibility", "captions", "consent_ledger"],
+    deps=["mart_training_eligibility", "captions", "consent_ledger", "clip_classes"],
     check_specs=[
         dg.AssetCheckSpec(
             MART_CHECK,
@@ -30,20 +31,29 @@ MART_CHECK, LATENT_CHECK = "mart_agrees_with_the_ledger", "every_member_has_a_fi
     kinds={"parquet"},
     owners=["team:ml"],
     code_version="1",
-    metadata=definition_metadata("snapshot_members"),
+    metadata=definition_metadata("snapshot_members", "clip_weights", "diversity"),
 )
 def training_snapshot(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
-    """What may be trained on: every clip that the mart offers and the ledger, asked again, allows; split and sealed."""
+    """What may be trained on: every clip that the mart offers and the ledger, asked again, allows; split and sealed.
+
+    Beside it is sealed how often each training clip is seen, so that no subject, place or contributor outweighs the rest.
+    """
     try:
         built = build(home, datetime.now(UTC))
     except sealing.SnapshotError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     context.log.info(f"sealed {built.sealed.manifest['n']} clips under {built.sealed.root}")
+    weighed = record.weigh(home, built.sealed)
+    context.log.info(page.held_back(weighed))
     refused = [exclusion for exclusion in built.excluded if exclusion.by == "ledger"]
     left_out = dg.MetadataValue.md(markdown_table([exclusion.row() for exclusion in built.excluded]))
     return dg.MaterializeResult(
-        metadata=table_metadata(home, "snapshot_members", extra=_summary(home, built) | {"left_out": left_out}),
-        data_version=dg.DataVersion(built.sealed.root),
+        metadata=table_metadata(
+            home,
+            "snapshot_members",
+            extra=_summary(home, built) | {"left_out": left_out} | _diversity(home, built, weighed),
+        ),
+        data_version=dg.DataVersion(f"{built.sealed.root}/{weighed.sha256}"),
         check_results=[
             dg.AssetCheckResult(
                 check_name=MART_CHECK,
@@ -70,6 +80,18 @@ def _summary(home: Home, built: Built) -> dict[str, Any]:
         "ledger": f"{manifest['ledger']['size']} events, root {manifest['ledger']['root']}",
         "consent_until": manifest["until"],
         "outcome": "sealed" if built.new else "nothing new: the same members as before",
+    }
+
+
+def _diversity(home: Home, built: Built, weighed: record.Weighed) -> dict[str, Any]:
+    """How uneven the training clips are, and what is done about it."""
+    return {
+        "how_often_clips_are_seen": page.held_back(weighed),
+        "diversity": dg.MetadataValue.md(page.effect_table(weighed)),
+        "shares_as_they_are_and_as_seen": picture(
+            page.effect_plot(weighed), "image/png", "shares of the clips and of what training sees"
+        ),
+        "repetition_sha256": weighed.sha256,
     }
 
 

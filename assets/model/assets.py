@@ -180,6 +180,7 @@ def _tags(context: dg.AssetExecutionContext, plan: Plan, sealed: Sealed) -> dict
     return {
         "dagster_run_id": context.run.run_id,
         "snapshot_root": sealed.root,
+        "repetition_sha256": plan.repetition_sha256 or "evenly",
         "ledger_checkpoint": f"{sealed.manifest['ledger']['size']}:{sealed.manifest['ledger']['root']}",
         "code_version": plan.code_version,
         "parent_model": plan.parent_model,
@@ -200,6 +201,7 @@ def _metadata(
         "exposure": dg.MetadataValue.json(sorted(outcome.seen)),
         "seconds": float(record["result"].get("seconds", 0.0)),
         "steps": int(record["result"].get("steps", 0)),
+        "clips_seen": dg.MetadataValue.json(record["result"].get("clips_seen", {})),
         "parameters": int(record["parameters"]),
         "choices": dg.MetadataValue.json(dict(plan.choices(task))),
         "code_version": plan.code_version,

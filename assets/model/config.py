@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import training
+from assets.diversity.classes import POLICY as CLASSES
+from assets.diversity.record import current as repetition_of
+from assets.diversity.weights import POLICY as WEIGHTS
 from assets.home import Home
 from training.config import TrainConfig
 from training.consent.canonical import canonical, sha256_hex
@@ -49,13 +52,14 @@ class Plan:
     codec: Mapping[str, Any]
     transformer: Mapping[str, Any]
     code_version: str
+    repetition_sha256: str = ""  # of the sealed weights of its clips; empty: all are seen the same
     parent_model: str | None = None  # key of the model that training starts from; None: from nothing
     codec_key: str = field(init=False)
     model_key: str = field(init=False)
 
     def __post_init__(self) -> None:
         codec: dict[str, Any] = {"root": self.snapshot_root, "code": self.code_version, "parent": self.parent_model}
-        codec |= {"codec": dict(self.codec)}
+        codec |= {"codec": dict(self.codec), "repetition": self.repetition_sha256}
         object.__setattr__(self, "codec_key", sha256_hex(canonical(codec))[:24])
         pair = codec | {"transformer": dict(self.transformer)}
         object.__setattr__(self, "model_key", sha256_hex(canonical(pair))[:24])
@@ -88,12 +92,16 @@ def choices(settings: Mapping[str, Any], task: Task) -> dict[str, Any]:
 def plan(home: Home, snapshot_root: str) -> Plan:
     """The plan for a snapshot under this home's training settings and the code at hand."""
     codec, transformer = (choices(home.training, task) for task in TASKS)
-    return Plan(snapshot_root, codec, transformer, code_version(), home.training.get(PARENT))
+    weights = repetition_of(home, snapshot_root)
+    return Plan(
+        snapshot_root, codec, transformer, code_version(), weights[1] if weights else "", home.training.get(PARENT)
+    )
 
 
 def code_digest(settings: Mapping[str, Any]) -> str:
     """Digest of everything but the data that decides what a model will be."""
     made_of = {"code": code_version(), PARENT: settings.get(PARENT)}
+    made_of |= {"classes": CLASSES.version, "weights": WEIGHTS.plain()}  # how often each clip will be seen
     return sha256_hex(canonical(made_of | {task: choices(settings, task) for task in TASKS}))
 
 

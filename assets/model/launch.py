@@ -18,6 +18,7 @@ import training
 from assets.dataset import latents, renditions
 from assets.dataset.sealed import Sealed, ancestors
 from assets.dataset.views import local_view
+from assets.diversity.record import current as repetition_of
 from assets.home import Home
 from assets.model import published
 from assets.model.config import Plan, Task
@@ -68,6 +69,8 @@ def prepare_fit(home: Home, plan: Plan, sealed: Sealed, task: Task) -> Launch:
         "resume": True,
         **plan.choices(task),
     }
+    if weights := repetition_of(home, sealed.root):
+        config |= {"repetition": str(weights[0]), "repetition_sha256": weights[1]}
     earlier: list[Path] = []  # weights that this run rests on
     if plan.parent_model:
         parent_dir = published.parent_folder(home, plan.parent_model, task)

@@ -10,9 +10,10 @@ from typing import Any
 import dagster as dg
 
 from assets.home import Home
-from assets.metadata import definition_metadata, table_metadata
+from assets.metadata import definition_metadata, picture, table_metadata
+from assets.requests.gaps import eligible_counts, gap_rows
 from assets.requests.inbox import Unread, take_in
-from assets.requests.proposing import bias_gaps, open_gaps
+from assets.requests.proposing import proposals
 from assets.requests.spec import Spec, money_problems, problems
 from assets.requests.store import list_proposals, list_requests
 
@@ -62,21 +63,33 @@ def footage_requests(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
 
 @dg.asset(
     group_name="coverage",
-    deps=["fct_request_fulfilment"],
+    deps=["fct_request_fulfilment", "mart_coverage", "footage_requests"],
     kinds={"parquet"},
     owners=["team:data"],
-    code_version="1",
+    code_version="2",
     metadata=definition_metadata("coverage_gaps"),
 )
 def coverage_gaps(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
-    """How short each open request is: asked for, accepted, eligible, missing."""
+    """What is short: of each open request, of classes that have too little to train on, and beside who has too much."""
+    from assets.diversity.page import coverage_plot, measures_table
     from assets.warehouse.project import mart_rows
 
-    rows = open_gaps(mart_rows(home, "fct_request_fulfilment"))
+    coverage = mart_rows(home, "mart_coverage")
+    rows = gap_rows(mart_rows(home, "fct_request_fulfilment"), home.lake.rows("requests"), coverage)
     written = home.lake.write("coverage_gaps", rows)
+    counts = eligible_counts(coverage)
+    told = ("dimension", "cell", "have_units", "want_units", "missing_units", "asked_units", "reason", "detail")
     return dg.MaterializeResult(
         metadata=table_metadata(
-            home, "coverage_gaps", extra={"missing_units": sum(row["missing_units"] for row in rows)}
+            home,
+            "coverage_gaps",
+            extra={
+                "missing_units": sum(row["missing_units"] for row in rows if row["dimension"] == "request"),
+                "short_classes": sum(row["dimension"] != "request" for row in rows),
+                "gaps": dg.MetadataValue.md(_markdown(told, [[row[name] for name in told] for row in rows])),
+                "imbalance": dg.MetadataValue.md(measures_table(counts)),
+                "coverage": picture(coverage_plot(counts), "image/png", "share of the eligible clips by class"),
+            },
         ),
         data_version=dg.DataVersion(written.sha256),
     )
@@ -84,18 +97,16 @@ def coverage_gaps(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
 
 @dg.asset(
     group_name="coverage",
-    deps=["mart_coverage", "coverage_gaps"],
+    deps=["coverage_gaps"],
     kinds={"parquet", "sqlalchemy"},
     owners=["team:data"],
-    code_version="1",
+    code_version="2",
     metadata=definition_metadata("request_proposals"),
 )
 def request_proposals(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
-    """Requests the platform proposes: after a withdrawal, a failed evaluation, or where a slice lacks footage."""
-    from assets.warehouse.project import mart_rows
-
+    """Requests the platform proposes: after a withdrawal, a failed evaluation, or where a class lacks footage."""
     kept = list_proposals(home.database_url)
-    gaps = bias_gaps(mart_rows(home, "mart_coverage"))
+    gaps = proposals(home.lake.rows("coverage_gaps"))
     known = {row["proposal_id"] for row in kept}
     rows = kept + [row for row in gaps if row["proposal_id"] not in known]
     written = home.lake.write("request_proposals", rows)

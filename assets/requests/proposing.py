@@ -1,25 +1,30 @@
-"""What the platform would ask for by itself: slices without enough footage to train on. People decide."""
+"""What the platform would ask for by itself: classes without enough footage to train on. People decide.
+
+What belongs here: the words of a request for a row of `coverage_gaps`, in the language that `parse` reads. Which gaps
+there are is `gaps`' business. Motion and camera work cannot be ordered in words yet, so their gaps are shown only.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from assets.diversity.classes import UNKNOWN
+from assets.requests.gaps import PAIRS
 from assets.requests.store import proposal
 
-# slices that are compared with each other, and the words that ask for one
+_AT = {
+    "night": "at night",
+    "dawn": "at dawn",
+    "morning": "in the morning",
+    "day": "by day",
+    "evening": "in the evening",
+    "sunset": "at sunset",
+    "dusk": "at dusk",
+}
 _PHRASES = {
-    "time_of_day": {
-        "night": "any subject at night",
-        "dawn": "any subject at dawn",
-        "morning": "any subject in the morning",
-        "day": "any subject by day",
-        "evening": "any subject in the evening",
-        "sunset": "any subject at sunset",
-        "dusk": "any subject at dusk",
-    },
-    "shape": {
+    "time_of_day": {name: f"any subject {when}" for name, when in _AT.items()},
+    "aspect": {
         "portrait": "any subject, 9:16",
         "square": "any subject, 1:1",
         "landscape": "any subject, 16:9",
@@ -31,45 +36,28 @@ _PHRASES = {
         "over 10 s": "any subject, 10 to 30 seconds",
     },
 }
-FAIR_SHARE = 0.25  # a slice below this part of an even share is under-covered
 MOST_AT_ONCE = 20  # clips in one proposal
+EACH = 5  # clips that one contributor may fill of a proposal for more contributors
 
 
-def bias_gaps(coverage: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Proposals for the slices of `mart_coverage` that have too little that may be trained on.
-
-    Nothing is proposed for a dimension in which nothing is eligible: there is no bias in nothing.
-    """
-    slices: dict[str, dict[str, int]] = defaultdict(dict)
-    for row in coverage:
-        if row["slice"] in _PHRASES.get(row["dimension"], {}):
-            slices[row["dimension"]][row["slice"]] = row["eligible_clips"]
+def proposals(gaps: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of `request_proposals` for what is missing and nobody asks for yet."""
     found = []
-    for dimension, counts in sorted(slices.items()):
-        even = sum(counts.values()) / len(counts)
-        for name, count in sorted(counts.items()):
-            if count < FAIR_SHARE * even:
-                units = max(1, min(MOST_AT_ONCE, round(FAIR_SHARE * even + 0.5) - count))
-                found.append(
-                    proposal(
-                        "bias_gap",
-                        f"{dimension}={name}",
-                        f"{_PHRASES[dimension][name]}, {units} clip{'s' if units > 1 else ''}",
-                        f"{count} of {sum(counts.values())} eligible clips are {dimension} {name}; "
-                        f"an even share would be {even:.1f}",
-                        units,
-                    )
-                )
+    for row in gaps:
+        units = min(MOST_AT_ONCE, row["missing_units"] - row["asked_units"])
+        phrase = _phrase(row["dimension"], row["cell"])
+        if units > 0 and phrase:
+            clips = f"{units} clip{'s' if units > 1 else ''}"
+            limit = f", at most {min(EACH, units)} per contributor" if row["dimension"] == "contributor" else ""
+            cause = f"{row['dimension']}={row['cell']}"
+            found.append(proposal("bias_gap", cause, f"{phrase}, {clips}{limit}", row["detail"], units))
     return found
 
 
-def open_gaps(fulfilment: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of table `coverage_gaps` for the open requests."""
-    return [
-        {
-            name: row[name]
-            for name in ("request_id", "target_units", "accepted_units", "eligible_units", "missing_units")
-        }
-        for row in fulfilment
-        if row["request_status"] == "open"
-    ]
+def _phrase(dimension: str, cell: str) -> str | None:
+    if dimension == PAIRS:
+        subject, _, time = cell.rpartition(" | ")
+        return f"{subject} {_AT[time]}" if subject != UNKNOWN and time in _AT else None
+    if dimension == "contributor":
+        return "any subject"
+    return _PHRASES.get(dimension, {}).get(cell)

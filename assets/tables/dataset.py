@@ -1,8 +1,31 @@
-"""The table of stage 6: the members of the sealed training snapshot."""
+"""The tables of stage 6: what class each clip is of, the sealed snapshot's members, and how often each is seen."""
 
-from assets.tables.columns import OF_CLIP, Table, Text, Texts, columns
+from assets.tables.columns import CLIP_KEY, OF_CLIP, Bool, Int, Real, Table, Text, Texts, columns
+
+_CLASSES = (
+    ("subject", Text, "words of the subject that its declared words are nearest to, or unknown"),
+    ("place", Text, "declared place without its country, or unknown"),
+    ("country", Text, "last name of a declared place of several, or unknown"),
+    ("time_of_day", Text, "as declared, or unknown where the check failed"),
+    ("motion", Text, "still, calm, moderate, lively, fast or unknown"),
+    ("camera_motion", Text, "static, pan, tilt, zoom, roll, handheld or unknown"),
+    ("aspect", Text, "portrait, square, landscape, wide or unknown"),
+    ("length", Text, "under 3 s, 3 to 10 s or over 10 s"),
+    ("contributor", Text, "who delivered it"),
+)
 
 TABLES = (
+    Table(
+        "clip_classes",
+        "The class of every clip in each dimension of diversity; withdrawn clips have none.",
+        CLIP_KEY,
+        columns(
+            *OF_CLIP,
+            *_CLASSES,
+            ("length_s", Real, "seconds"),
+            ("classes_version", Text, "version of the policy that named the classes"),
+        ),
+    ),
     Table(
         "snapshot_members",
         "Members of the latest sealed training snapshot.",
@@ -18,6 +41,41 @@ TABLES = (
             ("consent_ids", Texts, "consents it rests on"),
             ("decision_digest", Text, "digest of the decision"),
             ("leaf_hash", Text, "its Merkle leaf"),
+        ),
+    ),
+    Table(
+        "clip_weights",
+        "How often each training clip of the latest sealed snapshot is seen, and what holds it back.",
+        ("clip_id",),
+        columns(
+            ("snapshot_root", Text, "Merkle root of the snapshot"),
+            ("repetition_sha256", Text, "SHA-256 of the sealed file that training reads the weights from"),
+            *OF_CLIP,
+            *_CLASSES,
+            ("length_s", Real, "seconds"),
+            ("weight", Int, "in 1/1048576 of once an epoch; the weights of all clips sum to an epoch"),
+            ("times_an_epoch", Real, "the same as a number: 1 is an even share"),
+            ("limited_by", Texts, "dimensions whose class of it is over-represented; empty where it is seen no less"),
+        ),
+    ),
+    Table(
+        "diversity",
+        "Every class of the training clips: how much of it there is, and how much of it is seen.",
+        ("dimension", "class_name"),
+        columns(
+            ("snapshot_root", Text, "Merkle root of the snapshot"),
+            (
+                "dimension",
+                Text,
+                "subject, place, country, time_of_day, motion, camera_motion, aspect, length, contributor",
+            ),
+            ("class_name", Text, "one class of it; classes of closed lists are there when empty"),
+            ("clips", Int, "training clips of it"),
+            ("seconds", Real, "their length"),
+            ("share", Real, "of the training clips, 0 to 1"),
+            ("seen_share", Real, "of what training sees, 0 to 1"),
+            ("cap?", Real, "most that it may have of what is seen; null where its dimension has no cap"),
+            ("over_cap", Bool, "true where even that needs other footage more often than the policy lets it repeat"),
         ),
     ),
 )

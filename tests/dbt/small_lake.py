@@ -81,8 +81,11 @@ class SmallLake:
             | {"detector_version": "1"}
         )  # fmt: skip
         self.rows["signals"].append(key | day | signals_row(duration_s, faces))
+        self.rows["clip_classes"].append(key | classes_row(contributor, duration_s))
         self.rows["captions"].append(
-            key | day | {"kind": "short", "variant": 0, "text": name, "sources_json": "[]"}
+            key
+            | day
+            | {"kind": "short", "variant": 0, "text": name, "sources_json": "[]"}
             | {"captioner": "structured/1", "refused": []}
         )
         if "verdicts" not in without:
@@ -171,6 +174,13 @@ def signals_row(duration_s: float, faces: int | None) -> dict[str, Any]:
     found = {column.name: usual[column.type] for column in columns if column.name not in _WHERE}
     found |= {"width": 1280, "height": 720, "duration_s": duration_s, "fps": 25.0, "camera_motion": "pan"}
     return found | {"faces_max": faces, "signals_version": "1"}
+
+
+def classes_row(contributor: str, length_s: float) -> dict[str, Any]:
+    """The classes of a clip of the city at night."""
+    found = {"subject": "city", "place": "brussels", "country": "belgium", "time_of_day": "night", "motion": "lively"}
+    found |= {"camera_motion": "pan", "aspect": "landscape", "length": "over 10 s" if length_s >= 10 else "3 to 10 s"}
+    return found | {"contributor": contributor, "length_s": length_s, "classes_version": "classes/1"}
 
 
 def verdict_row(check: str) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
+
+from assets.diversity.classes import DIMENSIONS, POLICY
 
 
 def by_name(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -136,4 +138,14 @@ def test_coverage_lists_slices_that_nobody_shot(marts) -> None:
     coverage = {(row["dimension"], row["slice"]): row for row in marts("mart_coverage")}
     assert coverage["time_of_day", "dawn"]["clips"] == 0
     assert coverage["time_of_day", "night"]["eligible_share"] == 1
-    assert coverage["location", "brussels, belgium"]["clips"] == len(marts("fct_clips"))
+    assert coverage["place", "brussels"]["clips"] == len(marts("fct_clips"))
+    assert coverage["subject x time_of_day", "city | dawn"]["clips"] == 0
+
+
+def test_the_closed_lists_of_the_marts_are_those_of_the_policy(marts) -> None:
+    listed = defaultdict(set)
+    for row in marts("mart_coverage"):
+        listed[row["dimension"]].add(row["slice"])
+    closed = {name: set(classes) for name, classes in POLICY.closed().items()}
+    assert {name: listed[name] for name in closed} == closed
+    assert set(listed) == {*DIMENSIONS, "subject x time_of_day"}

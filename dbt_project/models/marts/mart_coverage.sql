@@ -1,9 +1,41 @@
--- How much footage there is in each slice, and how much of it may be trained on. Slices of closed lists appear even when
--- they are empty: what nobody shot is what a request should ask for.
+-- How much footage there is of each class, and how much of it may be trained on. Classes of closed lists appear even when
+-- they are empty, and so do the times of day of the largest subjects: what nobody shot is what a request should ask for.
+-- Withdrawn clips have no class and count nowhere.
+
+{% set dimensions = [
+    'subject', 'place', 'country', 'time_of_day', 'motion', 'camera_motion', 'aspect', 'length', 'contributor'
+] %}
 
 with clips as (
 
-    select * from {{ ref('fct_clips') }}
+    select
+        classes.*,
+        fct_clips.duration_s,
+        fct_clips.eligible
+
+    from {{ ref('stg_clip_classes') }} as classes
+    inner join {{ ref('fct_clips') }} as fct_clips
+        on
+            classes.clip_id = fct_clips.clip_id
+            and classes.item_id = fct_clips.item_id
+            and classes.shot_index = fct_clips.shot_index
+
+),
+
+times as (
+
+    select unnest(['night', 'dawn', 'morning', 'day', 'evening', 'sunset', 'dusk']) as time_of_day
+
+),
+
+largest_subjects as (
+
+    select subject
+    from clips
+    where eligible and subject <> 'unknown'
+    group by subject
+    order by count(distinct clip_id) desc, subject
+    limit 10
 
 ),
 
@@ -11,7 +43,14 @@ listed as (
 
     select
         'time_of_day' as dimension,
-        unnest(['night', 'dawn', 'morning', 'day', 'evening', 'sunset', 'dusk']) as slice
+        time_of_day as slice
+    from times
+
+    union all
+
+    select
+        'motion' as dimension,
+        unnest(['still', 'calm', 'moderate', 'lively', 'fast']) as slice
 
     union all
 
@@ -22,7 +61,7 @@ listed as (
     union all
 
     select
-        'shape' as dimension,
+        'aspect' as dimension,
         unnest(['portrait', 'square', 'landscape', 'wide']) as slice
 
     union all
@@ -31,42 +70,38 @@ listed as (
         'length' as dimension,
         unnest(['under 3 s', '3 to 10 s', 'over 10 s']) as slice
 
+    union all
+
+    select
+        'subject x time_of_day' as dimension,
+        largest_subjects.subject || ' | ' || times.time_of_day as slice
+    from largest_subjects
+    cross join times
+
 ),
 
 sliced as (
 
-    select 'subject' as dimension, lower(subject) as slice, clip_id, duration_s, eligible from clips
-    union all
-    select 'location', lower(location), clip_id, duration_s, eligible from clips
-    union all
-    select 'time_of_day', time_of_day, clip_id, duration_s, eligible from clips
-    union all
-    select 'camera_motion', camera_motion, clip_id, duration_s, eligible from clips
-    union all
+    {% for dimension in dimensions %}
     select
-        'shape',
-        case
-            when width < height * 0.95 then 'portrait'
-            when width <= height * 1.05 then 'square'
-            when width <= height * 1.9 then 'landscape'
-            when width > height * 1.9 then 'wide'
-        end,
+        '{{ dimension }}' as dimension,
+        {{ dimension }} as slice,
         clip_id,
         duration_s,
         eligible
     from clips
+
     union all
+
+    {% endfor %}
     select
-        'length',
-        case
-            when duration_s < 3 then 'under 3 s'
-            when duration_s <= 10 then '3 to 10 s'
-            else 'over 10 s'
-        end,
-        clip_id,
-        duration_s,
-        eligible
+        'subject x time_of_day' as dimension,
+        clips.subject || ' | ' || clips.time_of_day as slice,
+        clips.clip_id,
+        clips.duration_s,
+        clips.eligible
     from clips
+    inner join largest_subjects on clips.subject = largest_subjects.subject
 
 ),
 
@@ -74,7 +109,7 @@ counted as (
 
     select
         dimension,
-        coalesce(slice, 'unknown') as slice,
+        slice,
         count(distinct clip_id) as clips,
         count(distinct clip_id) filter (where eligible) as eligible_clips,
         coalesce(sum(duration_s) filter (where eligible), 0) as eligible_duration_s

@@ -24,6 +24,7 @@ def test_the_same_snapshot_settings_and_code_give_the_same_keys(home: Home) -> N
         {"codec": {"steps": 1}},
         {"transformer": {"steps": 1}},
         {"code_version": "other"},
+        {"repetition_sha256": "e" * 64},
         {"parent_model": "parent"},
     ],
 )

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from assets.home import Home
 from assets.requests.assets import footage_requests
 from assets.requests.parse import parse_line
-from assets.requests.proposing import bias_gaps, open_gaps
 from assets.requests.store import add_request
 
 NOW = dt.datetime(2026, 11, 20, tzinfo=dt.UTC)
@@ -62,33 +61,3 @@ def test_a_row_that_somebody_broke_in_the_database_blocks(home: Home, change: di
     assert not checks[check].passed
     assert checks[check].severity == dg.AssetCheckSeverity.ERROR
     assert checks[check].blocking
-
-
-def coverage(**counts: int) -> list[dict[str, object]]:
-    times = ("night", "dawn", "morning", "day", "evening", "sunset", "dusk")
-    return [
-        {"dimension": "time_of_day", "slice": name, "clips": 0, "eligible_clips": counts.get(name, 0)} for name in times
-    ]
-
-
-def test_a_slice_far_below_its_even_share_is_proposed_as_a_line_that_can_be_asked() -> None:
-    found = {row["origin_ref"]: row for row in bias_gaps(coverage(day=60, night=10))}
-    assert set(found) == {f"time_of_day={name}" for name in ("dawn", "morning", "evening", "sunset", "dusk")}
-    for row in found.values():
-        parsed = parse_line(row["text"]).checked()
-        assert parsed.not_understood == ()
-        assert parsed.spec.time_of_day == row["origin_ref"].partition("=")[2]
-        assert parsed.spec.target_units == row["target_units"] == 3
-
-
-def test_nothing_is_proposed_where_nothing_is_eligible_or_all_is_even() -> None:
-    assert bias_gaps(coverage()) == []
-    assert (
-        bias_gaps(coverage(**dict.fromkeys(("night", "dawn", "morning", "day", "evening", "sunset", "dusk"), 4))) == []
-    )
-
-
-def test_only_open_requests_have_gaps() -> None:
-    row = {"request_id": "r", "target_units": 2, "accepted_units": 1, "eligible_units": 1, "missing_units": 1}
-    assert open_gaps([row | {"request_status": "paused"}]) == []
-    assert open_gaps([row | {"request_status": "open", "title": "fog"}]) == [row]

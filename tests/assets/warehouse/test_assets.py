@@ -16,7 +16,7 @@ from tests.dbt.small_lake import SmallLake
 
 UPSTREAM = {
     *("footage_requests", "deliveries", "media", "shots", "signals", "duplicates"),
-    *("captions", "verdicts", "consent_ledger", "reviews", "eligibility"),
+    *("captions", "clip_classes", "verdicts", "consent_ledger", "reviews", "eligibility"),
 }
 
 
@@ -71,5 +71,11 @@ def test_the_marts_are_materialised_with_checks_row_counts_and_column_lineage(ho
     assert checks["no_delivered_file_is_lost"].passed
     assert all(check.passed or check.severity == dg.AssetCheckSeverity.WARN for check in checks.values())
     # the ledger of this home is empty, so Python would have refused: a yes written into the lake stays without effect
-    assert home.lake.rows("coverage_gaps")[0]["missing_units"] == 2
-    assert "revocation_backfill" in {row["origin"] for row in home.lake.rows("request_proposals")}
+    gaps = {(row["dimension"], row["cell"]): row for row in home.lake.rows("coverage_gaps")}
+    assert gaps["request", "r-1"]["missing_units"] == 2
+    assert gaps["time_of_day", "night"]["asked_units"] == 1, "the request asks for nights already"
+    assert gaps["contributor", "c-1"]["reason"] == "share.over_cap"
+    proposed = {row["origin_ref"] for row in home.lake.rows("request_proposals")}
+    assert {"clip-1", "time_of_day=dusk", "contributor=c-1"} <= proposed
+    assert "time_of_day=night" not in proposed
+    assert found["coverage_gaps"].materialization.metadata["coverage"].value.startswith("![share")
