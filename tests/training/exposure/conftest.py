@@ -1,0 +1,79 @@
+"""Two snapshots of other clips in one ledger, a parent trained on the older one, and ways to hide what it saw."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from tests.training.conftest import TrainingWorld, make_world
+from training import exposure
+from training.config import TrainConfig
+from training.fit import fit
+from training.reporting import Reporter
+
+Result = dict[str, Any]
+
+
+def run(config: TrainConfig, until: int | None = None) -> tuple[int, Result]:
+    code = fit(config, Reporter(Path(config.run_dir)), until)
+    return code, json.loads((Path(config.run_dir) / "result.json").read_text())
+
+
+def refusal(config: TrainConfig) -> str:
+    """The code for which the run refuses as a whole."""
+    code, result = run(config)
+    assert code == 3, result
+    assert set(result["reasons"]) == {"*"}
+    return result["reasons"]["*"][0]
+
+
+def seen_by(path: Path) -> set[str]:
+    return set(exposure.of_weights(path))
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> TrainingWorld:
+    return make_world(tmp_path / "older", clips=6)
+
+
+@pytest.fixture
+def newer(tmp_path: Path, older: TrainingWorld) -> TrainingWorld:
+    """Another snapshot of other clips, in the same ledger."""
+    return make_world(tmp_path / "newer", clips=6, first=6, people=older.people)
+
+
+@pytest.fixture
+def parent(older: TrainingWorld) -> Path:
+    """A finished codec that saw the older snapshot."""
+    config = older.config("parent", steps=2)
+    assert run(config)[0] == 0
+    return Path(config.run_dir)
+
+
+def ancestor(world: TrainingWorld) -> dict[str, str]:
+    return {"root": world.snapshot_root, "manifest": str(world.manifest)}
+
+
+def child(newer: TrainingWorld, older: TrainingWorld, parent: Path, **changes: Any) -> TrainConfig:
+    given = {"steps": 2, "parent_dir": str(parent), "ancestors": [ancestor(older)]}
+    return newer.config("child", **given | changes)
+
+
+def both(older: TrainingWorld, newer: TrainingWorld) -> list[str]:
+    return sorted([older.snapshot_root, newer.snapshot_root])
+
+
+def edit(path: Path, change: Callable[[Result], None]) -> None:
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+def strip(path: Path) -> None:
+    """Write the weights anew, without a word of what they saw."""
+    save_file(load_file(path), path)
