@@ -27,7 +27,7 @@ from assets.store import Address
 from assets.workers.child import Children, Unavailable
 from assets.workers.executor import Host, MachineLost, Work
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}  # the first: loopback, on any system
 OBJECT_STORE_BYTES = 80 << 20  # nothing large passes through it
 COUNTED_EVERY_S = 5.0
@@ -46,10 +46,9 @@ class OnRay:
         self._closing = ExitStack()
 
     def __enter__(self) -> OnRay:
-        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-        if not self._where:
-            os.environ.update({name: value for name, value in OWN.items() if name not in os.environ})
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        own = {} if self._where else OWN | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        for name, value in (QUIET | own).items():
+            os.environ.setdefault(name, value)
         try:
             import ray
         except ModuleNotFoundError:
