@@ -21,13 +21,22 @@ SERIES = (ACCENT, ALARM, "#d98e04", "#6c5b9b", "#3b8e6a", "#8a5a44", "#7f8c99")
 
 
 def contact_sheet(
-    frames: Sequence[np.ndarray], captions: Sequence[str] = (), columns: int = 6, cell: int = 150, quality: int = 70
+    frames: Sequence[np.ndarray],
+    captions: Sequence[str] = (),
+    columns: int = 6,
+    cell: int = 150,
+    quality: int = 70,
+    size: int = 10,
 ) -> bytes:
-    """A WebP sheet of RGB frames (each uint8 [H, W, 3]) with a caption below each, as many lines as the longest has."""
+    """A WebP sheet of RGB frames (each uint8 [H, W, 3]) with a caption below each, as many lines as the longest has.
+
+    `size` is that of the letters, in pixels.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     columns, lines = max(1, min(columns, len(frames))), max((text.count("\n") + 1 for text in captions), default=1)
-    below, font = 5 + 13 * lines, ImageFont.load_default(size=10)
+    line, font = size + 3, ImageFont.load_default(size=size)
+    below = 5 + line * lines
     height = cell * 9 // 16 + below
     rows = max(1, -(-len(frames) // columns))
     sheet = Image.new("RGB", (columns * cell, rows * height), "white")
@@ -36,8 +45,9 @@ def contact_sheet(
         picture = _fit(Image.fromarray(frame), cell - 4, height - below - 2)
         left, top = index % columns * cell, index // columns * height
         sheet.paste(picture, (left + (cell - picture.width) // 2, top + (height - below - picture.height) // 2))
-        for at, line in enumerate(captions[index].split("\n") if index < len(captions) else ()):
-            draw.text((left + 3, top + height - below + 2 + 13 * at), line[: cell // 5], fill=INK, font=font)
+        for at, text in enumerate(captions[index].split("\n") if index < len(captions) else ()):
+            place = left + 3, top + height - below + 2 + line * at
+            draw.text(place, text[: 2 * cell // size], fill=INK, font=font)
     return _webp(sheet, quality)
 
 
@@ -90,16 +100,6 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | N
         cells = (str(row.get(column, "")).replace("|", "\\|").replace("\n", " ") for column in columns)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def histogram(values: Sequence[float], threshold: float | None = None, title: str = "", unit: str = "") -> bytes:
-    """A PNG histogram, with the decision threshold drawn where there is one."""
-    figure, axes = _axes(title, unit, "clips")
-    axes.hist(list(values) or [0.0], bins=24, color=ACCENT, edgecolor="white", linewidth=0.5)
-    if threshold is not None:
-        axes.axvline(threshold, color=ALARM, linewidth=1.5, label=f"threshold {threshold:g}")
-        axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
 
 
 def line_plot(

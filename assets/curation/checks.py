@@ -43,12 +43,14 @@ SIGNAL_CHECKS = [
 ]
 
 
-def every_check_decided(shots: Sequence[Row], verdicts: Sequence[Row], policy: Policy) -> dg.AssetCheckResult:
+def every_check_decided(home: Home, day: str, shots: Sequence[Row], policy: Policy) -> dg.AssetCheckResult:
+    """Read back from the lake: what was written counts, not what was meant."""
+    verdicts = home.lake.rows("verdicts", day)
     missing = missing_verdicts(shots, verdicts, policy)
     return dg.AssetCheckResult(
         check_name="every_check_decided",
         passed=not missing,
-        metadata={"clips": len(shots), "checks": len(policy.checks), "missing": missing[:20]},
+        metadata={"day": day, "clips": len(shots), "checks": len(policy.checks), "missing": missing[:20]},
     )
 
 
@@ -97,6 +99,7 @@ def refusals_steady(home: Home, day: str, rows: Sequence[Row]) -> dg.AssetCheckR
         passed=not table,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
+            "day": day,
             "clips": clips_today,
             "clips_before": clips_before,
             "moved": dg.MetadataValue.md(markdown_table(table)),
@@ -132,7 +135,7 @@ def signals_steady(home: Home, day: str, policy: Policy) -> dg.AssetCheckResult:
         check_name="signals_steady",
         passed=not table,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"moved": dg.MetadataValue.md(markdown_table(table))},
+        metadata={"day": day, "moved": dg.MetadataValue.md(markdown_table(table))},
     )
 
 

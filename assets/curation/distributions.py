@@ -88,7 +88,7 @@ def _dress(axes: Any, check: Check, values: np.ndarray) -> None:
     axes.set_title(check.name.replace("_", " "), fontsize=10.5, color=INK, loc="left", fontweight="bold", pad=16)
     axes.text(0, 1.03, " · ".join(said), transform=axes.transAxes, fontsize=8.5, color=INK)
     unit = check.unit or ""
-    axes.set_xlabel(unit if len(unit) < 46 else unit[:44] + "…", fontsize=8.5, color=INK)
+    axes.set_xlabel(unit if len(unit) < 42 else unit[:40] + "…", fontsize=8.5, color=INK)
     axes.set_ylabel("clips (log)" if axes.get_yscale() == "log" else "clips", fontsize=8.5, color=INK)
     axes.tick_params(labelsize=8, colors=INK)
     axes.grid(color=GRID, linewidth=0.5, which="major")

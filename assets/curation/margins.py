@@ -31,7 +31,7 @@ class Margin:
     @property
     def label(self) -> str:
         """Two lines for below a picture: the check with its distance, and the numbers."""
-        share = f"{100 * self.share:+.2g} %" if abs(self.share) < 10 else f"{self.share:+.0f} times"
+        share = f"{100 * self.share:+.{1 if abs(self.share) < 0.1 else 0}f} %"
         return f"{self.check} {share}\n{self.value:.3g}; {self.side} {self.bound:g}"
 
 

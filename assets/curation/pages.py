@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 Key = tuple[str, int]
 SHEET_CLIPS, REFUSED_SHOWN = 24, 60
-CELL, COLUMNS = 164, 6  # pixels, and clips side by side
-NAME = 26  # characters below a picture
+CELL, COLUMNS, LETTERS = 168, 6, 12  # pixels, clips side by side, pixels
+NAME = 25  # characters below a picture
 VERDICTS = ("pass", "fail", "unmeasurable", "not_yet")
 
 
@@ -49,7 +49,7 @@ class Day:
                 found[row["item_id"], row["shot_index"]].append(row)
         return found
 
-    def name(self, key: Key, limit: int = 200) -> str:
+    def name(self, key: Key, limit: int) -> str:
         file, shot = self.names.get(key[0], key[0]), f" · shot {key[1]}"
         room = limit - len(shot)
         return (file if len(file) <= room else file[: room - 1] + "…") + shot
@@ -74,7 +74,7 @@ def refused_table(day: Day) -> str:
     refused = [
         {
             "clip": f"`{failed[0]['clip_id'][:12]}`",
-            "file": f"`{day.name(key)}`",
+            "file": f"`{day.name(key, 48)}`",
             "because": "; ".join(f"{row['check']}: {row['detail'] or row['verdict']}" for row in failed),
         }
         for key, failed in sorted(day.against.items())
@@ -123,7 +123,8 @@ def _sheet(
             labels.append(f"{day.name(key, NAME)}\n{margin.label}")
     if not frames:
         return "*none*"
-    return markdown_image(contact_sheet(frames, labels, COLUMNS, CELL), alt="; ".join(labels).replace("\n", ", ")[:300])
+    sheet = contact_sheet(frames, labels, COLUMNS, CELL, size=LETTERS)
+    return markdown_image(sheet, alt=f"{len(frames)} clips")
 
 
 def _decoded(jpeg: str) -> np.ndarray:
