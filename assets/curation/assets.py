@@ -119,7 +119,7 @@ def verdicts(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items", day)}
     decided = pages.Day(rows, policy, names)
     results = [
-        checks.every_check_decided(found, home.lake.rows("verdicts", day), policy),
+        checks.every_check_decided(home, day, found, policy),
         checks.one_policy(home, policy),
         checks.refusals_steady(home, day, rows),
     ]
