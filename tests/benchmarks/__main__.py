@@ -18,6 +18,7 @@ from tests.benchmarks.camera import camera
 from tests.benchmarks.consent_sql import consent_sql
 from tests.benchmarks.curation_pass import curation_pass
 from tests.benchmarks.demo import demo
+from tests.benchmarks.executors import executors
 from tests.benchmarks.ledger import ledger
 from tests.benchmarks.location import code_location
 from tests.benchmarks.shots import shots
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "code_location": code_location,
     "consent_sql": consent_sql,
     "demo": demo,
+    "executors": executors,
     "ledger": ledger,
 }
 PACKAGES = (
