@@ -25,6 +25,7 @@ from assets.pictures import markdown_table
 def _measured(
     context: dg.AssetExecutionContext, home: Home, media: Sequence[Mapping[str, Any]]
 ) -> dict[str, clips.Measured]:
+    context.log.info(f"{len(clips.accepted(media))} files; those that are not known are measured now")
     found = clips.measure_files(home, media, context.log.info)
     context.log.info(f"{len(found)} files; {sum(one.decoded for one in found.values())} decoded now, the others known")
     return found
