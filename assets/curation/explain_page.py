@@ -11,10 +11,10 @@ from assets.curation.stills import Still, gallery
 from assets.markup import Html, chip, code, joined, lines, page, section, shown, table, tag, text, verdict
 
 WIDTH, HEIGHT = 380, 120  # of a curve, in its own units
-CURVES = {
-    "motion_diag_per_s": ("motion", "frame diagonals per second"),
-    "sharpness": ("sharpness", "variance of the Laplacian at 256 px"),
-    "luma_mean": ("light", "mean luma, 0 to 1"),
+CURVES = {  # name, unit and the top of the axis, where it is always the same
+    "luma_mean": ("light", "mean luma", 1.0),
+    "motion_diag_per_s": ("motion", "frame diagonals per second", None),
+    "sharpness": ("sharpness", "variance of the Laplacian at 256 px", None),
 }
 
 
@@ -24,7 +24,7 @@ def render(found: Explanation, policy: Policy, stills: Sequence[Still]) -> str:
     body = joined(
         _header(found, name),
         gallery(stills) if stills else tag("p", found.pictures or "The file shows no frame of this clip.", "lead"),
-        section("Over its time", _curves(found.curves, policy)) if found.curves else "",
+        section("Over its time", _curves(found, policy)) if found.curves else "",
         section("Every check", _checks(found.checks)),
         section("Declared against measured", _declared(found.declared)),
         section("The same footage elsewhere", _duplicates(found)),
@@ -45,9 +45,10 @@ def _header(found: Explanation, name: str) -> Html:
     if found.decided_by and found.decided_by != found.policy:
         chips.append((f"decided by {found.decided_by}; {found.policy} decides now: rushes curate replay", "open"))
     where = f"{clip['start_s']:.2f} to {clip['end_s']:.2f} s · frames {clip['start_frame']} to {clip['end_frame'] - 1}"
+    ended = "to the end of the file" if clip["boundary"] == "end" else f"ended by a {clip['boundary']}"
     return joined(
         tag("header", joined(tag("p", f"Explained · {clip['received_day']}", "kicker"), tag("h1", name))),
-        tag("p", f"{where} · ended by {clip['boundary']}", "lead"),
+        tag("p", f"{where} · {ended}", "lead"),
         tag("p", joined(*(chip(said, kind) for said, kind in chips)), "chips"),
         tag("p", joined("clip ", code(clip["clip_id"]), f" · by {clip['contributor_id'] or '?'}")),
     )
@@ -62,7 +63,7 @@ def _checks(rows: Sequence[dict[str, Any]]) -> Html:
             shown(row["threshold"]),
             lines([text(row["severity"]), code(row["reason"] or "")]),
             row["detail"],
-            code(row["check_version"] or ""),
+            (row["check_version"] or "").rpartition("-")[2],
         )
         for row in rows
     ]
@@ -118,10 +119,11 @@ def _eligibility(rows: Sequence[dict[str, Any]]) -> Html:
     return table(("to", "", "reasons against it", "rests on consents"), found, "Not decided yet: the default is no.")
 
 
-def _curves(curves: dict[str, list[list[float]]], policy: Policy) -> Html:
+def _curves(found: Explanation, policy: Policy) -> Html:
+    length = found.clip["end_s"] - found.clip["start_s"]
     figures = [
-        _curve(*CURVES[name], points, _bound(policy, name))
-        for name, points in curves.items()
+        _curve(CURVES[name], points, length, _bound(policy, name))
+        for name, points in found.curves.items()
         if name in CURVES and len(points) > 1
     ]
     return tag("div", joined(*figures), "cards curves") if figures else tag("p", "Too short to draw.", "quiet")
@@ -132,9 +134,13 @@ def _bound(policy: Policy, column: str) -> float | None:
     return next((check.low for check in policy.checks if check.column == column), None)
 
 
-def _curve(name: str, unit: str, points: list[list[float]], bound: float | None) -> Html:
-    """One signal over time as SVG, from nought upwards, with the threshold where the policy has one."""
-    end, most = points[-1][0] or 1.0, max(*(value for _, value in points), bound or 0.0) * 1.08 or 1.0
+def _curve(
+    drawn_as: tuple[str, str, float | None], points: list[list[float]], length: float, bound: float | None
+) -> Html:
+    """One signal over the clip's time as SVG, from nought upwards, with the threshold where the policy has one."""
+    name, unit, top = drawn_as
+    most = top or 1.08 * max(bound or 0.0, *(value for _, value in points)) or 1.0
+    end = max(length, points[-1][0]) or 1.0
 
     def at(second: float, value: float) -> str:
         return f"{WIDTH * second / end:.1f},{HEIGHT * (1 - value / most):.1f}"
@@ -145,8 +151,8 @@ def _curve(name: str, unit: str, points: list[list[float]], bound: float | None)
         drawn += f'<line class="bound" x1="0" x2="{WIDTH}" y1="{level:.1f}" y2="{level:.1f}"/>'
     svg = Html(f'<svg viewBox="-2 -2 {WIDTH + 4} {HEIGHT + 4}" preserveAspectRatio="none" role="img">{drawn}</svg>')
     asked = "" if bound is None else f" · at least {bound:g} asked"
-    ends = tag("span", f"0 to {points[-1][0]:.1f} s · 0 to {most:.3g} {unit}{asked}")
-    return tag("div", joined(tag("span", name), svg, ends), "card")
+    said = tag("span", f"0 to {end:.1f} s · 0 to {most:.3g} {unit}{asked}")
+    return tag("div", joined(tag("span", name), svg, said), "card")
 
 
 def _footer(found: Explanation) -> Html:

@@ -25,7 +25,7 @@ def show(found: Explanation) -> None:
                 "clip": clip["clip_id"],
                 "file": f"{clip['file_name']}, shot {clip['shot_index']} of item {clip['item_id']}",
                 "delivered": f"{clip['received_day']} in {clip['delivery_id']} by {clip['contributor_id']}",
-                "place": f"{clip['start_s']:.2f} to {clip['end_s']:.2f} s, ended by {clip['boundary']}",
+                "place": f"{clip['start_s']:.2f} to {clip['end_s']:.2f} s of the file",
                 "curation": said,
                 "decided by": found.decided_by,
                 "decides now": found.policy if found.policy != found.decided_by else None,
@@ -44,8 +44,10 @@ def show(found: Explanation) -> None:
 
 def _checks(found: Explanation) -> None:
     checks = table("\nChecks", ("check", "verdict", "value", "unit", "asked", "severity", "version"), [])
+    for column in checks.columns[:2]:
+        column.no_wrap = True
     for row in found.checks:
-        version = (row["check_version"] or "").rpartition("/")[2]
+        version = (row["check_version"] or "").rpartition("-")[2]
         cells = [plain(row[name], CELL) for name in ("check", "verdict", "value", "unit", "threshold", "severity")]
         style = COLOURS[row["verdict"]] + (" bold" if row["blocks"] else "")
         checks.add_row(cells[0], Text(row["verdict"], style), *cells[2:], plain(version))
