@@ -1,6 +1,6 @@
 """The platform's signing identity for provenance: a root and a leaf certificate under it, made once, kept private.
 
-What belongs here: making and finding them. What is signed with them is `assets.provenance`'s; consent is signed with
+What belongs here: making and finding them. What is signed with them is `assets.provenance_signing`'s; consent is signed with
 people's own keys.
 """
 

@@ -1,8 +1,8 @@
-"""Signed provenance (C2PA) of a video file: write it, read it back, judge it.
+"""Signed provenance (C2PA) of a video file, read and judged offline.
 
-What belongs here: manifests and their reading, all offline. What does not: keys (`assets.certificates`), watermarks
-and the rule that a generated file carries both (`assets.release.marks`), and what a verdict over a
-delivered file means (curation).
+What belongs here: what a file says of its own origin. What does not: writing it (`assets.provenance_signing`),
+watermarks and the rule that a generated file carries both (`assets.release.marks`), and what a verdict over a delivered
+file means (curation).
 
 References: C2PA specification 2.4; CAWG training and data mining assertion 1.1; IPTC digital source types.
 """
@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from assets.certificates import make_certificate
 from assets.ingestion.reasons import printable
 
 State = Literal["absent", "valid", "trusted", "invalid", "unreadable"]
@@ -29,14 +28,9 @@ GENERATED = frozenset(
     {"trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "algorithmicMedia", "compositeSynthetic"}
 )
 CAPTURED = frozenset({"digitalCapture", "computationalCapture", "negativeFilm", "positiveFilm", "print"})
-MINING_USES = ("cawg.data_mining", "cawg.ai_inference", "cawg.ai_training", "cawg.ai_generative_training")
-# extended key usages that a signer may have: email protection, C2PA claim signing, time stamping
 PLAIN_TEXT_BYTES = 1 << 20  # of either end of a file
+# extended key usages that a signer may have: email protection, C2PA claim signing, time stamping
 TRUSTED_USAGES = "1.3.6.1.5.5.7.3.4\n1.3.6.1.4.1.62558.2.1\n1.3.6.1.5.5.7.3.8\n"
-
-
-class ProvenanceError(RuntimeError):
-    """A file could not be signed, or what came out does not read back as trusted."""
 
 
 @dataclass(frozen=True)
@@ -85,74 +79,7 @@ def type_name(source_type: str) -> str:
     return source_type.rstrip("/").rsplit("/", 1)[-1]
 
 
-def sign_video(src: Path, dst: Path, claims: dict[str, Any], keys: Path) -> Path:
-    """Write `src` to `dst` with a manifest: made by a trained model, not to be mined, and our own `claims`.
-
-    `claims` names model_id, snapshot_root and ledger_checkpoint. Raises ProvenanceError; then `dst` is not there.
-    """
-    assertions = [
-        {
-            "label": "cawg.training-mining",
-            "data": {"entries": {use: {"use": "notAllowed"} for use in MINING_USES}},
-        },
-        {"label": CLAIM_LABEL, "data": claims},
-    ]
-    return _sign(Path(src), Path(dst), str(claims.get("model_id", "Rushes")), "Rushes", assertions, keys)
-
-
-def sign_as_ai_generator(src: Path, dst: Path, keys: Path, name: str = "Dreamfield Video") -> Path:
-    """Write `src` to `dst` as another company's generator would mark its output. For the sample world and tests.
-
-    `keys` is that company's folder, not ours: its root is none that we trust.
-    """
-    return _sign(Path(src), Path(dst), name, name, [], keys)
-
-
-def _sign(src: Path, dst: Path, model: str, generator: str, assertions: list[dict[str, Any]], keys: Path) -> Path:
-    import c2pa
-
-    if src.resolve() == dst.resolve():
-        raise ProvenanceError(f"{src} cannot be signed onto itself: the library would empty it")
-    if (before := read_provenance(src)).state != "absent":
-        raise ProvenanceError(
-            f"{src} already carries a manifest ({before.state}); signing it anew would drop its history"
-        )
-    identity = make_certificate(keys, generator)
-    created = {
-        "action": "c2pa.created",
-        "digitalSourceType": TRAINED,
-        "softwareAgent": {"name": model},
-    }
-    manifest = {
-        "claim_generator_info": [{"name": generator, "version": "1"}],
-        "title": dst.name,
-        "format": "video/mp4",
-        "assertions": [{"label": "c2pa.actions", "data": {"actions": [created]}}, *assertions],
-    }
-    settings = _settings(identity.root)
-    settings["builder"] = {
-        "thumbnail": {"enabled": False},
-        "created_assertion_labels": ["c2pa.actions", *(a["label"] for a in assertions)],
-    }
-    info = c2pa.C2paSignerInfo(b"es256", identity.chain.read_bytes(), identity.key.read_bytes(), None)
-    dst.parent.mkdir(parents=True, exist_ok=True)
-    draft = dst.with_name(f".signing-{dst.name}")
-    try:
-        with (
-            c2pa.Context.from_dict(settings) as context,
-            c2pa.Signer.from_info(info) as signer,
-            c2pa.Builder(json.dumps(manifest), context) as builder,
-        ):
-            builder.sign_file(str(src), str(draft), signer)
-        draft.replace(dst)
-    except c2pa.C2paError as error:
-        raise ProvenanceError(f"{src} could not be signed: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return dst
-
-
-def _settings(root: Path | None) -> dict[str, Any]:
+def settings_for(root: Path | None) -> dict[str, Any]:
     """Offline: nothing is fetched, no revocation service is asked. `root` holds trusted roots as PEM."""
     settings: dict[str, Any] = {
         "version": 1,
@@ -178,7 +105,7 @@ def read_provenance(path: Path, trust: Path | None = None, anchors: Path | None 
             "absent", declared=_unsigned_types(Path(path)), detail="no container that can carry a manifest"
         )
     root = Path(trust) / "c2pa" / "root.pem" if trust else anchors
-    settings = _settings(root if root and root.is_file() else None)
+    settings = settings_for(root if root and root.is_file() else None)
     try:
         with (
             Path(path).open("rb") as stream,

@@ -11,7 +11,8 @@ from rich.tree import Tree
 
 from assets.consent.withdrawals import completion
 from assets.consent.withdrawals.graph import Graph, graph_of
-from assets.consent.withdrawals.journal import DONE, RESTORATION, Item, Journal, Withdrawal
+from assets.consent.withdrawals.journal import Journal
+from assets.consent.withdrawals.journal_rows import DONE, RESTORATION, Item, Withdrawal
 from assets.home import Home
 from orchestration.commands.shared import plain, short
 from training.consent.ledger import Ledger

@@ -1,7 +1,7 @@
 """The two marks that every generated file carries, a watermark and a signed manifest, and the proof of both.
 
 What belongs here: putting marks on one file and reading them off one file. What does not: how a mark is made
-(`watermark`, `assets.provenance`), and who asks for videos (`generation`).
+(`watermark`, `assets.provenance` and `assets.provenance_signing`), and who asks for videos (`generation`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.provenance import TRAINED, Provenance, read_provenance, sign_video
+from assets.provenance import TRAINED, Provenance, read_provenance
+from assets.provenance_signing import sign_video
 
 REQUIRED_CLAIMS = ("model_id", "snapshot_root", "ledger_checkpoint")
 HARSH_CRF = 23  # what a platform typically re-encodes with: the watermark must survive it before it leaves

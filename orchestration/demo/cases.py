@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from assets.ingestion.deliveries import item_id
+from assets.ingestion.delivery_items import item_id
 from assets.lake import Lake
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets.consent.ledger.notices import BUILT_IN
 from assets.home import Home
-from assets.ingestion.deliveries import item_id
+from assets.ingestion.delivery_items import item_id
 from orchestration.demo.deliveries import DELIVERIES, EVERYTHING, Clip, Delivery
 from training.consent import events, keys
 from training.consent.canonical import sha256_hex

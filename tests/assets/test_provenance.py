@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 
 from assets.certificates import make_certificate
-from assets.provenance import (
-    TRAINED,
-    ProvenanceError,
-    read_provenance,
-    sign_as_ai_generator,
-    sign_video,
-)
+from assets.provenance import TRAINED, read_provenance
+from assets.provenance_signing import ProvenanceError, sign_as_ai_generator, sign_video
 
 CLAIMS = {"model_id": "m-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": {"size": 7, "root": "cd" * 32}}
 

@@ -29,7 +29,8 @@ from assets.consent.ledger.opening import platform_key
 from assets.consent.withdrawals import completion, standing
 from assets.consent.withdrawals.desk import Desk
 from assets.consent.withdrawals.graph import Graph, record_snapshot
-from assets.consent.withdrawals.journal import Journal, Mark
+from assets.consent.withdrawals.journal import Journal
+from assets.consent.withdrawals.journal_rows import Mark
 from assets.consent.withdrawals.taint import act_on_ledger
 from assets.dataset.sealed import key as manifest_key
 from assets.evaluation.gate import COPIES, OVERALL

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from assets.ingestion.deliveries import item_id
+from assets.ingestion.delivery_items import item_id
 from orchestration.demo.cases import CASES, Case, outcome
 from orchestration.demo.deliveries import DELIVERIES, REQUESTS
 from orchestration.demo.people import REVIEWERS, enrol_everybody, review_everything

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assets.consent.withdrawals.journal import Item
+from assets.consent.withdrawals.journal_rows import Item
 from assets.home import Home
 
 Act = Literal["keep", "seal", "delete"]
@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 
 MADE_OF_CLIPS = ("frames", "latents")  # <kind>/<version>/<clip_id>.safetensors
 MADE_BY_MODELS = ("samples", "release")  # <kind>/<model_key>/...
-ROWS_OF_CLIPS = ("captions", "embeddings")  # tables of the lake with a clip_id and a day
+ROWS_OF_CLIPS = ("captions", "visual_captions", "embeddings")  # tables of the lake with a clip_id and a day
 ROWS_OF_MODELS = "samples"
 
 
@@ -91,7 +91,7 @@ def rows_about(home: Home, clip_ids: Collection[str], act: Act) -> list[Item]:
     for table in ROWS_OF_CLIPS:
         named: set[str] = set()
         for day in home.lake.partitions(table):
-            columns = ["clip_id", "text"] if table == "captions" else ["clip_id"]
+            columns = ["clip_id"] if table == "embeddings" else ["clip_id", "text"]
             for row in home.lake.read(table, day, columns).to_pylist():
                 mine = row["clip_id"] in clip_ids
                 named |= {row["clip_id"]} if mine else set()

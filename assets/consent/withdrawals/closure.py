@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from assets.consent.withdrawals.graph import Member, Sealing
+from assets.consent.withdrawals.graph_rows import Member, Sealing
 from training.consent.eligibility import ClipFacts, ConsentState, eligible
 from training.consent.event_schema import DISPUTE_TYPES
 from training.consent.events import Event

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from assets.consent.ledger.opening import checkpoint_key
-from assets.consent.withdrawals.journal import DONE, RESTORATION, Journal, Withdrawal
+from assets.consent.withdrawals.journal import Journal
+from assets.consent.withdrawals.journal_rows import DONE, RESTORATION, Withdrawal
 from assets.home import Home
 from training.consent.ledger import Ledger
 from training.consent.statements import file_bytes, sign_statement

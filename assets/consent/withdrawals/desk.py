@@ -19,7 +19,8 @@ from assets.consent.withdrawals import artifacts, completion, models, reach, rep
 from assets.consent.withdrawals.artifacts import RetentionPolicy
 from assets.consent.withdrawals.closure import Model, downstream
 from assets.consent.withdrawals.graph import Graph
-from assets.consent.withdrawals.journal import DONE, RESTORATION, Item, Journal, Withdrawal
+from assets.consent.withdrawals.journal import Journal
+from assets.consent.withdrawals.journal_rows import DONE, RESTORATION, Item, Withdrawal
 from assets.home import Home
 from training.consent.ledger import Ledger
 

@@ -1,113 +1,38 @@
 """The graph's first half: which sealed snapshots hold which clips, found by person or by digest in milliseconds.
 
-Belongs here: rows about sealed members in the transactional database, written when a snapshot is sealed and again from
-any manifest that the store has and this database lacks. A member that many snapshots share is one row; a snapshot is a
-bitmap over the members' numbers. What these facts mean for a withdrawal is `closure`'s business; where the things made
-of a clip lie is `artifacts`'.
+Belongs here: keeping sealed members in the transactional database (as `graph_rows`), when a snapshot is sealed and
+again from any manifest that the store has and this database lacks. What these facts mean for a withdrawal is
+`closure`'s business; where the things made of a clip lie is `artifacts`'.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
 
+from assets.consent.withdrawals.graph_rows import (
+    METADATA,
+    Member,
+    Sealing,
+    bitmap,
+    chunks,
+    digest_rows,
+    member_of,
+    member_rows,
+    next_number,
+    numbered,
+    party_rows,
+    sealing_of,
+    sealing_rows,
+    set_rows,
+)
 from assets.home import Home
 from training.consent.canonical import CanonicalError, canonical, parse_strictly
 from training.consent.database import create_tables, open_engine, writing
-from training.consent.eligibility import ClipFacts
-from training.consent.guards import append_only
-from training.consent.times import instant
-
-CHUNK = 500  # values in one IN list; every database takes that many
-
-_metadata = sa.MetaData()
-_BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-
-_members = sa.Table(
-    "sealed_member",
-    _metadata,
-    sa.Column("number", _BigId, primary_key=True, autoincrement=False),
-    sa.Column("leaf_hash", sa.String(64), nullable=False),
-    sa.Column("clip_id", sa.String(64), nullable=False, index=True),
-    sa.Column("member", sa.Text, nullable=False),  # canonical JSON, as in the manifest
-    sa.UniqueConstraint("leaf_hash"),
-)
-_parties = sa.Table(
-    "sealed_party",
-    _metadata,
-    sa.Column("party_id", sa.String(128), primary_key=True),
-    sa.Column("number", _BigId, sa.ForeignKey(_members.c.number), primary_key=True, autoincrement=False),
-    sqlite_with_rowid=False,
-)
-_digests = sa.Table(
-    "sealed_digest",
-    _metadata,
-    sa.Column("digest", sa.String(64), primary_key=True),
-    sa.Column("number", _BigId, sa.ForeignKey(_members.c.number), primary_key=True, autoincrement=False),
-    sqlite_with_rowid=False,
-)
-_sets = sa.Table(
-    "sealed_set",
-    _metadata,
-    sa.Column("root", sa.String(64), primary_key=True),
-    sa.Column("n", sa.Integer, nullable=False),
-    sa.Column("members", sa.LargeBinary, nullable=False),  # bit i of byte j: member 8 j + i is in it
-)
-_sealings = sa.Table(
-    "sealing",
-    _metadata,
-    sa.Column("number", _BigId, primary_key=True, autoincrement=False),
-    sa.Column("root", sa.String(64), sa.ForeignKey(_sets.c.root), nullable=False, index=True),
-    sa.Column("manifest_sha256", sa.String(64), nullable=False),
-    sa.Column("purpose", sa.String(32), nullable=False),
-    sa.Column("territory", sa.String(8), nullable=False),
-    sa.Column("recipient", sa.String(128), nullable=False),
-    sa.Column("opens_at", sa.String(20), nullable=False),
-    sa.Column("until", sa.String(20), nullable=False),
-    sa.Column("ledger_size", _BigId, nullable=False),
-    sa.Column("ledger_root", sa.String(64), nullable=False),
-    sa.UniqueConstraint("root", "manifest_sha256"),
-)
-for _table in (_members, _parties, _digests, _sets, _sealings):
-    append_only(_table)
-
-
-@dataclass(frozen=True)
-class Sealing:
-    """One time that a set of members was sealed: the same members may be sealed again later, over another window."""
-
-    number: int
-    root: str
-    manifest_sha256: str
-    purpose: str
-    territory: str
-    recipient: str
-    at: datetime
-    until: datetime
-    ledger_size: int
-    ledger_root: str
-
-
-@dataclass(frozen=True)
-class Member:
-    """A clip as it was sealed; `facts` are what its eligibility is decided on."""
-
-    number: int
-    facts: ClipFacts
-    media_key: str
-    consent_ids: tuple[str, ...]
-
-    @property
-    def clip_id(self) -> str:
-        return self.facts.clip_id
 
 
 class Graph:
@@ -124,17 +49,17 @@ class Graph:
 
         leaves = {member_leaf(member).hex(): member for member in manifest["members"]}
         with writing(self.engine) as connection:
-            same = (_sealings.c.root == manifest["root"]) & (_sealings.c.manifest_sha256 == manifest_sha256)
-            if connection.execute(sa.select(_sealings.c.number).where(same)).first():
+            same = (sealing_rows.c.root == manifest["root"]) & (sealing_rows.c.manifest_sha256 == manifest_sha256)
+            if connection.execute(sa.select(sealing_rows.c.number).where(same)).first():
                 return
-            if not connection.execute(sa.select(_sets.c.n).where(_sets.c.root == manifest["root"])).first():
-                numbers = _numbered(connection, leaves)
-                row = {"root": manifest["root"], "n": len(numbers), "members": _bitmap(numbers)}
-                connection.execute(sa.insert(_sets), row)
+            if not connection.execute(sa.select(set_rows.c.n).where(set_rows.c.root == manifest["root"])).first():
+                numbers = numbered(connection, leaves)
+                row = {"root": manifest["root"], "n": len(numbers), "members": bitmap(numbers)}
+                connection.execute(sa.insert(set_rows), row)
             connection.execute(
-                sa.insert(_sealings),
+                sa.insert(sealing_rows),
                 {
-                    "number": _next(connection, _sealings),
+                    "number": next_number(connection, sealing_rows),
                     "root": manifest["root"],
                     "manifest_sha256": manifest_sha256,
                     "purpose": manifest["purpose"],
@@ -151,29 +76,29 @@ class Graph:
 
     def sealings(self, after: int = -1) -> list[Sealing]:
         """Every sealing with a number above `after`, in the order in which they were recorded."""
-        query = sa.select(_sealings).where(_sealings.c.number > after).order_by(_sealings.c.number)
+        query = sa.select(sealing_rows).where(sealing_rows.c.number > after).order_by(sealing_rows.c.number)
         with self.engine.connect() as connection:
-            return [_sealing(row) for row in connection.execute(query)]
+            return [sealing_of(row) for row in connection.execute(query)]
 
     def sealing(self, root: str, manifest_sha256: str) -> Sealing | None:
-        same = (_sealings.c.root == root) & (_sealings.c.manifest_sha256 == manifest_sha256)
+        same = (sealing_rows.c.root == root) & (sealing_rows.c.manifest_sha256 == manifest_sha256)
         with self.engine.connect() as connection:
-            row = connection.execute(sa.select(_sealings).where(same)).first()
-        return _sealing(row) if row else None
+            row = connection.execute(sa.select(sealing_rows).where(same)).first()
+        return sealing_of(row) if row else None
 
     def roots(self) -> set[str]:
         with self.engine.connect() as connection:
-            return set(connection.execute(sa.select(_sets.c.root)).scalars())
+            return set(connection.execute(sa.select(set_rows.c.root)).scalars())
 
     def concerned(self, parties: Collection[str], digests: Collection[str]) -> set[int]:
         """Numbers of the members that any of these people is in, or that any of these digests names."""
         found: set[int] = set()
         with self.engine.connect() as connection:
             for table, column, values in (
-                (_parties, _parties.c.party_id, parties),
-                (_digests, _digests.c.digest, digests),
+                (party_rows, party_rows.c.party_id, parties),
+                (digest_rows, digest_rows.c.digest, digests),
             ):
-                for some in _chunks(values):
+                for some in chunks(values):
                     found.update(connection.execute(sa.select(table.c.number).where(column.in_(some))).scalars())
         return found
 
@@ -182,9 +107,9 @@ class Graph:
         if not numbers:
             return {}
         ordered, found = sorted(numbers), {}
-        query = sa.select(_sets.c.root, _sets.c.members).order_by(_sets.c.root)
+        query = sa.select(set_rows.c.root, set_rows.c.members).order_by(set_rows.c.root)
         with self.engine.connect() as connection:
-            for row in connection.execute(query if root is None else query.where(_sets.c.root == root)):
+            for row in connection.execute(query if root is None else query.where(set_rows.c.root == root)):
                 bits = row.members
                 held = [n for n in ordered if n >> 3 < len(bits) and bits[n >> 3] >> (n & 7) & 1]
                 if held:
@@ -194,22 +119,22 @@ class Graph:
     def numbers_in(self, root: str) -> list[int]:
         """The members of one snapshot; none where the root is not known."""
         with self.engine.connect() as connection:
-            bits = connection.execute(sa.select(_sets.c.members).where(_sets.c.root == root)).scalar() or b""
+            bits = connection.execute(sa.select(set_rows.c.members).where(set_rows.c.root == root)).scalar() or b""
         return [8 * j + i for j, byte in enumerate(bits) if byte for i in range(8) if byte >> i & 1]
 
     def members(self, numbers: Iterable[int]) -> dict[int, Member]:
         """The members themselves, by number."""
-        return {row.number: _member(row) for row in self._rows(_members.c.number, numbers)}
+        return {row.number: member_of(row) for row in self._rows(member_rows.c.number, numbers)}
 
     def of_clips(self, clip_ids: Iterable[str]) -> list[Member]:
         """Every member ever sealed of these clips; a clip whose facts changed has several."""
-        return [_member(row) for row in self._rows(_members.c.clip_id, clip_ids)]
+        return [member_of(row) for row in self._rows(member_rows.c.clip_id, clip_ids)]
 
     def _rows(self, column: sa.Column[Any], values: Iterable[Any]) -> Iterator[Any]:
         with self.engine.connect() as connection:
-            for some in _chunks(values):
-                query = sa.select(_members.c.number, _members.c.member).where(column.in_(some))
-                yield from connection.execute(query.order_by(_members.c.number)).all()
+            for some in chunks(values):
+                query = sa.select(member_rows.c.number, member_rows.c.member).where(column.in_(some))
+                yield from connection.execute(query.order_by(member_rows.c.number)).all()
 
 
 def graph_of(home: Home) -> Graph:
@@ -240,68 +165,8 @@ def _record_stored(home: Home, graph: Graph, root: str) -> None:
         return
 
 
-def _numbered(connection: sa.Connection, leaves: Mapping[str, Mapping[str, Any]]) -> list[int]:
-    """Numbers of all these members; those that were never sealed before get one."""
-    known: dict[str, int] = {}
-    for some in _chunks(leaves):
-        query = sa.select(_members.c.leaf_hash, _members.c.number).where(_members.c.leaf_hash.in_(some))
-        known |= {row.leaf_hash: row.number for row in connection.execute(query)}
-    first = _next(connection, _members)
-    fresh = {leaf: first + i for i, leaf in enumerate(leaf for leaf in leaves if leaf not in known)}
-    for some in _chunks(fresh):
-        _insert(connection, [(fresh[leaf], leaf, leaves[leaf]) for leaf in some])
-    return sorted((known | fresh).values())
-
-
-def _insert(connection: sa.Connection, fresh: list[tuple[int, str, Mapping[str, Any]]]) -> None:
-    facts = {number: _facts(member) for number, _, member in fresh}
-    connection.execute(
-        sa.insert(_members),
-        [
-            {"number": number, "leaf_hash": leaf, "clip_id": member["clip_id"], "member": canonical(member).decode()}
-            for number, leaf, member in fresh
-        ],
-    )
-    people = [{"party_id": party, "number": number} for number, f in facts.items() for party in sorted(f.parties)]
-    named = [{"digest": digest, "number": number} for number, f in facts.items() for digest in sorted(f.assets)]
-    if people:
-        connection.execute(sa.insert(_parties), people)
-    connection.execute(sa.insert(_digests), named)
-
-
-def _facts(member: Mapping[str, Any]) -> ClipFacts:
-    return ClipFacts.from_dict({"properties": [], **member["facts"]})  # facts from before property owners were asked
-
-
-def _member(row: Any) -> Member:
-    member = parse_strictly(row.member)
-    return Member(row.number, _facts(member), member["media_key"], tuple(member["consent_ids"]))
-
-
-def _sealing(row: Any) -> Sealing:
-    fields = {name: value for name, value in row._mapping.items() if name not in {"opens_at", "until"}}
-    return Sealing(at=instant(row.opens_at), until=instant(row.until), **fields)
-
-
-def _bitmap(numbers: list[int]) -> bytes:
-    bits: dict[int, int] = defaultdict(int)
-    for number in numbers:
-        bits[number >> 3] |= 1 << (number & 7)
-    return bytes(bits[j] for j in range(max(bits) + 1)) if bits else b""
-
-
-def _next(connection: sa.Connection, table: sa.Table) -> int:
-    return connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.number) + 1, 0))).scalar_one()
-
-
-def _chunks(values: Iterable[Any]) -> Iterator[list[Any]]:
-    rest = iter(values)
-    while some := list(islice(rest, CHUNK)):
-        yield some
-
-
 @functools.lru_cache(maxsize=8)
 def _engine(database_url: str) -> sa.Engine:
     engine = open_engine(database_url)
-    create_tables(engine, _metadata)
+    create_tables(engine, METADATA)
     return engine

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from assets.consent.withdrawals.closure import Model
-from assets.consent.withdrawals.journal import Withdrawal
+from assets.consent.withdrawals.journal_rows import Withdrawal
 from assets.home import Home
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from assets.consent.withdrawals.closure import Cause, Pair, causes_of, reached_members, usable_now
-from assets.consent.withdrawals.graph import Graph, Member, Sealing
+from assets.consent.withdrawals.graph import Graph
+from assets.consent.withdrawals.graph_rows import Member, Sealing
 from assets.consent.withdrawals.journal import Journal
 from training.consent.eligibility import ConsentState
 from training.consent.events import Event

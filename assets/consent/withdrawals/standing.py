@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from assets.consent.withdrawals import reach
-from assets.consent.withdrawals.graph import Graph, Sealing
+from assets.consent.withdrawals.graph import Graph
+from assets.consent.withdrawals.graph_rows import Sealing
 from assets.consent.withdrawals.journal import Journal
 from assets.dataset.sealed import PURPOSE, key
 from assets.home import Home

@@ -17,7 +17,8 @@ from assets.consent.withdrawals import reach
 from assets.consent.withdrawals.closure import Cause, Pair
 from assets.consent.withdrawals.desk import SERVING, Desk
 from assets.consent.withdrawals.graph import Graph, graph_of
-from assets.consent.withdrawals.journal import RESTORATION, WITHDRAWAL, Journal, Mark, Plan, Withdrawal
+from assets.consent.withdrawals.journal import Journal
+from assets.consent.withdrawals.journal_rows import RESTORATION, WITHDRAWAL, Mark, Plan, Withdrawal
 from assets.consent.withdrawals.reach import Reach, Touched
 from assets.home import Home
 from training.consent.checkpoint import Checkpoint

@@ -14,7 +14,8 @@ import pytest
 from assets.certificates import Identity, make_certificate
 from assets.curation import origin
 from assets.ingestion.probe import ProbePool, ProbeResult
-from assets.provenance import SOURCE_TYPES, sign_as_ai_generator
+from assets.provenance import SOURCE_TYPES
+from assets.provenance_signing import sign_as_ai_generator
 from tests.assets.ingestion.conftest import box, encode
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assets.provenance import sign_video
+from assets.provenance_signing import sign_video
 from assets.release import marks, watermark
 from assets.release.marks import MarkError, mark_video, read_marks
 from training.video import read_frames, write_mp4
