@@ -38,17 +38,19 @@ def outcomes(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     return {name: str(event.metadata["outcome"].value) for name, event in events.items()}
 
 
-def test_a_pair_is_trained_published_and_reused(
-    small_world: Any,
-    sealed: Sealed,
-    run: Callable[..., dg.ExecuteInProcessResult],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def home(small_world: Any, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """The small world's home, in which training takes few steps and always counts as progress: six clips teach the
+    autoencoder little about two others, and whether it learned is not the question here."""
     if not (small_world.home.text_encoder / "model.safetensors").is_file():
         pytest.skip("the text encoder was not fetched")
-    # six clips teach the autoencoder little about two others; whether it learned is not the question here
     monkeypatch.setattr(Outcome, "improved", True)
-    home: Home = replace(small_world.home, training=FEW)
+    return replace(small_world.home, training=FEW)
+
+
+def test_a_pair_is_trained_published_and_reused(
+    home: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
+) -> None:
     first = run(home, *PAIR)
     assert first.success
     assert outcomes(first) == {"video_autoencoder": "trained", "latents": "encoded", "video_transformer": "trained"}
@@ -70,15 +72,8 @@ def test_a_pair_is_trained_published_and_reused(
 
 
 def test_a_child_has_seen_what_its_parent_saw_and_falls_with_it(
-    small_world: Any,
-    sealed: Sealed,
-    run: Callable[..., dg.ExecuteInProcessResult],
-    monkeypatch: pytest.MonkeyPatch,
+    small_world: Any, home: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
 ) -> None:
-    if not (small_world.home.text_encoder / "model.safetensors").is_file():
-        pytest.skip("the text encoder was not fetched")
-    monkeypatch.setattr(Outcome, "improved", True)
-    home: Home = replace(small_world.home, training=FEW)
     assert run(home, *PAIR).success
     parent = config.plan(home, sealed.root).model_key
 
