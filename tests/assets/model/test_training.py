@@ -39,7 +39,7 @@ def outcomes(result: dg.ExecuteInProcessResult) -> dict[str, str]:
 
 
 @pytest.fixture
-def home(small_world: Any, monkeypatch: pytest.MonkeyPatch) -> Home:
+def quick(small_world: Any, monkeypatch: pytest.MonkeyPatch) -> Home:
     """The small world's home, in which training takes few steps and always counts as progress: six clips teach the
     autoencoder little about two others, and whether it learned is not the question here."""
     if not (small_world.home.text_encoder / "model.safetensors").is_file():
@@ -49,8 +49,9 @@ def home(small_world: Any, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 def test_a_pair_is_trained_published_and_reused(
-    home: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
+    quick: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
 ) -> None:
+    home = quick
     first = run(home, *PAIR)
     assert first.success
     assert outcomes(first) == {"video_autoencoder": "trained", "latents": "encoded", "video_transformer": "trained"}
@@ -72,8 +73,9 @@ def test_a_pair_is_trained_published_and_reused(
 
 
 def test_a_child_has_seen_what_its_parent_saw_and_falls_with_it(
-    small_world: Any, home: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
+    small_world: Any, quick: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
 ) -> None:
+    home = quick
     assert run(home, *PAIR).success
     parent = config.plan(home, sealed.root).model_key
 
