@@ -1,67 +1,150 @@
-"""Which clips show the same footage: equal by their decoded frames, or near by perceptual hash, as they are
-or turned left to right.
+"""Which clips show the same footage, and whose it is: by bytes and decoded frames (one clip id), or near by the hashes
+of their frames, whatever was cut off, turned over, written on or coded again.
 
-What belongs here: candidates, distances, groups and the choice of the original. Every group is resolved to its
-earliest owner, in the order (received day, time, delivery, position, shot); the result does not depend on the order of
-the input. Candidates share a 16-bit band of a frame's structure hash, and in a crowded band only neighbours by the
-whole hash are compared, so the work grows with the number of frames and not with its square.
+What belongs here: groups and their originals. Which pairs are near is in `candidates` and `likeness`, who may own
+footage in `ownership`.
+
+Clips are taken in the order in which they may own footage: verified ones first, then as they arrived. Each belongs to
+the earliest original that it is itself near to, and is an original where there is none. So a group does not grow
+along chains: every member is near its original, and a third clip that shows parts of two does not join them. The
+result is a function of the set of clips: neither their order nor the days in which they were compared play a part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from assets.curation.phash import distance, mirrored, unpack
+from assets.curation.candidates import near_pairs
+from assets.curation.likeness import Film, compare
+from assets.curation.ownership import Standing
 
-DUPLICATES_VERSION = "duplicates-2"
-NEAR_STRUCTURE_BITS = 60  # of 256; re-encodes, crops of 4 % and trims measure up to 57, other footage 74 and more
-NEAR_COLOUR_BITS = 8  # of 64; copies measure 0 to 5
-BANDS = 4  # of 16 bits
-NEIGHBOURS = 8
+DUPLICATES_VERSION = "duplicates-3"
+Together = tuple[str, str]  # two clip ids, the lower first
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What is compared. `order` decides who was first; `hashes` may be empty (blank or unmeasured clips)."""
+    """What is compared. `order` says when it came; `hashes` are packed (`phash.pack`): empty where all frames are
+    blank, None where the clip was not measured, or by an older version of the pass."""
 
     clip_id: str
     item_id: str
     shot_index: int
     contributor_id: str | None
     order: tuple[str, str, str, int]
-    hashes: tuple[str, ...]
+    hashes: bytes | None
+    standing: Standing = Standing.CLAIMED
 
     @property
     def rank(self) -> tuple[Any, ...]:
-        return (*self.order, self.shot_index, self.item_id)
+        return (self.standing, *self.order, self.shot_index, self.item_id)
 
 
-def find_duplicates(clips: Iterable[Clip]) -> list[dict[str, Any]]:
-    """Rows of table `duplicates`, one a clip."""
+@dataclass(frozen=True)
+class Known:
+    """What was compared before: all pairs of `clip_ids`, of which `pairs` are near, with their likeness."""
+
+    clip_ids: frozenset[str] = frozenset()
+    pairs: Mapping[Together, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of table `duplicates`, one a clip, and of table `near_pairs`.
+
+    `compared` pairs were looked at in full; `unfinished` clips stand in a crowd too dense to be searched to its end.
+    """
+
+    rows: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
+    compared: int
+    unfinished: int
+
+
+def find_duplicates(clips: Iterable[Clip], known: Known | None = None) -> Found:
+    """Compare all clips, or only those that `known` does not know with all, and resolve every group to its owner."""
     ranked = sorted(clips, key=lambda clip: clip.rank)
-    unpacked = [unpack(clip.hashes) for clip in ranked]
-    groups = _Groups(len(ranked))
-    first_seen: dict[str, int] = {}
-    for index, clip in enumerate(ranked):
-        groups.join(first_seen.setdefault(clip.clip_id, index), index)
-    for pair in _candidates([*unpacked, *map(mirrored, unpacked)]):
-        one, other = (index % len(ranked) for index in pair)
-        if groups.top(one) != groups.top(other) and _near(unpacked[one], unpacked[other]):
-            groups.join(one, other)
-    members: dict[int, int] = {}
-    for index in range(len(ranked)):
-        members[groups.top(index)] = members.get(groups.top(index), 0) + 1
-    return [
-        _row(ranked, unpacked, index, groups.top(index), members[groups.top(index)] > 1) for index in range(len(ranked))
-    ]
+    earliest: dict[str, Clip] = {}  # of those with the same frames, in order
+    hashes: dict[str, bytes] = {}
+    for clip in ranked:
+        earliest.setdefault(clip.clip_id, clip)
+        if clip.hashes is not None:
+            hashes.setdefault(clip.clip_id, clip.hashes)
+    names = list(earliest)
+    film = Film([hashes.get(name, b"") for name in names])
+    known = known or Known()
+    pairs = near_pairs(film, np.array([name not in known.clip_ids for name in names], bool))
+    near = _Near(film, names, known)
+    for first, second, likeness in zip(
+        pairs.first.tolist(), pairs.second.tolist(), pairs.structure.tolist(), strict=True
+    ):
+        near.add(first, second, likeness)
+    original = dict(zip(names, (earliest[names[index]] for index in near.originals()), strict=True))
+    members = Counter(original[clip.clip_id].clip_id for clip in ranked)
+    rows = [_row(clip, original[clip.clip_id], members, near, clip.clip_id in hashes) for clip in ranked]
+    return Found(rows, near.rows(), pairs.compared, pairs.unfinished)
 
 
-def _row(clips: Sequence[Clip], hashes: Sequence[np.ndarray], index: int, first: int, shared: bool) -> dict[str, Any]:
-    clip, original = clips[index], clips[first]
+class _Near:
+    """The near pairs of clips, by their place in the order."""
+
+    def __init__(self, film: Film, names: Sequence[str], known: Known) -> None:
+        self.film, self.names = film, names
+        self.places = {name: place for place, name in enumerate(names)}
+        self.likeness: dict[tuple[int, int], float] = {}
+        self.earlier: defaultdict[int, list[int]] = defaultdict(list)
+        for (one, other), likeness in known.pairs.items():
+            if one in self.places and other in self.places:  # of clips that are still there
+                first, second = sorted((self.places[one], self.places[other]))
+                self.add(first, second, likeness)
+
+    def add(self, first: int, second: int, likeness: float) -> None:
+        if (first, second) not in self.likeness:
+            self.earlier[second].append(first)
+        self.likeness[first, second] = likeness
+
+    def originals(self) -> list[int]:
+        """For every clip the earliest original that it is near to, or itself."""
+        original = list(range(len(self.names)))
+        for clip in range(len(self.names)):
+            if clip not in self.earlier:
+                continue
+            met = {original[other] for other in self.earlier[clip]}
+            original[clip] = min((one for one in met if self._are_near(one, clip)), default=clip)
+        return original
+
+    def _are_near(self, first: int, second: int) -> bool:
+        """Compares what only a third clip brought together: in a crowd, nobody is compared with all."""
+        if (first, second) not in self.likeness:
+            found = compare(self.film, np.array([first]), np.array([second]))
+            if not found.near[0]:
+                return False
+            self.likeness[first, second] = float(found.structure[0])
+        return True
+
+    def between(self, one: str, other: str) -> float:
+        """The likeness of two clips that are near."""
+        first, second = sorted((self.places[one], self.places[other]))
+        return self.likeness[first, second]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of table `near_pairs`."""
+        found = []
+        for (first, second), likeness in self.likeness.items():
+            one, other = sorted((self.names[first], self.names[second]))
+            found.append(
+                {"clip_id": one, "other_clip_id": other, "likeness": round(likeness, 6)}
+                | {"duplicates_version": DUPLICATES_VERSION}
+            )
+        return found
+
+
+def _row(clip: Clip, original: Clip, members: Mapping[str, int], near: _Near, measured: bool) -> dict[str, Any]:
     row = {
         "clip_id": clip.clip_id,
         "item_id": clip.item_id,
@@ -70,67 +153,28 @@ def _row(clips: Sequence[Clip], hashes: Sequence[np.ndarray], index: int, first:
         "original_item_id": original.item_id,
         "duplicates_version": DUPLICATES_VERSION,
     }
-    if index == first:
-        kind = "original" if shared else "unique"
-        return row | {"kind": kind, "distance": 0.0 if shared else None, "verdict": "pass", "reason": None}
+    failed = {"verdict": "fail", "distance": None}
+    if clip is original:
+        if not measured:
+            return row | failed | {"kind": "unmeasured", "reason": "dup.unresolved"}
+        shared = members[clip.clip_id] > 1
+        kind, distance = ("original", 0.0) if shared else ("unique", None)
+        return row | {"kind": kind, "distance": distance, "verdict": "pass", "reason": None}
     if clip.clip_id == original.clip_id:
-        return row | {"kind": "exact", "distance": 0.0, "verdict": "fail", "reason": "dup.exact"}
+        return row | failed | {"kind": "exact", "distance": 0.0, "reason": "dup.exact"}
     own = clip.contributor_id is not None and clip.contributor_id == original.contributor_id
-    apart = _apart(hashes[index], hashes[first])  # may exceed the threshold where a third clip joins the two
-    return row | {
-        "kind": "near",
-        "distance": apart[0] if apart else None,
-        "verdict": "fail",
-        "reason": "dup.own_similar" if own else "dup.near",
-    }
+    apart = round(1 - near.between(clip.clip_id, original.clip_id), 6)
+    return row | failed | {"kind": "near", "distance": apart, "reason": "dup.own_similar" if own else "dup.near"}
 
 
-def _apart(one: np.ndarray, other: np.ndarray) -> tuple[float, float] | None:
-    """The smaller distance of `one` to `other` and to its mirror image."""
-    found = [apart for view in (other, mirrored(other)) if (apart := distance(one, view)) is not None]
-    return min(found, key=sum, default=None)
-
-
-def _near(one: np.ndarray, other: np.ndarray) -> bool:
-    apart = _apart(one, other)
-    return apart is not None and apart[0] <= NEAR_STRUCTURE_BITS and apart[1] <= NEAR_COLOUR_BITS
-
-
-def _candidates(hashes: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
-    """Pairs of clips (lower index first) worth comparing, each once."""
-    filled = [index for index, array in enumerate(hashes) if len(array)]
-    if not filled:
-        return
-    frames = np.concatenate([hashes[index] for index in filled])
-    owner = np.repeat(filled, [len(hashes[index]) for index in filled])
-    bands = np.ascontiguousarray(frames[:, :8]).view(np.uint16)
-    whole = np.ascontiguousarray(frames).view(np.uint64)  # the first column holds the lowest frequencies
-    seen: set[tuple[int, int]] = set()
-    for band in range(BANDS):
-        # by band, then by the whole hash, then by owner: what is alike stands together
-        order = np.lexsort((owner, whole[:, 1], whole[:, 0], bands[:, band]))
-        keys, owners = bands[order, band], owner[order]
-        for step in range(1, NEIGHBOURS + 1):
-            met = (keys[step:] == keys[:-step]) & (owners[step:] != owners[:-step])
-            for one, other in zip(owners[:-step][met].tolist(), owners[step:][met].tolist(), strict=True):
-                pair = (min(one, other), max(one, other))
-                if pair not in seen:
-                    seen.add(pair)
-                    yield pair
-
-
-class _Groups:
-    """Disjoint sets; the top of a set is its lowest index, which is its earliest clip."""
-
-    def __init__(self, count: int) -> None:
-        self._up = list(range(count))
-
-    def top(self, index: int) -> int:
-        while self._up[index] != index:
-            self._up[index] = self._up[self._up[index]]
-            index = self._up[index]
-        return index
-
-    def join(self, one: int, other: int) -> None:
-        low, high = sorted((self.top(one), self.top(other)))
-        self._up[high] = low
+def known_from(rows: Iterable[Mapping[str, Any]], pairs: Iterable[Mapping[str, Any]]) -> Known:
+    """What tables `duplicates` and `near_pairs` remember of the same version of the method."""
+    mine = [row for row in rows if row["duplicates_version"] == DUPLICATES_VERSION]
+    return Known(
+        frozenset(row["clip_id"] for row in mine if row["kind"] != "unmeasured"),
+        {
+            (pair["clip_id"], pair["other_clip_id"]): pair["likeness"]
+            for pair in pairs
+            if pair["duplicates_version"] == DUPLICATES_VERSION
+        },
+    )

@@ -18,6 +18,8 @@ from tests.benchmarks.camera import camera
 from tests.benchmarks.consent_sql import consent_sql
 from tests.benchmarks.curation_pass import curation_pass
 from tests.benchmarks.demo import demo
+from tests.benchmarks.duplicates import duplicates
+from tests.benchmarks.duplicates_scale import duplicates_scale
 from tests.benchmarks.executors import executors
 from tests.benchmarks.ledger import ledger
 from tests.benchmarks.location import code_location
@@ -31,6 +33,8 @@ BENCHMARKS = {
     "code_location": code_location,
     "consent_sql": consent_sql,
     "demo": demo,
+    "duplicates": duplicates,
+    "duplicates_scale": duplicates_scale,
     "executors": executors,
     "ledger": ledger,
 }

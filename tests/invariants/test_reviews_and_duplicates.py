@@ -4,6 +4,7 @@ I15 that every refusal says why, in full and again the same."""
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from assets.consent.reviews.rejections import objections_to
 from assets.consent.reviews.reviewers import Entry, Register
 from assets.curation.duplicates import Clip as Compared
 from assets.curation.duplicates import find_duplicates
+from assets.curation.phash import HASH_BYTES
 from training.consent.clip_facts import Person
 
 SHA = "7" * 64
@@ -147,14 +149,14 @@ def test_i05_an_open_dispute_blocks_and_only_its_dismissal_releases(one: Any) ->
 
 def test_i06_of_the_same_footage_only_the_earliest_is_eligible_and_its_owners_withdrawal_blocks_all(world: Any) -> None:
     (original,), (copy,) = world.deliver("c-1", clips=1), world.deliver("c-2", clips=1)
-    hashes = tuple(f"{number:016x}" * 5 for number in range(0x1234, 0x1240))  # both show the same pictures
+    hashes = random.Random(6).randbytes(12 * HASH_BYTES)  # both show the same pictures
     order = {original: "2026-11-01T08:00:00Z", copy: "2026-11-02T08:00:00Z"}
     shown = [
         Compared(row["clip_id"], row["item_id"], 0, item["contributor_id"], (at[:10], at, row["item_id"], 0), hashes)
         for row, item in zip(world.tables["shots"], world.tables["delivery_items"], strict=True)
         if (at := order[row["clip_id"]])
     ]
-    world.tables["duplicates"] = find_duplicates(reversed(shown))
+    world.tables["duplicates"] = find_duplicates(reversed(shown)).rows
     world.settle()
     decided = {facts.clip_id: decision for facts, decision in decide(world.home, "train", datetime.now(UTC))}
     assert decided[original].eligible

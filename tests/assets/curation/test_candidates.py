@@ -1,0 +1,110 @@
+"""That the search finds among many clips what comparing all with all finds, and does not tire in crowds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from assets.curation import candidates
+from assets.curation.candidates import near_pairs
+from assets.curation.likeness import COARSE, TURNS, Film, compare
+from assets.curation.phash import HASH_BYTES, unpack
+from tests.benchmarks.many_clips import Planted, clips, film_of, packed, planted
+
+
+@pytest.fixture(scope="module")
+def made() -> Planted:
+    """700 clips, 140 of them copies of as many others, twenty of a kind."""
+    rng = np.random.default_rng(1)
+    real = packed(rng.standard_normal((300, 144)).cumsum(axis=1), np.zeros((300, 32)))
+    return planted(700, 140, real, seed=4)
+
+
+def numbered(first: np.ndarray, second: np.ndarray) -> set[tuple[int, int]]:
+    return {(min(pair), max(pair)) for pair in zip(first.tolist(), second.tolist(), strict=True)}
+
+
+def test_the_search_finds_nearly_all_that_comparing_all_with_all_finds(made: Planted) -> None:
+    one, other = np.triu_indices(len(made.film), 1)
+    near = compare(made.film, one, other).near
+    truly = numbered(one[near], other[near])
+    pairs = near_pairs(made.film)
+    found = numbered(pairs.first, pairs.second)
+    assert found <= truly
+    assert len(found) >= 0.95 * len(truly)
+    assert pairs.compared < 0.01 * len(one)
+    assert truly <= numbered(made.originals, made.copies)  # nothing else is near
+
+
+def test_a_search_for_the_new_finds_the_pairs_of_the_new(made: Planted) -> None:
+    fresh = np.zeros(len(made.film), bool)
+    fresh[made.copies[:70]] = True
+    new, everything = near_pairs(made.film, fresh), near_pairs(made.film)
+    assert len(new.first) > 50
+    wanted = {pair for pair in numbered(everything.first, everything.second) if fresh[list(pair)].any()}
+    assert numbered(new.first, new.second) == wanted
+    assert len(near_pairs(made.film, np.zeros(len(made.film), bool)).first) == 0
+
+
+def test_comparing_is_symmetric(made: Planted) -> None:
+    one, other = made.originals[:40], made.copies[:40]
+    there, back = compare(made.film, one, other), compare(made.film, other, one)
+    np.testing.assert_allclose(there.structure, back.structure)
+    np.testing.assert_allclose(there.chroma, back.chroma)
+
+
+def test_a_turned_picture_has_the_turned_description() -> None:
+    luma = np.random.default_rng(0).standard_normal((5, 12, 12)).astype(np.float32)
+    for turn, view in zip(TURNS, (luma, luma[:, :, ::-1], luma[:, ::-1], luma[:, ::-1, ::-1]), strict=True):
+        turned = COARSE.described(np.ascontiguousarray(view).reshape(5, -1))
+        np.testing.assert_allclose(turned, COARSE.described(luma.reshape(5, -1)) * turn, atol=1e-5)
+
+
+def card(clips_: int, frames: int, seed: int = 0) -> np.ndarray:
+    """uint8 [clips, frames, 88]: one title card, coded each time anew."""
+    rng = np.random.default_rng(seed)
+    shown = np.repeat(rng.standard_normal((1, 144)), clips_ * frames, axis=0)
+    noisy = shown + rng.normal(0, 0.06, shown.shape)
+    return packed(noisy, np.zeros((len(noisy), 32))).reshape(clips_, frames, HASH_BYTES)
+
+
+@pytest.mark.slow
+def test_a_crowd_before_one_title_card_costs_a_few_comparisons_a_clip_and_loses_nobody() -> None:
+    frames = card(2000, 8)
+    pairs = near_pairs(film_of(frames.reshape(-1, HASH_BYTES), np.full(2000, 8)))
+    assert set(pairs.second.tolist()) == set(range(1, 2000))  # each is near an earlier one
+    assert pairs.compared < 40 * 2000
+    assert pairs.unfinished == 0
+
+
+def test_a_copy_is_found_although_all_clips_begin_with_one_card(made: Planted) -> None:
+    cards = card(len(made.film), 3)
+    own = np.split(made.film.frames, made.film.starts[1:])
+    film = Film([np.concatenate([cards[clip], frames]).tobytes() for clip, frames in enumerate(own)])
+    pairs = near_pairs(film)
+    wanted = numbered(made.originals[0::7], made.copies[0::7])  # coded again
+    assert len(wanted & numbered(pairs.first, pairs.second)) >= 0.95 * len(wanted)
+
+
+def test_clips_that_run_out_of_patience_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowd in which nobody is near anybody: one code for all, and no comparison that says yes."""
+    frames = card(80, 4)
+    film = film_of(frames.reshape(-1, HASH_BYTES), np.full(80, 4))
+    monkeypatch.setattr(candidates, "compare", _never_near)
+    assert near_pairs(film).unfinished > 0
+
+
+def _never_near(film: Film, ones: np.ndarray, others: np.ndarray) -> object:
+    found = compare(film, ones, others)
+    found.structure[:] = 0
+    return found
+
+
+def test_synthetic_clips_are_as_different_as_real_ones() -> None:
+    rng = np.random.default_rng(2)
+    real = packed(rng.standard_normal((300, 144)).cumsum(axis=1), np.zeros((300, 32)))
+    film = clips(50, real, rng)
+    seen = COARSE.described(unpack(film.frames[film.starts])[0])
+    cosines = (seen @ seen.T)[np.triu_indices(50, 1)]
+    assert np.abs(cosines.mean()) < 0.3
+    assert 0.1 < cosines.std() < 0.4
