@@ -23,6 +23,7 @@ from tests.benchmarks.duplicates_scale import duplicates_scale
 from tests.benchmarks.executors import executors
 from tests.benchmarks.ledger import ledger
 from tests.benchmarks.location import code_location
+from tests.benchmarks.replay import replaying
 from tests.benchmarks.shots import shots
 
 RESULTS = Path(__file__).with_name("results")
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "duplicates_scale": duplicates_scale,
     "executors": executors,
     "ledger": ledger,
+    "replay": replaying,
 }
 PACKAGES = (
     *("dagster", "dbt-core", "duckdb", "mlflow", "great-expectations", "torch", "lightning", "av", "numpy"),
