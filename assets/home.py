@@ -24,6 +24,7 @@ class Home:
     mlflow_uri: str  # MLflow tracking and registry
     vendor: Path  # pinned weights and sample footage, fetched by the set-up
     site_timezone: str = "UTC"
+    captioner: Path | None = None  # folder of a model that looks at pictures, see curation.captioner
     training: dict[str, Any] = field(default_factory=dict)  # overrides of the training preset, see training.config
     retention: dict[str, str] = field(default_factory=dict)  # what becomes of withdrawn things, see consent.artifacts
     executor: str = "local"  # where files are measured, see workers.executor.open_executor

@@ -7,7 +7,10 @@ to a released model. `nightly` is the two last ones in one run, so that a failed
 
 import dagster as dg
 
-INTAKE_ASSETS = ("deliveries", "media", "shots", "signals", "captions", "embeddings", "verdicts")
+INTAKE_ASSETS = (
+    *("deliveries", "media", "shots", "signals", "visual_captions", "verdicts"),
+    *("captions", "embeddings"),
+)
 
 intake_selection = dg.AssetSelection.assets(*INTAKE_ASSETS)
 refresh_selection = dg.AssetSelection.groups(
@@ -23,7 +26,7 @@ ask_job = dg.define_asset_job(
 intake_job = dg.define_asset_job(
     "intake",
     selection=intake_selection,
-    description="One received day: deliveries, full decode, shots, signals, captions, embeddings, verdicts.",
+    description="One received day: deliveries, full decode, shots, signals, verdicts, captions, embeddings.",
     tags={
         "dagster/max_retries": "1"
     },  # a killed worker or a full disk may pass; a bad file never gets here as a failure

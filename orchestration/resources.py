@@ -21,6 +21,7 @@ class LocalHome(dg.ConfigurableResource[Home]):
     mlflow_uri: str
     vendor: str
     timezone: str = "UTC"
+    captioner: str = ""
     executor: str = "local"
     training: dict[str, Any] = {}  # noqa: RUF012 - a pydantic field, copied per instance
     retention: dict[str, str] = {}  # noqa: RUF012 - likewise
@@ -34,6 +35,7 @@ class LocalHome(dg.ConfigurableResource[Home]):
             mlflow_uri=self.mlflow_uri,
             vendor=Path(self.vendor),
             site_timezone=self.timezone,
+            captioner=Path(self.captioner) if self.captioner else None,
             executor=self.executor,
             training=dict(self.training),
             retention=dict(self.retention),
@@ -48,6 +50,7 @@ def home_resource(settings: Settings) -> dg.ConfigurableResource[Home]:
         "mlflow_uri": settings.mlflow_uri,
         "vendor": str(settings.vendor),
         "timezone": settings.timezone,
+        "captioner": settings.captioner,
         "executor": settings.executor,
         "training": settings.training_overrides,
         "retention": settings.retention_acts,

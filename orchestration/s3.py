@@ -23,6 +23,7 @@ class S3Home(dg.ConfigurableResource[Home]):
     mlflow_uri: str
     vendor: str
     timezone: str = "UTC"
+    captioner: str = ""
     executor: str = "local"
     training: dict[str, Any] = {}  # noqa: RUF012 - a pydantic field, copied per instance
     retention: dict[str, str] = {}  # noqa: RUF012 - likewise
@@ -37,6 +38,7 @@ class S3Home(dg.ConfigurableResource[Home]):
             mlflow_uri=self.mlflow_uri,
             vendor=Path(self.vendor),
             site_timezone=self.timezone,
+            captioner=Path(self.captioner) if self.captioner else None,
             executor=self.executor,
             training=dict(self.training),
             retention=dict(self.retention),

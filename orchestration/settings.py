@@ -8,6 +8,7 @@
 | RUSHES_MLFLOW_URI | SQLite in the state folder | MLflow tracking and registry |
 | RUSHES_VENDOR | `.vendor` in the checkout | pinned weights and sample footage |
 | RUSHES_EXECUTOR | `local` | where files are measured: `local`, `local:PROCESSES`, `ray`, `ray:HOST:PORT`, `ray://HOST:PORT` |
+| RUSHES_CAPTIONER | none | folder of a vision-language model (safetensors) that captions pictures |
 | RUSHES_TIMEZONE | UTC | time zone of the site: when its night is |
 | RUSHES_AUTOMATION | on | `off` leaves schedules and sensors stopped until someone starts them in the UI |
 | RUSHES_TRAINING | `{}` | JSON that overrides the training preset |
@@ -58,6 +59,7 @@ class Settings:
     vendor: Path
     executor: str = "local"
     timezone: str = "UTC"
+    captioner: str = ""
     automation: bool = True
     training: str = "{}"
     retention: str = "{}"
@@ -112,6 +114,7 @@ class Settings:
             mlflow_uri=env.get("RUSHES_MLFLOW_URI", f"sqlite:///{state / 'mlflow.db'}"),
             vendor=Path(env.get("RUSHES_VENDOR", str(ROOT / ".vendor"))).resolve(),
             executor=_executor(env.get("RUSHES_EXECUTOR", "local")),
+            captioner=_folder("RUSHES_CAPTIONER", env.get("RUSHES_CAPTIONER", "")),
             timezone=_timezone(env.get("RUSHES_TIMEZONE", "UTC")),
             automation=_switch("RUSHES_AUTOMATION", env.get("RUSHES_AUTOMATION", "on")),
             training=env.get("RUSHES_TRAINING", "{}"),
@@ -131,6 +134,16 @@ def _json_object(name: str, text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise SettingsError(f"{name} must be a JSON object")
     return found
+
+
+def _folder(name: str, path: str) -> str:
+    """An absolute path; empty for none."""
+    if not path:
+        return ""
+    found = Path(path).expanduser().resolve()
+    if not found.is_dir():
+        raise SettingsError(f"{name}: no folder {found}")
+    return str(found)
 
 
 def _timezone(name: str) -> str:

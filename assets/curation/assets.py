@@ -9,11 +9,13 @@ import dagster as dg
 
 from assets.consent.withdrawals.journal import withheld
 from assets.curation import checks, clips, corpus, pages
+from assets.curation.captioner import LocalCaptioner
 from assets.curation.captions import Facts, caption_rows
 from assets.curation.embeddings import embedding_rows
-from assets.curation.evidence import Key, by_clip, read_evidence
+from assets.curation.evidence import Key, by_clip, read_evidence, rows_by_clip
 from assets.curation.tuning import policy_of
 from assets.curation.verdicts import decide
+from assets.curation.visual import visual_caption_rows, visual_rows
 from assets.home import Home
 from assets.lake import Written
 from assets.metadata import definition_metadata, table_metadata
@@ -100,7 +102,35 @@ def signals(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
 
 @dg.asset(
     partitions_def=received_days,
-    deps=[shots, signals, "deliveries", "media"],
+    deps=[shots, "deliveries"],
+    kinds={"python", "parquet", "transformers"},
+    owners=["team:ml"],
+    code_version="1",
+    metadata=definition_metadata("visual_captions"),
+)
+def visual_captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
+    """What a model that looks at a few pictures of each clip says, where RUSHES_CAPTIONER names one; else nothing.
+
+    The same model is not asked twice about the same clip. Clips that stand withdrawn are not shown to it.
+    """
+    day, held, rows = context.partition_key, withheld(home), []
+    if home.captioner is not None:
+        items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
+        clips_of_day = [row for row in home.lake.rows("shots", day) if row["clip_id"] not in held]
+        known = home.lake.rows("visual_captions", day)
+        rows = visual_rows(home, clips_of_day, items, LocalCaptioner(home.captioner), known, context.log.info)
+    written = home.lake.write("visual_captions", rows, day)
+    said = [{key: row[key] for key in ("clip_id", "frame", "text", "likeness")} for row in rows[:12]]
+    extra = {
+        "captioner": rows[0]["captioner"] if rows else "nothing was said" if home.captioner else "none is set",
+        "examples": dg.MetadataValue.md(markdown_table(said)),
+    }
+    return _result(home, "visual_captions", day, written, extra)
+
+
+@dg.asset(
+    partitions_def=received_days,
+    deps=[shots, signals, visual_captions, "deliveries", "media"],
     kinds={"python", "parquet"},
     owners=["team:data"],
     code_version="1",
@@ -179,7 +209,7 @@ def duplicates(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
 
 @dg.asset(
     partitions_def=received_days,
-    deps=[signals, verdicts, "deliveries"],
+    deps=[signals, verdicts, visual_captions, "deliveries"],
     kinds={"python", "parquet"},
     owners=["team:data"],
     code_version="1",
@@ -189,7 +219,8 @@ def captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     """Short and long captions of every clip, from declared facts that no check contradicts and measured signals.
 
     There are several phrasings of each, so that a model does not learn one template. Each clause names its
-    source. Clips that stand withdrawn are left out, and so have no embedding either.
+    source. What a captioner saw stands beside them, and is refused where it contradicts what is declared. Clips that
+    stand withdrawn are left out, and so have no embedding either.
     """
     day, held = context.partition_key, withheld(home)
     items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
@@ -197,10 +228,13 @@ def captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     decided: dict[Key, dict[str, str]] = defaultdict(dict)
     for row in home.lake.rows("verdicts", day):
         decided[row["item_id"], row["shot_index"]][row["check"]] = row["verdict"]
+    least = policy_of(home).check("subject").low or 0.0
+    seen = rows_by_clip(home.lake.rows("visual_captions", day))
     rows, shots = [], home.lake.rows("shots", day)
     for shot in (one for one in shots if one["clip_id"] not in held):
         key = (shot["item_id"], shot["shot_index"])
-        rows += caption_rows(Facts(shot, items[shot["item_id"]], measured.get(key), decided[key]))
+        facts = Facts(shot, items[shot["item_id"]], measured.get(key), decided[key])
+        rows += [*caption_rows(facts), *visual_caption_rows(facts, seen[key], least)]
     written = home.lake.write("captions", rows, day)
     longest = [
         {"caption": row["text"], "sources": len(json.loads(row["sources_json"]))}
@@ -209,6 +243,7 @@ def captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     ][:12]
     extra = {
         "captions": len(rows),
+        "refused": sum(bool(row["refused"]) for row in rows),
         "examples": dg.MetadataValue.md(markdown_table(longest)),
         "withheld": sum(shot["clip_id"] in held for shot in shots),
     }

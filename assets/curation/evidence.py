@@ -22,6 +22,14 @@ def by_clip(rows: Sequence[Row]) -> dict[Key, Row]:
     return {(row["item_id"], row["shot_index"]): row for row in rows}
 
 
+def rows_by_clip(rows: Sequence[Row]) -> dict[Key, list[Row]]:
+    """The same for tables with several rows a clip; none is an empty list."""
+    found: dict[Key, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["item_id"], row["shot_index"]].append(row)
+    return found
+
+
 def read_evidence(home: Home, day: str) -> Iterator[Evidence]:
     """The evidence on every clip of a day, in the order of table `shots`."""
     items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
@@ -31,6 +39,7 @@ def read_evidence(home: Home, day: str) -> Iterator[Evidence]:
     siblings: dict[str, list[Row]] = defaultdict(list)
     for (item_id, _), row in measured.items():
         siblings[item_id].append(row)
+    seen = rows_by_clip(home.lake.rows("visual_captions", day))
     for shot in home.lake.rows("shots", day):
         yield Evidence(
             shot=shot,
@@ -38,4 +47,5 @@ def read_evidence(home: Home, day: str) -> Iterator[Evidence]:
             media=media[shot["item_id"]],
             signals=measured.get((shot["item_id"], shot["shot_index"])),
             siblings=siblings[shot["item_id"]],
+            seen=seen[shot["item_id"], shot["shot_index"]],
         )

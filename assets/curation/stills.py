@@ -51,7 +51,7 @@ def take_stills(home: Home, media_key: str, start_frame: int, end_frame: int, co
     finder = FaceFinder(home.face_detector) if home.face_detector.is_file() else None
     return [
         Still(index, pts_s, _webp(rgb), finder.boxes(rgb) if finder else None)
-        for index, pts_s, rgb in _frames(home.store.fetch(media_key), wanted)
+        for index, pts_s, rgb in frames_at(home.store.fetch(media_key), wanted)
     ]
 
 
@@ -94,7 +94,7 @@ def keep_page(home: Home, clip_id: str, rest: str, html: str, now: datetime) -> 
     return path
 
 
-def _frames(path: Path, wanted: set[int]) -> Iterator[tuple[int, float | None, np.ndarray]]:
+def frames_at(path: Path, wanted: set[int]) -> Iterator[tuple[int, float | None, np.ndarray]]:
     """(number, seconds since the first frame, upright RGB of `SIDE` at most) of the wanted frames, in order.
 
     Read from the front and never sought: a frame's number is then what every other stage calls it.

@@ -121,6 +121,23 @@ TABLES = (
         ),
     ),
     Table(
+        "visual_captions",
+        "What a captioner that looks at the pictures said, before anything is held against it; empty without one.",
+        (*CLIP_KEY, "captioner", "variant"),
+        columns(
+            *OF_CLIP,
+            RECEIVED_DAY,
+            ("start_frame", Int, "the clip's first frame in its file"),
+            ("captioner", Text, "name, digest of its weights and version of its prompt"),
+            ("variant", Int, "which of the pictures that are looked at, from 0, the middle"),
+            ("frame", Int, "the frame in its file"),
+            ("text", Text, "what was said, 2000 characters at most"),
+            ("likeness?", Real, "cosine to the declared subject; null where that is none or the words are no sentence"),
+            ("encoder?", Text, "what measured the likeness"),
+        ),
+        partitioned=True,
+    ),
+    Table(
         "captions",
         "What a model may be told about a clip, every field with its source.",
         (*CLIP_KEY, "kind", "captioner", "variant"),

@@ -101,12 +101,13 @@ def rows_about(home: Home, clip_ids: Collection[str], act: Act) -> list[Item]:
 
 
 def _encoded(home: Home, texts: Iterable[str]) -> list[str]:
-    """Remembered vectors of these texts: they are made again whenever a text is."""
+    """Remembered vectors of these texts, and their tokens on this machine: they are made again whenever a text is."""
     from training.text import text_key
 
     names = [text_key(text) for text in sorted(texts)]
     keys = (f"cache/embeddings/{m}/{n[:2]}/{n}.json" for m in home.store.folders("cache/embeddings") for n in names)
-    return [key for key in keys if home.store.exists(key)]
+    tokens = (path for n in names for path in (home.state / "scratch" / "text-tokens").glob(f"*/{n}.safetensors"))
+    return [key for key in keys if home.store.exists(key)] + [p.relative_to(home.state).as_posix() for p in tokens]
 
 
 def model_of(item: Item) -> str:
@@ -145,6 +146,8 @@ def carry_out(home: Home, withdrawal_id: str, items: Iterable[Item], sealed_befo
             _move(home, item.item, sealed_key(withdrawal_id, item.item))
         else:
             home.store.delete(item.item)
+            if item.kind == "caches":  # some lie on this machine, wherever the store is
+                (home.state / item.item).unlink(missing_ok=True)
         if item.action == "delete":
             for earlier in sealed_before.get(item.item, ()):
                 _forget(home, sealed_key(earlier, item.item))

@@ -79,6 +79,8 @@ def things_of(home: Home, clip: str, model_key: str) -> None:
     vector = {"captioner": "structured/1", "variant": 0, "model": "test", "vector": [0.0] * 384}
     vectors = [{name: shot[name] for name in where} | vector for shot in shots]
     home.lake.write("embeddings", vectors, DAY)
+    seen = {"start_frame": 0, "captioner": "visual/m/prompt-1", "variant": 0, "frame": 4, "text": "a wall"}
+    home.lake.write("visual_captions", [{name: shot[name] for name in where} | seen for shot in shots], DAY)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from training.video import write_mp4
 
 DAYS = ("2026-11-02", "2026-11-03")
 FPS = 16.0
-STAGE = [assets.shots, assets.signals, assets.verdicts, assets.captions]
+STAGE = [assets.shots, assets.signals, assets.visual_captions, assets.verdicts, assets.captions]
 TABLES = ("shots", "signals", "verdicts", "captions", "duplicates")
 
 

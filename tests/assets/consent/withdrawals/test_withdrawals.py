@@ -39,7 +39,7 @@ def test_a_revocation_acts_on_everything_made_of_the_clip_and_says_so(copied: Co
     assert left[f"sealed/{withdrawal}/release/m-1/s-1.mp4"] == b"marked sample"
     assert f"sealed/{withdrawal}/{at.media_key}" in left
     assert at.media_key not in left
-    for table in ("captions", "embeddings"):
+    for table in ("captions", "visual_captions", "embeddings"):
         rows = at.home.lake.rows(table, DAY)
         assert rows, "others keep theirs"
         assert at.clip not in {row["clip_id"] for row in rows}
