@@ -1,0 +1,202 @@
+"""Our curation beside Data-Juicer and PySceneDetect: the same real clips, the signals that both have, in one run.
+
+Each piece of work runs in a process of its own, by turns, after a first run over one file that is not counted. The
+table gives processor seconds with and without imports, wall time, peak memory, and how far the answers agree. Ours is
+everything that ingestion and curation do with a file, two full decodes, digests and all signals included: it cannot be
+asked for less.
+
+Data-Juicer has to be installed apart, because its requirements and ours exclude each other, and is *not measured* where
+it is not. It also needs `ffmpeg` and installs more by itself when an operator is first used, so run it once before:
+
+    python -m venv PEER && PEER/bin/pip install py-data-juicer aiohttp av==13.1.0 opencv-python-headless \\
+        scenedetect imageio-ffmpeg
+    python -m tests.benchmarks.curation --data-juicer PEER/bin/python
+
+`make bench` takes the interpreter from the variable `DATA_JUICER_PYTHON`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.curation_growth import growth
+from tests.benchmarks.curation_pass import encode
+
+ROUNDS = 1
+CLIPS = {  # source in the folder of footage, first frame, frames, size
+    "smoke-1080p": ("volcano.mp4", 0, 120, (1920, 1080)),
+    "snow-1080p": ("snow.mp4", 1010, 120, (1920, 1080)),
+    "snow-720p": ("snow.mp4", 24, 180, (1280, 720)),
+    "crew-480p": ("crew.mp4", 0, 240, (852, 480)),
+    "bikes-272p": ("bikes.mp4", 0, 200, (640, 272)),
+    "city-720p": ("city.mpg", 0, 150, (1280, 720)),
+    "park-720p": ("park.mp4", 0, 150, (1280, 720)),
+}
+SMALLER = ("park-720p", ("park.mp4", 0, 150, (640, 360)))  # coded again at half the size
+COPIED, REMUXED = "snow-720p", "bikes-272p"
+SAME_CUT = 2  # frames
+OURS, SCENEDETECT = "tests.benchmarks.curation_ours", ("tests.benchmarks.curation_ours", "scenedetect")
+PEER = "tests.benchmarks.data_juicer_peer"
+PEER_WORK = (
+    *("duration", "resolution", "aspect_ratio", "motion_2_a_second", "motion_8_a_second"),
+    *("scenes_only_found", "scenes_written", "duplicates"),
+)
+FACTS = ("duration", "resolution", "aspect_ratio", "duplicates")
+TOTALS = {  # what it takes to have the signals of both
+    "as_documented": (*FACTS, "motion_2_a_second", "scenes_written"),
+    "without_writing_scenes": (*FACTS, "motion_2_a_second", "scenes_only_found"),
+    "with_our_flow_rate": (*FACTS, "motion_8_a_second", "scenes_only_found"),
+}
+Files = Mapping[str, Path]
+
+
+def clips(folder: Path) -> dict[str, Path]:
+    """Seven films of real footage, a copy of one, another in another container, and a third coded again smaller.
+
+    None is Matroska, because the peer's operator for lengths stops with an error there.
+    """
+    files = {name: encode(*parts[:3], folder / f"{name}.mp4", parts[3]) for name, parts in CLIPS.items()}
+    files["copy"] = Path(shutil.copy(files[COPIED], folder / "copy.mp4"))
+    files["remuxed"] = remux(files[REMUXED], folder / "remuxed.mov")
+    files["smaller"] = encode(*SMALLER[1][:3], folder / "smaller.mp4", SMALLER[1][3])
+    return files
+
+
+def remux(source: Path, target: Path) -> Path:
+    import av
+
+    with av.open(str(source)) as taken, av.open(str(target), "w") as given:
+        stream = given.add_stream_from_template(taken.streams.video[0])
+        for packet in taken.demux(taken.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                given.mux(packet)
+    return target
+
+
+def run(python: str, module: str, work: str, files: Files) -> dict[str, Any]:
+    """What `spending.answer` printed there."""
+    command = [python, "-m", module, work, *map(str, files.values())]
+    alone = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=alone)
+    if done.returncode:
+        raise RuntimeError(f"{work} of {module} failed: {done.stderr[-1500:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measured(peer: str | None, files: Files) -> dict[str, list[dict[str, Any]]]:
+    """Every piece of work, `ROUNDS` times by turns."""
+    work = {"ours": (sys.executable, OURS, "ours"), "scenedetect": (sys.executable, *SCENEDETECT)}
+    if peer:
+        work |= {name: (peer, PEER, name) for name in PEER_WORK}
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in work}
+    for _ in range(ROUNDS):
+        for name, parts in work.items():
+            answers[name].append(run(*parts, files))
+    return answers
+
+
+def table(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Medians."""
+    columns = ("cpu_s", "cpu_with_imports_s", "wall_s", "peak_mib")
+    return {
+        name: {column: round(statistics.median(one[column] for one in rounds), 3) for column in columns}
+        for name, rounds in answers.items()
+    }
+
+
+def totals(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Data-Juicer's operators added up, and how many times ours that is: the median of the rounds' ratios."""
+    found = {}
+    for name, parts in TOTALS.items():
+        sums = [sum(answers[part][number]["cpu_s"] for part in parts) for number in range(ROUNDS)]
+        ratios = [spent / one["cpu_s"] for spent, one in zip(sums, answers["ours"], strict=True)]
+        passes = [
+            spent / one["found"]["stages_cpu_s"]["pass"] for spent, one in zip(sums, answers["ours"], strict=True)
+        ]
+        found[name] = {
+            "cpu_s": round(statistics.median(sums), 1),
+            "over_ours": round(statistics.median(ratios), 2),
+            "over_our_pass_alone": round(statistics.median(passes), 2),
+        }
+    return found
+
+
+def agreement(names: Sequence[str], last: Mapping[str, Any]) -> dict[str, Any]:
+    """How far the last round's answers are the same."""
+    ours = last["ours"]["files"]
+    found: dict[str, Any] = {"scenedetect": same_cuts([one["cuts"] for one in ours], last["scenedetect"])}
+    found["our_copies"] = [[names[one], names[other]] for one, other in last["ours"]["copies"]]
+    if "motion_2_a_second" not in last:
+        return found
+
+    def stats(work: str, key: str) -> list[Any]:
+        return [row["__dj__stats__"][key][0] for row in last[work]]
+
+    kept = {row["id"] for row in last["duplicates"]}
+    sizes = list(zip(stats("resolution", "video_width"), stats("resolution", "video_height"), strict=True))
+    durations = zip([one["duration_s"] for one in ours], stats("duration", "video_duration"), strict=True)
+    motions = {name: stats(name, "video_motion_score") for name in ("motion_2_a_second", "motion_8_a_second")}
+    return found | {
+        "files": len(ours),
+        "same_resolution": sum(tuple(one["size"]) == size for one, size in zip(ours, sizes, strict=True)),
+        "largest_difference_of_durations_s": round(max(abs(one - other) for one, other in durations), 4),
+        "rank_correlation_of_motion": {
+            name: round(spearman([one["motion"] for one in ours], scores), 3) for name, scores in motions.items()
+        },
+        "same_number_of_scenes": sum(
+            one["shots"] == len(row["videos"]) for one, row in zip(ours, last["scenes_written"], strict=True)
+        ),
+        "copies_that_the_peer_drops": [name for at, name in enumerate(names) if at not in kept],
+    }
+
+
+def same_cuts(ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> dict[str, int]:
+    both = sum(any(abs(at - other) <= SAME_CUT for other in b) for a, b in zip(ours, theirs, strict=True) for at in a)
+    return {"cuts_of_both": both, "ours": sum(map(len, ours)), "theirs": sum(map(len, theirs))}
+
+
+def spearman(one: Sequence[float], other: Sequence[float]) -> float:
+    import numpy as np
+
+    ranks = [np.argsort(np.argsort(values)) for values in (one, other)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def curation(peer: str | None = os.environ.get("DATA_JUICER_PYTHON")) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        files = clips(Path(folder))
+        answers = measured(peer, files)
+    last = {name: rounds[-1]["found"] for name, rounds in answers.items()}
+    return {
+        "clips": {name: path.suffix for name, path in files.items()},
+        "rounds": ROUNDS,
+        "table": table(answers),
+        "our_stages_cpu_s": last["ours"]["stages_cpu_s"],
+        "data_juicer": totals(answers) if peer else "not measured",
+        "accepted_over_ours": 10,
+        "agreement": agreement(list(files), last),
+        "cpu_ms_a_clip_by_number_of_clips": growth(),
+    }
+
+
+def main() -> None:
+    from tests.benchmarks.__main__ import write_result
+
+    parser = argparse.ArgumentParser(description="Measure curation beside its peers.")
+    parser.add_argument("--data-juicer", default=os.environ.get("DATA_JUICER_PYTHON"), metavar="PYTHON")
+    write_result("curation", curation(parser.parse_args().data_juicer))
+
+
+if __name__ == "__main__":
+    main()

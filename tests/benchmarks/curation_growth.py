@@ -1,0 +1,115 @@
+"""How the cost of curation grows with the number of clips: measuring them, and all that comes after.
+
+Measured are short clips of real footage, all different, at 256 x 144, where opening a file and telling its shots weighs
+most. What comes after (the lake, verdicts, captions) works on rows, which are those of a made-up corpus.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+FOOTAGE, FACES = Path(".vendor/footage"), Path(".vendor/yunet.onnx")
+SOURCES = ("bikes.mp4", "snow.mp4", "crew.mp4", "park.mp4", "city.mpg")
+SIZE, FRAMES = (256, 144), 12
+MEASURED, DECIDED = (100, 1_000), (100, 1_000, 10_000)
+CLIPS_A_DAY = 100
+
+
+def growth() -> dict[str, Any]:
+    """CPU milliseconds a clip, at each number of clips."""
+    with tempfile.TemporaryDirectory() as folder:
+        measuring, shots = measured(Path(folder))
+        compared(shots[:2]), decided(Path(folder) / "first", CLIPS_A_DAY)  # imports are no clip's cost
+        return {
+            "frames_a_clip": FRAMES,
+            "measuring": measuring,
+            "finding_duplicates": {str(n): a_clip(lambda n=n: compared(shots[:n]), n) for n in MEASURED},
+            "rows_verdicts_captions": {
+                str(n): a_clip(lambda n=n: decided(Path(folder) / str(n), n), n) for n in DECIDED
+            },
+        }
+
+
+def a_clip(work: Callable[[], Any], clips: int) -> float:
+    started = time.process_time()
+    work()
+    return round(1e3 * (time.process_time() - started) / clips, 3)
+
+
+def measured(folder: Path) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """The cost of the pass by the number of clips, and the first shot of each."""
+    from assets.curation.signals import measure
+
+    spent, shots, found = 0.0, [], {}
+    for number, film in enumerate(short_films(folder, max(MEASURED))):
+        if not number:
+            measure(film, FACES)  # imports and weights are no clip's cost
+        started = time.process_time()
+        shots.append(measure(film, FACES)["shots"][0])
+        spent += time.process_time() - started
+        film.unlink()
+        if number + 1 in MEASURED:
+            found[str(number + 1)] = round(1e3 * spent / (number + 1), 2)
+    return found, shots
+
+
+def short_films(folder: Path, count: int) -> Iterator[Path]:
+    """Clips that begin at as many different frames of the sources."""
+    import av
+
+    pictures: list[Any] = []
+    for name in SOURCES:
+        with av.open(str(FOOTAGE / name)) as container:
+            pictures += [picture.reformat(*SIZE, "yuv420p") for picture in container.decode(video=0)]
+    step = (len(pictures) - FRAMES) / count
+    for number in range(count):
+        first = round(number * step)
+        yield short_film(pictures[first : first + FRAMES], folder / f"{number}.mp4")
+
+
+def short_film(pictures: Sequence[Any], path: Path) -> Path:
+    import av
+
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for at, picture in enumerate(pictures):
+            picture.pts, picture.time_base = at, Fraction(1, 25)
+            target.mux(stream.encode(picture))
+        target.mux(stream.encode(None))
+    return path
+
+
+def compared(shots: Sequence[dict[str, Any]]) -> None:
+    from assets.curation.duplicates import Clip, find_duplicates
+    from assets.curation.phash import pack
+
+    find_duplicates(
+        Clip(shot["clip_id"], str(at), 0, None, ("", "", "", at), pack(shot["signals"]["frame_phashes"]))
+        for at, shot in enumerate(shots)
+    )
+
+
+def decided(folder: Path, clips: int) -> None:
+    """Write the rows of as many clips, decide every check on them, and tell them in words."""
+    from assets.curation.captions import Facts, caption_rows
+    from assets.curation.evidence import by_clip
+    from assets.curation.policy import POLICY
+    from assets.curation.replay import replay
+    from assets.home import Home
+    from tests.assets.curation.corpus import write_corpus
+
+    home = Home.local(folder)
+    for day in write_corpus(home, clips // CLIPS_A_DAY, CLIPS_A_DAY):
+        items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
+        signals = by_clip(home.lake.rows("signals", day))
+        rows = []
+        for shot in home.lake.rows("shots", day):
+            rows += caption_rows(Facts(shot, items[shot["item_id"]], signals[shot["item_id"], shot["shot_index"]], {}))
+        home.lake.write("captions", rows, day)
+    replay(home, POLICY, write=True)
