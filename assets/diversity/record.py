@@ -17,7 +17,7 @@ import numpy as np
 
 from assets.dataset.sealed import Sealed, SnapshotError
 from assets.diversity import classes, subjects, weights
-from assets.diversity.measures import Coded, coded
+from assets.diversity.measures import Coded, coded, effective_number
 from assets.diversity.weights import Balance, WeightPolicy
 from assets.home import Home
 from training import repetition
@@ -122,6 +122,18 @@ def current(home: Home, root: str) -> tuple[Path, str] | None:
         raise SnapshotError("the weights are of another snapshot: materialise training_snapshot again")
     ((_, sha256),) = said
     return home.store.fetch(_file(root, sha256)), sha256
+
+
+def effect(home: Home) -> dict[str, str]:
+    """For a run's record: by dimension, the effective number of known classes of the clips and of what is seen."""
+    shares: dict[str, list[tuple[float, float]]] = {}
+    for row in home.lake.rows("diversity"):
+        if row["class_name"] != classes.UNKNOWN:
+            shares.setdefault(row["dimension"], []).append((row["share"], row["seen_share"]))
+    return {
+        f"effective_{name}": " -> ".join(f"{effective_number(side):.2f}" for side in zip(*pairs, strict=True))
+        for name, pairs in shares.items()
+    }
 
 
 def _file(root: str, sha256: str) -> str:

@@ -26,7 +26,7 @@ from assets.diversity.classes import UNKNOWN
 from assets.diversity.measures import Coded
 from training.repetition import EVEN
 
-_RAKES, _PROJECTIONS, _NEAR = 32, 400, 1e-6
+_RAKES, _PROJECTIONS, _NEAR, _STILL = 32, 400, 1e-6, 1e-6
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,13 @@ def balance(dimensions: Mapping[str, Coded], policy: WeightPolicy = POLICY) -> B
             if name in margins:
                 weight = margins[name].raked(weight, counts, power)
     caps = caps_of(dimensions, policy)
+    settled: np.ndarray | None = None  # the weights of the round before: where caps cannot be kept, rounds end alike
     for _ in range(_PROJECTIONS):
         weight = _boxed(weight, counts, policy.least, policy.most)
-        if not any(margins[name].over(weight, counts, cap) for name, cap in caps.items()):
+        kept = not any(margins[name].over(weight, counts, cap) for name, cap in caps.items())
+        if kept or (settled is not None and np.abs(weight - settled).max() < _STILL):
             break
+        settled = weight
         for name, cap in caps.items():
             weight = margins[name].capped(weight, counts, cap)
     weight = _boxed(weight, counts, policy.least, policy.most)
@@ -169,13 +172,24 @@ class _Margin:
 
 
 def _boxed(weight: np.ndarray, counts: np.ndarray, least: float, most: float) -> np.ndarray:
-    """The nearest weights (relative entropy) between the bounds with a mean of 1: clip(c weight) for the right c."""
+    """The nearest weights (relative entropy) between the bounds with a mean of 1: clip(c weight) for the right c.
+
+    The sum is piecewise linear in c: Newton's steps, which end exactly, within a bracket that halves where they leave it.
+    """
     low, high = least / weight.max(), most / weight.min()
-    for _ in range(80):
-        middle = np.sqrt(low * high)
-        mean = (np.clip(middle * weight, least, most) * counts).sum() / counts.sum()
-        low, high = (middle, high) if mean < 1 else (low, middle)
-    return np.clip(high * weight, least, most)
+    total, scale = counts.sum(), min(max(1.0, low), high)
+    for _ in range(60):
+        scaled = scale * weight
+        found = np.clip(scaled, least, most)
+        excess = found @ counts - total
+        if abs(excess) <= 1e-12 * total:
+            break
+        low, high = (low, scale) if excess > 0 else (scale, high)
+        slope = weight[free := (scaled > least) & (scaled < most)] @ counts[free]
+        scale = scale - excess / slope if slope else low
+        if not low < scale < high:
+            scale = float(np.sqrt(low * high))
+    return found
 
 
 def _whole(weight: np.ndarray, counts: np.ndarray, cell: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError  # has no public name
 
 from assets.dataset.sealed import Sealed, consent_violation, current
+from assets.diversity.record import effect
 from assets.home import Home
 from assets.metadata import picture
 from assets.model import config, launch, published, report
@@ -99,6 +100,7 @@ def _run(
     )
     registry.log_params(run_id, {f"{task}.{name}": value for name, value in plan.choices(task).items()})
     if task == "codec":
+        registry.log_params(run_id, {f"diversity.{name}": value for name, value in effect(home).items()})
         registry.log_snapshot_input(run_id, sealed.manifest)
 
     def log(step: int, metrics: Mapping[str, float]) -> None:

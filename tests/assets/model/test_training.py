@@ -61,6 +61,10 @@ def test_a_pair_is_trained_published_and_reused(
     pair = published.pair(home, plan.model_key)
     assert pair is not None
     assert pair["snapshot_root"] == sealed.root
+    for task in config.TASKS:
+        seen = (published.result(home, plan.model_key, task) or {})["result"]["clips_seen"]
+        assert seen["repetition_sha256"] == plan.repetition_sha256 != "", "training read the sealed weights"
+        assert seen["never"] == 0 < seen["fewest"]
     assert pair["transformer"]["mlflow_run_id"] == pair["codec"]["mlflow_run_id"]
     flow = pair["transformer"]["result"]
     assert flow["end"]["heldout/flow_loss"] < flow["start"]["heldout/flow_loss"]
