@@ -16,6 +16,7 @@ from typing import Any
 
 from tests.benchmarks.camera import camera
 from tests.benchmarks.consent_sql import consent_sql
+from tests.benchmarks.curation import curation
 from tests.benchmarks.curation_pass import curation_pass
 from tests.benchmarks.demo import demo
 from tests.benchmarks.duplicates import duplicates
@@ -29,6 +30,7 @@ from tests.benchmarks.shots import shots
 RESULTS = Path(__file__).with_name("results")
 BENCHMARKS = {
     "camera": camera,
+    "curation": curation,
     "curation_pass": curation_pass,
     "shots": shots,
     "code_location": code_location,
