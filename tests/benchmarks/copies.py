@@ -150,12 +150,16 @@ def coded(frames: Sequence[np.ndarray], fps: float, crf: int, path: Path) -> Pat
 
 
 def hashes(path: Path) -> bytes:
-    """What the curation pass keeps of a file's frames, whatever shots it finds."""
+    """What the curation pass keeps of a file's frames where it finds no cut in it."""
     from assets.curation.frames import read
-    from assets.curation.phash import pack
-    from assets.curation.signals import Pass
+    from assets.curation.phash import common, frame_hash, pack
+    from assets.curation.picture_scores import bars
+    from assets.curation.signals import HASH_EVERY, SAMPLES_PER_S, Due
 
-    run = Pass(identify=None)
+    due, borders, found = Due(HASH_EVERY / SAMPLES_PER_S), None, []
     for frame in read(path):
-        run.add(frame)
-    return pack(sample.hash for sample in run.samples if sample.hash)
+        if due(frame.pts_s):
+            gray = frame.gray()
+            borders = bars(gray) if borders is None else common(borders, bars(gray))
+            found.append(frame_hash(frame.thumb_rgb(), gray, borders))
+    return pack(one for one in found if one)

@@ -22,7 +22,7 @@ from assets.curation.likeness import Film, compare
 from tests.benchmarks.copies import COPIES, ORIGINAL_CRF, coded, hashes, segments
 
 FOOTAGE = Path(".vendor/footage")
-SEED, SCENES = 5, 150
+SEED, SCENES = 5, 100
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 A synthetic frame is drawn from a normal distribution: half of its covariance is that of hashes of real frames, half that
 of pictures in general (power falls with the square of the frequency), so bits of codes agree among different clips about
 as often as real ones do. A clip's frames drift at its own pace, from a fixed camera to a fast pan. What is copied is
-drawn at four times the size, so that a crop takes a part of what was there, and keeps what the frame was.
+drawn at three times the size, so that a crop takes a part of what was there, and keeps what the frame was.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from assets.curation.phash import CHROMA_STEP, GRID, HASH_BYTES, LEVELS, SIDE, S
 
 LONGEST, SHORTEST = 32, 8  # frames
 PACES = (0.0005, 0.005, 0.02, 0.08)  # share of a frame that is new in the next one
-LARGE = 4 * SIDE
+LARGE = 3 * SIDE
 BATCH = 4096
 Picture = np.ndarray  # float32 [n, h, w]: frames of a clip
 
@@ -68,7 +68,7 @@ def clips(count: int, real: np.ndarray, rng: np.random.Generator) -> Film:
         lengths = rng.integers(SHORTEST, LONGEST + 1, size)
         kept = np.arange(LONGEST) < lengths[:, None]
         pictures = drifting(size, shape, rng)[kept]
-        palette = (rng.normal(0, 12, (size, 1, 32)) + rng.normal(0, 1, (size, LONGEST, 32)))
+        palette = rng.normal(0, 12, (size, 1, 32)) + rng.normal(0, 1, (size, LONGEST, 32))
         frames.append(packed(pictures + luma.mean(axis=0), palette[kept]))
         counts.append(lengths)
     return film_of(np.concatenate(frames), np.concatenate(counts))

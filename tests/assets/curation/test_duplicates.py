@@ -241,6 +241,15 @@ def test_every_group_has_one_passing_clip_and_it_is_the_earliest_of_the_best_cla
         assert min(members, key=lambda row: arrival[row["item_id"]])["item_id"] == original
 
 
+@settings(max_examples=20, deadline=None)
+@given(crowds())
+def test_no_two_clips_that_pass_are_near_each_other(clips: list[Clip]) -> None:
+    passing = [row["clip_id"] for row in find_duplicates(clips).rows if row["verdict"] == "pass"]
+    hashes = {one.clip_id: one.hashes or b"" for one in reversed(clips)}
+    film = Film([hashes[name] for name in passing if name != "same-frames"])  # whose hashes differ here
+    assert not compare(film, *np.triu_indices(len(film), 1)).near.any()
+
+
 def test_many_copies_in_one_crowd_are_still_one_group() -> None:
     frames = moving(5, 6)
     rng = np.random.default_rng(1)

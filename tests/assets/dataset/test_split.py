@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.curation.duplicates import Clip, find_duplicates
+from assets.curation.phash import HASH_BYTES
 from assets.dataset.split import SplitClip, SplitError, groups, split
 
 
@@ -46,6 +48,36 @@ def test_no_contributor_and_no_duplicate_group_is_on_both_sides(clips: list[Spli
         seen: dict[str, str] = {}
         for clip in clips:
             assert seen.setdefault(getattr(clip, attribute), sides[clip.clip_id]) == sides[clip.clip_id]
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> list[Clip]:
+    """Clips of a few people, some of which show what others show."""
+    footage = [random.Random(seed).randbytes(6 * HASH_BYTES) for seed in range(4)]
+    return [
+        Clip(
+            clip_id=f"clip-{index}",
+            item_id=f"item-{index}",
+            shot_index=0,
+            contributor_id=f"c-{draw(st.integers(1, 6))}",
+            order=(f"2026-11-{draw(st.integers(1, 9)):02d}", "", f"d-{index}", 0),
+            hashes=draw(st.sampled_from(footage))[: HASH_BYTES * draw(st.integers(3, 6))],
+        )
+        for index in range(draw(st.integers(2, 7)))
+    ]
+
+
+@settings(max_examples=25, deadline=None)
+@given(deliveries())
+def test_clips_that_are_near_each_other_are_on_one_side_whoever_delivered_them(clips: list[Clip]) -> None:
+    found = find_duplicates(clips)
+    group = {row["clip_id"]: row["dup_group"] for row in found.rows}
+    owner = {clip.clip_id: clip.contributor_id or "" for clip in clips}
+    try:
+        sides = split([SplitClip(name, owner[name], group[name], False) for name in group])
+    except SplitError:
+        return
+    assert all(sides[pair["clip_id"]] == sides[pair["other_clip_id"]] for pair in found.pairs)
 
 
 @given(clip_sets())
