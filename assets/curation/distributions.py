@@ -24,12 +24,13 @@ def histograms(values: Mapping[str, Sequence[float]], policy: Policy) -> bytes:
     """A PNG with a panel for every check with a column that has values, by column; each says how many are refused."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     shown = [check for check in policy.checks if check.column and len(values.get(check.column, ()))]
     lines = max(1, -(-len(shown) // COLUMNS))
-    figure = Figure(figsize=(3.4 * COLUMNS, 2.35 * lines), dpi=100, layout="constrained", facecolor="white")
+    room = ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1)
+    figure = Figure(figsize=(3.4 * COLUMNS, 2.35 * lines), dpi=100, layout=room, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(h_pad=0.1, w_pad=0.1)  # type: ignore[union-attr]
     for place, check in enumerate(shown):
         _panel(figure.add_subplot(lines, COLUMNS, place + 1), check, np.asarray(values[check.column or ""], np.float64))
     out = io.BytesIO()
