@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from assets.curation.frames import GLANCE_SIDE, SMALL_SIDE, read
-from assets.curation.signals import measure
+from assets.curation.picture_scores import is_black, is_frozen
+from assets.curation.signals import NEVER_BLACK, NEVER_FROZEN, Pass, measure
+from assets.curation.summary import shots_of
 from assets.ingestion.identity import range_digest
 from tests.assets.curation.pictures import still, texture
 from training.video import write_mp4
@@ -40,6 +44,41 @@ def test_known_digests_name_the_clips_and_those_of_another_number_of_frames_are_
     assert found[known]["clip_id"] == range_digest(known)
     assert {found[digests]["clip_id"] for digests in (None, own, known[:-32])} == {range_digest(own)}
     assert found[known]["signals"] == found[None]["signals"]
+
+
+class Finder:
+    """Sees one face wherever it is asked."""
+
+    def boxes(self, rgb: np.ndarray) -> list[list[float]]:
+        assert rgb.shape == (144, 256, 3)
+        return [[0.4, 0.4, 0.1, 0.1, 0.9]]
+
+
+def test_letters_are_compared_soon_and_faces_looked_for_from_time_to_time(tmp_path: Path) -> None:
+    run = Pass(Finder(), identify=None)  # type: ignore[arg-type]
+    for frame in read(write_mp4(tmp_path / "a.mp4", still(5, 80), 10.0)):
+        run.add(frame)
+    assert [look.index for look in run.looks] == [0, 10, 40, 70]
+    assert [look.faces is not None for look in run.looks] == [True, False, True, True]
+    assert [look.letters is not None for look in run.looks] == [False, True, True, True]
+    assert shots_of(run)[0]["signals"]["faces_max"] == 1
+
+
+@given(bright=st.integers(0, 255), dark=st.integers(0, 20), share=st.floats(0, 0.02))
+def test_what_is_too_bright_to_be_looked_at_is_not_black(bright: int, dark: int, share: float) -> None:
+    picture = np.full(72 * 128, dark, np.uint8)
+    picture[: int(share * picture.size)] = bright
+    assert is_black(picture.reshape(72, 128))
+    assert picture.mean() < NEVER_BLACK
+
+
+@given(change=st.integers(-4, 4), speck=st.integers(0, 255), level=st.integers(10, 240))
+def test_what_changes_too_much_to_be_looked_at_is_not_frozen(change: int, speck: int, level: int) -> None:
+    before = np.full((72, 128), level, np.uint8)
+    after = np.full((72, 128), level + change, np.uint8)
+    after[0, 0] = speck
+    assert is_frozen(after, before)
+    assert np.abs(after.astype(int) - before).mean() < NEVER_FROZEN
 
 
 def test_portrait_pictures_have_their_long_side_upright(tmp_path: Path) -> None:
