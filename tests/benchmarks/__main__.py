@@ -17,8 +17,10 @@ from typing import Any
 from tests.benchmarks.camera import camera
 from tests.benchmarks.caption_search import caption_search
 from tests.benchmarks.consent_sql import consent_sql
+from tests.benchmarks.curation import curation
 from tests.benchmarks.curation_pass import curation_pass
 from tests.benchmarks.demo import demo
+from tests.benchmarks.diversity import diversity
 from tests.benchmarks.duplicates import duplicates
 from tests.benchmarks.duplicates_scale import duplicates_scale
 from tests.benchmarks.executors import executors
@@ -31,6 +33,7 @@ RESULTS = Path(__file__).with_name("results")
 BENCHMARKS = {
     "camera": camera,
     "caption_search": caption_search,
+    "curation": curation,
     "curation_pass": curation_pass,
     "shots": shots,
     "code_location": code_location,
@@ -38,6 +41,7 @@ BENCHMARKS = {
     "demo": demo,
     "duplicates": duplicates,
     "duplicates_scale": duplicates_scale,
+    "diversity": diversity,
     "executors": executors,
     "ledger": ledger,
     "replay": replaying,
