@@ -7,7 +7,6 @@ and how it is checked is in `training.consent.proofs.models`.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from assets.home import Home
 from assets.model import published
 from training.consent.canonical import CanonicalError, parse_strictly
 from training.consent.checkpoint import sign_checkpoint
-from training.consent.database import append_only, create_tables, open_engine, writing
+from training.consent.database import append_only, engine_with, writing
 from training.consent.proofs.models import committed_set, model_body
 from training.consent.snapshot import SnapshotError, verify_manifest
 from training.consent.statements import Statement, file_bytes, sign_statement
@@ -105,7 +104,7 @@ def exposed_to(home: Home, snapshot_root: str) -> list[Commitment]:
 
 def _read(home: Home, where: sa.ColumnElement[bool]) -> Iterator[Commitment]:
     query = sa.select(_commitments).where(where).order_by(_commitments.c.model_key)
-    with _engine(home.database_url).connect() as connection:
+    with engine_with(home.database_url, _metadata).connect() as connection:
         rows = connection.execute(query).all()
     for row in rows:
         yield Commitment(parse_strictly(row.statement), row.sha256)
@@ -118,7 +117,7 @@ def _keep(home: Home, model_key: str, content: bytes) -> Commitment:
         "sha256": hashlib.sha256(content).hexdigest(),
         "statement": content.decode(),
     }
-    with writing(_engine(home.database_url)) as connection:
+    with writing(engine_with(home.database_url, _metadata)) as connection:
         known = sa.select(_commitments.c.model_key).where(_commitments.c.model_key == model_key)
         if connection.execute(known).first() is None:
             connection.execute(sa.insert(_commitments).values(row))
@@ -196,10 +195,3 @@ def _checkpoints(home: Home, model: CurrentModel) -> dict[str, Any]:
     end = ledger.checkpoint_signed(signing)
     proof = [node.hex() for node in ledger.consistency_proof(start.size, end["size"])]
     return {"start": sign_checkpoint(start, signing), "end": end, "consistency": proof}
-
-
-@functools.lru_cache(maxsize=8)
-def _engine(database_url: str) -> sa.Engine:
-    engine = open_engine(database_url)
-    create_tables(engine, _metadata)
-    return engine

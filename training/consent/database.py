@@ -5,18 +5,21 @@ SQLite by default; PostgreSQL where several machines write. What keeps rows from
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspect, text
+from sqlalchemy import BigInteger, Connection, Engine, Integer, MetaData, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 
 from training.consent.guards import append_only as append_only  # what a table of facts needs, in one place
 
 WRITER_LOCK = 0x52555348  # PostgreSQL advisory lock that serialises writers
+
+BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up none but INTEGER
 
 _PRAGMAS = (
     "recursive_triggers=ON",
@@ -79,6 +82,14 @@ def create_tables(engine: Engine, metadata: MetaData) -> None:
         return
     with writing(engine) as connection:
         metadata.create_all(connection)
+
+
+@functools.lru_cache(maxsize=64)
+def engine_with(url: str, metadata: MetaData) -> Engine:
+    """The process's engine for these tables at an address, which are created where they are missing."""
+    engine = open_engine(url)
+    create_tables(engine, metadata)
+    return engine
 
 
 def grant_writer(engine: Engine, role: str, metadata: MetaData) -> None:

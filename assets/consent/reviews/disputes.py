@@ -7,7 +7,6 @@ eligibility rule's business. Besides the ledger, only the name of the officer wh
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from assets.consent.reviews.reviewers import same
 from assets.consent.reviews.waiting import hours_between
 from assets.home import Home
 from training.consent import events
-from training.consent.database import append_only, create_tables, open_engine, writing
+from training.consent.database import append_only, engine_with, writing
 from training.consent.event_schema import OUTCOMES, PLATFORM
 from training.consent.ledger import Refused
 from training.consent.times import time_text
@@ -70,13 +69,6 @@ class Dispute:
         return self.outcome is None and self.age_hours(now) > POLICY.sla_hours
 
 
-@functools.lru_cache(maxsize=8)
-def _engine(database_url: str) -> sa.Engine:
-    engine = open_engine(database_url)
-    create_tables(engine, _metadata)
-    return engine
-
-
 def open_dispute(home: Home, clip: Clip, party_id: str, reason: str, key: Ed25519PrivateKey, now: datetime) -> str:
     """Open a dispute about a clip with one's own key; its identity. The same one again is the one that is open.
 
@@ -115,7 +107,7 @@ def _open(
     body = events.dispute(party_id, digests, codes[0], now, actor=PLATFORM if officer else None)
     if officer:  # before the event: an opening without a dispute means nothing, a dispute without its opening would
         opening = {"dispute_id": body["dispute_id"], "officer": officer, "opened_at": time_text(now)}
-        with writing(_engine(home.database_url)) as connection:
+        with writing(engine_with(home.database_url, _metadata)) as connection:
             connection.execute(_openings.insert().values(**opening))
     _append(home, body, key, now)
     return body["dispute_id"]
@@ -157,7 +149,7 @@ def disputes(home: Home, clips: Iterable[Clip] | None = None) -> list[Dispute]:
         for clip in read_clips(home) if clips is None else clips:
             for digest in clip.facts.assets:
                 by_digest[digest].append(clip)
-    with _engine(home.database_url).connect() as connection:
+    with engine_with(home.database_url, _metadata).connect() as connection:
         officers: dict[str, str] = {row.dispute_id: row.officer for row in connection.execute(sa.select(_openings))}
     decided = {event.body["dispute_id"]: event for event in ledger if event.type == "adjudicate"}
     found = []

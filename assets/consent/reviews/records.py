@@ -6,7 +6,6 @@ Belongs here: the tables of reviews and appeals, what may enter them, and the di
 
 from __future__ import annotations
 
-import functools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -20,7 +19,7 @@ from assets.consent.reviews.counting import POLICY, Appeal, Review
 from assets.consent.reviews.reasons import closed
 from assets.consent.reviews.reviewers import ReviewError, same
 from training.consent.canonical import sha256_hex
-from training.consent.database import append_only, create_tables, open_engine, writing
+from training.consent.database import BigId, append_only, engine_with, writing
 from training.consent.times import time_text
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ _metadata = sa.MetaData()
 
 def _clip_columns() -> list[sa.Column[Any]]:
     return [
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+        sa.Column("id", BigId, primary_key=True),
         sa.Column("clip_id", sa.String(64), nullable=False),
         sa.Column("item_id", sa.String(128), nullable=False),
         sa.Column("shot_index", sa.Integer, nullable=False),
@@ -69,13 +68,6 @@ _appeals = sa.Table(
 )
 append_only(_reviews)
 append_only(_appeals)
-
-
-@functools.lru_cache(maxsize=8)
-def _engine(database_url: str) -> sa.Engine:
-    engine = open_engine(database_url)
-    create_tables(engine, _metadata)
-    return engine
 
 
 def digest(clip: Clip) -> str:
@@ -132,7 +124,7 @@ def submit_review(
         "persons_counted": persons_counted,
         "non_identifiable": non_identifiable,
     }
-    with writing(_engine(database_url)) as connection:
+    with writing(engine_with(database_url, _metadata)) as connection:
         last = connection.execute(sa.select(_reviews).where(mine).order_by(_reviews.c.round.desc()).limit(1)).first()
         if last is not None and {name: last._mapping[name] for name in said} == said:
             return last.round
@@ -153,7 +145,7 @@ def appeal(database_url: str, clip: Clip, contributor_id: str, now: datetime) ->
         raise ReviewError("this clip is not rejected; there is nothing to appeal against")
     key = dict(zip(("clip_id", "item_id", "shot_index"), clip.key, strict=True)) | {"digest": seen}
     mine = sa.and_(*(_appeals.c[name] == value for name, value in key.items()))
-    with writing(_engine(database_url)) as connection:
+    with writing(engine_with(database_url, _metadata)) as connection:
         after: int = connection.execute(sa.select(sa.func.max(_reviews.c.id))).scalar_one()
         earlier: Sequence[int] = connection.execute(sa.select(_appeals.c.after_review).where(mine)).scalars().all()
         if len(earlier) >= POLICY.appeals:
@@ -167,7 +159,7 @@ def appeal(database_url: str, clip: Clip, contributor_id: str, now: datetime) ->
 
 def all_reviews(database_url: str) -> list[dict[str, Any]]:
     """Every review in the order given, `reasons` as a list."""
-    with _engine(database_url).connect() as connection:
+    with engine_with(database_url, _metadata).connect() as connection:
         rows = [dict(row._mapping) for row in connection.execute(sa.select(_reviews).order_by(_reviews.c.id))]
     return [{**row, "reasons": json.loads(row["reasons_json"])} for row in rows]
 
@@ -183,7 +175,7 @@ def reviews_by_clip(database_url: str) -> dict[ClipKey, tuple[Review, ...]]:
 
 def appeals_by_clip(database_url: str) -> dict[ClipKey, tuple[Appeal, ...]]:
     found: dict[ClipKey, tuple[Appeal, ...]] = defaultdict(tuple)
-    with _engine(database_url).connect() as connection:
+    with engine_with(database_url, _metadata).connect() as connection:
         for row in connection.execute(sa.select(_appeals).order_by(_appeals.c.id)):
             key = row.clip_id, row.item_id, row.shot_index
             found[key] += (Appeal(row.digest, row.after_review, row.appealed_at),)

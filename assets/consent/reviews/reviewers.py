@@ -7,7 +7,6 @@ were active stays, whatever becomes of them afterwards.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,14 +15,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent.database import append_only, create_tables, open_engine, writing
+from training.consent.database import BigId, append_only, engine_with, writing
 from training.consent.times import time_text
 
 _metadata = sa.MetaData()
 _reviewers = sa.Table(
     "reviewer",
     _metadata,
-    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("id", BigId, primary_key=True),
     sa.Column("reviewer_id", sa.String(128), nullable=False),
     sa.Column("organisation", sa.String(128), nullable=False),
     sa.Column("active", sa.Boolean, nullable=False),
@@ -91,15 +90,8 @@ class Register:
         return entry
 
 
-@functools.lru_cache(maxsize=8)
-def _engine(database_url: str) -> sa.Engine:
-    engine = open_engine(database_url)
-    create_tables(engine, _metadata)
-    return engine
-
-
 def read_register(database_url: str) -> Register:
-    with _engine(database_url).connect() as connection:
+    with engine_with(database_url, _metadata).connect() as connection:
         return _read(connection)
 
 
@@ -119,7 +111,7 @@ def enrol(database_url: str, reviewer_id: str, organisation: str, *, by: str, no
             raise ReviewError(
                 f"{name!r} is no name: letters, digits and . _ : -, at most 128, beginning with the first"
             )
-    with writing(_engine(database_url)) as connection:
+    with writing(engine_with(database_url, _metadata)) as connection:
         register = _read(connection)
         known = register.standing()
         if twin := next((name for name in known if name != reviewer_id and same(name) == same(reviewer_id)), None):
@@ -133,7 +125,7 @@ def enrol(database_url: str, reviewer_id: str, organisation: str, *, by: str, no
 
 def retire(database_url: str, reviewer_id: str, *, by: str, now: datetime) -> bool:
     """Let a reviewer judge no more; False where they are retired already. Raises ReviewError for an unknown one."""
-    with writing(_engine(database_url)) as connection:
+    with writing(engine_with(database_url, _metadata)) as connection:
         register = _read(connection)
         entry = register.standing().get(reviewer_id)
         if entry is None:

@@ -7,7 +7,6 @@ again from any manifest that the store has and this database lacks. What these f
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
@@ -32,14 +31,14 @@ from assets.consent.withdrawals.graph_rows import (
 )
 from assets.home import Home
 from training.consent.canonical import CanonicalError, canonical, parse_strictly
-from training.consent.database import create_tables, open_engine, writing
+from training.consent.database import engine_with, writing
 
 
 class Graph:
     """The sealed snapshots of one database."""
 
     def __init__(self, database_url: str) -> None:
-        self.engine = _engine(database_url)
+        self.engine = engine_with(database_url, METADATA)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -163,10 +162,3 @@ def _record_stored(home: Home, graph: Graph, root: str) -> None:
             graph.record(manifest, hashlib.sha256(data).hexdigest())
     except (FileNotFoundError, UnicodeDecodeError, CanonicalError, KeyError, TypeError):
         return
-
-
-@functools.lru_cache(maxsize=8)
-def _engine(database_url: str) -> sa.Engine:
-    engine = open_engine(database_url)
-    create_tables(engine, METADATA)
-    return engine

@@ -15,38 +15,38 @@ from typing import Any
 import sqlalchemy as sa
 
 from training.consent.canonical import canonical, parse_strictly
+from training.consent.database import BigId, append_only
 from training.consent.eligibility import ClipFacts
-from training.consent.guards import append_only
 from training.consent.times import instant
 
 CHUNK = 500  # values in one IN list; every database takes that many
 
 METADATA = sa.MetaData()
-_BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 member_rows = sa.Table(
     "sealed_member",
     METADATA,
-    sa.Column("number", _BigId, primary_key=True, autoincrement=False),
+    sa.Column("number", BigId, primary_key=True, autoincrement=False),
     sa.Column("leaf_hash", sa.String(64), nullable=False),
     sa.Column("clip_id", sa.String(64), nullable=False, index=True),
     sa.Column("member", sa.Text, nullable=False),  # canonical JSON, as in the manifest
     sa.UniqueConstraint("leaf_hash"),
 )
-party_rows = sa.Table(
-    "sealed_party",
-    METADATA,
-    sa.Column("party_id", sa.String(128), primary_key=True),
-    sa.Column("number", _BigId, sa.ForeignKey(member_rows.c.number), primary_key=True, autoincrement=False),
-    sqlite_with_rowid=False,
-)
-digest_rows = sa.Table(
-    "sealed_digest",
-    METADATA,
-    sa.Column("digest", sa.String(64), primary_key=True),
-    sa.Column("number", _BigId, sa.ForeignKey(member_rows.c.number), primary_key=True, autoincrement=False),
-    sqlite_with_rowid=False,
-)
+
+
+def _index(name: str, column: str, length: int) -> sa.Table:
+    """Which members each value of `column` names."""
+    return sa.Table(
+        name,
+        METADATA,
+        sa.Column(column, sa.String(length), primary_key=True),
+        sa.Column("number", BigId, sa.ForeignKey(member_rows.c.number), primary_key=True, autoincrement=False),
+        sqlite_with_rowid=False,
+    )
+
+
+party_rows = _index("sealed_party", "party_id", 128)
+digest_rows = _index("sealed_digest", "digest", 64)
 set_rows = sa.Table(
     "sealed_set",
     METADATA,
@@ -57,7 +57,7 @@ set_rows = sa.Table(
 sealing_rows = sa.Table(
     "sealing",
     METADATA,
-    sa.Column("number", _BigId, primary_key=True, autoincrement=False),
+    sa.Column("number", BigId, primary_key=True, autoincrement=False),
     sa.Column("root", sa.String(64), sa.ForeignKey(set_rows.c.root), nullable=False, index=True),
     sa.Column("manifest_sha256", sa.String(64), nullable=False),
     sa.Column("purpose", sa.String(32), nullable=False),
@@ -65,7 +65,7 @@ sealing_rows = sa.Table(
     sa.Column("recipient", sa.String(128), nullable=False),
     sa.Column("opens_at", sa.String(20), nullable=False),
     sa.Column("until", sa.String(20), nullable=False),
-    sa.Column("ledger_size", _BigId, nullable=False),
+    sa.Column("ledger_size", BigId, nullable=False),
     sa.Column("ledger_root", sa.String(64), nullable=False),
     sa.UniqueConstraint("root", "manifest_sha256"),
 )

@@ -7,7 +7,6 @@ steps do is `desk`'s business.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +37,7 @@ from assets.consent.withdrawals.journal_rows import (
     withdrawal_rows,
 )
 from assets.home import Home
-from training.consent.database import create_tables, open_engine, writing
+from training.consent.database import engine_with, writing
 from training.consent.times import instant, time_text
 
 
@@ -46,7 +45,7 @@ class Journal:
     """The withdrawals of one database."""
 
     def __init__(self, database_url: str) -> None:
-        self.engine = _engine(database_url)
+        self.engine = engine_with(database_url, METADATA)
 
     # -- how far ------------------------------------------------------------------------------------------------------
 
@@ -217,10 +216,3 @@ class Journal:
 def withheld(home: Home) -> frozenset[str]:
     """Clips that stand withdrawn: no stage makes anything of them."""
     return frozenset(Journal(home.database_url).withheld())
-
-
-@functools.lru_cache(maxsize=8)
-def _engine(database_url: str) -> sa.Engine:
-    engine = open_engine(database_url)
-    create_tables(engine, METADATA)
-    return engine

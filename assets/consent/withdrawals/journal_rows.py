@@ -16,22 +16,21 @@ import sqlalchemy as sa
 
 from assets.consent.withdrawals.closure import Cause, Pair
 from training.consent.canonical import sha256_hex
-from training.consent.guards import append_only
+from training.consent.database import BigId, append_only
 
 WITHDRAWAL, RESTORATION = "withdrawal", "restoration"
 DONE = "receipt"  # the last step
 
 METADATA = sa.MetaData()
-_BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 withdrawal_rows = sa.Table(
     "withdrawal",
     METADATA,
-    sa.Column("number", _BigId, primary_key=True, autoincrement=False),
+    sa.Column("number", BigId, primary_key=True, autoincrement=False),
     sa.Column("id", sa.String(40), nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("subject", sa.String(128), nullable=False),
-    sa.Column("ledger_size", _BigId, nullable=False),
+    sa.Column("ledger_size", BigId, nullable=False),
     sa.Column("opened_at", sa.String(20), nullable=False),
     sa.Column("causes", sa.Text, nullable=False),
     sa.UniqueConstraint("id"),
@@ -39,7 +38,7 @@ withdrawal_rows = sa.Table(
 reach_rows = sa.Table(
     "withdrawal_reach",
     METADATA,
-    sa.Column("number", _BigId, sa.ForeignKey(withdrawal_rows.c.number), primary_key=True, autoincrement=False),
+    sa.Column("number", BigId, sa.ForeignKey(withdrawal_rows.c.number), primary_key=True, autoincrement=False),
     sa.Column("root", sa.String(64), primary_key=True),  # "" for what is restored to use, not to old snapshots
     sa.Column("clip_id", sa.String(64), primary_key=True, index=True),
     sa.Column("reasons", sa.Text, nullable=False),
@@ -47,7 +46,7 @@ reach_rows = sa.Table(
 item_rows = sa.Table(
     "withdrawal_item",
     METADATA,
-    sa.Column("number", _BigId, sa.ForeignKey(withdrawal_rows.c.number), primary_key=True, autoincrement=False),
+    sa.Column("number", BigId, sa.ForeignKey(withdrawal_rows.c.number), primary_key=True, autoincrement=False),
     sa.Column("item", sa.String(512), primary_key=True),
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("action", sa.String(16), nullable=False),
@@ -58,7 +57,7 @@ item_rows = sa.Table(
 step_rows = sa.Table(
     "withdrawal_step",
     METADATA,
-    sa.Column("number", _BigId, sa.ForeignKey(withdrawal_rows.c.number), primary_key=True, autoincrement=False),
+    sa.Column("number", BigId, sa.ForeignKey(withdrawal_rows.c.number), primary_key=True, autoincrement=False),
     sa.Column("step", sa.String(32), primary_key=True),
     sa.Column("done_at", sa.String(20), nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
@@ -76,9 +75,9 @@ mark_row = sa.Table(
     "withdrawal_mark",
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("ledger_size", _BigId, nullable=False),
+    sa.Column("ledger_size", BigId, nullable=False),
     sa.Column("read_at", sa.String(20)),
-    sa.Column("sealing", _BigId, nullable=False),
+    sa.Column("sealing", BigId, nullable=False),
     sa.Column("audited_at", sa.String(20)),
 )
 

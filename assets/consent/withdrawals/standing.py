@@ -7,7 +7,6 @@ members are few and found by index; the answer is the guard's own, which is test
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +23,7 @@ from assets.dataset.sealed import PURPOSE, key
 from assets.home import Home
 from training.consent.canonical import CanonicalError
 from training.consent.checkpoint import Checkpoint
-from training.consent.database import create_tables, open_engine, writing
+from training.consent.database import BigId, engine_with, writing
 from training.consent.eligibility import eligible
 from training.consent.guard import ConsentGuard
 from training.consent.ledger import Ledger, LedgerMissing
@@ -33,13 +32,12 @@ from training.consent.times import instant, now_utc, time_text
 from training.consent.violation import WHOLE, ConsentViolation
 
 _metadata = sa.MetaData()
-_BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _shown = sa.Table(
     "snapshot_standing",
     _metadata,
     sa.Column("root", sa.String(64), primary_key=True),
     sa.Column("manifest_sha256", sa.String(64), primary_key=True),
-    sa.Column("ledger_size", _BigId, nullable=False),
+    sa.Column("ledger_size", BigId, nullable=False),
     sa.Column("ledger_root", sa.String(64), nullable=False),
     sa.Column("until", sa.String(20), nullable=False),
 )
@@ -127,20 +125,13 @@ def remember(home: Home, root: str, manifest_sha256: str, head: Checkpoint, unti
     """Keep what was shown; the next question starts there."""
     row = {"ledger_size": head.size, "ledger_root": head.root, "until": time_text(until)}
     same = (_shown.c.root == root) & (_shown.c.manifest_sha256 == manifest_sha256)
-    with writing(_engine(home.database_url)) as connection:
+    with writing(engine_with(home.database_url, _metadata)) as connection:
         if connection.execute(sa.update(_shown).where(same).values(row)).rowcount == 0:
             connection.execute(sa.insert(_shown).values(root=root, manifest_sha256=manifest_sha256, **row))
 
 
 def _read(home: Home, root: str, manifest_sha256: str) -> Shown | None:
     same = (_shown.c.root == root) & (_shown.c.manifest_sha256 == manifest_sha256)
-    with _engine(home.database_url).connect() as connection:
+    with engine_with(home.database_url, _metadata).connect() as connection:
         row = connection.execute(sa.select(_shown).where(same)).first()
     return Shown(row.ledger_size, row.ledger_root, instant(row.until)) if row else None
-
-
-@functools.lru_cache(maxsize=8)
-def _engine(database_url: str) -> sa.Engine:
-    engine = open_engine(database_url)
-    create_tables(engine, _metadata)
-    return engine

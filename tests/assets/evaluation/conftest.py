@@ -13,7 +13,7 @@ from assets.home import Home
 
 @pytest.fixture(scope="session")
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated MLflow database with nothing in it."""
+    """A migrated MLflow database with nothing in it: MLflow's first start takes seconds."""
     home = Home.local(tmp_path_factory.mktemp("template"))
     Registry(home).client.search_experiments()
     return home.state / "mlflow.db"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 from assets.home import Home
 from assets.ingestion.probe import Limits, ProbePool
+from tests.assets.ingestion import films
 
 DAY = "2026-11-02"
 
@@ -48,18 +48,13 @@ def encode(
             if codec == "libx264":
                 video.options = {"crf": "20", "preset": "ultrafast", "g": "8"}
         if sound:
-            audio = out.add_stream("aac", rate=16000)
+            fill = films.sound(out, blocks=frames)
         for image in pictures(frames, height, width, seed) if picture else ():
             out.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         if picture:
             out.mux(video.encode())
         if sound:
-            for block in range(frames):
-                wave = np.sin(np.arange(1024) / 9.0, dtype=np.float32)[None]
-                samples = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
-                samples.sample_rate, samples.pts, samples.time_base = 16000, block * 1024, Fraction(1, 16000)
-                out.mux(audio.encode(samples))
-            out.mux(audio.encode())
+            fill()
     return path
 
 
@@ -74,13 +69,6 @@ def remux(source: Path, target: Path) -> Path:
                 packet.stream = stream
                 new.mux(packet)
     return target
-
-
-def box(data: bytes, kind: bytes) -> int:
-    """Offset of the first box of `kind` (of its size field)."""
-    found = data.index(kind) - 4
-    assert found >= 0
-    return found
 
 
 def clip(file: str, **changes: Any) -> dict[str, Any]:

@@ -83,13 +83,14 @@ def written(path: Path, data: bytes) -> Path:
     return path
 
 
-def sound(out: Any) -> Callable[[], None]:
+def sound(out: Any, blocks: int = 8) -> Callable[[], None]:
+    """Adds a tone of so many blocks of 64 ms; returns what writes it, to be called after the pictures."""
     import av
 
     stream = out.add_stream("aac", rate=16000)
 
     def fill() -> None:
-        for block in range(8):
+        for block in range(blocks):
             wave = np.sin(np.arange(1024) / 9.0, dtype=np.float32)[None]
             samples = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
             samples.sample_rate, samples.pts, samples.time_base = 16000, block * 1024, Fraction(1, 16000)

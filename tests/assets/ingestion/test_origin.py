@@ -16,7 +16,8 @@ from assets.curation import origin
 from assets.ingestion.probe import ProbePool, ProbeResult
 from assets.provenance import SOURCE_TYPES
 from assets.provenance_signing import sign_as_ai_generator
-from tests.assets.ingestion.conftest import box, encode
+from tests.assets.ingestion.conftest import encode
+from tests.assets.ingestion.surgery import box
 
 
 @pytest.fixture

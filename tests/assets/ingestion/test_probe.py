@@ -17,7 +17,8 @@ from assets.ingestion.probe import Limits, ProbePool, ProbeResult
 from assets.ingestion.reasons import Code, code_of
 from assets.workers import child as child_module
 from assets.workers.child import Unavailable
-from tests.assets.ingestion.conftest import box, encode
+from tests.assets.ingestion.conftest import encode
+from tests.assets.ingestion.surgery import box
 
 
 def codes(result: ProbeResult) -> list[str]:

@@ -16,17 +16,10 @@ from assets.dataset import renditions
 from assets.dataset.sealed import Sealed
 from assets.dataset.snapshot import build
 from assets.home import Home
+from tests.assets.evaluation.conftest import empty_registry
 from training.consent.times import now_utc
 
-
-@pytest.fixture(scope="session")
-def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated MLflow database with nothing in it: MLflow's first start takes seconds."""
-    from assets.evaluation.registry import Registry
-
-    home = Home.local(tmp_path_factory.mktemp("template"))
-    Registry(home).client.search_experiments()
-    return home.state / "mlflow.db"
+__all__ = ["empty_registry"]
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from training.consent.guards import append_only
+from training.consent.database import BigId, append_only
 
 metadata = sa.MetaData()
-_BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _Digest, _Name, _Time = sa.String(64), sa.String(128), sa.String(20)
 
 TILE = 256  # children of a stored subtree: leaves on level 1, subtrees of the level below above that (as in C2SP tiles)
@@ -20,7 +19,7 @@ TILE = 256  # children of a stored subtree: leaves on level 1, subtrees of the l
 leaves = sa.Table(
     "consent_leaf",
     metadata,
-    sa.Column("seq", _BigId, primary_key=True, autoincrement=False),
+    sa.Column("seq", BigId, primary_key=True, autoincrement=False),
     sa.Column("leaf_hash", _Digest, nullable=False),
     sa.Column("recorded_at", _Time, nullable=False),
 )
@@ -30,7 +29,7 @@ subtrees = sa.Table(
     "consent_subtree",
     metadata,
     sa.Column("level", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("position", _BigId, primary_key=True, autoincrement=False),
+    sa.Column("position", BigId, primary_key=True, autoincrement=False),
     sa.Column("hash", _Digest, nullable=False),
 )
 append_only(
@@ -46,7 +45,7 @@ append_only(
 events = sa.Table(
     "consent_event",
     metadata,
-    sa.Column("seq", _BigId, sa.ForeignKey(leaves.c.seq), primary_key=True, autoincrement=False),
+    sa.Column("seq", BigId, sa.ForeignKey(leaves.c.seq), primary_key=True, autoincrement=False),
     sa.Column("event_id", _Name, nullable=False),
     sa.Column("type", sa.String(16), nullable=False),
     sa.Column("party_id", _Name, nullable=False),
@@ -82,7 +81,7 @@ append_only(
 erasures = sa.Table(
     "consent_erasure",
     metadata,
-    sa.Column("seq", _BigId, sa.ForeignKey(leaves.c.seq), primary_key=True, autoincrement=False),
+    sa.Column("seq", BigId, sa.ForeignKey(leaves.c.seq), primary_key=True, autoincrement=False),
     sa.Column("erased_at", _Time, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("party_id", _Name, nullable=False),  # as identity events have it, which stay
@@ -102,13 +101,13 @@ append_only(
 refusals = sa.Table(
     "consent_refusal",
     metadata,
-    sa.Column("id", _BigId, primary_key=True),
+    sa.Column("id", BigId, primary_key=True),
     sa.Column("event_sha256", _Digest, nullable=False),  # of what was received, byte for byte
     sa.Column("rule", sa.String(32), nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("refused_at", _Time, nullable=False),
     sa.Column("received", sa.Text, nullable=False),  # its beginning, where it was too long
-    sa.Column("received_bytes", _BigId, nullable=False),  # its whole length
+    sa.Column("received_bytes", BigId, nullable=False),  # its whole length
     sa.Column("envelope_sha256", _Digest, index=True),  # null for what has no canonical form
     sa.Column("consent_id_sha256", _Digest, index=True),  # null for what names no consent
     sa.UniqueConstraint("event_sha256", "rule"),
@@ -122,7 +121,7 @@ append_only(
 checkpoints = sa.Table(
     "consent_checkpoint",
     metadata,
-    sa.Column("size", _BigId, primary_key=True, autoincrement=False),
+    sa.Column("size", BigId, primary_key=True, autoincrement=False),
     sa.Column("root", _Digest, nullable=False),
     sa.Column("recorded_at", _Time),
     sa.Column("key_id", _Digest, nullable=False),
