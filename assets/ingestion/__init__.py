@@ -2,7 +2,8 @@
 
 - Arriving: `inbox` (folders by day), `manifests` and its schema, `deliveries` and `delivery_items` (rows, before any video is
   opened), `recount` (nothing lost), `reasons` (every code, and what it means for whoever delivered)
-- Decoding: `probe` gives files to child processes (`probe_worker`; `verdict` travels between), which open them (`decoding`), read all of them once
-  (`decode_pass`: `timeline`, `identity`, `evidence`), and look at the container from outside (`containers`, `matroska`)
+- Decoding: `probe` gives files to child processes (`probe_worker`; `verdict` travels between), which open them
+  (`decoding`), read all of them once (`decode_pass`: `timeline`, `identity`, `evidence`), and look at the container from
+  outside (`containers`, `matroska`)
 - Judging: `judgement` (what a decode says), `origin` (our own watermark), `intake` (files to their place), `gallery`
 """
