@@ -39,7 +39,11 @@ HELD = tuple(f"held-{number}" for number in range(NODES * PROCESSORS))
 @pytest.fixture(scope="module")
 def environment() -> Iterator[None]:
     """What the nodes have in their environment, credentials among it, and what makes them notice a death soon."""
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as folder,  # short: sockets lie below it
+    ):
+        patch.setenv("RAY_TMPDIR", folder)
         token = {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_health_check_period_ms": "1000"}
         credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
         for name, value in (on_ray.QUIET | on_ray.OWN | token | credentials).items():
@@ -53,8 +57,7 @@ def cluster(environment: None) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    temporary = tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True)  # short: sockets lie below it
-    head = {"include_dashboard": False, "ray_client_server_port": CLIENT_PORT, "temp_dir": temporary.name}
+    head = {"include_dashboard": False, "ray_client_server_port": CLIENT_PORT}
     size = {"num_cpus": PROCESSORS, "object_store_memory": OBJECT_STORE_BYTES}
     found = Cluster(initialize_head=True, head_node_args=head | size)
     try:
@@ -64,7 +67,6 @@ def cluster(environment: None) -> Iterator[Any]:
     finally:
         ray.shutdown()
         found.shutdown()
-        temporary.cleanup()
         left = [process for process in psutil.Process().children(recursive=True) if "ray" in " ".join(cmdline(process))]
         assert psutil.wait_procs(left, timeout=30)[1] == []
 
@@ -244,7 +246,8 @@ def test_a_cluster_of_this_machine_or_one_behind_a_client_server(
 ) -> None:
     command = [sys.executable, "-m", "tests.assets.workers.driver", where, str(store.root), str(tmp_path / "fake")]
     with tempfile.TemporaryDirectory(prefix="r") as temporary:  # short: sockets lie below it
-        environment = os.environ | {"TMPDIR": temporary}
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_TMPDIR"}
+        environment["TMPDIR"] = temporary
         told = subprocess.run([*command, "a", "dies", "b"], cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE)
         found = json.loads(told.stdout)
         assert {name for name, reason in found["outcomes"].items() if reason} == {"dies"}
