@@ -119,12 +119,3 @@ def signal_rows(media: Iterable[Row], measured: Mapping[str, Measured]) -> list[
                 | shot["signals"]
             )
     return rows
-
-
-def thumbnails(media: Iterable[Row], measured: Mapping[str, Measured]) -> dict[tuple[str, int], str]:
-    """A JPEG (base64) of the middle of each clip, by (item_id, shot_index)."""
-    return {
-        (row["item_id"], index): shot["thumbnail"]
-        for row in accepted(media)
-        for index, shot in enumerate(measured[row["bytes_sha256"]].shots)
-    }

@@ -35,9 +35,9 @@ def replaying(clips: int = CLIPS) -> dict[str, Any]:
         seen, looking = _timed(lambda: replay(home, tuned(STRICTER)))
         _, changing = _timed(lambda: replay(home, tuned(STRICTER), write=True))
         back, returning = _timed(lambda: replay(home, POLICY, write=True))
+        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # of writing the corpus and of all replays
         film = encode("volcano.mp4", 0, 150, Path(folder) / "film.mp4")
         _, decoding = _timed(lambda: measure(film, None))  # type: ignore[arg-type, return-value]
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     decode_s = decoding["cpu_s"] * clips
     return {
         "clips": clips,
