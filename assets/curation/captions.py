@@ -111,10 +111,6 @@ def caption_row(
     }
 
 
-def _text(clauses: Told) -> str:
-    return "".join(words for words, _ in clauses).strip()
-
-
 def structured(row: Row) -> bool:
     """Whether a caption is made of facts, rather than by a model that looked at the pictures."""
     return row["captioner"].split("/", 1)[0] == "structured"
