@@ -113,9 +113,11 @@ class _Search:
     def _met_in(self, places: np.ndarray, entries: np.ndarray) -> np.ndarray:
         """The pairs of clips, as numbers, of all entries that stand in one place and look alike."""
         codes = self.codes[entries]
-        met = []
+        met = [np.zeros(0, np.int64)]
         at = np.flatnonzero(places[1:] == places[:-1])
         for step in range(1, CROWD):
+            if not len(at):
+                break
             close = at[np.bitwise_count(codes[at] ^ codes[at + step]) <= CODES_APART]
             met.append(self._worth(entries[close].astype(np.int64), entries[close + step].astype(np.int64)))
             at = at[: np.searchsorted(at, len(places) - step - 1)]
@@ -178,7 +180,7 @@ class _Search:
         Returns, for every clip, whether it is left with others that it was not compared with.
         """
         places, entries = crowded
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS if len(places) else 0):
             lead = np.flatnonzero(np.r_[True, places[1:] != places[:-1]][: len(places)])
             leaders = np.repeat(entries[lead], np.diff(np.r_[lead, len(places)]))
             clips = self.clip[entries // KINDS]

@@ -29,7 +29,9 @@ def review(reviewer: str, verdict: str = "approve", **more: Any) -> dict[str, An
 APPROVED = [review("v-1"), review("v-2")]
 
 
-def standing(events: list[dict], reviews: list[dict], item_state: str = "accepted", media_state: str = "accepted") -> Standing:
+def standing(
+    events: list[dict], reviews: list[dict], item_state: str = "accepted", media_state: str = "accepted"
+) -> Standing:
     item = {"item_id": "item", "contributor_id": "c-1", "state": item_state}
     file = {"item_id": "item", "frames_sha256": "frames", "state": media_state}
     return standings([NAMED | {"bytes_sha256": "bytes"}], [item], [file], events, reviews)[KEY]
