@@ -41,7 +41,7 @@ def clip_classes(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]
                 "subjects_by": "words alone" if embed is None else "meaning",
                 "unknown": dg.MetadataValue.json({name: of.get(classes.UNKNOWN, 0) for name, of in counts.items()}),
                 "imbalance": dg.MetadataValue.md(measures_table(counts)),
-                "classes": picture(coverage_plot(counts), "image/png", "share of the clips by class"),
+                "classes": picture(coverage_plot(counts, "of all clips"), "image/png", "share of the clips by class"),
             },
         ),
         data_version=dg.DataVersion(written.sha256),

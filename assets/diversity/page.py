@@ -28,13 +28,13 @@ def effect_plot(weighed: Weighed) -> bytes:
     )
 
 
-def coverage_plot(counts: Mapping[str, Mapping[str, int]]) -> bytes:
+def coverage_plot(counts: Mapping[str, Mapping[str, int]], of: str = "of the eligible clips") -> bytes:
     """A PNG: each dimension's classes by their share of the clips, of counts by dimension and class."""
     panels = {}
     for name, by_class in counts.items():
         clips = np.array(list(by_class.values()), float)
         panels[name] = _shares(tuple(by_class), clips / max(1.0, clips.sum()), None)
-    return share_plot(panels, ("of the eligible clips", ""))
+    return share_plot(panels, (of, ""))
 
 
 def _shares(names: Sequence[str], shares: np.ndarray, others: np.ndarray | None) -> Shares:
