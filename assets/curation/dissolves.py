@@ -52,6 +52,7 @@ class DissolveWatch:
         self._recent: np.ndarray | None = None  # float32 [LONGEST, values], a ring
         self._indices: list[int] = []
         self._taken = 0
+        self._begun = 0  # where the shot began, as far as known
         self._told = -QUIET
         self._last_s = float("-inf")
 
@@ -73,12 +74,18 @@ class DissolveWatch:
         self._told = self._taken
         return True
 
+    def cut(self) -> None:
+        """The newest frame is of another shot: nothing dissolves across."""
+        self._begun = max(0, self._taken - 1)
+
     def _try(self) -> bool:
         """Look for dissolves that end now."""
         assert self._recent is not None
         newest, any_now = self._taken - 1, False
-        spans = [span for span in SPANS if span + LEAST_BEFORE <= newest]
-        firsts = self._recent[(newest - np.array(spans, int)) % LONGEST]
+        spans = [span for span in SPANS if span + LEAST_BEFORE <= newest and span <= newest - self._begun]
+        if not spans:
+            return False
+        firsts = self._recent[(newest - np.array(spans)) % LONGEST]
         changes = self._recent[newest % LONGEST] - firsts
         sizes = np.einsum("ij,ij->i", changes, changes)
         for at in np.flatnonzero(sizes >= MIN_CHANGE**2 * firsts.shape[1]).tolist():

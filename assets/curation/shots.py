@@ -96,6 +96,8 @@ class ShotFeatures:
         self._was_blank = is_blank(mean[0, 0], std[0, 0])
         gradual |= self.dissolves.add(index, pts_s, thumb)
         candidate = large and pts_s >= MIN_SHOT_S and _changes(self, index, self.content[_before(index)])
+        if candidate:
+            self.dissolves.cut()
         self._watch(index, thumb)
         self._before.append(thumb)
         return candidate or gradual
