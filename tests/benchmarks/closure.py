@@ -328,10 +328,21 @@ def _timed(act: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def closure(clips: int = 20_000, snapshots: int = 20, events: int = 100_000) -> dict[str, Any]:
-    """Figures of one withdrawal in a home of so many sealed clips, snapshots (a model each) and events."""
-    with tempfile.TemporaryDirectory(prefix="closure-") as folder:
+def closure(
+    clips: int = 20_000, snapshots: int = 20, events: int = 100_000, database_folder: Path | None = None
+) -> dict[str, Any]:
+    """Figures of one withdrawal in a home of so many sealed clips, snapshots (a model each) and events.
+
+    `database_folder` is where the database lies, where it should not lie beside the home's files: a RAM disk, say.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="closure-"))
         world = World(Home.local(Path(folder) / "home"), clips, snapshots, events)
+        if database_folder is not None:
+            apart = stack.enter_context(tempfile.TemporaryDirectory(prefix="closure-", dir=database_folder))
+            here = Path(world.home.database_url.removeprefix("sqlite:///"))
+            here.parent.mkdir(parents=True, exist_ok=True)
+            here.symlink_to(Path(apart) / here.name)
         built: dict[str, float] = {}
         sign_for_real(world)
         roots: list[str] = []
@@ -350,6 +361,7 @@ def closure(clips: int = 20_000, snapshots: int = 20, events: int = 100_000) -> 
         "promised": {"append_to_alias_moved_with_sensor_interval_s": PROMISED_S},
         "holds": figures["append_to_alias_moved_with_sensor_interval_s"] < PROMISED_S,
         "database_bytes": database,
+        "database_folder": str(database_folder or "beside the home's files"),
         "building": built,
         "load_average_at_end": round(os.getloadavg()[1], 1),
     }
@@ -371,8 +383,9 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=20_000)
     parser.add_argument("--snapshots", type=int, default=20)
     parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--database-folder", type=Path, help="default: beside the home's files")
     asked = parser.parse_args()
-    write_result("closure", closure(asked.clips, asked.snapshots, asked.events))
+    write_result("closure", closure(asked.clips, asked.snapshots, asked.events, asked.database_folder))
 
 
 if __name__ == "__main__":
