@@ -1,11 +1,12 @@
 """Which of very many clips are near each other, without comparing all with all.
 
 What belongs here: finding pairs. A few key frames of each clip are written as codes of sign bits, of the whole picture, of
-its turns and of its windows; clips of which a whole meets a whole or a window in `BITS` chosen bits of the code are
-compared in full, for each of `BANDS` choices of bits. So the work grows with the clips and the pairs that are really
-alike. Where very many clips meet in one place (a title card, a colour card, a sky) they are not compared with one
-another but with the first of them that they are near to, which is all that deciding about copies needs; a clip is
-compared at most `PATIENCE` times in crowds, and what was then left undone is counted, never dropped in silence.
+its turns and of its windows; clips of which a whole meets a whole or a window in all chosen bits of the code are
+compared in full, for each of `BANDS` choices of bits. More bits are chosen where there are more clips, so the work grows
+with the clips and the pairs that are really alike. Where very many clips meet in one place (a title card, a colour card,
+a sky) they are not compared with one another but with the first of them that they are near to, which is all that
+deciding about copies needs; a clip is compared at most `PATIENCE` times in crowds, and what was then left undone is
+counted, never dropped in silence.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from assets.curation.phash import unpack
 KEY_FRAMES = 6  # of a clip, evenly spaced, less those that look like the one before
 SAME_LOOK = 0.97  # coarse likeness of two frames from which on the second is no key frame of its own
 POOL = 40  # bits of a code that are chosen from, those of the lowest frequencies: they change least
-BITS, BANDS = 24, 20
+LEAST_BITS, MOST_BITS, SPARE_BITS = 16, 24, 4  # so many more bits than would give every key frame a place of its own
+BANDS = 20  # choices of bits
 MORE_BITS = 14  # that a crowd is divided by
 CROWD = 24  # frames that may meet in one place and still be compared all with all
 ROUNDS = 4  # first clips of a crowd that the others are compared with, one after another
 PATIENCE = 3  # full comparisons that a clip takes part in, as a follower, in all crowds together
 CODES_APART = 9  # of the code's bits, in which frames that are worth a comparison differ at most
-FRAMES_ALIKE = 0.8  # coarse likeness of two key frames that makes their clips worth a comparison
+FRAMES_ALIKE = 0.75  # coarse likeness of two key frames that makes their clips worth a comparison
 WORKERS = 2  # bands that are looked through at the same time; each holds about a kilobyte a clip
 CHUNK = 1 << 17  # frames that are described at a time
 
@@ -81,7 +83,7 @@ class _Search:
         self.patience = np.full(count, PATIENCE, np.int8)
         unfinished = np.zeros(count, bool)
         with ThreadPoolExecutor(WORKERS) as pool:
-            for met, crowded in _ahead(pool, self._met, _masks()):
+            for met, crowded in _ahead(pool, self._met, _masks(len(codes))):
                 self._compare(met)
                 unfinished |= self._in_crowds(crowded)
         pairs = np.concatenate([*self.found, np.zeros(0, np.int64)])
@@ -253,12 +255,13 @@ def _packed(bits: np.ndarray) -> np.ndarray:
     return np.packbits(padded, axis=-1, bitorder="little").view(np.uint64)[..., 0]
 
 
-def _masks() -> Iterator[tuple[np.uint64, np.uint64]]:
+def _masks(key_frames: int) -> Iterator[tuple[np.uint64, np.uint64]]:
     """For each band: the bits of a code that decide where it stands, and those that divide a crowd."""
+    bits = min(MOST_BITS, max(LEAST_BITS, key_frames.bit_length() + SPARE_BITS))
     rng = np.random.default_rng(26)
     for _ in range(BANDS):
         chosen = rng.permutation(POOL)
-        yield _WEIGHTS[chosen[:BITS]].sum(), _WEIGHTS[chosen[BITS : BITS + MORE_BITS]].sum()
+        yield _WEIGHTS[chosen[:bits]].sum(), _WEIGHTS[chosen[bits : bits + MORE_BITS]].sum()
 
 
 def _sorted_places(codes: np.ndarray, entries: np.ndarray, mask: np.uint64) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FOOTAGE = [Path(".vendor/footage") / name for name in ("bikes.mp4", "crew.mp4", "city.mpg", "park.mp4")]
 SIZES = (10_000, 100_000, 1_000_000)
-CROWD = 100_000
+CROWD, NEW_DAY_UP_TO = 10_000, 100_000
 COPIES, SEED = 2100, 3
 GOAL_S, GOAL_CLIPS = 900, 1_000_000
 RUN = "import sys; from tests.benchmarks.duplicates_scale import alone; alone(*sys.argv[1:])"
@@ -60,7 +60,7 @@ def usual(count: int, real: np.ndarray) -> dict[str, Any]:
     }
     fresh = np.zeros(count, bool)
     fresh[np.random.default_rng(SEED).choice(count, count // 100, replace=False)] = True
-    if count <= CROWD:
+    if count <= NEW_DAY_UP_TO:
         figures["new_day"], new = timed(lambda: near_pairs(made.film, fresh))
         wanted = found[fresh[found // count] | fresh[found % count]]
         figures["new_day"]["same_pairs_as_all_at_once"] = bool(np.array_equal(numbers(new, count), wanted))
