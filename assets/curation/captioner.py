@@ -48,13 +48,14 @@ class LocalCaptioner:
         own: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             self._processor: Any = transformers.AutoProcessor.from_pretrained(str(folder), **own)
-            model, found = transformers.AutoModelForImageTextToText.from_pretrained(
+            loaded: Any = transformers.AutoModelForImageTextToText.from_pretrained(
                 str(folder), use_safetensors=True, output_loading_info=True, **own
             )
         except (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError) as error:
             raise BadCaptioner(
                 f"{folder}: transformers cannot load it ({' '.join(str(error).split())[:300]})"
             ) from error
+        model, found = loaded
         if lost := sorted({*map(str, found["missing_keys"]), *map(str, found["mismatched_keys"])}):
             raise BadCaptioner(f"{folder}: the weights lack {len(lost)} tensors that the model has, such as {lost[0]}")
         self._device = "cuda" if torch.cuda.is_available() else "cpu"

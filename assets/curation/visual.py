@@ -58,10 +58,10 @@ def visual_rows(
         say(f"{captioner.name} looked at {done} of {len(missing)} files")
     rows = [
         {key: shot[key] for key in (*KEYS, "start_frame")}
-        | {"captioner": captioner.name, "variant": variant, "frame": frame, "text": text[:KEPT]}
+        | {"captioner": captioner.name, "variant": variant, "frame": frame, "text": texts[key][:KEPT]}
         for shot in shots
         for variant, frame in enumerate(moments(shot))
-        if (text := texts.get((shot["clip_id"], frame - shot["start_frame"]))) is not None
+        if (key := (shot["clip_id"], frame - shot["start_frame"])) in texts
     ]
     return _with_likeness(home, rows, items)
 
