@@ -104,13 +104,17 @@ class _Search:
     def _stand(self, entries: np.ndarray, mask: np.uint64) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The places in which several clips stand, the entries there, and whether it is a crowd."""
         places, entries = _sorted_places(self.codes, entries, mask)
-        starts = np.flatnonzero(np.r_[True, places[1:] != places[:-1]][: len(places)])
-        sizes = np.diff(np.r_[starts, len(places)])
-        one, last = (self.clip[entries[at] // KINDS] for at in (starts, starts + sizes - 1))
-        several = one != last  # entries are in the order of clips
+        several, sizes = self._several(places, entries)
         kept = np.repeat(several, sizes)
         crowd = np.repeat(sizes[several] > CROWD, sizes[several])
         return places[kept], entries[kept], crowd
+
+    def _several(self, places: np.ndarray, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For each place, whether several clips stand there, and how many entries."""
+        starts = np.flatnonzero(np.r_[True, places[1:] != places[:-1]][: len(places)])
+        sizes = np.diff(np.r_[starts, len(places)])
+        one, last = (self.clip[entries[at] // KINDS] for at in (starts, starts + sizes - 1))
+        return one != last, sizes  # entries are in the order of clips
 
     def _met_in(self, places: np.ndarray, entries: np.ndarray) -> np.ndarray:
         """The pairs of clips, as numbers, of all entries that stand in one place and look alike."""
@@ -192,11 +196,11 @@ class _Search:
             self._compare(pairs)
             if len(self.tried) > before:
                 np.subtract.at(self.patience, np.unique(pairs % max(len(self.film), 1)), 1)
-            left = ~self.follows[clips]
-            left[lead] = False
+            left = ~self.follows[clips] & (clips != self.clip[leaders // KINDS])
             places, entries = places[left], entries[left]
         unfinished = np.zeros(len(self.film), bool)
-        unfinished[self.clip[entries // KINDS]] = True
+        several, sizes = self._several(places, entries)
+        unfinished[self.clip[entries[np.repeat(several, sizes)] // KINDS]] = True
         return unfinished
 
 
