@@ -1,10 +1,11 @@
 """Which copies of real footage are found, and how often different footage is taken for the same.
 
-Thresholds (`likeness`) were chosen on `train` sources and simulated scenes, halfway between the most alike different
-scenes and the least alike copies; the figures to judge by are of `test`, from other sources. A copy counts as found
-when the whole search finds it (`candidates` and the full comparison), alone with all originals. False pairs are of
-different sources, originals and copies alike, compared in full whether or not the search would have brought them
-together. Shots of one source that stand apart in it are given for themselves: some show one place again.
+The fine threshold (`likeness`) is the least at which forty simulated scenes, the hardest to tell apart, stay apart; all
+copies of `test` are above it by some. Figures are of two halves of the sources, but both were looked at while the
+description was made, so neither is strictly held out. A copy counts as found when the whole search finds it
+(`candidates` and the full comparison), alone with all originals. False pairs are of different sources, originals and
+copies alike, compared in full whether or not the search would have brought them together; a likeness of 0 is of those
+that are not even coarsely alike. Shots of one source are given for themselves: some show one place again.
 """
 
 from __future__ import annotations
