@@ -9,7 +9,19 @@ import sys
 
 import typer
 
-from orchestration.commands import consent, curate, demo, footage, identity, models, proofs, requests, reviews, runs, search
+from orchestration.commands import (
+    consent,
+    curate,
+    demo,
+    footage,
+    identity,
+    models,
+    proofs,
+    requests,
+    reviews,
+    runs,
+    search,
+)
 from orchestration.commands.shared import errors_to_show, message_of, plain, stderr
 from orchestration.settings import be_quiet
 

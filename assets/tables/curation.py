@@ -103,7 +103,11 @@ TABLES = (
             ("dup_group", Text, "identity of the group: the original's clip_id"),
             ("original_item_id", Text, "the earliest verified owner's item"),
             ("kind", Text, "unique, original, exact (bytes or frames), near (perceptual hash) or unmeasured"),
-            ("distance?", Real, "1 less the likeness to the original, 0 for the same pictures; null when there is none"),
+            (
+                "distance?",
+                Real,
+                "1 less the likeness to the original, 0 for the same pictures; null when there is none",
+            ),
             ("verdict", Text, "pass or fail"),
             ("reason?", Text, "dup.exact, dup.near (of another owner), dup.own_similar or dup.unresolved"),
             ("duplicates_version", Text, "version of the method"),

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Self
 
 from assets.ingestion.reasons import Code
 from assets.ingestion.verdict import Limits
@@ -141,7 +141,7 @@ class Children:
         self._closed = False
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Children:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
