@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.consent.withdrawals.journal_rows import Item
+from assets.curation.measuring import result_key
 from assets.home import Home
 
 Act = Literal["keep", "seal", "delete"]
@@ -26,6 +27,7 @@ MADE_OF_CLIPS = ("frames", "latents")  # <kind>/<version>/<clip_id>.safetensors
 MADE_BY_MODELS = ("samples", "release")  # <kind>/<model_key>/...
 ROWS_OF_CLIPS = ("captions", "visual_captions", "embeddings")  # tables of the lake with a clip_id and a day
 ROWS_OF_MODELS = "samples"
+THUMBNAILS = "thumbnails"  # kind of item; its name is that of the file's measurements and the clip's
 
 
 class PolicyError(ValueError):
@@ -100,6 +102,22 @@ def rows_about(home: Home, clip_ids: Collection[str], act: Act) -> list[Item]:
     return found + [Item(key, "caches", "delete") for key in _encoded(home, theirs - others)]
 
 
+def thumbnails_of(home: Home, files: Mapping[str, str]) -> list[Item]:
+    """Small pictures of these clips (by clip its file's SHA-256) among the remembered measurements, in any version.
+
+    They are deleted whatever the policy: who may see the clip takes pictures from its file. The measurements stay.
+    """
+    return [
+        Item(f"{key}/{clip_id}", THUMBNAILS, "delete", clip_id)
+        for clip_id, sha256 in sorted(files.items())
+        for version in home.store.folders("cache/curation")
+        if home.store.exists(key := result_key(version, sha256))
+        and any(
+            shot["clip_id"] == clip_id and shot.get("thumbnail") for shot in json.loads(home.store.get(key))["shots"]
+        )
+    ]
+
+
 def _encoded(home: Home, texts: Iterable[str]) -> list[str]:
     """Remembered vectors of these texts, and their tokens on this machine: they are made again whenever a text is."""
     from training.text import text_key
@@ -142,6 +160,8 @@ def carry_out(home: Home, withdrawal_id: str, items: Iterable[Item], sealed_befo
         if item.kind == "rows":
             _, table, name = item.item.split("/", 2)
             tables.setdefault((table, item.action), set()).add(name)
+        elif item.kind == THUMBNAILS:
+            _blank(home, *item.item.rsplit("/", 1))
         elif item.action == "seal":
             _move(home, item.item, sealed_key(withdrawal_id, item.item))
         else:
@@ -173,8 +193,9 @@ def bring_back(home: Home, withdrawal_id: str, items: Iterable[Item]) -> list[st
 
 
 def remains(home: Home, items: Iterable[Item]) -> list[str]:
-    """Items that still lie where they were."""
-    return [item.item for item in items if item.kind != "rows" and home.store.exists(item.item)]
+    """Items that still lie where they were. Rows and thumbnails are items only for as long as they are there."""
+    inside = ("rows", THUMBNAILS)  # of an object that stays
+    return [item.item for item in items if item.kind in inside or home.store.exists(item.item)]
 
 
 def forget_scratch(home: Home, model_keys: Iterable[str]) -> None:
@@ -201,6 +222,13 @@ def _move(home: Home, key: str, target: str) -> None:
     if home.store.exists(key):
         home.store.put(target, home.store.fetch(key))
         home.store.delete(key)
+
+
+def _blank(home: Home, key: str, clip_id: str) -> None:
+    """A file's measurements without the picture of this clip."""
+    kept = json.loads(home.store.get(key))
+    shots = [shot | {"thumbnail": None} if shot["clip_id"] == clip_id else shot for shot in kept["shots"]]
+    home.store.put(key, json.dumps(kept | {"shots": shots}, sort_keys=True).encode())
 
 
 def _take_rows(home: Home, withdrawal_id: str, table: str, names: set[str], *, seal: bool) -> None:

@@ -8,7 +8,7 @@ re-reading finds anything left stays open until nothing is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.consent.withdrawals import artifacts, completion, models, reach, replacement
-from assets.consent.withdrawals.artifacts import RetentionPolicy
+from assets.consent.withdrawals.artifacts import THUMBNAILS, RetentionPolicy
 from assets.consent.withdrawals.closure import Model, downstream
 from assets.consent.withdrawals.graph import Graph
 from assets.consent.withdrawals.journal import Journal
@@ -166,7 +166,12 @@ class Desk:
         artifacts.forget_pages(self.home, clip_ids)
         before = [item for item in self._sealed_earlier(clip_ids) if act == "delete"]
         found = artifacts.made_of(self.home, clip_ids, act) + artifacts.rows_about(self.home, clip_ids, act)
-        return list({item.item: item for item in [*before, *found]}.values())
+        shown = [] if one.only_held else self._thumbnails(clip_ids)  # they are hidden while nothing is decided
+        return list({item.item: item for item in [*before, *found, *shown]}.values())
+
+    def _thumbnails(self, clip_ids: Collection[str]) -> list[Item]:
+        files = {member.clip_id: member.facts.bytes_sha256 for member in self.graph.of_clips(clip_ids)}
+        return artifacts.thumbnails_of(self.home, files)
 
     def _sealed_earlier(self, clip_ids: Iterable[str]) -> list[Item]:
         """What a dispute had sealed of these clips and what goes for good now."""
@@ -231,10 +236,12 @@ class Desk:
         if not held:
             return
         made = artifacts.made_of(self.home, held, "delete") + artifacts.rows_about(self.home, held.keys(), "delete")
+        made += self._thumbnails([clip_id for clip_id, name in held.items() if not past[name].only_held])
         for name in sorted({held[item.clip_id] for item in made if item.clip_id}):
             act = "seal" if past[name].only_held else self.policy.derived
-            mine = [replace(item, action=act) for item in made if held.get(item.clip_id) == name]
-            self._put_away(past[name], mine)
+            mine = (item for item in made if held.get(item.clip_id) == name)
+            acts = [item if item.kind == THUMBNAILS else replace(item, action=act) for item in mine]
+            self._put_away(past[name], acts)
         for one in past.values() if self.registry else ():
             if one.kind != RESTORATION and one.by_root.keys() & self.journal.standing().keys():
                 self._put_away(one, self._generated(one))
@@ -249,7 +256,6 @@ class Desk:
         found = [f"version {v.number} is not tagged" for v in reached if v.taint is None]
         found += [f"alias {alias} is on version {v.number}" for v in reached for alias in v.aliases]
         items = [*self._derived(one), *self._generated(one), *self._media(one)]
-        found += [f"{item.item} is there" for item in items if item.kind == "rows"]
         found += [f"{key} is there" for key in artifacts.remains(self.home, items)]
         return found + self._unplanned(one)
 
