@@ -1,9 +1,9 @@
 """Our curation beside Data-Juicer and PySceneDetect: the same real clips, the signals that both have, in one run.
 
 Each piece of work runs in a process of its own, by turns, after a first run over one file that is not counted. The
-table gives processor seconds with and without imports and that first run, wall time, peak memory, and how far the answers agree. Ours is
-everything that ingestion and curation do with a file, two full decodes, digests and all signals included: it cannot be
-asked for less.
+table gives processor seconds with and without imports and that first run, wall time, peak memory, and how far the
+answers agree. Ours is everything that ingestion and curation do with a file, two full decodes, digests and all signals
+included: it cannot be asked for less.
 
 Data-Juicer has to be installed apart, because its requirements and ours exclude each other, and is *not measured* where
 it is not. It also needs `ffmpeg` and installs more by itself when an operator is first used, so run it once before:
