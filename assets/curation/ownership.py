@@ -6,9 +6,9 @@ Arriving first proves little: whoever copies a clip before its maker delivers it
 is that the contributor signed for the footage (the ledger admits nothing that is not signed by a registered key) and
 that independent people looked at it. So:
 
-- VERIFIED: signed for, approved by reviewers of enough organisations, and neither disputed nor refused by anybody.
-- CLAIMED: signed for, and not yet looked at. An open dispute puts a clip here, not lower, since anybody may open one:
-  it takes nothing from the earliest unless another is verified already.
+- VERIFIED: signed for, approved by reviewers of enough organisations and refused by none. An open dispute changes
+  nothing: anybody may open one, a copier too, and it holds the clip until an officer has decided.
+- CLAIMED: signed for, and not yet looked at by enough people, or one of them refused it.
 - DOUBTED: never signed for, quarantined, found stolen or to be another's by a reviewer, or a dispute was upheld.
 
 Neither a withdrawal nor the end of a consent changes a standing: the footage does not pass to a copier when its owner
@@ -22,10 +22,11 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any
 
+from training.consent.eligibility import APPROVALS_NEEDED
+
 Row = Mapping[str, Any]
 Key = tuple[str, str, int]  # clip_id, item_id, shot_index
 
-APPROVALS = 2  # organisations, as for a review that counts
 NOT_THEIRS = frozenset({"fraud.stolen", "fraud.screen_recapture", "legal.third_party_ip"})  # a reviewer's reasons
 
 
@@ -61,7 +62,7 @@ def _standing(claimed: bool, disputes: set[str], approving: set[str], refusing: 
     """`disputes` are what became of those that were not dismissed; see `_opinions` for the others."""
     if not claimed or "upheld" in disputes or refusing & NOT_THEIRS:
         return Standing.DOUBTED
-    if disputes or refusing or len(approving) < APPROVALS:
+    if refusing or len(approving) < APPROVALS_NEEDED:
         return Standing.CLAIMED
     return Standing.VERIFIED
 

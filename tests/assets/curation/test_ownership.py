@@ -78,9 +78,9 @@ def test_what_a_reviewer_finds_to_be_anothers_is_doubted(reason: str) -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "expected"),
-    [(None, Standing.CLAIMED), ("dismissed", Standing.VERIFIED), ("upheld", Standing.DOUBTED)],
+    [(None, Standing.VERIFIED), ("dismissed", Standing.VERIFIED), ("upheld", Standing.DOUBTED)],
 )
-def test_an_open_dispute_suspends_an_upheld_one_ends_a_claim(outcome: str | None, expected: Standing) -> None:
+def test_an_open_dispute_takes_no_claim_away_an_upheld_one_ends_it(outcome: str | None, expected: Standing) -> None:
     events = [GRANT, DISPUTE, *([event("adjudicate", dispute_id="d-1", outcome=outcome)] if outcome else [])]
     assert standing(events, APPROVED) is expected
 
