@@ -75,8 +75,13 @@ class Facts:
 
     @property
     def simulated(self) -> bool:
-        source = self.item["source_name"] or ""
-        return self.item["device"] == "simulator" or source.startswith("simulated scene")
+        return is_simulated(self.item)
+
+
+def is_simulated(item: Row) -> bool:
+    """Whether a row of `delivery_items` says that its pictures were rendered and not filmed."""
+    source = item.get("source_name") or ""
+    return item.get("device") == "simulator" or source.startswith("simulated scene")
 
 
 def caption_rows(facts: Facts) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from assets.curation.captions import is_simulated
+
 UNKNOWN = "unknown"
 Row = Mapping[str, Any]
 
@@ -39,7 +41,7 @@ class ClassPolicy:
     from the cinema's 2:1 and wider. Lengths part single gestures, usual training clips and long takes.
     """
 
-    version: str = "classes/1"
+    version: str = "classes/2"
     times: tuple[str, ...] = ("night", "dawn", "morning", "day", "evening", "sunset", "dusk")
     cameras: tuple[str, ...] = ("static", "pan", "tilt", "zoom", "roll", "handheld")
     motion: Tiers = field(
@@ -84,7 +86,8 @@ def declared(value: str | None, verdict: str | None) -> str | None:
 
 def classes_of(item: Row, signals: Row, length_s: float, verdicts: Mapping[str, str], subject: str) -> dict[str, str]:
     """The class in every dimension, of a clip's rows of `delivery_items` and `signals` (empty where not measured)."""
-    place, country = place_and_country(declared(item.get("declared_location"), verdicts.get("location")))
+    location = None if is_simulated(item) else item.get("declared_location")  # a rendered scene is nowhere
+    place, country = place_and_country(declared(location, verdicts.get("location")))
     time = declared(item.get("declared_time_of_day"), verdicts.get("time_of_day"))
     width, height = signals.get("width"), signals.get("height")
     camera = signals.get("camera_motion")

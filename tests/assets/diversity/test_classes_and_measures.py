@@ -132,3 +132,10 @@ def test_listed_classes_are_counted_when_empty() -> None:
     assert one.names == ("a", "b", "x")
     assert one.sums().tolist() == [0, 2, 1]
     assert one.sums(np.array([1.0, 2.0, 3.0])).tolist() == [0, 4, 2]
+
+
+@pytest.mark.parametrize("told", [{"device": "simulator"}, {"source_name": "simulated scene 7"}])
+def test_a_rendered_scene_is_nowhere_whatever_place_it_declares(told: dict[str, str]) -> None:
+    item = {"declared_location": "Ghent, Belgium", "contributor_id": "c-ann"}
+    found = [classes_of(item | more, {}, 2.0, {"location": "not_yet"}, "a red circle") for more in ({}, told)]
+    assert [(one["place"], one["country"]) for one in found] == [("ghent", "belgium"), (UNKNOWN, UNKNOWN)]
