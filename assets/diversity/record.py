@@ -35,7 +35,8 @@ def class_rows(home: Home, embed: subjects.Embed | None, left_out: Iterable[str]
         row for row in _read(home, "shots", (*_KEY, "received_day", "start_s", "end_s")) if row["clip_id"] not in gone
     ]
     shots.sort(key=lambda row: (row["received_day"], row["item_id"], row["shot_index"], row["clip_id"]))
-    declared = ("item_id", "contributor_id", "declared_subject", "declared_location", "declared_time_of_day")
+    told = ("declared_subject", "declared_location", "declared_time_of_day", "device", "source_name")
+    declared = ("item_id", "contributor_id", *told)
     items = {row["item_id"]: row for row in _read(home, "delivery_items", declared)}
     measured = (*_KEY, "width", "height", "motion_diag_per_s", "camera_motion")
     signals = {_key(row): row for row in _read(home, "signals", measured)}

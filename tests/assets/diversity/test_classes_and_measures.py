@@ -13,6 +13,7 @@ from assets.diversity.classes import DIMENSIONS, POLICY, UNKNOWN, classes_of, pl
 from assets.diversity.measures import coded, effective_number, gini, imbalance
 from assets.diversity.subjects import leaders, subjects
 
+FILMED = {"device": "phone", "source_name": None}
 counts = st.lists(st.integers(0, 1000), min_size=1, max_size=30)
 
 
@@ -60,7 +61,7 @@ def test_a_value_on_an_edge_is_of_the_class_above_it(tiers: str, value: float | 
 
 
 def test_what_a_check_found_false_or_nobody_measured_is_of_no_class() -> None:
-    item = {"declared_location": "Oslo, Norway", "declared_time_of_day": "night", "contributor_id": "c"}
+    item = FILMED | {"declared_location": "Oslo, Norway", "declared_time_of_day": "night", "contributor_id": "c"}
     found = classes_of(item, {}, 2.0, {"location": "fail", "time_of_day": "fail"}, "a fjord")
     assert set(found) == set(DIMENSIONS)
     assert {name for name, value in found.items() if value == UNKNOWN} == {
@@ -136,6 +137,6 @@ def test_listed_classes_are_counted_when_empty() -> None:
 
 @pytest.mark.parametrize("told", [{"device": "simulator"}, {"source_name": "simulated scene 7"}])
 def test_a_rendered_scene_is_nowhere_whatever_place_it_declares(told: dict[str, str]) -> None:
-    item = {"declared_location": "Ghent, Belgium", "contributor_id": "c-ann"}
+    item = FILMED | {"declared_location": "Ghent, Belgium", "contributor_id": "c-ann"}
     found = [classes_of(item | more, {}, 2.0, {"location": "not_yet"}, "a red circle") for more in ({}, told)]
     assert [(one["place"], one["country"]) for one in found] == [("ghent", "belgium"), (UNKNOWN, UNKNOWN)]

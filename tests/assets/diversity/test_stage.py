@@ -36,7 +36,11 @@ def skewed(world: Any) -> Home:
     for row in world.tables["delivery_items"]:
         cars = row["contributor_id"] == "c-big"
         row |= {"declared_subject": "cars" if cars else "a forest", "declared_time_of_day": "day" if cars else "dawn"}
-        row |= {"declared_location": "Ghent, Belgium" if cars else "Lyon, France"}
+        row |= {
+            "declared_location": "Ghent, Belgium" if cars else "Lyon, France",
+            "device": "phone",
+            "source_name": None,
+        }
     world.settle()
     return world.home
 
@@ -122,3 +126,18 @@ def test_without_the_text_encoder_subjects_are_told_apart_by_their_words(skewed:
     home = replace(skewed, vendor=tmp_path)
     assert materialize(home, clip_classes)["clip_classes"]["subjects_by"] == "words alone"
     assert {row["subject"] for row in home.lake.rows("clip_classes")} == {"cars", "a forest"}
+
+
+def test_rendered_scenes_of_the_lake_have_no_place(skewed: Home) -> None:
+    items = skewed.lake.rows("delivery_items")
+    days = {row["received_day"] for row in items}
+    for day in days:
+        rows = [
+            row | {"source_name": "simulated scene (seed 7)"} if row["contributor_id"] == "c-one" else row
+            for row in items
+            if row["received_day"] == day
+        ]
+        skewed.lake.write("delivery_items", rows, day)
+    materialize(skewed, clip_classes)
+    places = {(row["contributor"], row["place"]) for row in skewed.lake.rows("clip_classes")}
+    assert places == {("c-big", "ghent"), ("c-one", "unknown"), ("c-two", "lyon")}
