@@ -163,7 +163,7 @@ class EncodeConfig:
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """`python -m training.generate`: one mp4 for each prompt, and samples.json, in `out`."""
+    """`python -m training.sample`: one mp4 for each prompt, and samples.json, in `out`."""
 
     model_dir: str
     text_encoder: str

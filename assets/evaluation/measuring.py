@@ -1,6 +1,6 @@
 """What is asked of a model when it is measured: the prompts, and the configurations of the processes that do it.
 
-What belongs here: plain data up to the launch and back. Generating and measuring are `training.generate` and
+What belongs here: plain data up to the launch and back. Generating and measuring are `training.sample` and
 `training.evaluate`, each in a process of its own that loads torch and nothing of the platform.
 """
 
@@ -61,7 +61,7 @@ def prepare_samples(home: Home, model_key: str, wanted: Sequence[Prompt]) -> Lau
         "out": str(run_dir / "videos"),
         **SAMPLING,
     }
-    return launch.prepare(home, "training.generate", run_dir, config)
+    return launch.prepare(home, "training.sample", run_dir, config)
 
 
 def keep_samples(home: Home, model_key: str, wanted: Iterable[Prompt], made: Path) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def answer(
     `model` is a packaged model's folder (weights and serving file). `options` go to the sampler: steps, guidance,
     frames, size. Raises MarkError when a file cannot be marked; then none of that file is left.
     """
-    from training.generate import generate
+    from training.sample import generate
 
     serving = Serving.read(model)
     screened = [screen(prompt) for prompt in prompts]

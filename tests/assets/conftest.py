@@ -257,7 +257,7 @@ def sampler(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         clips = [np.full((5, 64, 64, 3), 40 + 10 * seed, np.uint8) for seed in options["seeds"]]
         return [{"path": str(write_mp4(out / f"{i}.mp4", frames, 8))} for i, frames in enumerate(clips)]
 
-    stand_in = types.ModuleType("training.generate")
+    stand_in = types.ModuleType("training.sample")
     stand_in.generate = generate  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "training.generate", stand_in)
+    monkeypatch.setitem(sys.modules, "training.sample", stand_in)
     return calls

@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 
 from tests.training.conftest import TrainingWorld
-from training import encode, generate
+from training import encode, sample
 from training.codec import load_codec
 from training.config import LADDER, EncodeConfig
 from training.text import TextEncoder, text_key
@@ -79,7 +79,7 @@ def model_dir(encoded_world: TrainingWorld) -> Path:
 
 def test_generate_writes_a_video_for_each_prompt_in_order(model_dir: Path, tmp_path: Path) -> None:
     prompts = ["a red circle", "a blue square"]
-    rows = generate.generate(model_dir, MINILM, prompts, tmp_path / "out", [5, 6], steps=2, frames=9, size=(48, 32))
+    rows = sample.generate(model_dir, MINILM, prompts, tmp_path / "out", [5, 6], steps=2, frames=9, size=(48, 32))
     assert [(row["prompt"], row["seed"], row["width"], row["height"]) for row in rows] == [
         (prompts[0], 5, 48, 32),
         (prompts[1], 6, 48, 32),
@@ -87,7 +87,7 @@ def test_generate_writes_a_video_for_each_prompt_in_order(model_dir: Path, tmp_p
     frames, fps = read_frames(rows[0]["path"])
     assert frames.shape == (9, 32, 48, 3)
     assert fps == 8
-    again = generate.generate(model_dir, MINILM, prompts[:1], tmp_path / "again", [5], steps=2, frames=9, size=(48, 32))
+    again = sample.generate(model_dir, MINILM, prompts[:1], tmp_path / "again", [5], steps=2, frames=9, size=(48, 32))
     difference = np.abs(read_frames(again[0]["path"])[0].astype(int) - frames)
     assert difference.mean() < 0.1  # alone or beside another: the same up to rounding
 
@@ -103,10 +103,10 @@ def test_the_command_lists_its_samples_and_refuses_what_does_not_fit(model_dir: 
     }
     path = tmp_path / "generate.json"
     path.write_text(json.dumps(config))
-    assert generate.main(["--config", str(path)]) == 0
+    assert sample.main(["--config", str(path)]) == 0
     listed = json.loads((tmp_path / "out" / "samples.json").read_text())
     assert Path(listed[0]["path"]).is_file()
     for bad in ({"frames": 16}, {"size": [32, 40]}, {"seeds": [1, 2]}):
         path.write_text(json.dumps(config | bad))
-        assert generate.main(["--config", str(path)]) == 1
+        assert sample.main(["--config", str(path)]) == 1
     assert "multiples of 16" in capsys.readouterr().err

@@ -24,8 +24,8 @@ from training.evaluate.adherence import colour_of
 from training.evaluate.flow_loss import flow_loss
 from training.evaluate.reconstruction import psnr, reconstruct, ssim
 from training.evaluate.rows import Metric, Row
-from training.generate import make
 from training.packing import Sample
+from training.sample import make
 from training.sampling import Sampler
 from training.simulate import random_scene, render
 from training.text import TextEncoder

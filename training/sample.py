@@ -1,4 +1,4 @@
-"""`python -m training.generate --config generate.json`: prompts to videos.
+"""`python -m training.sample --config sample.json`: prompts to videos.
 
 `generate` is what everything that serves the model calls. What it writes is bare: prompt policy, watermark and
 provenance belong to the release stage, through which alone a video leaves.
@@ -27,7 +27,7 @@ BATCH_TOKENS = 2560  # tokens that are sampled at a time
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.generate", description="Generate videos from prompts.")
+    parser = argparse.ArgumentParser(prog="python -m training.sample", description="Generate videos from prompts.")
     parser.add_argument("--config", required=True, help="JSON file, see training/config.py: GenerateConfig")
     try:
         c = read_config(GenerateConfig, parser.parse_args(arguments).config)
