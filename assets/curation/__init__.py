@@ -1,6 +1,7 @@
 """Stage 3, curation: clips (shots of accepted files), what is measured on them, and what is decided about them.
 
-- One pass a file, in a child process (`worker`, `measuring`): `frames`, `signals` and what they gather of `shots` and
+- One pass a file, in a child process: beside its probe, on the frames that are decoded for the verdict (`beside_probe`), or
+  later and by itself (`worker`); `measuring` says what is kept of it: `frames`, `signals` and what they gather of `shots` and
   `dissolves`, `motion`, `picture_scores`, `spectrum`, `lettering`, `faces`, `sound`, `plugins`; a clip's row is made in
   `summary` and `quality`, kept by `clips`; `curves` and `remembered` are for people
 - The same footage: `phash`, `candidates` (near, without comparing all), `likeness`, `corpus`, `ownership` (whose), `duplicates`

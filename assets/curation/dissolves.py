@@ -50,6 +50,7 @@ class DissolveWatch:
     def __init__(self) -> None:
         self.found: list[Dissolve] = []
         self._recent: np.ndarray | None = None  # float32 [LONGEST, values], a ring
+        self._steps = np.zeros(LONGEST)  # how far each of them is from the one before, the same ring
         self._indices: list[int] = []
         self._taken = 0
         self._begun = 0  # where the shot began, as far as known
@@ -66,7 +67,9 @@ class DissolveWatch:
         tiny = cv2.resize(thumb, TINY, interpolation=cv2.INTER_AREA)
         if self._recent is None:
             self._recent = np.zeros((LONGEST, tiny.size), np.float32)
-        self._recent[self._taken % LONGEST] = tiny.ravel()
+        place, before = self._taken % LONGEST, (self._taken - 1) % LONGEST
+        self._recent[place] = tiny.ravel()
+        self._steps[place] = cv2.norm(self._recent[place], self._recent[before])
         self._indices = [*self._indices[-LONGEST + 1 :], index]
         self._taken += 1
         if self._taken % EVERY or not self._try() or self._taken < self._told + QUIET:
@@ -90,12 +93,14 @@ class DissolveWatch:
         sizes = np.einsum("ij,ij->i", changes, changes)
         for at in np.flatnonzero(sizes >= MIN_CHANGE**2 * firsts.shape[1]).tolist():
             span = spans[at]
+            if self._was_under_way(newest - span, span):
+                continue
             tried = self._recent[(newest - np.array([span // 4, span // 2, 3 * span // 4])) % LONGEST] - firsts[at]
             if _leftover(tried, changes[at], sizes[at])[1].max() > MAX_LEFTOVER:
                 continue  # `mixture` would refuse these frames; it need not look at the others
             rows = np.arange(newest - span, newest + 1) % LONGEST
             found = mixture(self._recent[rows])
-            if found is not None and not self._was_under_way(newest - span, span):
+            if found is not None:
                 middle, clear = found
                 start = len(self._indices) - 1 - span
                 first, even, last = (self._indices[at] for at in (start, start + middle, -1))
@@ -105,10 +110,8 @@ class DissolveWatch:
 
     def _was_under_way(self, first: int, span: int) -> bool:
         """Whether the frames ahead of place `first` changed nearly as fast as those of the stretch: a pan goes on."""
-        assert self._recent is not None
         ahead = min(BEFORE, first)
-        rows = self._recent[np.arange(first - ahead, first + span + 1) % LONGEST]
-        steps = np.sqrt(((rows[1:] - rows[:-1]) ** 2).mean(1))
+        steps = self._steps[np.arange(first - ahead + 1, first + span + 1) % LONGEST]
         return bool(steps[:ahead].mean() > GOES_ON * steps[ahead:].mean())
 
 

@@ -22,6 +22,8 @@ from assets.ingestion.identity import frame_digest
 if TYPE_CHECKING:
     import av
     from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
 
     from assets.curation.sound import Sound
 
@@ -118,31 +120,50 @@ class Frames:
         return frame
 
 
+class Film:
+    """The first pictures and the first sound of an opened file, for whoever decodes it: gives pictures their places, and
+    sound its packets."""
+
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, hear: Callable[[AudioStream], Sound | None] | None = None
+    ) -> None:
+        """`hear` is given the first stream of sound; what it returns gets that stream's packets."""
+        self._frames = Frames(float(stream.average_rate or stream.guessed_rate or 25))
+        audio = container.streams.audio[0] if hear and container.streams.audio else None
+        self._sound = hear(audio) if hear and audio else None
+        self.audio = audio if self._sound else None  # the stream that is listened to
+
+    def frame(self, picture: av.VideoFrame) -> Frame:
+        frame = self._frames.next(picture)
+        if self._sound and frame.index == 0:
+            self._sound.start_s = self._frames.start_s or 0.0
+        return frame
+
+    def listen(self, packet: av.Packet) -> None:
+        """A packet of any stream but the pictures'."""
+        if self._sound and self.audio and packet.stream_index == self.audio.index:
+            self._sound.add(packet)
+
+
 def read(
     path: Path, hear: Callable[[AudioStream], Sound | None] | None = None, max_pixels: int | None = None
 ) -> Iterator[Frame]:
-    """The frames of the first video stream, in presentation order.
+    """The frames of the first video stream, in presentation order; `hear` as `Film` takes it, from the same demuxing.
 
-    `hear` is given the first stream of sound; what it returns gets that stream's packets, from the same demuxing.
     Raises av.error.FFmpegError or NoVideoStream where the file cannot be opened or its pictures do not decode.
     """
     from av import VideoFrame
 
     with open_container(path, max_pixels) as container:
         stream = video_stream(container, max_pixels)
-        frames = Frames(float(stream.average_rate or stream.guessed_rate or 25))
-        audio = container.streams.audio[0] if hear and container.streams.audio else None
-        sound = hear(audio) if hear and audio else None
-        for packet in container.demux(stream, *([audio] if sound else [])):
-            if sound and packet.stream_index != stream.index:
-                sound.add(packet)
+        film = Film(container, stream, hear)
+        for packet in container.demux(stream, *([film.audio] if film.audio else [])):
+            if packet.stream_index != stream.index:
+                film.listen(packet)
                 continue
             for picture in packet.decode():
                 assert isinstance(picture, VideoFrame), "a packet of a stream of pictures"
-                frame = frames.next(picture)
-                if sound and frame.index == 0:
-                    sound.start_s = frames.start_s or 0.0
-                yield frame
+                yield film.frame(picture)
 
 
 class Planes:

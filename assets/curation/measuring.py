@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from assets.curation.plugins import available
 from assets.curation.shots import DETECTOR_VERSION
@@ -22,11 +23,13 @@ from assets.home import Home
 from assets.ingestion.probe import digests_key
 from assets.ingestion.reasons import Code
 from assets.ingestion.verdict import Limits
+from assets.store import Store
 from assets.workers.child import ChildFailed
-from assets.workers.executor import Host, Unfit
+from assets.workers.executor import Host, Unfit, is_local
 
 LIMITS = Limits()
 COMMAND = (sys.executable, "-m", "assets.curation.worker")
+BESIDE = (sys.executable, "-m", "assets.curation.beside_probe")
 
 
 @dataclass(frozen=True)
@@ -80,20 +83,51 @@ class Measuring:
             digests = host.store.fetch(named) if host.store.exists(named) else None
         except FileNotFoundError as missing:
             return Code.FILE_GONE.because(str(missing))
-        request = {
-            "path": str(path),
-            "faces": str(self.faces) if self.faces else None,
-            "plugins": {name: str(model) for name, model in self.plugins},
-            "digests": str(digests) if digests else None,
-        }
+        request = {"path": str(path), "digests": str(digests) if digests else None}
         try:
-            answer = host.children.ask(request)
+            answer = host.children.ask(request | self.weights())
         except ChildFailed as failure:
             return failure.reason
         if "error" in answer:
             return answer["error"]
-        host.store.put(key, json.dumps(answer, sort_keys=True).encode())
+        keep(host.store, key, answer)
         return None
+
+    def weights(self) -> dict[str, Any]:
+        """What a request to a child says of them."""
+        return {
+            "faces": str(self.faces) if self.faces else None,
+            "plugins": {name: str(model) for name, model in self.plugins},
+        }
+
+
+@dataclass(frozen=True)
+class BesideProbe:
+    """The same measurements, taken of the frames that a probe decodes: an `assets.ingestion.probe.Beside`.
+
+    Whatever it has not measured is measured by `Measuring` later, which then opens the file again.
+    """
+
+    measuring: Measuring
+    command: tuple[str, ...] = BESIDE
+
+    def asks(self) -> Mapping[str, Any]:
+        return self.measuring.weights()
+
+    def wanted(self, store: Store, sha256: str) -> bool:
+        return not store.exists(result_key(self.measuring.version, sha256))
+
+    def keep(self, store: Store, sha256: str, found: Mapping[str, Any]) -> None:
+        keep(store, result_key(self.measuring.version, sha256), found)
+
+
+def beside_probe(home: Home) -> BesideProbe | None:
+    """None where files are measured on other machines than the one that takes them in."""
+    return BesideProbe(Measuring.of(home)) if is_local(home.executor) else None
+
+
+def keep(store: Store, key: str, answer: Mapping[str, Any]) -> None:
+    store.put(key, json.dumps(answer, sort_keys=True).encode())
 
 
 def result_key(version: str, sha256: str) -> str:

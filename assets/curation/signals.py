@@ -121,6 +121,25 @@ class Pass:
     _look_due: Due = field(default_factory=lambda: Due(LOOKS_S[0]))
     _fine_due: Due = field(default_factory=lambda: Due(FINE_PERIOD_S))
 
+    @classmethod
+    def of(cls, face_model: Path | None, plugins: tuple[Scorer, ...] = ()) -> Pass:
+        """A new pass; faces are looked for where there is a model of them."""
+        import cv2
+
+        cv2.setNumThreads(1)
+        return cls(face_finder(face_model) if face_model else None, plugins)
+
+    def result(self, digests: bytes | None = None) -> dict[str, Any]:
+        """The shots with their signals, as plain JSON values; `digests` are the frames', where the pass took none.
+
+        Raises ValueError where there were no frames.
+        """
+        from assets.curation.summary import shots_of
+
+        if digests is not None:
+            self.digests = bytearray(digests)
+        return {"shots": shots_of(self)}
+
     def hear(self, stream: AudioStream) -> Sound | None:
         """The listener to the film's sound; None where it cannot be decoded."""
         self.sound = Sound.of(stream)
@@ -217,17 +236,12 @@ def measure(
     are those of the file's frames, where they are known: taking them costs half as much as the decode.
     Raises av.error.FFmpegError where the file does not decode, ValueError where it has no frames.
     """
-    import cv2
-
-    from assets.curation.summary import shots_of
-
-    cv2.setNumThreads(1)
-    run = Pass(face_finder(face_model) if face_model else None, plugins)
+    run = Pass.of(face_model, plugins)
     if digests is not None:
-        run.identify, run.digests = None, bytearray(digests)
+        run.identify = None
     for frame in read(path, run.hear, max_pixels):
         run.add(frame)
         pulse()
-    if len(run.digests) != DIGEST_BYTES * len(run.features.pts_s):  # an older decoder made them
+    if digests is not None and len(digests) != DIGEST_BYTES * len(run.features.pts_s):  # an older decoder made them
         return measure(path, face_model, plugins, pulse, max_pixels)
-    return {"shots": shots_of(run)}
+    return run.result(digests)

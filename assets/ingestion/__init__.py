@@ -4,6 +4,6 @@
   opened), `recount` (nothing lost), `reasons` (every code, and what it means for whoever delivered)
 - Decoding: `probe` gives files to child processes (`probe_worker`; `verdict` travels between), which open them
   (`decoding`), read all of them once (`decode_pass`: `timeline`, `identity`, `evidence`), and look at the container from
-  outside (`containers`, `matroska`)
+  outside (`containers`, `matroska`). Curation measures the same frames as they come: `decode_pass.Watcher`, `probe.Beside`
 - Judging: `judgement` (what a decode says), `origin` (our own watermark), `intake` (files to their place), `gallery`
 """

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.curation.measuring import beside_probe
 from assets.home import Home
 from assets.ingestion.deliveries import Day, read_day
 from assets.ingestion.gallery import sheet
@@ -110,13 +111,14 @@ def deliveries(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
 def media(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """What the files of a day really are: each decoded in full, in a bounded process, and kept by its content.
 
+    The same decode feeds what curation measures, which is remembered for `shots` and `signals`: they open no file again.
     A corrupt, hostile or over-declared file becomes a row with its reasons; content that was seen before is not
     decoded again.
     """
     day = context.partition_key
     items = sorted(home.lake.rows("delivery_items", day), key=lambda row: (row["delivery_id"], row["position"]))
     entries = {item.row["item_id"]: item.entry for item in read_day(home.store, home.lake, day).items}
-    with ProbePool(anchors=trusted_devices(home)) as pool:
+    with ProbePool(anchors=trusted_devices(home), beside=beside_probe(home)) as pool:
         taken = take_in(home.store, items, entries, pool, home.scratch("intake"), MarkReader.of(home))
         context.log.info(f"{len(taken)} files taken in; {pool.probed} decoded, the others were known")
     written = home.lake.write("media", [one.row for one in taken], day)

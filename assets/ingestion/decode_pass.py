@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from assets.ingestion.evidence import Evidence
 from assets.ingestion.identity import DIGEST_BYTES, frame_digest
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import av
     from av.container import InputContainer
     from av.video.stream import VideoStream
+    from PIL.Image import Image
 
 THUMBNAIL_SIDE = 192
 MAX_SIZES = 8  # different frame sizes that are remembered; one is normal
@@ -42,6 +43,19 @@ STRUCTURE = re.compile(
     re.IGNORECASE,
 )
 TIMED_TOO = ("audio", "subtitle")  # streams that a header's length may be that of
+
+
+class Watcher(Protocol):
+    """Whoever else looks at what this pass decodes. It raises nothing: a file is not judged by it."""
+
+    def opened(self, container: InputContainer, stream: VideoStream) -> None:
+        """Before the first packet; `stream` is that of the pictures."""
+
+    def see(self, picture: av.VideoFrame) -> None:
+        """The next picture; good until the next one comes."""
+
+    def hear(self, packet: av.Packet) -> None:
+        """The next packet of some stream of sound or words."""
 
 
 class TooMuch(Exception):
@@ -90,7 +104,7 @@ class Decoded:
     hidden: int = 0  # packets that an edit list says not to show
     errors: int = 0
     damaged: int = 0
-    thumbnails: dict[int, bytes] = field(default_factory=dict)
+    small: dict[int, Image] = field(default_factory=dict)  # candidates for thumbnails, by their frame
 
     @property
     def frames(self) -> int:
@@ -112,30 +126,37 @@ class Decoded:
         self.evidence.take(frame, self.timeline.now_s)
         # the length is not known yet: powers of two leave one near the middle when the header lies
         if index == middle or index & (index - 1) == 0:
-            self.thumbnails[index] = thumbnail(frame)
+            self.small[index] = small_picture(frame)
 
     def pictures(self) -> tuple[str, ...]:
-        """The first frame and the kept one that is nearest to the middle."""
-        if not self.thumbnails:
+        """The first frame and the kept one that is nearest to the middle, as WebP."""
+        if not self.small:
             return ()
-        middle = min(self.thumbnails, key=lambda index: abs(index - self.frames // 2))
-        return tuple(base64.b64encode(self.thumbnails[i]).decode() for i in sorted({0, middle}))
+        middle = min(self.small, key=lambda index: abs(index - self.frames // 2))
+        return tuple(base64.b64encode(webp(self.small[i])).decode() for i in sorted({0, middle}))
 
 
-def thumbnail(frame: av.VideoFrame) -> bytes:
-    """A small WebP of the frame, turned as its metadata asks."""
+def small_picture(frame: av.VideoFrame) -> Image:
+    """The frame with `THUMBNAIL_SIDE` on its long side, turned as its metadata asks."""
     scale = min(1.0, THUMBNAIL_SIDE / max(frame.width, frame.height))
     small = frame.reformat(max(2, round(frame.width * scale)), max(2, round(frame.height * scale)), "rgb24")
-    image = small.to_image()
-    if turn := round(frame.rotation) % 360:
-        image = image.rotate(turn, expand=True)
+    turn = round(frame.rotation) % 360
+    return small.to_image().rotate(turn, expand=True) if turn else small.to_image()
+
+
+def webp(image: Image) -> bytes:
     out = io.BytesIO()
     image.save(out, "WEBP", quality=70)
     return out.getvalue()
 
 
 def decode(
-    container: InputContainer, stream: VideoStream, limits: Limits, said: list[Any], pulse: Callable[[], None]
+    container: InputContainer,
+    stream: VideoStream,
+    limits: Limits,
+    said: list[Any],
+    pulse: Callable[[], None],
+    watcher: Watcher | None = None,
 ) -> Decoded:
     """Every packet through the decoder, in order. Raises TooMuch.
 
@@ -143,9 +164,11 @@ def decode(
     """
     import av
 
-    said.clear()  # what was said while the file was opened concerns frames that are decoded again
     found, middle = Decoded(Complaints(said)), (stream.frames or 0) // 2
-    for packet in packets(container, stream, found):
+    if watcher:
+        watcher.opened(container, stream)
+    said.clear()  # what was said while the file was opened concerns frames that are decoded again
+    for packet in packets(container, stream, found, watcher):
         found.packets += bool(packet.size)
         found.hidden += bool(packet.is_discard)
         found.damaged += bool(packet.is_corrupt)
@@ -164,6 +187,9 @@ def decode(
         for frame in frames:
             refuse_excess(frame, found, limits)
             found.take(frame, middle)
+            if watcher:
+                watcher.see(frame)
+                said.clear()  # its complaints are none of this file's
             pulse()
     found.complaints.read(stream.codec_context.name)
     return found
@@ -181,9 +207,11 @@ def room_for(size: int) -> bool:
         return False
 
 
-def packets(container: InputContainer, stream: VideoStream, found: Decoded) -> Iterator[av.Packet]:
-    """Demuxed packets of the pictures; those of sound and words are only timed. A demuxer that gives up ends them, and
-    counts as an error."""
+def packets(
+    container: InputContainer, stream: VideoStream, found: Decoded, watcher: Watcher | None = None
+) -> Iterator[av.Packet]:
+    """Demuxed packets of the pictures; those of sound and words are timed, and left to the watcher. A demuxer that gives
+    up ends them, and counts as an error."""
     import av
 
     others = [one for one in container.streams if one.type in TIMED_TOO]
@@ -201,6 +229,10 @@ def packets(container: InputContainer, stream: VideoStream, found: Decoded) -> I
             found.until_s = max(found.until_s, end)
         if packet.stream_index == stream.index:
             yield packet
+        elif watcher:
+            found.complaints.read(stream.codec_context.name)
+            watcher.hear(packet)
+            found.complaints.lines.clear()  # a verdict is on the pictures: how the sound decodes is no part of it
 
 
 def refuse_excess(frame: av.VideoFrame, found: Decoded, limits: Limits) -> None:

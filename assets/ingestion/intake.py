@@ -139,10 +139,16 @@ def _admit(store: Store, pool: ProbePool, scratch: Path, marks: MarkReader, rece
         copy = Path(folder) / "file"
         if _copy(received.path, copy) != received.sha256:
             return ProbeResult.refused(Code.CHANGED, "the file was not the same when it was read again")
-        result = known or marks.read(pool.probe(copy))
+        if known:
+            store.put(_kept(received.sha256, known), copy)
+            return known
+        wanted = pool.beside is not None and pool.beside.wanted(store, received.sha256)
+        examined = pool.examine(copy, alone=not wanted)
+        result = marks.read(examined.result)
         store.put(_kept(received.sha256, result), copy)
-    if not known:
-        remember(store, received.sha256, pool.version, result)
+    if pool.beside and examined.beside and not result.reasons:
+        pool.beside.keep(store, received.sha256, examined.beside)
+    remember(store, received.sha256, pool.version, result)
     return result
 
 

@@ -11,8 +11,10 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 from assets.ingestion.identity import IDENTITY_VERSION
 from assets.ingestion.reasons import Code, code_of
@@ -23,15 +25,47 @@ from assets.workers.child import ChildFailed, Children
 PROBE_VERSION = "4"
 COMMAND = (sys.executable, "-m", "assets.ingestion.probe_worker")
 MACHINE_MADE = {Code.CRASHED, Code.OUT_OF_MEMORY}
+GARBLED = (KeyError, TypeError, AttributeError)  # what reading an answer raises when a file took the process over
+
+
+class Beside(Protocol):
+    """What else is taken from a file while it is decoded for its verdict, by a worker that does both."""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Its worker answers `{"probe": <JSON of a ProbeResult>, "beside": <what it found> or null}`."""
+
+    def asks(self) -> Mapping[str, Any]:
+        """What a request says besides the file."""
+
+    def wanted(self, store: Store, sha256: str) -> bool:
+        """Whether it is not known yet of this content."""
+
+    def keep(self, store: Store, sha256: str, found: Mapping[str, Any]) -> None:
+        """Remember what was found in accepted content."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The verdict on a file, and what was found beside it where that was asked for and the file is accepted."""
+
+    result: ProbeResult
+    beside: Mapping[str, Any] | None = None
 
 
 class ProbePool(Children):
     """Probes files through workers that start when they are first needed. Use as a context manager."""
 
-    def __init__(self, limits: Limits | None = None, workers: int | None = None, anchors: Path | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        workers: int | None = None,
+        anchors: Path | None = None,
+        beside: Beside | None = None,
+    ) -> None:
         """`anchors` is a PEM file with the roots whose signatures under a file's provenance are trusted."""
-        super().__init__(COMMAND, limits or Limits())
-        self.anchors = anchors
+        super().__init__(beside.command if beside else COMMAND, limits or Limits())
+        self.anchors, self.beside = anchors, beside
         self.size = workers or min(os.cpu_count() or 1, 8)
         self.probed = 0  # files that a worker was asked about
 
@@ -45,19 +79,37 @@ class ProbePool(Children):
 
     def probe(self, path: Path) -> ProbeResult:
         """The verdict on one file; never raises for what is in it."""
+        return self.examine(path, alone=True).result
+
+    def examine(self, path: Path, alone: bool = False) -> Examined:
+        """The verdict, and unless it is asked for `alone`, what this pool takes beside it.
+
+        The verdict is the same in either case: where a worker does not survive both, the file is probed alone.
+        """
         if not (size := path.stat().st_size):
-            return ProbeResult.refused(Code.EMPTY, "the file has no bytes")
+            return Examined(ProbeResult.refused(Code.EMPTY, "the file has no bytes"))
         if size > self.limits.file_bytes:
-            return ProbeResult.refused(Code.TOO_LARGE, f"{size} bytes; at most {self.limits.file_bytes} are taken")
+            much = f"{size} bytes; at most {self.limits.file_bytes} are taken"
+            return Examined(ProbeResult.refused(Code.TOO_LARGE, much))
         with self._lock:
             self.probed += 1
         request = {"path": str(path), "anchors": str(self.anchors) if self.anchors else None}
+        if self.beside and not alone:
+            try:
+                return self._read(self.ask({**request, **self.beside.asks()}))
+            except (ChildFailed, *GARBLED):
+                pass
         try:
-            return ProbeResult.from_json(self.ask(request))
+            return self._read(self.ask(request))
         except ChildFailed as failure:
-            return ProbeResult.refused(failure.code, str(failure))
-        except (KeyError, TypeError, AttributeError):  # a file took the process over
-            return ProbeResult.refused(Code.CRASHED, "the decoder's answer is no verdict")
+            return Examined(ProbeResult.refused(failure.code, str(failure)))
+        except GARBLED:
+            return Examined(ProbeResult.refused(Code.CRASHED, "the decoder's answer is no verdict"))
+
+    def _read(self, answer: Any) -> Examined:
+        if self.beside is None:
+            return Examined(ProbeResult.from_json(answer))
+        return Examined(ProbeResult.from_json(answer["probe"]), answer["beside"])
 
 
 def cache_key(sha256: str, version: str) -> str:
@@ -75,12 +127,17 @@ def remember(store: Store, sha256: str, version: str, result: ProbeResult) -> No
 
     Whoever cuts an accepted file into clips names them by the frames' digests that are kept with it.
     """
-    if MACHINE_MADE & {code_of(reason) for reason in result.reasons}:
+    if machine_made(result):
         return
     if result.frame_digests and not result.reasons:
         store.put(digests_key(sha256), base64.b64decode(result.frame_digests))
     kept = replace(result, frame_digests="")
     store.put(cache_key(sha256, version), json.dumps(asdict(kept), sort_keys=True).encode())
+
+
+def machine_made(result: ProbeResult) -> bool:
+    """Whether the machine rather than the file may be to blame for a verdict."""
+    return bool(MACHINE_MADE & {code_of(reason) for reason in result.reasons})
 
 
 def digests_key(sha256: str) -> str:

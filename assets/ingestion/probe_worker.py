@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.ingestion.containers import Index, extent, read_index
-from assets.ingestion.decode_pass import TooMuch, decode, refuse_unallocated, too_many_pixels
+from assets.ingestion.decode_pass import TooMuch, Watcher, decode, refuse_unallocated, too_many_pixels
 from assets.ingestion.decoding import NoVideoStream, open_container, video_stream
 from assets.ingestion.identity import range_digest
 from assets.ingestion.judgement import broken_promises, damage, no_pictures, sorted_traits, traits
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 POSITION_LENGTH = 120  # characters; ISO 6709 takes half
 
 
-def probe(path: Path, limits: Limits, anchors: Path | None, pulse: Callable[[], None]) -> ProbeResult:
-    """The verdict on one file, as far as this process survives it."""
+def probe(
+    path: Path, limits: Limits, anchors: Path | None, pulse: Callable[[], None], watcher: Watcher | None = None
+) -> ProbeResult:
+    """The verdict on one file, as far as this process survives it. `watcher` sees what is decoded for it."""
     import av
     import av.logging
 
@@ -48,7 +50,7 @@ def probe(path: Path, limits: Limits, anchors: Path | None, pulse: Callable[[], 
         try:
             with open_container(path, limits.pixels) as container:
                 foreign = max(0, size - bounds.known) if bounds else 0
-                return examine(path, container, limits, anchors, index, foreign, reasons, said, pulse)
+                return examine(path, container, limits, anchors, index, foreign, reasons, said, pulse, watcher)
         except TooMuch as excess:
             reasons.append(str(excess))
         except (av.error.MemoryError, av.error.BlockingIOError):  # the latter: no memory for a thread
@@ -70,6 +72,7 @@ def examine(
     reasons: list[str],
     said: list[Any],
     pulse: Callable[[], None],
+    watcher: Watcher | None = None,
 ) -> ProbeResult:
     """Decode an opened file and compare what it holds with what it promises. Adds to `reasons`.
 
@@ -94,7 +97,7 @@ def examine(
         return ProbeResult(reasons=(*reasons, too), **facts)
     try:
         refuse_unallocated(said, limits)
-        found = decode(container, stream, limits, said, pulse)
+        found = decode(container, stream, limits, said, pulse, watcher)
     except TooMuch as excess:
         return ProbeResult(reasons=(*reasons, str(excess)), **facts)
     fps, duration_s = found.timeline.measured(stream.average_rate or stream.guessed_rate)
@@ -167,25 +170,36 @@ def stored_packets(path: Path, index: int) -> int:
         return sum(bool(packet.size) for packet in container.demux(container.streams[index]))
 
 
-def answer(request: dict[str, Any], limits: Limits, pulse: Callable[[], None]) -> dict[str, Any]:
-    """The JSON of a ProbeResult; whatever a hostile file provokes in a library is a verdict on that file."""
+def judge(
+    request: Mapping[str, Any], limits: Limits, pulse: Callable[[], None], watcher: Watcher | None = None
+) -> ProbeResult:
+    """The verdict that is asked for; whatever a hostile file provokes in a library is a verdict on that file."""
     try:
         anchors = Path(request["anchors"]) if request.get("anchors") else None
-        result = probe(Path(request["path"]), limits, anchors, pulse)
+        return probe(Path(request["path"]), limits, anchors, pulse, watcher)
     except MemoryError:
-        result = ProbeResult.refused(Code.OUT_OF_MEMORY, f"more than {limits.memory_bytes} bytes were needed")
+        return ProbeResult.refused(Code.OUT_OF_MEMORY, f"more than {limits.memory_bytes} bytes were needed")
     except Exception as error:
-        result = ProbeResult.refused(Code.CRASHED, f"{type(error).__name__}: {error}")
-    return asdict(result)
+        return ProbeResult.refused(Code.CRASHED, f"{type(error).__name__}: {error}")
 
 
-def main() -> None:
+def answer(request: dict[str, Any], limits: Limits, pulse: Callable[[], None]) -> dict[str, Any]:
+    """The JSON of a ProbeResult."""
+    return asdict(judge(request, limits, pulse))
+
+
+def prepare() -> None:
+    """Set the libraries up as verdicts need them."""
     # an installation that lacks something fails here, in the open, before any file can be blamed for it
     import av.logging
     import c2pa  # noqa: F401
 
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)  # else the last complaint about one file is told during the next
+
+
+def main() -> None:
+    prepare()
     serve(answer)
 
 

@@ -109,10 +109,15 @@ def checked(setting: str) -> str:
     return setting
 
 
+def is_local(setting: str) -> bool:
+    """Whether a setting means processes of this machine."""
+    return checked(setting).partition(":")[0] == "local"
+
+
 def open_executor(setting: str, store: Store) -> Executor:
     """The executor that a setting names; raises ValueError where it names none."""
-    kind, _, more = checked(setting).partition(":")
-    if kind == "local":
+    _, _, more = checked(setting).partition(":")
+    if is_local(setting):
         return ThisMachine(store, int(more) if more else None)
     from assets.workers.on_ray import OnRay
 

@@ -1,12 +1,11 @@
 """Rushes, and PySceneDetect alone, over some files: `python -m tests.benchmarks.curation_ours WORK FILE ...`.
 
-Ours is what ingestion and curation do with a file: the probe's full decode with its digests, the pass with all signals,
-and the search for duplicates among all of them.
+Ours is what ingestion and curation do with a file: one full decode for the probe with its digests and for the pass with
+all signals; and the search for duplicates among all of them.
 """
 
 from __future__ import annotations
 
-import base64
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,23 +18,19 @@ FACES = Path(".vendor/yunet.onnx")
 
 def ours(files: Sequence[str]) -> dict[str, Any]:
     """Facts and shots of every file, near and exact copies, and what each stage took."""
-    from assets.curation.signals import measure
-    from assets.ingestion.probe_worker import probe
+    from assets.curation.beside_probe import judged_and_measured
     from assets.ingestion.verdict import Limits
 
-    stages = dict.fromkeys(("probe", "pass", "duplicates"), 0.0)
+    request = {"faces": str(FACES), "plugins": {}}
     found = []
+    began = cpu_s()
     for file in files:
-        started = cpu_s()
-        facts = probe(Path(file), Limits(), None, lambda: None)
-        probed = cpu_s()
-        measured = measure(Path(file), FACES, digests=base64.b64decode(facts.frame_digests))
-        stages["probe"] += probed - started
-        stages["pass"] += cpu_s() - probed
+        facts, measured = judged_and_measured(request | {"path": file}, Limits(), lambda: None)
+        assert measured is not None, f"{file}: {facts.reasons}"
         found.append({"facts": facts, "shots": measured["shots"]})
-    started = cpu_s()
+    read = cpu_s()
     copies = copies_among(found)
-    stages["duplicates"] = cpu_s() - started
+    stages = {"probe_and_pass": read - began, "duplicates": cpu_s() - read}
     return {
         "files": [told(one["facts"], one["shots"]) for one in found],
         "copies": copies,
@@ -88,9 +83,8 @@ def main(work: str, files: Sequence[str]) -> None:
     import av  # noqa: F401
     import cv2
 
-    import assets.curation.duplicates
-    import assets.curation.signals
-    import assets.ingestion.probe_worker  # noqa: F401
+    import assets.curation.beside_probe
+    import assets.curation.duplicates  # noqa: F401
 
     cv2.setNumThreads(1)
     WORK[work](files[:1])  # warms up, as the peer does

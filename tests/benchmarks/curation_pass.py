@@ -3,13 +3,13 @@
 The bare decode-and-scale is the cheapest that is known: PyAV, and one bilinear resize of the luma plane to 256 pixels.
 Three passes are set against it: all signals; those without the face detector, which is a neural network; and all
 signals together with the identity of the clip, the SHA-256 of every decoded pixel. That is no signal: the pass takes it
-only of a file whose probe left no digests. What a file takes altogether, its probe and its pass, is told too. Memory is
-that of a fresh process over a 4K file, at two lengths.
+only of a file whose probe left no digests. What a file takes altogether is told too: its probe alone, and its probe and
+its pass in one decode, as a delivered file is read. Memory is that of a fresh process which does both over a 4K file, at
+two lengths.
 """
 
 from __future__ import annotations
 
-import base64
 import statistics
 import subprocess
 import sys
@@ -31,8 +31,10 @@ ROUNDS = 5
 DONE = object()
 FILES = {"smoke": ("volcano.mp4", 0, 180), "snow": ("snow.mp4", 1010, 180)}
 MEMORY = (  # VmHWM: unlike ru_maxrss it does not begin with what the parent held
-    "import sys; from pathlib import Path; from assets.curation.signals import measure; "
-    "measure(Path(sys.argv[1]), Path(sys.argv[2])); "
+    "import sys; from assets.curation.beside_probe import judged_and_measured; "
+    "from assets.ingestion.verdict import Limits; "
+    "request = {'path': sys.argv[1], 'faces': sys.argv[2], 'plugins': {}}; "
+    "assert judged_and_measured(request, Limits(), lambda: None)[1]; "
     "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
 )
 
@@ -93,7 +95,7 @@ def ratios(path: Path) -> dict[str, Any]:
     bare = times["decode_and_scale"]
     return {
         "decode_and_scale_cpu_s": round(statistics.median(bare), 3),
-        "probe_and_pass_over_decode_and_scale": one_after_the_other(path),
+        "whole_file_over_decode_and_scale": whole_file(path),
         "over_decode_and_scale": {
             name: round(statistics.median(one / two for one, two in zip(spent, bare, strict=True)), 3)
             for name, spent in times.items()
@@ -115,25 +117,25 @@ def side_by_side(path: Path) -> dict[str, float]:
     return spent
 
 
-def one_after_the_other(path: Path) -> dict[str, float]:
-    """The two stages that decode a file, each as it runs, over a bare decode and scale in the same round."""
-    from assets.curation.signals import measure
-    from assets.ingestion.probe_worker import probe
+def whole_file(path: Path) -> dict[str, float]:
+    """The probe alone, and the probe with the pass beside it, over a bare decode and scale in the same round."""
+    from assets.curation.beside_probe import judged_and_measured
     from assets.ingestion.verdict import Limits
 
-    ratios: dict[str, list[float]] = {"probe": [], "pass": [], "both": []}
+    probe = {"path": str(path)}
+    both = probe | {"faces": str(VENDOR / "yunet.onnx"), "plugins": {}}
+    ratios: dict[str, list[float]] = {"probe": [], "probe_and_pass": []}
     for _ in range(ROUNDS):
         started = time.process_time()
         for _ in decode_and_scale(path):
             pass
-        decoded = time.process_time()
-        facts = probe(path, Limits(), None, lambda: None)
-        probed = time.process_time()
-        measure(path, VENDOR / "yunet.onnx", digests=base64.b64decode(facts.frame_digests))
-        ends = time.process_time()
-        spans = {"probe": probed - decoded, "pass": ends - probed, "both": ends - decoded}
-        for name, span in spans.items():
-            ratios[name].append(span / (decoded - started))
+        before = time.process_time()
+        bare = before - started
+        for name, request in zip(ratios, (probe, both), strict=True):
+            judged_and_measured(request, Limits(), lambda: None)
+            now = time.process_time()
+            ratios[name].append((now - before) / bare)
+            before = now
     return {name: round(statistics.median(each), 3) for name, each in ratios.items()}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from assets.curation.measuring import BesideProbe, Measuring, pass_version
 from assets.home import Home
 from assets.ingestion.probe import Limits, ProbePool
 from tests.assets.ingestion import films
@@ -129,3 +130,15 @@ def pool() -> Iterator[ProbePool]:
     """One worker for every test that does not break it."""
     with ProbePool(Limits(wall_s=60.0), workers=1) as pool:
         yield pool
+
+
+@pytest.fixture(scope="session")
+def measuring_pool() -> Iterator[ProbePool]:
+    """One worker that measures what it probes, as the platform's do."""
+    with ProbePool(Limits(wall_s=60.0), workers=1, beside=measuring()) as pool:
+        yield pool
+
+
+def measuring() -> BesideProbe:
+    """Without faces and plug-ins."""
+    return BesideProbe(Measuring(pass_version(None), None, ()))

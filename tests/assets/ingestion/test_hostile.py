@@ -15,9 +15,13 @@ pytestmark = films.needs_footage
 
 
 @pytest.mark.parametrize("name", hostile.KINDS)
-def test_every_kind_of_file_gets_its_verdict(name: str, pool: ProbePool, tmp_path: Path) -> None:
+def test_every_kind_of_file_gets_its_verdict_measured_or_not(
+    name: str, pool: ProbePool, measuring_pool: ProbePool, tmp_path: Path
+) -> None:
     kind = hostile.KINDS[name]
-    result = pool.probe(kind.make(tmp_path))
+    film = kind.make(tmp_path)
+    result = pool.probe(film)
+    assert measuring_pool.examine(film).result == result
     assert {code_of(reason) for reason in result.reasons} == kind.reasons
     if not kind.reasons:
         assert {code_of(note) for note in result.notes} >= kind.notes
