@@ -2,14 +2,17 @@
 
 One mechanism carries every mode of use: a mask over a clip's tokens says which are *given*. A given token enters clean,
 with timestep 0, and has no part in the loss; all others are noised and learned. Text-to-video gives none, image-to-video
-the first latent frame, extension a prefix. Later modes (last frame, keyframes, regions) are further rules in MODES.
+the first latent frame, extension a prefix or a suffix. Training draws one of MODES for each clip and step; sampling gives
+what the user has (`given.py`). Later modes (regions, loops) are further rules in MODES. Video-to-video gives nothing:
+its tokens begin somewhere between a source and noise (`sampling.Request.strength`).
 
-Reference: LTX-Video, arXiv 2501.00103, section 2.4 (per-token timesteps for image conditioning).
+References: LTX-Video, arXiv 2501.00103, section 2.4 (per-token timesteps for image conditioning); Open-Sora-Plan,
+arXiv 2412.00131 (training on a mixture of masks).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -29,24 +32,68 @@ def give_nothing(grid: Grid, generator: torch.Generator | None = None) -> Tensor
 
 def give_first(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
     """Image-to-video: the first latent frame, which is exactly the first picture."""
-    return give_frames(grid, 1)
+    return give_frames(grid, (0,))
+
+
+def give_last(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
+    """What leads up to a picture: the last latent frame."""
+    return give_frames(grid, (-1,))
+
+
+def give_ends(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
+    """First and last frame; of a clip with nothing between them, the first."""
+    return give_frames(grid, (0, -1) if grid[0] > 2 else (0,))
 
 
 def give_prefix(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """Extension: between one and all but one of the latent frames, drawn by `generator`."""
-    longest = max(1, grid[0] - 1)
-    return give_frames(grid, int(torch.randint(1, longest + 1, (), generator=generator)))
+    """Extension forward: between one and all but one of the latent frames, drawn by `generator`."""
+    return give_frames(grid, range(_drawn(1, grid[0] - 1, generator)))
 
 
-def give_frames(grid: Grid, count: int) -> Tensor:
-    """The first `count` latent frames. A clip of one frame gives none: nothing would be left to make."""
+def give_suffix(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
+    """Extension backward: as many at the end."""
+    return give_frames(grid, range(-_drawn(1, grid[0] - 1, generator), 0))
+
+
+def give_between(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
+    """In-betweening: some at the start and some at the end, at least one between them free."""
+    if grid[0] < 3:
+        return give_first(grid)
+    before = _drawn(1, grid[0] - 2, generator)
+    after = _drawn(1, grid[0] - 1 - before, generator)
+    return give_frames(grid, (*range(before), *range(-after, 0)))
+
+
+def give_keyframes(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
+    """Key frames anywhere: at most half of the latent frames."""
+    count = _drawn(1, grid[0] // 2, generator)
+    return give_frames(grid, torch.randperm(grid[0], generator=generator)[:count].tolist())
+
+
+def give_frames(grid: Grid, frames: Iterable[int]) -> Tensor:
+    """These latent frames, negative ones counted from the end. A clip of one frame gives none: nothing would be left
+    to make."""
     given_thw = torch.zeros(grid, dtype=torch.bool)
     if grid[0] > 1:
-        given_thw[:count] = True
+        given_thw[list(frames)] = True
     return given_thw
 
 
-MODES: dict[str, Callable[..., Tensor]] = {"text": give_nothing, "first": give_first, "prefix": give_prefix}
+def _drawn(least: int, most: int, generator: torch.Generator | None) -> int:
+    """A whole number from `least` to `most`, both included; `least` where there is no room."""
+    return int(torch.randint(least, max(least, most) + 1, (), generator=generator))
+
+
+MODES: dict[str, Callable[..., Tensor]] = {
+    "text": give_nothing,
+    "first": give_first,
+    "last": give_last,
+    "ends": give_ends,
+    "prefix": give_prefix,
+    "suffix": give_suffix,
+    "between": give_between,
+    "keyframes": give_keyframes,
+}
 
 
 def draw_given(grid: Grid, weights: Mapping[str, float], generator: torch.Generator) -> Tensor:
@@ -54,6 +101,13 @@ def draw_given(grid: Grid, weights: Mapping[str, float], generator: torch.Genera
     names = sorted(weights)
     chosen = torch.multinomial(torch.tensor([float(weights[name]) for name in names]), 1, generator=generator)
     return MODES[names[int(chosen)]](grid, generator).flatten()
+
+
+def numbers(known: Mapping[str, float]) -> tuple[float, ...]:
+    """What is known of the numeric conditions, in their order; nan where nothing is. ValueError for other names."""
+    if unknown := sorted(set(known) - set(NUMERIC)):
+        raise ValueError(f"no numeric condition {', '.join(unknown)}; there are {', '.join(NUMERIC)}")
+    return tuple(float(known.get(name, "nan")) for name in NUMERIC)
 
 
 def motion(frames_THWC: Tensor, fps: float) -> float:

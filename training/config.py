@@ -117,9 +117,14 @@ class TrainConfig:
     ema_decay: float = 0.995
     caption_dropout: float = 0.1
     numeric_dropout: float = 0.1
-    text_mode: float = 0.8  # relative frequencies of the conditioning modes
+    text_mode: float = 0.7  # relative frequencies of the conditioning modes, see conditioning.MODES
     first_mode: float = 0.1
-    prefix_mode: float = 0.1
+    last_mode: float = 0.02
+    ends_mode: float = 0.04
+    prefix_mode: float = 0.05
+    suffix_mode: float = 0.03
+    between_mode: float = 0.03
+    keyframes_mode: float = 0.03
     resume: bool = True
 
     def __post_init__(self) -> None:
@@ -134,13 +139,19 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.lr > 0:
             raise ConfigError(f"lr must be positive, got {self.lr}")
+        if not self.modes or any(weight < 0 for weight in self.modes.values()):
+            raise ConfigError(f"the modes' frequencies must not be negative, and one must be positive: {self.modes}")
         needed = ("frames_dir",) if self.task == "codec" else ("latents_dir", "codec_dir", "text_dir")
         if absent := [name for name in needed if not getattr(self, name)]:
             raise ConfigError(f"task {self.task} needs {', '.join(absent)}")
 
     @property
     def modes(self) -> dict[str, float]:
-        return {"text": self.text_mode, "first": self.first_mode, "prefix": self.prefix_mode}
+        """Relative frequency of each of conditioning.MODES."""
+        found = (
+            (f.name.removesuffix("_mode"), getattr(self, f.name)) for f in fields(self) if f.name.endswith("_mode")
+        )
+        return {name: weight for name, weight in found if weight}
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,27 @@ class GenerateConfig:
     guidance: float = 3.0
     frames: int = 17
     size: list[int] | None = None  # width and height in pixels; None: 64 x 64
+    method: str = "euler"
+    guidance_interval: list[float] = field(
+        default_factory=lambda: [0.0, 1.0]
+    )  # times at which guidance acts; 1 is noise
+    guidance_rescale: float = 0.0
+    numbers: dict[str, Any] = field(
+        default_factory=dict
+    )  # by the names of conditioning.NUMERIC; absent: the model's choice
+    references: list[dict[str, Any]] = field(default_factory=list)  # {"role", "path", "seconds"}, see given.py
+    strength: float = 0.7  # video-to-video: how much of the source goes, from 0 (nothing) to 1 (all)
+
+    def __post_init__(self) -> None:
+        if self.size is not None and len(self.size) != 2:
+            raise ConfigError(f"size must be width and height, got {self.size}")
+        if len(self.guidance_interval) != 2:
+            raise ConfigError(f"guidance_interval must be two times, got {self.guidance_interval}")
+        if self.negative_prompt and self.guidance == 1:
+            raise ConfigError("a negative prompt acts through guidance, which is 1: off")
+        for entry in self.references:
+            if not {"role", "path"} <= set(entry) <= {"role", "path", "seconds"}:
+                raise ConfigError(f'references must hold {{"role", "path"}} and perhaps "seconds", got {entry!r}')
 
 
 @dataclass(frozen=True)

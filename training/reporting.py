@@ -48,10 +48,39 @@ class Reporter:
         """Write result.json, atomically. NaN is not JSON: a number that is none becomes null."""
         if self.rank:
             return
-        path = self.run_dir / "result.json"
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps(_plain(dict(values)), indent=1, sort_keys=True) + "\n")
-        os.replace(partial, path)
+        write_json(self.run_dir / "result.json", _plain(dict(values)), sort_keys=True)
+
+
+class Bar:
+    """A progress bar on standard error: how far, how fast, how long still. Nothing where that is no terminal."""
+
+    def __init__(self, what: str, total: int, done: int = 0, shown: bool | None = None) -> None:
+        from tqdm import tqdm
+
+        hidden = None if shown is None else not shown  # None: tqdm looks whether it is a terminal
+        self._bar = tqdm(desc=what, total=total, initial=done, disable=hidden, dynamic_ncols=True, leave=False)
+
+    def __call__(self, more: int = 1, **figures: Any) -> None:
+        """So much more is done; the figures stand beside the bar."""
+        self._bar.set_postfix(figures, refresh=False)
+        self._bar.update(more)
+
+    def say(self, text: str) -> None:
+        """A line on standard output that does not break the bar."""
+        self._bar.write(text)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+@contextmanager
+def bar(what: str, total: int, done: int = 0) -> Iterator[Bar]:
+    """A Bar that is closed at the end."""
+    one = Bar(what, total, done)
+    try:
+        yield one
+    finally:
+        one.close()
 
 
 @contextmanager
@@ -68,6 +97,14 @@ def _pipes() -> Any:
     from dagster_pipes import open_dagster_pipes
 
     return open_dagster_pipes()
+
+
+def write_json(path: Path, value: Any, **options: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(value, indent=1, **options) + "\n")
+    os.replace(partial, path)
 
 
 def _plain(value: Any) -> Any:

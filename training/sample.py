@@ -7,20 +7,24 @@ provenance belong to the release stage, through which alone a video leaves.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from training.codec import Codec, load_codec, to_bytes
-from training.config import ConfigError, GenerateConfig, read_config
+from training.conditioning import numbers
+from training.config import ConfigError, GenerateConfig, build, read_config
+from training.given import Reference, Start, lay, read_reference
+from training.reporting import bar, write_json
 from training.sampling import Request, Sampler, sample
 from training.text import TextEncoder, TextEncoderError
-from training.transformer import REFERENCE_FPS, Transformer, load_transformer
+from training.transformer import REFERENCE_FPS, Transformer, load_transformer, to_tokens
 from training.video import write_mp4
 
 BATCH_TOKENS = 2560  # tokens that are sampled at a time
@@ -30,24 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.sample", description="Generate videos from prompts.")
     parser.add_argument("--config", required=True, help="JSON file, see training/config.py: GenerateConfig")
     try:
-        c = read_config(GenerateConfig, parser.parse_args(arguments).config)
-        out = Path(c.out)
-        rows = generate(
-            Path(c.model_dir),
-            Path(c.text_encoder),
-            c.prompts,
-            out,
-            seeds=c.seeds,
-            steps=c.steps,
-            guidance=c.guidance,
-            frames=c.frames,
-            size=c.size,
-            negative_prompt=c.negative_prompt,
-        )
+        config = read_config(GenerateConfig, parser.parse_args(arguments).config)
+        with bar("samples", len(config.prompts)) as progress:
+            rows = write_videos(config, progress)
     except (ConfigError, TextEncoderError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    (out / "samples.json").write_text(json.dumps(rows, indent=1) + "\n")
+    write_json(Path(config.out) / "samples.json", rows)
     return 0
 
 
@@ -57,29 +50,47 @@ def generate(
     prompts: Sequence[str],
     out: str | Path,
     seeds: Sequence[int] | None = None,
-    steps: int = 24,
-    guidance: float = 3.0,
-    frames: int = 17,
-    size: Sequence[int] | None = None,
-    negative_prompt: str = "",
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """Write one mp4 a prompt into `out` and return a row for each, in order: path, prompt, seed, fps, frames, size.
 
-    `size` is (width, height) in pixels. Raises ValueError where frames or size do not fit the codec, or the seeds'
-    number is not the prompts'.
+    `options` are further fields of GenerateConfig. Raises ValueError for what does not fit the model or each other.
     """
-    codec, model, encoder = load_codec(model_dir), load_transformer(model_dir), TextEncoder(text_encoder)
-    width, height = size or (64, 64)
-    seeds = list(range(len(prompts))) if seeds is None else list(seeds)
-    if len(seeds) != len(prompts):
-        raise ValueError(f"{len(prompts)} prompts need as many seeds, got {len(seeds)}")
+    given = {"model_dir": str(model_dir), "text_encoder": str(text_encoder), "out": str(out), "prompts": list(prompts)}
+    if options.get("size") is not None:
+        options["size"] = list(options["size"])
+    return write_videos(build(GenerateConfig, given | {"seeds": None if seeds is None else list(seeds)} | options))
+
+
+def write_videos(c: GenerateConfig, progress: Callable[[int], None] = lambda done: None) -> list[dict[str, Any]]:
+    """What `generate` does, from a configuration; `progress` hears how many more videos are there."""
+    seeds = list(range(len(c.prompts))) if c.seeds is None else c.seeds
+    if len(seeds) != len(c.prompts):
+        raise ValueError(f"{len(c.prompts)} prompts need as many seeds, got {len(seeds)}")
+    low, high = c.guidance_interval
+    sampler = Sampler(c.steps, c.guidance, c.method, (low, high), c.guidance_rescale)
+    width, height = c.size or (64, 64)
+    codec, model, encoder = load_codec(c.model_dir), load_transformer(c.model_dir), TextEncoder(c.text_encoder)
     videos = make(
-        codec, model, encoder, prompts, seeds, Sampler(steps, guidance), frames, (width, height), negative_prompt
+        codec,
+        model,
+        encoder,
+        c.prompts,
+        seeds,
+        sampler,
+        c.frames,
+        (width, height),
+        c.negative_prompt,
+        c.numbers,
+        [read_reference(entry) for entry in c.references],
+        c.strength,
+        progress,
     )
     rows = []
-    for index, (prompt, seed, video) in enumerate(zip(prompts, seeds, videos, strict=True)):
-        path = write_mp4(Path(out) / f"{index:03d}-{seed}.mp4", video.numpy(), REFERENCE_FPS)
-        row = {"path": str(path), "prompt": prompt, "seed": seed, "fps": REFERENCE_FPS, "frames": frames}
+    fps = _fps(c.numbers)
+    for index, (prompt, seed, video) in enumerate(zip(c.prompts, seeds, videos, strict=True)):
+        path = write_mp4(Path(c.out) / f"{index:03d}-{seed}.mp4", video.numpy(), fps)
+        row = {"path": str(path), "prompt": prompt, "seed": seed, "fps": fps, "frames": c.frames}
         rows.append(row | {"width": width, "height": height})
     return rows
 
@@ -94,22 +105,44 @@ def make(
     frames: int,
     size: tuple[int, int],
     negative_prompt: str = "",
+    known: Mapping[str, float] = MappingProxyType({}),
+    references: Sequence[Reference] = (),
+    strength: float = 0.7,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> list[Tensor]:
-    """Videos uint8 [T, H, W, 3] at 8 frames a second, one a prompt."""
-    grid = token_grid(codec, model, frames, size)
-    seconds = codec.config.stride / REFERENCE_FPS
+    """Videos uint8 [T, H, W, 3], one a prompt, at `known["fps"]` or else 8 frames a second."""
+    grid, fps = token_grid(codec, model, frames, size), _fps(known)
     negative_MT = torch.from_numpy(encoder.tokens([negative_prompt])[0]) if negative_prompt else None
+    seconds, told = codec.config.stride / fps, numbers({**known, "fps": fps})
     requests = [
-        Request(torch.from_numpy(text_MT), grid, seed, seconds, (REFERENCE_FPS, float("nan")), negative_MT)
+        Request(torch.from_numpy(text_MT), grid, seed, seconds, told, negative_MT)
         for text_MT, seed in zip(encoder.tokens(prompts), seeds, strict=True)
     ]
+    if references:
+        start = lay(codec, references, frames, size, fps)
+        requests = [begun(request, start, model.config.patch, strength) for request in requests]
     at_once = max(1, BATCH_TOKENS // (grid[0] * grid[1] * grid[2]))
     videos = []
     for first in range(0, len(requests), at_once):
         latents = sample(model, requests[first : first + at_once], sampler)
         with torch.inference_mode():
             videos += [to_bytes(codec.decode(z_Cthw[None])[0]) for z_Cthw in latents]
+        progress(len(latents))
     return videos
+
+
+def begun(request: Request, start: Start, patch: int, strength: float) -> Request:
+    """The request with what is given to it; `strength` counts where the rest has a source."""
+    x_NP, (_, h, w) = to_tokens(start.z_Cthw, patch)
+    given_N = start.given_t.repeat_interleave(h * w)
+    return replace(request, x_NP=x_NP, given_N=given_N, strength=strength if start.sourced else 1.0)
+
+
+def _fps(known: Mapping[str, float]) -> float:
+    fps = float(known.get("fps", REFERENCE_FPS))
+    if not 1 <= fps <= 120:
+        raise ValueError(f"a video has 1 to 120 frames a second, not {fps:g}")
+    return fps
 
 
 def token_grid(codec: Codec, model: Transformer, frames: int, size: tuple[int, int]) -> tuple[int, int, int]:

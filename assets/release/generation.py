@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.evaluation.serving import Serving
+from assets.release.given import reference_file
 from assets.release.marks import mark_video, read_marks
 from assets.release.policy import PromptRefused, screen
 from assets.store import write_atomically
@@ -45,8 +46,9 @@ def answer(
 ) -> list[Answer]:
     """Generate a marked mp4 in `folder` for every prompt that the policy lets pass; order is kept.
 
-    `model` is a packaged model's folder (weights and serving file). `options` go to the sampler: steps, guidance,
-    frames, size. Raises MarkError when a file cannot be marked; then none of that file is left.
+    `model` is a packaged model's folder (weights and serving file). `options` are further fields of
+    `training.config.GenerateConfig`: steps, guidance, frames, size, references. Raises MarkError when a file cannot be
+    marked; then none of that file is left.
     """
     from training.sample import generate
 
@@ -81,12 +83,16 @@ def generate_marked(
 ) -> dict[str, Any]:
     """Answer one prompt with a marked file at `out`, by the champion or by the version named; says what came of it.
 
-    Raises PromptRefused, NothingToServe (no champion, or a version that must not serve) and MarkError.
+    Raises PromptRefused, NothingToServe (no champion, or a version that must not serve),
+    ReferenceRefused and MarkError.
     """
     from assets.evaluation.registry import CHAMPION, Registry
 
-    if refused := screen(prompt).refused:
-        raise PromptRefused(f"the prompt is not answered: {', '.join(refused)}")
+    for text in filter(None, (prompt, options.get("negative_prompt"))):
+        if refused := screen(text).refused:
+            raise PromptRefused(f"the prompt is not answered: {', '.join(refused)}")
+    if references := options.get("references"):
+        options["references"] = [entry | {"path": str(reference_file(home, entry["path"]))} for entry in references]
     registry = Registry(home)
     number = version or registry.alias(CHAMPION)
     if number is None:

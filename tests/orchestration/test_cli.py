@@ -93,3 +93,40 @@ def test_a_database_url_that_is_none_is_one_line(rushes, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("command", [[], ["request"], ["consent"], ["run", "--help"], ["trace", "--help"]])
 def test_every_command_explains_itself(rushes, command: list[str]) -> None:
     assert "Usage" in rushes(*command, code=0 if "--help" in command else 2)
+
+
+def test_the_help_of_generate_has_a_line_for_every_mode_and_number(rushes) -> None:
+    from training.conditioning import MODES, NUMERIC
+
+    said = " ".join(rushes("generate", "--help").replace("│", " ").split())
+    lines = {
+        "text": "Text to video",
+        "first": "Image to video",
+        "last": "last frame",
+        "ends": "both ends",
+        "prefix": "Extension forward",
+        "suffix": "Extension backward",
+        "between": "in-betweening",
+        "keyframes": "Key frames",
+    }
+    assert lines.keys() == MODES.keys()
+    for line in (*lines.values(), "Video to video", "Negative prompt", "Guide between", "guidance-rescale", *NUMERIC):
+        assert line in said, line
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--first", "nothing.png"), "no such file"),
+        (("--first", "ab" * 32), "no clips to start from yet"),
+        (("--keyframe", "1.5"), "SECONDS=FILE"),
+        (("--keyframe", "soon=a.png"), "not a number"),
+        (("--number", "fps"), "NAME=VALUE"),
+        (("--size", "big"), "not a number"),
+        (("--negative", "a nude"), "policy.sexual"),
+    ],
+)
+def test_what_generate_cannot_use_is_one_line_that_says_why(rushes, tmp_path: Path, options: tuple, why: str) -> None:
+    said = rushes("generate", "a red circle", "-o", str(tmp_path / "x.mp4"), *options, code=1)
+    assert why in said
+    assert said.count("\n") == 1

@@ -14,6 +14,7 @@ from tests.training.conftest import TrainingWorld
 from training import flow
 from training.attention import Segments
 from training.conditioning import MODES, draw_given, give_frames, motion
+from training.config import ConfigError
 from training.data import LatentClips, draw, flow_steps, read_members, share
 from training.packing import Cursor
 from training.phrasings import draw_text, texts_of
@@ -126,8 +127,45 @@ def test_no_mode_gives_everything(mode: str) -> None:
         given = draw_given(grid, {mode: 1.0}, flow.keyed(mode, grid)).reshape(grid)
         assert not given.all()
         assert (given.flatten(1).all(1) == given.flatten(1).any(1)).all()  # whole frames
-        if mode == "first" and grid[0] > 1:
-            assert given.flatten(1).any(1).tolist() == [True] + [False] * (grid[0] - 1)
+        assert mode == "text" or grid[0] == 1 or given.any()
+
+
+def drawn_frames(mode: str, frames: int = 6) -> set[tuple[int, ...]]:
+    """Which latent frames a mode gives, over many draws."""
+    masks = (draw_given((frames, 1, 1), {mode: 1.0}, flow.keyed(mode, i)) for i in range(200))
+    return {tuple(mask.nonzero().flatten().tolist()) for mask in masks}
+
+
+def test_each_mode_gives_its_own_frames() -> None:
+    assert drawn_frames("text") == {()}
+    assert drawn_frames("first") == {(0,)}
+    assert drawn_frames("last") == {(5,)}
+    assert drawn_frames("ends") == {(0, 5)}
+    assert drawn_frames("prefix") == {tuple(range(n)) for n in range(1, 6)}
+    assert drawn_frames("suffix") == {tuple(range(n, 6)) for n in range(1, 6)}
+    between = {(*range(a), *range(6 - b, 6)) for a in range(1, 5) for b in range(1, 6 - a)}
+    assert drawn_frames("between") == between
+    keyframes = drawn_frames("keyframes")
+    assert {len(frames) for frames in keyframes} == {1, 2, 3}
+    assert len(keyframes) > 20
+
+
+def test_modes_are_drawn_as_often_as_the_configuration_says(encoded_world: TrainingWorld) -> None:
+    config = encoded_world.flow_config()
+    assert config.modes.keys() == MODES.keys()
+    assert sum(config.modes.values()) == pytest.approx(1)
+    given = [draw(config, "clip", (6, 1, 1), step).given_N.tolist() for step in range(2000)]
+    assert given.count([False] * 6) / 2000 == pytest.approx(config.text_mode, abs=0.04)
+    only_first = given.count([True] + [False] * 5) / 2000
+    assert only_first == pytest.approx(
+        config.first_mode + config.prefix_mode / 5 + config.keyframes_mode / 18, abs=0.03
+    )
+    off = encoded_world.flow_config(
+        text_mode=0.0, **{f"{mode}_mode": 0.0 for mode in MODES if mode not in ("text", "last")}
+    )
+    assert off.modes == {"last": off.last_mode}
+    with pytest.raises(ConfigError, match="one must be positive"):
+        encoded_world.flow_config(**{f"{mode}_mode": 0.0 for mode in MODES})
 
 
 def test_a_still_picture_does_not_move_and_a_faster_one_moves_more() -> None:
@@ -135,4 +173,4 @@ def test_a_still_picture_does_not_move_and_a_faster_one_moves_more() -> None:
     assert motion(frames[:1], 8) == 0
     assert motion(frames, 8) == pytest.approx(80)
     assert motion(frames, 16) == pytest.approx(160)
-    assert give_frames((1, 2, 2), 1).sum() == 0
+    assert give_frames((1, 2, 2), (0,)).sum() == 0

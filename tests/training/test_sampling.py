@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 
 from training import flow
 from training.config import TransformerConfig
-from training.sampling import Request, Sampler, sample, times
+from training.sampling import Request, Sampler, _conditions, sample, times
 from training.transformer import Transformer, to_tokens
 
 CONFIG = TransformerConfig(width=32, layers=2, heads=2, channels=4, text_width=12)
@@ -83,3 +85,91 @@ def test_a_sampler_that_cannot_step_is_refused() -> None:
     for bad in ({"steps": 0}, {"method": "magic"}):
         with pytest.raises(ValueError, match="euler or heun"):
             Sampler(**bad)
+
+
+def test_euler_steps_are_those_of_the_flow_matching_scheduler(model: Transformer) -> None:
+    """x_next = x + (sigma_next - sigma) v, sigmas evenly spaced and shifted exponentially by mu = the training's mean."""
+    steps, mu = 6, flow.timestep_mean(12)
+    sigmas = [1 - i / steps for i in range(steps)]
+    sigmas = [math.exp(mu) / (math.exp(mu) + (1 / s - 1)) for s in sigmas] + [0.0]
+    torch.testing.assert_close(times(steps, 12), torch.tensor(sigmas), rtol=0, atol=1e-6)
+    big = [math.exp(flow.timestep_mean(4096)) / (math.exp(flow.timestep_mean(4096)) + (1 / s - 1)) for s in (0.9, 0.5)]
+    torch.testing.assert_close(times(10, 4096)[[1, 5]], torch.tensor(big), rtol=0, atol=1e-6)
+
+    one = request()
+    batch, _ = _conditions([one], CONFIG.token_values)
+    x = torch.randn(12, CONFIG.token_values, generator=flow.keyed("sample", one.seed))
+    for sigma, following in pairwise(sigmas):
+        t = torch.full((GRID[0],), sigma)
+        x = x + (following - sigma) * model(x, t, torch.zeros(12, dtype=torch.bool), batch)
+    tokens, _ = to_tokens(sample(model, [one], Sampler(steps, guidance=1))[0], 2)
+    torch.testing.assert_close(tokens, x, rtol=0, atol=1e-5)
+
+
+def test_euler_agrees_with_diffusers_step_for_step(model: Transformer) -> None:
+    diffusers = pytest.importorskip("diffusers", reason="an optional extra, here the oracle")
+    steps, mu = 6, flow.timestep_mean(4096)
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], mu=mu)
+    torch.testing.assert_close(times(steps, 4096), scheduler.sigmas.cpu().float(), rtol=0, atol=1e-6)
+    x = ours = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    for t, (now, following) in zip(scheduler.timesteps, pairwise(times(steps, 4096)), strict=True):
+        x, ours = scheduler.step(torch.sin(x), t, x).prev_sample, ours + (following - now) * torch.sin(ours)
+        torch.testing.assert_close(ours, x, rtol=0, atol=1e-6)
+
+
+def test_heun_follows_a_bent_path_closer_than_euler(monkeypatch) -> None:
+    model = Transformer(CONFIG)
+    monkeypatch.setattr(model, "forward", lambda x, t, given, batch: -x)  # dx/dt = -x: x(0) = e x(1)
+    noise = torch.randn(12, 16, generator=flow.keyed("sample", 1))
+    errors = {}
+    for sampler in (Sampler(16), Sampler(16, method="heun")):
+        tokens, _ = to_tokens(sample(model, [request()], sampler)[0], 2)
+        errors[sampler.method] = float((tokens - math.e * noise).abs().max())
+    assert errors["heun"] < errors["euler"] / 3
+
+
+def test_a_source_is_left_the_further_the_greater_the_strength(model: Transformer) -> None:
+    source = torch.randn(12, 16, generator=torch.Generator().manual_seed(5))
+    distances = []
+    for strength in (0.05, 0.3, 0.6, 0.9, 1.0):
+        latent = sample(model, [request(x_NP=source, strength=strength)], Sampler(6, guidance=1))[0]
+        distances.append(float((to_tokens(latent, 2)[0] - source).square().mean()))
+    assert distances == sorted(distances)
+    assert distances[0] < 0.05 * distances[-1]
+    alone = sample(model, [request()], Sampler(6, guidance=1))[0]
+    whole = sample(model, [request(x_NP=source, strength=1.0)], Sampler(6, guidance=1))[0]
+    assert torch.equal(alone, whole)  # at strength 1 nothing of the source is left
+    assert times(6, 4096, 0.4)[0] == pytest.approx(0.4)
+
+
+def test_a_strength_without_a_source_is_refused() -> None:
+    for bad in ({"strength": 0.5}, {"strength": 0.0}, {"strength": 1.5}, {"given_N": torch.ones(12, dtype=torch.bool)}):
+        with pytest.raises(ValueError, match="strength"):
+            request(**bad)
+
+
+def test_guidance_acts_inside_its_interval_alone(model: Transformer) -> None:
+    plain, whole = (sample(model, [request()], Sampler(6, guidance=g))[0] for g in (1, 5))
+    late = sample(model, [request()], Sampler(6, guidance=5, interval=(0.0, 0.4)))[0]
+    nowhere = sample(model, [request()], Sampler(6, guidance=5, interval=(0.001, 0.002)))[0]
+    assert torch.equal(nowhere, plain)
+    assert 1e-4 < (late - plain).abs().mean() < (whole - plain).abs().mean()
+    for bad in ((0.5, 0.5), (-0.1, 1.0), (0.0, 1.1)):
+        with pytest.raises(ValueError, match="between two times"):
+            Sampler(interval=bad)
+
+
+def test_rescaling_brings_back_the_deviation_that_guidance_inflates(monkeypatch) -> None:
+    model = Transformer(CONFIG)
+    told = torch.randn(12, 16, generator=torch.Generator().manual_seed(2))
+    untold = torch.randn(12, 16, generator=torch.Generator().manual_seed(3))
+    monkeypatch.setattr(model, "forward", lambda x, t, given, batch: told if bool(batch.text_kept_S.all()) else untold)
+    noise = torch.randn(12, 16, generator=flow.keyed("sample", 1))
+
+    def deviation(rescale: float) -> float:
+        latent = sample(model, [request()], Sampler(1, guidance=6, rescale=rescale))[0]
+        return float((noise - to_tokens(latent, 2)[0]).std())  # one step: x = noise - v
+
+    assert deviation(1) == pytest.approx(float(told.std()), rel=1e-4)
+    assert deviation(0) > deviation(0.5) > deviation(1)
