@@ -53,8 +53,9 @@ def _result(
 def shots(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """Clips: the shots of every accepted file of the day, each with the identity that everything downstream uses.
 
-    This is where files are decoded for curation, once: shots and signals come from the same pass, which is remembered
-    by content. A file that cannot be measured stays one clip, and is never eligible.
+    Shots and signals come from one pass over a file, which is remembered by content: it ran when `media` took the file
+    in, on the same decode. What was not measured there, or by another version, is decoded and measured here. A file
+    that cannot be measured stays one clip, and is never eligible.
     """
     day = context.partition_key
     media = home.lake.rows("media", day)

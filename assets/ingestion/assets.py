@@ -119,7 +119,8 @@ def media(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg
     items = sorted(home.lake.rows("delivery_items", day), key=lambda row: (row["delivery_id"], row["position"]))
     entries = {item.row["item_id"]: item.entry for item in read_day(home.store, home.lake, day).items}
     with ProbePool(anchors=trusted_devices(home), beside=beside_probe(home)) as pool:
-        taken = take_in(home.store, items, entries, pool, home.scratch("intake"), MarkReader.of(home))
+        marks = MarkReader.of(home)
+        taken = take_in(home.store, items, entries, pool, home.scratch("intake"), marks, context.log.info)
         context.log.info(f"{len(taken)} files taken in; {pool.probed} decoded, the others were known")
     written = home.lake.write("media", [one.row for one in taken], day)
     return dg.MaterializeResult(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from assets.ingestion.probe import ProbePool, remember, remembered
 from assets.ingestion.reasons import Code, printable
 from assets.ingestion.verdict import ProbeResult
 from assets.store import Store
+from assets.workers.executor import Report
 
 # by container as demuxed, never by the delivered name: a name plays no part in where a file is kept
 EXTENSIONS = {
@@ -87,11 +88,12 @@ def take_in(
     pool: ProbePool,
     scratch: Path,
     marks: MarkReader,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[TakenIn]:
     """One row for every item of table `delivery_items`, in order.
 
     `entries` says where the bytes of an item are (by item id). Items refused before are kept, hashed and not opened.
-    Content that was probed before is not decoded again.
+    Content that was probed before is not decoded again. `say` hears from time to time how far it is.
     """
     received: dict[str, Received | str] = {item["item_id"]: _receive(store, entries, item) for item in items}
     to_probe = {
@@ -101,8 +103,12 @@ def take_in(
     }
     with ThreadPoolExecutor(pool.size) as threads:
         admit = partial(_admit, store, pool, scratch, marks)
+        waiting = {threads.submit(admit, found): sha256 for sha256, found in to_probe.items()}
+        results, report = {}, Report(len(waiting), say)
         try:
-            results = dict(zip(to_probe, threads.map(admit, to_probe.values()), strict=True))
+            for done in as_completed(waiting):
+                results[waiting[done]] = done.result()
+                report()
         except BaseException:  # a cancelled run must not wait for the files that are being decoded
             pool.close()
             threads.shutdown(cancel_futures=True)

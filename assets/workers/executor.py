@@ -179,12 +179,14 @@ class Progress:
 class Report:
     """Counts what is done: every item to `progress`, a line to `say` at most once in `SAY_EVERY_S`, and at the end."""
 
-    def __init__(self, total: int, say: Callable[[str], None], progress: Callable[[Progress], None]) -> None:
+    def __init__(
+        self, total: int, say: Callable[[str], None], progress: Callable[[Progress], None] = lambda now: None
+    ) -> None:
         self._total, self._say, self._progress = total, say, progress
         self._done = self._failed = 0
         self._began = self._said = time.monotonic()
 
-    def __call__(self, failed: bool) -> None:
+    def __call__(self, failed: bool = False) -> None:
         self._done, self._failed = self._done + 1, self._failed + failed
         now = time.monotonic()
         progress = Progress(self._done, self._total, self._failed, now - self._began)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def test_a_worker_that_dies_while_it_measures_is_asked_for_the_verdict_alone(fil
     assert (examined.result.codec, examined.result.reasons, examined.beside) == ("alone", (), None)
 
 
-def take(home: Home, *films: Path) -> list[dict[str, Any]]:
+def take(home: Home, *films: Path, say: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
     """Rows of table `media` of files that lie in the inbox."""
     items, entries = [], {}
     for at, path in enumerate(films):
@@ -118,7 +119,7 @@ def take(home: Home, *films: Path) -> list[dict[str, Any]]:
         )
         entries[f"i-{at}"] = Entry(path.name, key, "file")
     with ProbePool(workers=1, beside=beside_probe(home)) as pool:
-        taken = take_in(home.store, items, entries, pool, home.scratch("intake"), MarkReader.of(home))
+        taken = take_in(home.store, items, entries, pool, home.scratch("intake"), MarkReader.of(home), say)
     return [one.row for one in taken]
 
 
@@ -127,7 +128,9 @@ def test_what_was_taken_in_is_measured_without_another_decode(
 ) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(film.read_bytes()[:-5000])
-    rows = take(home, film, bad)
+    said: list[str] = []
+    rows = take(home, film, bad, say=said.append)
+    assert said[-1].startswith("2 of 2 files")
     assert [row["state"] for row in rows] == ["accepted", "quarantined"]
     assert not home.store.exists(result_key(Measuring.of(home).version, rows[1]["bytes_sha256"]))
     asked: list[object] = []
