@@ -8,14 +8,16 @@ from typing import Any
 import dagster as dg
 
 from assets.consent.withdrawals.journal import withheld
-from assets.curation import checks, clips, corpus, pages
-from assets.curation.captioner import LocalCaptioner
-from assets.curation.captions import Facts, caption_rows
-from assets.curation.embeddings import embedding_rows
-from assets.curation.evidence import Key, by_clip, read_evidence, rows_by_clip
-from assets.curation.tuning import policy_of
-from assets.curation.verdicts import decide
-from assets.curation.visual import visual_caption_rows, visual_rows
+from assets.curation import checks, corpus
+from assets.curation.deciding.evidence import Key, by_clip, read_evidence, rows_by_clip
+from assets.curation.deciding.tuning import policy_of
+from assets.curation.deciding.verdicts import decide
+from assets.curation.measuring import clips
+from assets.curation.showing import pages
+from assets.curation.telling.captioner import LocalCaptioner
+from assets.curation.telling.captions import Facts, caption_rows
+from assets.curation.telling.embeddings import embedding_rows
+from assets.curation.telling.visual import visual_caption_rows, visual_rows
 from assets.home import Home
 from assets.lake import Written
 from assets.metadata import definition_metadata, table_metadata

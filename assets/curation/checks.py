@@ -8,9 +8,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets.curation.drift import DAYS_BEFORE, Jump, drifted
-from assets.curation.policy import Policy
-from assets.curation.verdicts import blocks, missing_verdicts
+from assets.curation.deciding.policy import Policy
+from assets.curation.deciding.verdicts import blocks, missing_verdicts
+from assets.curation.showing.drift import DAYS_BEFORE, Jump, drifted
 from assets.home import Home
 from assets.pictures import markdown_table
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from assets.curation.picture_scores import letterbox_box
+from assets.curation.measuring.picture_scores import letterbox_box
 
 BLANK_STD = 2.0  # 8-bit units; below it there is no structure to hash
 SIDE, GRID = 12, 4

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from assets.curation.captions import structured
+from assets.curation.telling.captions import structured
 from assets.dataset.sealed import PURPOSE, Sealed, SnapshotError, current, key, table_rows
 from assets.dataset.split import SplitClip, SplitError, split
 from assets.home import Home

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from assets.curation.captions import is_simulated
+from assets.curation.telling.captions import is_simulated
 
 UNKNOWN = "unknown"
 Row = Mapping[str, Any]

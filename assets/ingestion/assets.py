@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.curation.measuring import beside_probe
+from assets.curation.measuring.work import beside_probe
 from assets.home import Home
 from assets.ingestion.deliveries import Day, read_day
 from assets.ingestion.gallery import sheet

@@ -49,7 +49,7 @@ def a_clip(work: Callable[[], Any], clips: int) -> float:
 
 def measured(folder: Path) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """The cost of the pass by the number of clips, and the first shot of each."""
-    from assets.curation.signals import measure
+    from assets.curation.measuring.signals import measure
 
     spent, shots, found = 0.0, [], {}
     for number, film in enumerate(short_films(folder, max(MEASURED))):
@@ -110,10 +110,10 @@ def compared(shots: Sequence[dict[str, Any]]) -> None:
 
 def decided(folder: Path, clips: int) -> None:
     """Write the rows of as many clips, decide every check on them, and tell them in words."""
-    from assets.curation.captions import Facts, caption_rows
-    from assets.curation.evidence import by_clip
-    from assets.curation.policy import POLICY
-    from assets.curation.replay import replay
+    from assets.curation.deciding.evidence import by_clip
+    from assets.curation.deciding.policy import POLICY
+    from assets.curation.deciding.replay import replay
+    from assets.curation.telling.captions import Facts, caption_rows
     from assets.home import Home
     from tests.assets.curation.corpus import write_corpus
 

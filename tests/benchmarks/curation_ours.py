@@ -18,7 +18,7 @@ FACES = Path(".vendor/yunet.onnx")
 
 def ours(files: Sequence[str]) -> dict[str, Any]:
     """Facts and shots of every file, near and exact copies, and what each stage took."""
-    from assets.curation.beside_probe import judged_and_measured
+    from assets.curation.measuring.beside_probe import judged_and_measured
     from assets.ingestion.verdict import Limits
 
     request = {"faces": str(FACES), "plugins": {}}
@@ -82,9 +82,6 @@ WORK: dict[str, Callable[[Sequence[str]], Any]] = {"ours": ours, "scenedetect": 
 def main(work: str, files: Sequence[str]) -> None:
     import av  # noqa: F401
     import cv2
-
-    import assets.curation.beside_probe
-    import assets.curation.duplicates  # noqa: F401
 
     cv2.setNumThreads(1)
     WORK[work](files[:1])  # warms up, as the peer does

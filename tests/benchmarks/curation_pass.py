@@ -20,10 +20,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from assets.curation.faces import face_finder
-from assets.curation.frames import Frame, read
-from assets.curation.signals import SAMPLES_PER_S, Pass
-from assets.curation.summary import shots_of
+from assets.curation.measuring.faces import face_finder
+from assets.curation.measuring.frames import Frame, read
+from assets.curation.measuring.signals import SAMPLES_PER_S, Pass
+from assets.curation.measuring.summary import shots_of
 from assets.ingestion.decoding import open_container, video_stream
 
 VENDOR = Path(".vendor")
@@ -31,7 +31,7 @@ ROUNDS = 5
 DONE = object()
 FILES = {"smoke": ("volcano.mp4", 0, 180), "snow": ("snow.mp4", 1010, 180)}
 MEMORY = (  # VmHWM: unlike ru_maxrss it does not begin with what the parent held
-    "import sys; from assets.curation.beside_probe import judged_and_measured; "
+    "import sys; from assets.curation.measuring.beside_probe import judged_and_measured; "
     "from assets.ingestion.verdict import Limits; "
     "request = {'path': sys.argv[1], 'faces': sys.argv[2], 'plugins': {}}; "
     "assert judged_and_measured(request, Limits(), lambda: None)[1]; "
@@ -119,7 +119,7 @@ def side_by_side(path: Path) -> dict[str, float]:
 
 def whole_file(path: Path) -> dict[str, float]:
     """The probe alone, and the probe with the pass beside it, over a bare decode and scale in the same round."""
-    from assets.curation.beside_probe import judged_and_measured
+    from assets.curation.measuring.beside_probe import judged_and_measured
     from assets.ingestion.verdict import Limits
 
     probe = {"path": str(path)}

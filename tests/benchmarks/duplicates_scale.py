@@ -29,7 +29,7 @@ RUN = "import sys; from tests.benchmarks.duplicates_scale import alone; alone(*s
 
 def real_hashes() -> np.ndarray:
     """Hashes uint8 [n, 88] of frames of real footage, two a second."""
-    from assets.curation.frames import read
+    from assets.curation.measuring.frames import read
     from assets.curation.phash import HASH_BYTES, frame_hash, pack
 
     found = []

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import psutil
 
-from assets.curation.clips import measure_files
-from assets.curation.measuring import Measuring
-from assets.curation.signals import measure
+from assets.curation.measuring.clips import measure_files
+from assets.curation.measuring.signals import measure
+from assets.curation.measuring.work import Measuring
 from assets.home import Home
 from assets.ingestion.inbox import sha256_of
 from assets.workers.executor import Progress

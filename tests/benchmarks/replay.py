@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from assets.curation.policy import POLICY
-from assets.curation.replay import Replay, replay
-from assets.curation.signals import measure
-from assets.curation.tuning import tuned
+from assets.curation.deciding.policy import POLICY
+from assets.curation.deciding.replay import Replay, replay
+from assets.curation.deciding.tuning import tuned
+from assets.curation.measuring.signals import measure
 from assets.home import Home
 from tests.assets.curation.corpus import write_corpus
 from tests.benchmarks.curation_pass import encode

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from assets.curation.policy import POLICY
-from assets.curation.replay import replay
-from assets.curation.tuning import policy_of
+from assets.curation.deciding.policy import POLICY
+from assets.curation.deciding.replay import replay
+from assets.curation.deciding.tuning import policy_of
 from assets.home import Home
 from tests.assets.conftest import DAY, World
 from tests.assets.curation.corpus import write_corpus

@@ -16,7 +16,7 @@ from assets.consent.reviews.disputes import Dispute, disputes
 from assets.consent.reviews.records import digest
 from assets.consent.reviews.reviewers import read_register
 from assets.consent.reviews.waiting import appealed, hours_between, may_judge, waiting_since, waits
-from assets.curation.stills import Still, keep_page, take_stills
+from assets.curation.showing.stills import Still, keep_page, take_stills
 from assets.home import Home
 from training.consent.ledger import Ledger
 from training.consent.state import ConsentState, Use

@@ -11,7 +11,7 @@ from typing import Any
 from assets.consent.reviews.counting import POLICY
 from assets.consent.reviews.reasons import in_words
 from assets.consent.reviews.sheet import Release, Sheet
-from assets.curation.stills import gallery
+from assets.curation.showing.stills import gallery
 from assets.markup import Html, chip, code, joined, lines, page, section, shown, table, tag, text, verdict
 
 

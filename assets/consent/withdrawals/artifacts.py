@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.consent.withdrawals.journal_rows import Item
-from assets.curation.measuring import result_key
+from assets.curation.measuring.work import result_key
 from assets.home import Home
 
 Act = Literal["keep", "seal", "delete"]

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from assets.curation.duplicates import Clip, Known, find_duplicates, known_from
 from assets.curation.likeness import NEAR_CHROMA, NEAR_LIKENESS, Film, compare
+from assets.curation.measuring.picture_scores import bars
 from assets.curation.ownership import Standing
 from assets.curation.phash import frame_hash, pack
-from assets.curation.picture_scores import bars
 from tests.assets.curation.pictures import texture
 
 Frames = Sequence[np.ndarray]

@@ -11,8 +11,9 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from assets.curation import assets, clips
-from assets.curation.policy import POLICY
+from assets.curation import assets
+from assets.curation.deciding.policy import POLICY
+from assets.curation.measuring import clips
 from assets.home import Home
 from assets.ingestion.assets import deliveries, media
 from assets.ingestion.identity import range_digest
@@ -119,7 +120,7 @@ def test_a_clip_that_covers_its_file_has_the_files_own_identity(home: Home, tmp_
     path = write_mp4(tmp_path / "pan.mp4", pan(4, 20), FPS)
     row = media_row(home, path)
     clip = clips.shot_rows([row], clips.measure_files(home, [row]))[0]
-    from assets.curation.frames import read
+    from assets.curation.measuring.frames import read
 
     assert clip["clip_id"] == range_digest(b"".join(frame.digest() for frame in read(path)))
 

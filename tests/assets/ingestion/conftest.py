@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assets.curation.measuring import BesideProbe, Measuring, pass_version
+from assets.curation.measuring.work import BesideProbe, Measuring, pass_version
 from assets.home import Home
 from assets.ingestion.probe import Limits, ProbePool
 from tests.assets.ingestion import films

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from assets.curation.measuring import COMMAND, LIMITS
+from assets.curation.measuring.work import COMMAND, LIMITS
 from assets.ingestion.probe import Limits, ProbePool, ProbeResult
 from assets.ingestion.reasons import FAULTS, TRAITS, code_of
 from assets.workers import child

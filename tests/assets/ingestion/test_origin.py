@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from assets.certificates import Identity, make_certificate
-from assets.curation import origin
+from assets.curation.deciding import origin
 from assets.ingestion.probe import ProbePool, ProbeResult
 from assets.provenance import SOURCE_TYPES
 from assets.provenance_signing import sign_as_ai_generator

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.curation.measuring import File, Measuring, pass_version
+from assets.curation.measuring.work import File, Measuring, pass_version
 from assets.ingestion.verdict import Limits
 from assets.store import Store
 

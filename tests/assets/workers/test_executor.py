@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.curation.measuring import File, Measuring, result_key
+from assets.curation.measuring.work import File, Measuring, result_key
 from assets.store import LocalStore
 from assets.workers import executor as executor_module
 from assets.workers.child import Children, Unavailable

@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from assets.curation import clips
-from assets.curation.measuring import File, Measuring
+from assets.curation.measuring import clips
+from assets.curation.measuring.work import File, Measuring
 from assets.home import Home
 from assets.store import LocalStore, S3Store
 from assets.workers import on_ray

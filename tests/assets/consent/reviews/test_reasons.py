@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assets.consent.reviews.reasons import REASONS, UnknownReason, closed, fatal, fit_for_catalogue, in_words
-from assets.curation.policy import POLICY
+from assets.curation.deciding.policy import POLICY
 from training.consent.event_schema import body_problem
 from training.consent.events import dispute
 from training.consent.times import parse_time

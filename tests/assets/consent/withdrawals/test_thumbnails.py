@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from assets.consent.withdrawals.taint import AUDIT_EVERY, act_on_ledger
-from assets.curation.measuring import result_key
+from assets.curation.measuring.work import result_key
 from tests.assets.consent.conftest import Copy, Reached
 from tests.assets.consent.withdrawals.states import NOW, disputed
 
