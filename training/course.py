@@ -5,7 +5,6 @@ Consent is read again at each checkpoint, before the checkpoint is written: noth
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from training.config import TrainConfig
 from training.consent.guard import ConsentGuard
 from training.consent.violation import ConsentViolation
 from training.exposure import CHECKPOINTS
+from training.meter import Meter
 from training.module import CodecLearner, Learner, anywhere
 from training.packing import Cursor
 from training.reporting import Reporter
@@ -45,8 +45,6 @@ class Course(Callback):
         self.measured: dict[str, float] = {}  # on held-out clips, where the run began
         self.fresh = start.checkpoint is None  # nothing of this run is saved yet
         self.interrupted = False
-        self.tokens = 0
-        self.clock = time.monotonic()
 
     @property
     def cursor(self) -> Cursor:
@@ -82,14 +80,19 @@ class Course(Callback):
     def on_train_start(self, trainer: Trainer, learner: LightningModule) -> None:
         if self.start.checkpoint is not None:
             checkpoints.load_optimizer(self.start.checkpoint, trainer.optimizers[0])
-        self.clock = time.monotonic()
+        self.meter = Meter(learner.device, self.config.batch_tokens)
+        self.report.begin(self.config.task, self.config.steps, self.done)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.meter.begins()
 
     def on_train_batch_end(
         self, trainer: Trainer, learner: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(learner, Learner)
         c, step = self.config, learner.last.step
-        self.tokens += learner.last.tokens
+        self.meter.ends(learner.last.tokens, learner.flops(learner.last))
+        self.report.advance(loss=f"{learner.loss:.4f}")
         last = step == c.steps
         if step % c.eval_every == 0 and not last:
             self.report.metrics(step, learner.heldout())
@@ -101,6 +104,7 @@ class Course(Callback):
                 self._save(learner, trainer.optimizers[0])
         if step == self.until and not last:
             self.interrupted = trainer.should_stop = True
+        self.meter.pause()
 
     def ask_consent(self, learner: Learner) -> None:
         """The guard's check by the first process, for all of them: they stop together or go on together."""
@@ -124,21 +128,18 @@ class Course(Callback):
         checkpoints.save_checkpoint(self.folder, learner, optimizer, self.guard.exposure, extra)
 
     def _progress(self, learner: Learner, step: int) -> None:
-        """One line for people, one record for machines: loss, gradient norm, rate and speed since the last."""
-        seconds, self.clock = time.monotonic() - self.clock, time.monotonic()
+        """One line for people, one record for machines: loss, gradient norm, rate, and the meter's figures since the last."""
         values = {
             "train/loss": learner.loss,
             "train/grad_norm": learner.norm,
             "train/lr": learner.learning_rate(step),
-            "train/tokens_per_s": self.tokens / max(seconds, 1e-9),
+            **self.meter.read(),
         }
-        self.tokens = 0
-        if learner.device.type == "cuda":
-            values["train/memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
         self.report.metrics(step, values)
         self.report.say(
             f"{self.config.task}: step {step}/{self.config.steps}, loss {learner.loss:.4f}, "
-            f"{values['train/tokens_per_s']:,.0f} tokens/s",
+            f"{values['train/tokens_per_s']:,.0f} tokens/s"
+            + (f", {values['train/mfu']:.0%} of the machine" if "train/mfu" in values else ""),
             {"step": step, **values},
         )
 

@@ -207,8 +207,10 @@ def flow_steps(
     ):
         mine, weight_S = share(pack, rank, world)
         texts = [draw_text(clips.captions[clip_id], config.seed, clip_id, step) for clip_id in mine]
-        batch = collate([clips.read(*pair) for pair in zip(mine, texts, strict=True)])
-        drawn = [draw(config, *pair, step) for pair in zip(mine, batch.grids, strict=True)]
+        samples = [clips.read(*pair) for pair in zip(mine, texts, strict=True)]
+        # like beside like: attention computes neighbours of equal lengths in one call. The weights are all alike.
+        batch = collate(sorted(samples, key=lambda s: (len(s.x_NP), len(s.text_MT))))
+        drawn = [draw(config, *pair, step) for pair in zip(batch.clip_ids, batch.grids, strict=True)]
         batch = drop_conditions(batch, [d.keep_text for d in drawn], [d.keep_numbers for d in drawn])
         yield FlowStep(
             step=step,

@@ -31,6 +31,7 @@ from training.course import Course, shown
 from training.data import DataError, FrameClips, LatentClips, codec_steps, flow_steps, read_members
 from training.module import CodecLearner, Divergence, Learner, TransformerLearner
 from training.packing import Cursor, Item, PackingError
+from training.prefetch import ahead
 from training.repetition import RepetitionError
 from training.reporting import Reporter, reporter
 from training.start import Start, find_start
@@ -103,7 +104,7 @@ def _run(course: Course) -> None:
     learner, train, items = _codec(config, weights) if config.task == "codec" else _transformer(config, weights)
     course.begin(learner)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    steps = train(course.cursor, course.done + 1, rank, world)
+    steps = ahead(train(course.cursor, course.done + 1, rank, world))
     if course.done < config.steps:
         _trainer(config, course, world).fit(learner, train_dataloaders=steps)
     if course.interrupted:

@@ -25,6 +25,7 @@ from training.ema import Ema
 from training.evaluate.flow_loss import flow_loss
 from training.evaluate.reconstruction import psnr, reconstruct, ssim
 from training.exposure import Exposure
+from training.flops import step_flops
 from training.packing import Sample
 from training.transformer import Transformer, save_transformer
 
@@ -93,6 +94,10 @@ class Learner(LightningModule, ABC):
     def losses(self, step: Any) -> Tensor:
         """The loss of each of the step's samples."""
 
+    def flops(self, step: Any) -> int:
+        """Operations of a training step, forward and backward; 0 where they are not counted."""
+        return 0
+
     @abstractmethod
     def heldout(self) -> dict[str, float]:
         """The averaged weights measured on held-out clips."""
@@ -127,7 +132,7 @@ class Learner(LightningModule, ABC):
             decay = self.config.weight_decay if parameter.ndim >= 2 else 0.0
             groups.setdefault((self.rate_scale(name), decay), []).append(parameter)
         listed = [{"params": ps, "scale": scale, "weight_decay": decay} for (scale, decay), ps in groups.items()]
-        return torch.optim.AdamW(listed, lr=self.config.lr, betas=(0.9, 0.99), eps=1e-8)
+        return torch.optim.AdamW(listed, lr=self.config.lr, betas=(0.9, 0.99), eps=1e-8, fused=True)
 
     def rate_scale(self, name: str) -> float:
         """Share of the learning rate for the parameter of this name."""
@@ -246,6 +251,9 @@ class TransformerLearner(Learner):
         t_N = t_F[batch.frame_N].masked_fill(given_N, 0)
         v_NP = self.model(flow.interpolate(batch.x_NP, e_NP, t_N), t_F, given_N, batch)
         return flow.loss_per_sample(v_NP, flow.velocity(batch.x_NP, e_NP), given_N, batch.segments)
+
+    def flops(self, step: FlowStep) -> int:
+        return step_flops(self.model.config, step.batch)
 
     def heldout(self) -> dict[str, float]:
         with self.average.swapped():

@@ -1,4 +1,4 @@
-"""What a run says while it goes: metrics.jsonl and result.json for machines, one line now and then for people.
+"""What a run says while it goes: metrics.jsonl and result.json for machines, a bar and one line now and then for people.
 
 Under Dagster Pipes the same lines also go to the run's log. Only the first process of a distributed run speaks.
 """
@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ class Reporter:
     def __init__(self, run_dir: Path, rank: int = 0, pipes: Any = None) -> None:
         self.run_dir, self.rank, self.pipes = run_dir, rank, pipes
         self.started = time.monotonic()
+        self.bar: Bar | None = None
         run_dir.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -38,11 +39,29 @@ class Reporter:
         """One line to standard output and, under Pipes, to Dagster's log."""
         if self.rank:
             return
-        print(text, flush=True)
+        if self.bar is None:
+            print(text, flush=True)
+        else:
+            self.bar.say(text)
         if self.pipes is not None:
             self.pipes.log.info(text)
             if values:
                 self.pipes.report_custom_message(dict(values))
+
+    def begin(self, what: str, steps: int, done: int = 0) -> None:
+        """Show a bar from now on, of which so many steps are done."""
+        if self.rank == 0:
+            self.bar = Bar(what, steps, done)
+
+    def advance(self, **figures: Any) -> None:
+        """One more step is done."""
+        if self.bar is not None:
+            self.bar(**figures)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
 
     def result(self, values: Mapping[str, Any]) -> None:
         """Write result.json, atomically. NaN is not JSON: a number that is none becomes null."""
@@ -86,8 +105,8 @@ def bar(what: str, total: int, done: int = 0) -> Iterator[Bar]:
 @contextmanager
 def reporter(run_dir: Path, rank: int = 0) -> Iterator[Reporter]:
     """A Reporter that is connected to Dagster where a Pipes session has started this process."""
-    with _pipes() if rank == 0 else nullcontext() as pipes:
-        yield Reporter(run_dir, rank, pipes)
+    with _pipes() if rank == 0 else nullcontext() as pipes, closing(Reporter(run_dir, rank, pipes)) as report:
+        yield report
 
 
 def _pipes() -> Any:

@@ -34,6 +34,7 @@ from training.conditioning import NUMERIC
 from training.config import TransformerConfig
 from training.exposure import Exposure, header
 from training.packing import Batch
+from training.rms_norm import RmsNorm
 
 REFERENCE_FPS = 8.0  # one unit of time for RoPE is an eighth of a second
 REFERENCE_SIDE = 32.0  # one unit of space is 1/32 of the square root of the picture's area
@@ -49,7 +50,7 @@ class Transformer(nn.Module):
         self.embed_time = nn.Sequential(nn.Linear(128, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
         self.embed_number = nn.Linear(len(NUMERIC) * 16, c.width)
         self.embed_caption = nn.Linear(c.text_width, c.width)
-        self.embed_text = nn.Sequential(nn.RMSNorm(c.text_width), nn.Linear(c.text_width, c.width))
+        self.embed_text = nn.Sequential(RmsNorm(c.text_width), nn.Linear(c.text_width, c.width))
         self.null_text_T = nn.Parameter(torch.zeros(c.text_width))
         self.null_number_Q16 = nn.Parameter(torch.zeros(len(NUMERIC), 16))
         self.modulation = nn.Linear(c.width, 6 * c.width)
@@ -88,12 +89,12 @@ class Transformer(nn.Module):
         shared_R6D = self.modulation(told_RD).unflatten(1, (6, c.width))
 
         x_ND = self.embed_patch(x_NP) + self.embed_place(absolute(batch.position_N3))
-        rotation_NA = rotations(batch.position_N3, c.head_width, c.rope_theta)
+        rotation_NK = rotations(batch.position_N3, c.head_width, c.rope_theta)
         for block in self.blocks:
-            x_ND = block(x_ND, shared_R6D, row_N, rotation_NA, text_MD, batch.segments, batch.text_segments)
+            x_ND = block(x_ND, shared_R6D, row_N, rotation_NK, text_MD, batch.segments, batch.text_segments)
 
         shift_RD, scale_RD = (self.out_table_2D + told_RD[:, None]).unbind(1)
-        return self.out(modulate(x_ND, shift_RD[row_N], scale_RD[row_N]))
+        return self.out(modulate(x_ND, shift_RD.index_select(0, row_N), scale_RD.index_select(0, row_N)))
 
     def _numbers(self, numeric_SQ: Tensor) -> Tensor:
         """[S, D] of the numeric conditions; an unknown one (nan) is a learned vector of its own."""
@@ -110,7 +111,7 @@ class Block(nn.Module):
         self.attention = SelfAttention(c)
         self.cross = CrossAttention(c)
         self.mlp = nn.Sequential(
-            nn.Linear(c.width, c.mlp_ratio * c.width), nn.GELU("tanh"), nn.Linear(c.mlp_ratio * c.width, c.width)
+            nn.Linear(c.width, c.mlp_ratio * c.width), nn.GELU(), nn.Linear(c.mlp_ratio * c.width, c.width)
         )
 
     def forward(
@@ -118,16 +119,17 @@ class Block(nn.Module):
         x_ND: Tensor,
         shared_R6D: Tensor,
         row_N: Tensor,
-        rotation_NA: tuple[Tensor, Tensor],
+        rotation_NK: tuple[Tensor, Tensor],
         text_MD: Tensor,
         segments: Segments,
         text_segments: Segments,
     ) -> Tensor:
         # Rows first, then gather: there are a few rows a sample and hundreds of tokens.
-        shift1, scale1, gate1, shift2, scale2, gate2 = (self.table_6D + shared_R6D)[row_N].unbind(1)
-        x_ND = x_ND + gate1 * self.attention(modulate(x_ND, shift1, scale1), rotation_NA, segments)
+        rows_RD = (self.table_6D + shared_R6D).unbind(1)
+        shift1, scale1, gate1, shift2, scale2, gate2 = (row_RD.index_select(0, row_N) for row_RD in rows_RD)
+        x_ND = torch.addcmul(x_ND, gate1, self.attention(modulate(x_ND, shift1, scale1), rotation_NK, segments))
         x_ND = x_ND + self.cross(x_ND, text_MD, segments, text_segments)
-        return x_ND + gate2 * self.mlp(modulate(x_ND, shift2, scale2))
+        return torch.addcmul(x_ND, gate2, self.mlp(modulate(x_ND, shift2, scale2)))
 
 
 class SelfAttention(nn.Module):
@@ -135,12 +137,12 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = c.heads
         self.qkv = nn.Linear(c.width, 3 * c.width)
-        self.norm_q, self.norm_k = nn.RMSNorm(c.head_width), nn.RMSNorm(c.head_width)
+        self.norm_q, self.norm_k = RmsNorm(c.head_width), RmsNorm(c.head_width)
         self.out = nn.Linear(c.width, c.width)
 
-    def forward(self, x_ND: Tensor, rotation_NA: tuple[Tensor, Tensor], segments: Segments) -> Tensor:
+    def forward(self, x_ND: Tensor, rotation_NK: tuple[Tensor, Tensor], segments: Segments) -> Tensor:
         q_NHK, k_NHK, v_NHK = self.qkv(x_ND).unflatten(1, (3, self.heads, -1)).unbind(1)
-        q_NHK, k_NHK = rotate(self.norm_q(q_NHK), rotation_NA), rotate(self.norm_k(k_NHK), rotation_NA)
+        q_NHK, k_NHK = rotate(self.norm_q(q_NHK), rotation_NK), rotate(self.norm_k(k_NHK), rotation_NK)
         return self.out(attend(q_NHK, k_NHK, v_NHK, segments, segments).flatten(1))
 
 
@@ -148,10 +150,10 @@ class CrossAttention(nn.Module):
     def __init__(self, c: TransformerConfig) -> None:
         super().__init__()
         self.heads = c.heads
-        self.norm = nn.RMSNorm(c.width)
+        self.norm = RmsNorm(c.width)
         self.q = nn.Linear(c.width, c.width)
         self.kv = nn.Linear(c.width, 2 * c.width)
-        self.norm_q, self.norm_k = nn.RMSNorm(c.head_width), nn.RMSNorm(c.head_width)
+        self.norm_q, self.norm_k = RmsNorm(c.head_width), RmsNorm(c.head_width)
         self.out = nn.Linear(c.width, c.width)
 
     def forward(self, x_ND: Tensor, text_MD: Tensor, segments: Segments, text_segments: Segments) -> Tensor:
@@ -162,7 +164,7 @@ class CrossAttention(nn.Module):
 
 def modulate(x_ND: Tensor, shift_ND: Tensor, scale_ND: Tensor) -> Tensor:
     """Layer norm without parameters, in fp32, then the condition's scale and shift."""
-    return F.layer_norm(x_ND.float(), x_ND.shape[-1:]).to(x_ND.dtype) * (1 + scale_ND) + shift_ND
+    return torch.addcmul(shift_ND, F.layer_norm(x_ND.float(), x_ND.shape[-1:]).to(x_ND.dtype), 1 + scale_ND)
 
 
 def positions(grid: tuple[int, int, int], seconds_per_frame: float) -> Tensor:
@@ -178,7 +180,8 @@ def positions(grid: tuple[int, int, int], seconds_per_frame: float) -> Tensor:
 
 
 def rotations(position_N3: Tensor, head_width: int, theta: float) -> tuple[Tensor, Tensor]:
-    """cos and sin [N, 1, A] of the rotary angles: a third of the pairs for each axis, what is over goes to time."""
+    """Factors [N, 1, K] of a head's values and of their partners, see `rotate`: cos twice, and -sin and sin, of the
+    rotary angles. A third of the pairs for each axis, what is over goes to time."""
     pairs = head_width // 2
     space = pairs // 3
     angles = []
@@ -186,14 +189,15 @@ def rotations(position_N3: Tensor, head_width: int, theta: float) -> tuple[Tenso
         frequency = theta ** (-torch.arange(count, device=position_N3.device, dtype=torch.float32) / count)
         angles.append(position_N3[:, axis, None].float() * frequency)
     angle_NA = torch.cat(angles, dim=1)[:, None]
-    return angle_NA.cos(), angle_NA.sin()
+    cos, sin = angle_NA.cos(), angle_NA.sin()
+    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
 
-def rotate(x_NHK: Tensor, rotation_NA: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x_NHK: Tensor, rotation_NK: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate the pairs (i, i + K/2) of each head by the token's angles."""
-    cos, sin = rotation_NA
-    a, b = x_NHK.float().chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x_NHK.dtype)
+    own, partner = rotation_NK
+    x = x_NHK.float()
+    return (x * own + x.roll(x.shape[-1] // 2, dims=-1) * partner).to(x_NHK.dtype)
 
 
 def absolute(position_N3: Tensor) -> Tensor:

@@ -1,0 +1,168 @@
+"""Operations are counted as PyTorch counts them, figures are of what was measured, and steps are made ahead."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from contextlib import redirect_stderr
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.training.conftest import TrainingWorld
+from training import flow
+from training.conditioning import numbers
+from training.config import LADDER, TransformerConfig
+from training.fit import fit
+from training.flops import forward_flops, matmul_flops, peak_flops, step_flops
+from training.meter import Meter
+from training.packing import Batch, Sample, collate
+from training.prefetch import ahead
+from training.reporting import Bar, Reporter
+from training.rms_norm import RmsNorm
+from training.transformer import Transformer, positions
+
+
+def packed(config: TransformerConfig, *grids: tuple[int, int, int], text: int = 12) -> Batch:
+    samples = []
+    for i, grid in enumerate(grids):
+        n = grid[0] * grid[1] * grid[2]
+        x_NP = torch.randn(n, config.token_values, generator=flow.keyed("speed", i))
+        text_MT = torch.randn(text + i, config.text_width)
+        samples.append(Sample(f"c{i}", x_NP, grid, positions(grid, 0.5), text_MT, numbers({})))
+    return collate(samples)
+
+
+def counted(config: TransformerConfig, batch: Batch) -> tuple[int, int]:
+    """What PyTorch counts of a forward pass, and of a whole step."""
+    model = Transformer(config)
+    t_F = torch.rand(len(batch.segment_F))
+    given_N = torch.zeros(len(batch.x_NP), dtype=torch.bool)
+    # plain products: PyTorch has no formula for the CPU's flash kernel
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
+        v_NP = model(batch.x_NP, t_F, given_N, batch)
+    with FlopCounterMode(display=False) as backward:
+        v_NP.square().mean().backward()
+    return forward.get_total_flops(), forward.get_total_flops() + backward.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    "grids", [((5, 4, 4),) * 4, ((5, 8, 8), (1, 2, 2), (3, 4, 6))], ids=["one length", "packed lengths"]
+)
+def test_the_formula_agrees_with_pytorchs_count_within_a_percent(grids: tuple) -> None:
+    for config in (LADDER["nano"].transformer, TransformerConfig(96, 2, 3, patch=1, channels=8, mlp_ratio=2)):
+        batch = packed(config, *grids)
+        forward, step = counted(config, batch)
+        assert forward_flops(config, batch) == pytest.approx(forward, rel=0.01)
+        assert step_flops(config, batch) == pytest.approx(step, rel=0.01)
+
+
+def test_attention_counts_within_segments_alone() -> None:
+    config = LADDER["nano"].transformer
+    together, apart = packed(config, (8, 4, 4), text=8), packed(config, (4, 4, 4), (4, 4, 4), text=8)
+    apart = replace(apart, text_segments=type(apart.text_segments)((4, 4)))
+    more = forward_flops(config, together) - forward_flops(config, apart)
+    attention = 4 * config.width * config.layers * (128**2 - 2 * 64**2 + 128 * 8 - 2 * 64 * 4)
+    rest = attention - more  # text and captions, of which there are more beside two samples
+    assert 0 <= rest < 0.01 * forward_flops(config, together) + 4 * 13 * config.width**2 * config.layers
+
+
+def test_the_peak_of_a_processor_is_measured() -> None:
+    assert peak_flops(torch.device("cpu")) > 1e9
+    assert matmul_flops(64, torch.float32, torch.device("cpu")) > 1e6
+
+
+def test_a_meter_tells_work_from_waiting_and_from_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 4.0, 100.0, 101.0, 104.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    meter = Meter(torch.device("cpu"), budget=100)
+    meter.peak = 1000.0
+    meter.begins()
+    meter.ends(80, 1500)
+    meter.pause()
+    meter.begins()
+    meter.ends(120, 1500)
+    found = meter.read()
+    assert found["train/tokens_per_s"] == pytest.approx(200 / 8)
+    assert found["train/waiting"] == pytest.approx(2 / 8)
+    assert found["train/mfu"] == pytest.approx(3000 / 8 / 1000)
+    assert found["train/padding"] == pytest.approx(1 - 200 / 220)
+    assert found["train/memory_gb"] > 0.01
+    assert meter.read() == {}
+
+
+def test_steps_are_made_ahead_in_order_and_no_further() -> None:
+    made: list[int] = []
+
+    def steps():
+        for i in range(20):
+            made.append(i)
+            yield i
+
+    found = ahead(steps(), 2)
+    assert next(found) == 0
+    time.sleep(0.3)
+    assert len(made) <= 4
+    assert list(found) == list(range(1, 20))
+
+
+def test_what_making_a_step_raises_is_raised_where_it_is_used() -> None:
+    def steps():
+        yield 1
+        raise KeyError("clip")
+
+    found = ahead(steps())
+    assert next(found) == 1
+    with pytest.raises(KeyError, match="clip"):
+        next(found)
+
+
+def test_leaving_early_ends_the_thread() -> None:
+    found = ahead(iter(range(1000)))
+    next(found)
+    found.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "steps ahead"]
+
+
+@pytest.mark.parametrize("shape", [(7, 16), (5, 3, 32)])
+def test_rms_norm_and_its_gradients_are_pytorchs(shape: tuple[int, ...]) -> None:
+    ours, theirs = RmsNorm(shape[-1]), torch.nn.RMSNorm(shape[-1], eps=1e-6)
+    weight = torch.rand(shape[-1])
+    gradients = []
+    for norm in (ours, theirs):
+        norm.weight.data.copy_(weight)
+        x = torch.randn(shape, generator=flow.keyed("norm")).requires_grad_()
+        y = norm(x)
+        (y * torch.randn(shape, generator=flow.keyed("gradient"))).sum().backward()
+        gradients.append((y.detach(), x.grad, norm.weight.grad))
+    for mine, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_run_writes_its_speed_beside_its_loss(encoded_world: TrainingWorld) -> None:
+    config = encoded_world.flow_config(steps=4)
+    assert fit(config, Reporter(Path(config.run_dir))) == 0
+    lines = [json.loads(line) for line in (Path(config.run_dir) / "metrics.jsonl").read_text().splitlines()]
+    last = [line for line in lines if "train/loss" in line][-1]
+    for name in ("tokens_per_s", "mfu", "padding", "waiting", "memory_gb"):
+        assert last[f"train/{name}"] >= 0
+    assert 0 < last["train/mfu"] < 1.5
+    assert last["train/waiting"] < 1
+
+
+def test_a_bar_says_how_far_and_lets_lines_through(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = io.StringIO()
+    with redirect_stderr(shown):
+        bar = Bar("transformer", 10, done=4, shown=True)
+        bar(loss="0.5")
+        bar.say("step 5")
+        bar.close()
+    assert "5/10" in shown.getvalue()
+    assert "loss=0.5" in shown.getvalue()
+    assert "step 5" in capsys.readouterr().out
