@@ -31,7 +31,7 @@ def render(scene: Scene, width: int, height: int, frames: int, fps: float) -> np
             backdrop = _landscape(scene, width, height, float(scene.camera_x(times[index : index + 1])[0]))
         picture = backdrop.copy()
         for x, y in centres[index] * diagonal:
-            _draw(picture, scene.shape, COLOURS[scene.colour], width / 2 + x, height / 2 + y, scene.size * diagonal)
+            draw_shape(picture, scene.shape, COLOURS[scene.colour], width / 2 + x, height / 2 + y, scene.size * diagonal)
         out[index] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
     return out
 
@@ -47,16 +47,16 @@ def _landscape(scene: Scene, width: int, height: int, camera_x: float) -> np.nda
 
     sky = np.clip((y + 0.4) / (0.4 + GROUND), 0, 1).astype(np.float32)[..., None]
     picture = np.broadcast_to(top + (horizon - top) * sky, (height, width, 3)).copy()
-    picture *= 1 + 0.22 * _waves(rng, x, y)[..., None]
-    ridge = GROUND - rng.uniform(0.03, 0.16) - 0.07 * _waves(rng, x, 0.0)
-    _blend(picture, hills, _edge(y - ridge, pixel))
-    _blend(picture, ground, _edge(y - GROUND, pixel))
+    picture *= 1 + 0.22 * waves(rng, x, y)[..., None]
+    ridge = GROUND - rng.uniform(0.03, 0.16) - 0.07 * waves(rng, x, 0.0)
+    blend(picture, hills, edge(y - ridge, pixel))
+    blend(picture, ground, edge(y - GROUND, pixel))
     post = np.abs((x / _POST + rng.random()) % 1.0 - 0.5) * _POST  # distance to the middle between two posts
-    _blend(picture, hills * 0.7, _edge(0.012 - post, pixel) * _edge(y - GROUND - 0.02, pixel))
+    blend(picture, hills * 0.7, edge(0.012 - post, pixel) * edge(y - GROUND - 0.02, pixel))
     return picture
 
 
-def _waves(rng: np.random.Generator, x: np.ndarray, y: np.ndarray | float) -> np.ndarray:
+def waves(rng: np.random.Generator, x: np.ndarray, y: np.ndarray | float) -> np.ndarray:
     """A smooth random field of about -1 to 1, the same for the same generator: a place has its clouds and hills."""
     field = np.zeros(np.broadcast_shapes(x.shape, np.shape(y)), np.float32)
     for reach, amplitude in ((5, 0.5), (11, 0.35), (23, 0.15)):
@@ -68,18 +68,18 @@ def _waves(rng: np.random.Generator, x: np.ndarray, y: np.ndarray | float) -> np
     return field
 
 
-def _edge(inside: np.ndarray, pixel: float) -> np.ndarray:
+def edge(inside: np.ndarray, pixel: float) -> np.ndarray:
     """Coverage 0 to 1 of a region from the signed distance to its border, positive inside."""
     return np.clip(inside / pixel + 0.5, 0, 1).astype(np.float32)
 
 
-def _blend(picture: np.ndarray, colour: np.ndarray, coverage: np.ndarray) -> None:
+def blend(picture: np.ndarray, colour: np.ndarray, coverage: np.ndarray) -> None:
     coverage = np.broadcast_to(coverage, picture.shape[:2])
     rows = slice(int(np.argmax(coverage.any(axis=1))), None)  # what is covered lies at the bottom
     picture[rows] += (colour - picture[rows]) * coverage[rows, :, None]
 
 
-def _draw(picture: np.ndarray, shape: str, colour: tuple[int, int, int], x: float, y: float, radius: float) -> None:
+def draw_shape(picture: np.ndarray, shape: str, colour: tuple[int, int, int], x: float, y: float, radius: float) -> None:
     """Draw one shape of `radius` pixels around (x, y), shaded a little from above; what lies outside is cut off."""
     height, width = picture.shape[:2]
     left, right = max(0, math.floor(x - radius - 1)), min(width, math.ceil(x + radius + 2))
@@ -88,13 +88,13 @@ def _draw(picture: np.ndarray, shape: str, colour: tuple[int, int, int], x: floa
         return
     dx = np.arange(left, right)[None, :] + 0.5 - x
     dy = np.arange(upper, lower)[:, None] + 0.5 - y
-    coverage = np.clip(0.5 - _distance(shape, dx, dy, radius), 0, 1).astype(np.float32)[..., None]
+    coverage = np.clip(0.5 - signed_distance(shape, dx, dy, radius), 0, 1).astype(np.float32)[..., None]
     shade = (1.06 - 0.16 * np.clip(dy / radius, -1, 1)).astype(np.float32)[..., None]
     part = picture[upper:lower, left:right]
     part += (np.minimum(np.array(colour, np.float32) * shade, 255) - part) * coverage
 
 
-def _distance(shape: str, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.ndarray:
+def signed_distance(shape: str, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.ndarray:
     """Signed distance in pixels to the shape's outline, negative inside."""
     if shape == "circle":
         return np.hypot(dx, dy) - radius

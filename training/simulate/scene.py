@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 SHAPES = ("circle", "square", "triangle")
+AREAS = {"circle": math.pi, "square": (2 * 0.86) ** 2, "triangle": 3 * math.sqrt(3) / 4}  # at radius 1
 COLOURS = {
     "red": (222, 45, 45),
     "green": (40, 168, 72),
@@ -84,15 +85,7 @@ class Scene:
 
     def height(self, times: np.ndarray) -> np.ndarray:
         """Height above rest of something let go at `drop`, in diagonals: [T]. Each bounce loses speed."""
-        left = np.array(times, float)
-        fall = math.sqrt(2 * self.drop / GRAVITY)
-        height = np.where(left < fall, self.drop - GRAVITY * left**2 / 2, 0.0)
-        left, speed = left - fall, RESTITUTION * GRAVITY * fall
-        while speed > 0.02:
-            hop = 2 * speed / GRAVITY
-            height = np.where((left >= 0) & (left < hop), speed * left - GRAVITY * left**2 / 2, height)
-            left, speed = left - hop, RESTITUTION * speed
-        return height
+        return bounce_height(times, self.drop)
 
     def camera_x(self, times: np.ndarray) -> np.ndarray:
         """Where the camera looks, in diagonals to the right of the world's centre: [T]."""
@@ -122,6 +115,19 @@ class Scene:
     def facts(self) -> dict[str, Any]:
         """Every fact by name, as plain values."""
         return asdict(self)
+
+
+def bounce_height(times: np.ndarray, drop: float) -> np.ndarray:
+    """Height above rest of something let go `drop` diagonals above it, in diagonals: [T]. Each bounce loses speed."""
+    left = np.array(times, float)
+    fall = math.sqrt(2 * drop / GRAVITY)
+    height = np.where(left < fall, drop - GRAVITY * left**2 / 2, 0.0)
+    left, speed = left - fall, RESTITUTION * GRAVITY * fall
+    while speed > 0.02:
+        hop = 2 * speed / GRAVITY
+        height = np.where((left >= 0) & (left < hop), speed * left - GRAVITY * left**2 / 2, height)
+        left, speed = left - hop, RESTITUTION * speed
+    return height
 
 
 def random_scene(seed: int) -> Scene:
