@@ -51,6 +51,7 @@ class TransformerConfig:
     text_width: int = 384  # of the text encoder's tokens
     mlp_ratio: int = 4
     rope_theta: float = 256.0
+    predicts: str = "velocity"  # or "clip": tokens of more values than the data vary in, see Transformer.forward
 
     @property
     def head_width(self) -> int:
@@ -117,6 +118,7 @@ class TrainConfig:
     ema_decay: float = 0.995
     caption_dropout: float = 0.1
     numeric_dropout: float = 0.1
+    noise_shift: float = 0.0  # transformer: added to the mean of logit(t), see flow.draw_timestep
     text_mode: float = 0.7  # relative frequencies of the conditioning modes, see conditioning.MODES
     first_mode: float = 0.1
     last_mode: float = 0.02
@@ -223,6 +225,7 @@ class EvaluateConfig:
     out: str
     samples: list[dict[str, Any]] | None = None  # {"path", "prompt"} of videos that this model generated
     scenes: int = 24  # simulated prompts whose colour is checked; 0: not measured
+    trials: int = 0  # held-out trials (simulate/trial.py) that are made and judged attribute by attribute
     seed: int = 0
 
 

@@ -241,7 +241,7 @@ def draw(config: TrainConfig, clip_id: str, grid: tuple[int, int, int], step: in
     """All choices for a clip at a step, from (seed, clip, step) alone."""
     generator = flow.keyed("train", config.seed, clip_id, step)
     keep_text, keep_numbers = torch.rand(2, generator=generator).tolist()
-    t = flow.draw_timestep(grid[0] * grid[1] * grid[2], generator)
+    t = flow.draw_timestep(grid[0] * grid[1] * grid[2], generator, config.noise_shift)
     given_N = draw_given(grid, config.modes, generator)
     return Drawn(generator, t, given_N, keep_text >= config.caption_dropout, keep_numbers >= config.numeric_dropout)
 

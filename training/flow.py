@@ -32,9 +32,13 @@ def timestep_mean(tokens: int) -> float:
     return max(0.0, 0.95 + (2.05 - 0.95) * math.log(tokens / 1024) / math.log(4096 / 1024))
 
 
-def draw_timestep(tokens: int, generator: torch.Generator) -> float:
-    """One t in (0, 1): the sigmoid of a normal draw around `timestep_mean`."""
-    return float(torch.sigmoid(torch.randn((), generator=generator) + timestep_mean(tokens)))
+def draw_timestep(tokens: int, generator: torch.Generator, noise_shift: float = 0.0) -> float:
+    """One t in (0, 1): the sigmoid of a normal draw around `timestep_mean` + `noise_shift`.
+
+    The shift is for latents in which few directions carry most of the variance (those of a linear codec do): what a
+    clip shows is then decided at more noise than its number of tokens says.
+    """
+    return float(torch.sigmoid(torch.randn((), generator=generator) + timestep_mean(tokens) + noise_shift))
 
 
 def interpolate(x_NP: Tensor, e_NP: Tensor, t_N: Tensor) -> Tensor:

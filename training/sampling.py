@@ -59,6 +59,7 @@ class Sampler:
     method: str = "euler"
     interval: tuple[float, float] = (0.0, 1.0)
     rescale: float = 0.0
+    noise_shift: float = 0.0  # of TrainConfig, if the model was trained with one
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.method not in ("euler", "heun"):
@@ -70,10 +71,10 @@ class Sampler:
             raise ValueError(f"guidance is rescaled by a share from 0 to 1, not {self.rescale:g}")
 
 
-def times(steps: int, tokens: int, start: float = 1.0) -> Tensor:
+def times(steps: int, tokens: int, start: float = 1.0, noise_shift: float = 0.0) -> Tensor:
     """Decreasing times from `start` to 0, [steps + 1]: evenly spaced, then shifted towards noise as in training,
     u -> s u / (1 + (s - 1) u)."""
-    shift = math.exp(flow.timestep_mean(tokens))
+    shift = math.exp(flow.timestep_mean(tokens) + noise_shift)
     u = torch.linspace(start / (shift - (shift - 1) * start), 0, steps + 1)
     return shift * u / (1 + (shift - 1) * u)
 
@@ -92,7 +93,9 @@ def sample(model: Transformer, requests: Sequence[Request], sampler: Sampler) ->
     given_N = torch.cat([_given(r) for r in requests]).to(device)
     start_N = torch.tensor([r.strength for r in requests], device=device)[batch.segments.index(device)]
     x_NP = flow.interpolate(batch.x_NP, torch.cat(noise), start_N.masked_fill(given_N, 0))
-    schedule_SJ = torch.stack([times(sampler.steps, math.prod(r.grid), r.strength) for r in requests])
+    schedule_SJ = torch.stack(
+        [times(sampler.steps, math.prod(r.grid), r.strength, sampler.noise_shift) for r in requests]
+    )
     schedule_FJ = schedule_SJ.to(device)[batch.segment_F]
 
     def slope(x_NP: Tensor, t_F: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ from training.packing import Batch
 from training.rms_norm import RmsNorm
 
 REFERENCE_FPS = 8.0  # one unit of time for RoPE is an eighth of a second
+LEAST_TIME = 0.05  # where the clip is predicted, the velocity is that from no nearer to the clip than this
 REFERENCE_SIDE = 32.0  # one unit of space is 1/32 of the square root of the picture's area
 NUMERIC_SCALE = (8.0, 64.0)  # typical size of each of conditioning.NUMERIC
 
@@ -45,6 +46,8 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = c = config
+        if c.predicts not in ("velocity", "clip"):
+            raise ValueError(f"a transformer predicts velocity or clip, not {c.predicts!r}")
         self.embed_patch = nn.Linear(c.token_values, c.width)
         self.embed_place = nn.Linear(3 * 16, c.width, bias=False)
         self.embed_time = nn.Sequential(nn.Linear(128, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
@@ -94,7 +97,13 @@ class Transformer(nn.Module):
             x_ND = block(x_ND, shared_R6D, row_N, rotation_NK, text_MD, batch.segments, batch.text_segments)
 
         shift_RD, scale_RD = (self.out_table_2D + told_RD[:, None]).unbind(1)
-        return self.out(modulate(x_ND, shift_RD.index_select(0, row_N), scale_RD.index_select(0, row_N)))
+        out_NP = self.out(modulate(x_ND, shift_RD.index_select(0, row_N), scale_RD.index_select(0, row_N)))
+        if c.predicts == "velocity":
+            return out_NP
+        # The clip instead of the velocity (Li & He, arXiv 2511.13720): noise fills all values of a token, a clip only a
+        # few directions, so a narrow model can say the one and not the other. The loss stays that of the velocity.
+        t_N1 = t_F.index_select(0, batch.frame_N)[:, None].clamp_min(LEAST_TIME)
+        return (x_NP - out_NP) / t_N1
 
     def _numbers(self, numeric_SQ: Tensor) -> Tensor:
         """[S, D] of the numeric conditions; an unknown one (nan) is a learned vector of its own."""

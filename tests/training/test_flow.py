@@ -40,6 +40,12 @@ def test_larger_clips_meet_more_noise() -> None:
     assert all(0 < t < 1 for ts in drawn for t in ts)
 
 
+def test_a_shift_moves_the_times_of_all_clips_towards_noise() -> None:
+    plain, shifted = ([flow.draw_timestep(80, flow.keyed(i), shift) for i in range(100)] for shift in (0.0, 0.8))
+    logits = (torch.tensor(shifted).logit() - torch.tensor(plain).logit()).tolist()
+    assert logits == pytest.approx([0.8] * 100, abs=1e-3)
+
+
 def test_given_tokens_have_no_part_in_the_loss_and_samples_count_alike() -> None:
     target = torch.zeros(6, 2)
     predicted = torch.ones(6, 2)

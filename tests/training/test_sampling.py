@@ -53,6 +53,16 @@ def test_a_model_that_knows_the_velocity_arrives_at_the_clip_in_any_number_of_st
         torch.testing.assert_close(tokens, target, rtol=0, atol=1e-4)
 
 
+def test_a_model_that_predicts_the_clip_arrives_at_the_clip_that_it_predicts() -> None:
+    torch.manual_seed(0)
+    model = Transformer(replace(CONFIG, predicts="clip")).eval().requires_grad_(False)
+    clip = torch.randn(CONFIG.token_values)
+    model.out.bias.copy_(clip)  # whatever it sees: an untrained head adds nothing
+    for sampler in (Sampler(1), Sampler(6, noise_shift=0.8), Sampler(5, method="heun")):
+        tokens, _ = to_tokens(sample(model, [request(1)], sampler)[0], 2)
+        torch.testing.assert_close(tokens, clip.expand_as(tokens), rtol=0, atol=1e-3)
+
+
 def test_guidance_and_negative_prompts_change_the_result(model: Transformer) -> None:
     base = sample(model, [request()], Sampler(4, guidance=3))[0]
     plain = sample(model, [request()], Sampler(4, guidance=1))[0]
@@ -79,6 +89,12 @@ def test_times_fall_from_one_to_zero_and_stay_longer_at_noise_for_larger_clips()
         assert (t[0], t[-1]) == (1, 0)
         assert (t.diff() < 0).all()
     assert (large[1:-1] > small[1:-1]).all()
+
+
+def test_a_shift_towards_noise_delays_every_time_between_the_ends() -> None:
+    plain, shifted = times(6, 64), times(6, 64, noise_shift=0.8)
+    assert (shifted[1:-1] > plain[1:-1] + 0.05).all()
+    assert torch.equal(shifted[[0, -1]], plain[[0, -1]])
 
 
 def test_a_sampler_that_cannot_step_is_refused() -> None:

@@ -54,6 +54,11 @@ def test_an_untrained_model_predicts_no_velocity() -> None:
     assert velocity(Transformer(CONFIG), [A]).abs().max() == 0
 
 
+def test_a_model_predicts_the_velocity_or_the_clip_and_nothing_else() -> None:
+    with pytest.raises(ValueError, match="velocity or clip, not 'noise'"):
+        Transformer(TransformerConfig(32, 1, 2, predicts="noise"))
+
+
 def test_a_sample_gets_the_same_velocity_alone_and_packed(model: Transformer) -> None:
     both = velocity(model, [A, B])
     torch.testing.assert_close(both[: len(A.x_NP)], velocity(model, [A]), rtol=0, atol=2e-5)

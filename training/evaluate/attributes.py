@@ -31,7 +31,9 @@ def adherence(frames_THWC: Tensor, trial: Trial, fps: float) -> dict[str, bool]:
     verdicts = {
         "colour": colours_right(seen, trial.colours),
         "count": all(count_right(seen, colour, trial.count) for colour in trial.colours),
-        "shape": all(shape_of(seen, colour) == shape for shape, colour in zip(trial.shapes, trial.colours, strict=True)),
+        "shape": all(
+            shape_of(seen, colour) == shape for shape, colour in zip(trial.shapes, trial.colours, strict=True)
+        ),
         "light": light_of(seen) == trial.time_of_day,
         "camera": physics.camera_move(seen) == trial.camera,
     }
@@ -45,7 +47,7 @@ def adherence(frames_THWC: Tensor, trial: Trial, fps: float) -> dict[str, bool]:
     if trial.kind == "fall":
         verdicts["bounce"] = physics.bounced(seen, first)
     if trial.kind == "collide":
-        error = physics.momentum_error(seen, *trial.colours, fps=fps)
+        error = physics.momentum_error(seen, first, trial.colours[1], fps)
         verdicts["momentum"] = error is not None and error <= MOMENTUM
     if trial.kind == "occlude":
         verdicts["permanence"] = physics.permanent(seen, first, trial.direction)

@@ -1,11 +1,13 @@
 """Rows of a scorecard: a metric over a slice, with its interval, its sample count and its method.
 
 A mean's 95 % interval is a percentile bootstrap over clips, with random numbers keyed by the metric, so that measuring
-the same thing twice gives the same row. Knows nothing of what is measured.
+the same thing twice gives the same row. A share's is Wilson's, which is right where all or none of a few are right.
+Knows nothing of what is measured.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +36,13 @@ class Metric:
         mean = sum(values) / len(values)
         low, high = interval(values, self.name) if len(values) > 1 else (None, None)
         return self._fill(part, mean, low, high, len(values), "measured", None)
+
+    def share(self, part: str, right: Sequence[bool]) -> Row:
+        """The share of verdicts that are right, with its interval."""
+        if not right:
+            return self.missing("no clip to measure", part)
+        low, high = wilson(sum(right), len(right))
+        return self._fill(part, sum(right) / len(right), low, high, len(right), "measured", None)
 
     def exact(self, part: str, value: float, n: int) -> Row:
         """A number that is no mean: a count or a rate of a machine."""
@@ -76,3 +85,14 @@ def interval(values: Sequence[float], key: str) -> tuple[float, float]:
     means_D = x_N[picks_DN].mean(1)
     low, high = torch.quantile(means_D, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return low, high
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share (E. B. Wilson, JASA 22, 1927). ValueError for a share of nothing."""
+    if not 0 <= right <= n or n < 1:
+        raise ValueError(f"{right} of {n} is no share")
+    z = 1.959964
+    share, width = right / n, z * math.sqrt(right * (n - right) / n + z**2 / 4) / (n + z**2)
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    # exact at the ends, where rounding would leave 0.999...
+    return (0.0 if right == 0 else middle - width), (1.0 if right == n else middle + width)

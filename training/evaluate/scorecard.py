@@ -24,10 +24,14 @@ from training.evaluate.adherence import colour_of
 from training.evaluate.flow_loss import flow_loss
 from training.evaluate.reconstruction import psnr, reconstruct, ssim
 from training.evaluate.rows import Metric, Row
+from training.evaluate.trials import METRICS as TRIAL_METRICS
+from training.evaluate.trials import trial_rows
 from training.packing import Sample
 from training.sample import make
 from training.sampling import Sampler
 from training.simulate import random_scene, render
+from training.simulate.supply import FPS, HELDOUT, pictures
+from training.simulate.trial import random_trial
 from training.text import TextEncoder
 from training.transformer import Transformer, load_transformer
 from training.video import read_frames
@@ -89,7 +93,7 @@ def scorecard(config: EvaluateConfig) -> list[Row]:
     samples = [clips.read(clip_id) for clip_id in heldout]
     parts = slices(samples)
     rows = [*flow_rows(bench, samples, parts), *reconstruction_rows(bench, heldout, parts)]
-    rows += scene_rows(bench)
+    rows += scene_rows(bench) + known_truth_rows(bench)
     made = [(item["path"], *_video(item["path"])) for item in config.samples or ()]
     rows += sample_rows(made, heldout)
     rows += copy_rows([video for _, video, _ in made], frames, bench)
@@ -157,6 +161,20 @@ def scene_rows(bench: Bench) -> list[Row]:
         for part, shown in kinds.items()
     ]
     return [*rows, SPEED.exact("all", seconds / count, count)]
+
+
+def known_truth_rows(bench: Bench) -> list[Row]:
+    """Adherence and physics of generated trials, of rendered ones (the method's check) and of what the codec keeps."""
+    count, frames, size = bench.config.trials, 4 * bench.codec.config.stride + 1, (64, 64)
+    if count == 0:
+        return [metric.missing("no simulated trials were asked for") for metric in TRIAL_METRICS]
+    trials = [random_trial(HELDOUT + i, seconds=(frames - 1) / FPS) for i in range(count)]
+    captions, seeds = [trial.caption() for trial in trials], [bench.config.seed + i for i in range(count)]
+    made = make(bench.codec, bench.model, bench.encoder, captions, seeds, Sampler(), frames, size)
+    rendered = [pictures(trial, size, frames) for trial in trials]
+    coded = [reconstruct(bench.codec, video) for video in rendered]
+    kinds = {"all": made, "reference=rendered": rendered, "reference=codec": coded}
+    return [row for part, shown in kinds.items() for row in trial_rows(part, shown, trials, FPS)]
 
 
 def sample_rows(made: Sequence[tuple[str, Tensor, float]], heldout: dict[str, tuple[Tensor, float]]) -> list[Row]:

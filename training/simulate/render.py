@@ -31,7 +31,9 @@ def render(scene: Scene, width: int, height: int, frames: int, fps: float) -> np
             backdrop = _landscape(scene, width, height, float(scene.camera_x(times[index : index + 1])[0]))
         picture = backdrop.copy()
         for x, y in centres[index] * diagonal:
-            draw_shape(picture, scene.shape, COLOURS[scene.colour], width / 2 + x, height / 2 + y, scene.size * diagonal)
+            draw_shape(
+                picture, scene.shape, COLOURS[scene.colour], width / 2 + x, height / 2 + y, scene.size * diagonal
+            )
         out[index] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
     return out
 
@@ -79,7 +81,9 @@ def blend(picture: np.ndarray, colour: np.ndarray, coverage: np.ndarray) -> None
     picture[rows] += (colour - picture[rows]) * coverage[rows, :, None]
 
 
-def draw_shape(picture: np.ndarray, shape: str, colour: tuple[int, int, int], x: float, y: float, radius: float) -> None:
+def draw_shape(
+    picture: np.ndarray, shape: str, colour: tuple[int, int, int], x: float, y: float, radius: float
+) -> None:
     """Draw one shape of `radius` pixels around (x, y), shaded a little from above; what lies outside is cut off."""
     height, width = picture.shape[:2]
     left, right = max(0, math.floor(x - radius - 1)), min(width, math.ceil(x + radius + 2))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from training.codec import Codec, to_unit
-from training.conditioning import NUMERIC
+from training.conditioning import numbers
 from training.packing import Item, Sample
 from training.simulate.stage import render_trial
 from training.simulate.trial import KINDS, Trial, random_trial
@@ -57,8 +57,7 @@ class TrialClips:
     def read(self, clip_id: str, text: str | None = None) -> Sample:
         """The clip with its caption."""
         text_MT = self.texts[text or self.captions[clip_id][0]]
-        numeric = (FPS, *[float("nan")] * (len(NUMERIC) - 1))
-        return Sample(clip_id, self.latents[clip_id], self.grid, self.place_N3, text_MT, numeric)
+        return Sample(clip_id, self.latents[clip_id], self.grid, self.place_N3, text_MT, numbers({"fps": FPS}))
 
     def items(self) -> list[Item]:
         """What the planner needs; captions of one length end up beside each other, where attention is one call."""

@@ -76,6 +76,17 @@ def test_every_metric_has_a_row_and_a_copied_sample_is_found(trained: TrainingWo
 
 
 @needs_minilm
+def test_trials_are_made_and_judged_beside_rendered_ones_and_the_codecs(trained: TrainingWorld) -> None:
+    rows = evaluate(trained, scenes=0, trials=3)
+    for part in ("all", "reference=rendered", "reference=codec"):
+        assert rows["trial_colour", part]["n"] == 3
+    assert rows["trial_colour", "reference=rendered"]["value"] == 1
+    assert rows["trial_colour", "all"]["value"] == 0  # two shapes' landscapes and a few steps: no trial is right
+    none = evaluate(trained, scenes=0)["trial_colour", "all"]
+    assert (none["state"], none["why"]) == ("not_measured", "no simulated trials were asked for")
+
+
+@needs_minilm
 def test_without_samples_what_needs_them_is_not_measured(trained: TrainingWorld) -> None:
     rows = evaluate(trained, scenes=0)
     for metric in ("memorised_clips", "copy_ratio", "temporal_flicker", "prompt_colour"):
