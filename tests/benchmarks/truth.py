@@ -35,6 +35,7 @@ from training.evaluate.rows import Row, interval
 from training.evaluate.trials import trial_rows
 from training.module import TransformerLearner
 from training.packing import Cursor
+from training.prefetch import ahead
 from training.sample import make
 from training.sampling import Request, Sampler, sample
 from training.simulate.supply import FPS, HELDOUT, TrialClips, pictures
@@ -76,6 +77,7 @@ class Budget(Callback):
 
     cpu_minutes: float
     wall_minutes: float
+    threads: int
     cpu_s: float = 0.0  # spent before this process began to train
     wall_s: float = 0.0
     loss: float = float("nan")
@@ -83,6 +85,7 @@ class Budget(Callback):
     def on_train_start(self, trainer: Trainer, learner: LightningModule) -> None:
         self.cpu_from, self.wall_from = time.process_time() - self.cpu_s, time.monotonic() - self.wall_s
         self.saved = time.monotonic()
+        torch.set_num_threads(self.threads)
         if found := checkpoints.checkpoints(FOLDER / "checkpoints"):
             checkpoints.load_optimizer(found[-1], trainer.optimizers[0])
 
@@ -125,7 +128,7 @@ def caption_tokens(captions: Sequence[str]) -> dict[str, Tensor]:
     return known
 
 
-def train(cpu_minutes: float, wall_minutes: float) -> dict[str, Any]:
+def train(cpu_minutes: float, wall_minutes: float, threads: int) -> dict[str, Any]:
     """Train, or go on training, until the budget is spent; the spent budget and the step."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     config = TrainConfig(
@@ -152,7 +155,7 @@ def train(cpu_minutes: float, wall_minutes: float) -> dict[str, Any]:
         between_mode=0.0,
         keyframes_mode=0.0,
     )
-    learner, budget, cursor = TruthLearner(config, SHAPE, []), Budget(cpu_minutes, wall_minutes), Cursor()
+    learner, budget, cursor = TruthLearner(config, SHAPE, []), Budget(cpu_minutes, wall_minutes, threads), Cursor()
     step = 0
     if found := checkpoints.checkpoints(FOLDER / "checkpoints"):
         state = checkpoints.read_state(found[-1])
@@ -165,7 +168,7 @@ def train(cpu_minutes: float, wall_minutes: float) -> dict[str, Any]:
         texts = caption_tokens([trial.caption() for trial in trials(0, CLIPS)])
         clips = TrialClips(codec(), texts, CLIPS, size=SIZE, frames=FRAMES, kinds=KINDS)
         print(f"{CLIPS} clips after {time.process_time() - started:.0f} CPU-seconds", flush=True)
-        steps = flow_steps(config, _as_clips(clips), cursor, step + 1)
+        steps = ahead(flow_steps(config, _as_clips(clips), cursor, step + 1))
         Trainer(
             accelerator="cpu",
             max_epochs=1,
@@ -301,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--wall-minutes", type=float, default=WALL_MINUTES)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args(arguments)
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(1)  # small matrices until the training begins: a second thread would only wait
     from tests.benchmarks.__main__ import RESULTS, write_result
 
     if given.look:
@@ -309,7 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for row in found["rows"]:
             print(f"{row['metric']:26} {row['slice']:20} {row['value']!s:22} n {row['n']}")
         return
-    spent = train(given.cpu_minutes, given.wall_minutes)
+    spent = train(given.cpu_minutes, given.wall_minutes, given.threads)
     recipe = {"size": SIZE, "frames": FRAMES, "parameters": sum(p.numel() for p in model().parameters())}
     recipe |= {"codec": vars(CODEC), "transformer": vars(SHAPE), "sampler": vars(SAMPLER), "threads": given.threads}
     found = judge(given.samples or SAMPLES, RESULTS / "truth.png")

@@ -149,7 +149,8 @@ def random_trial(
 ) -> Trial:
     """The trial of a seed: always the same one, of one of the kinds (a kind listed twice comes twice as often).
 
-    All bodies stay inside the picture while the clip lasts, at aspect ratios from 1:1 to 4:3.
+    All bodies stay inside the picture while the clip lasts, at aspect ratios from 1:1 to 4:3; only what a heavier body
+    struck may end partly over the edge of a square picture.
     """
     rng = np.random.default_rng([0x741A1, seed])
     kind = str(kinds[int(rng.integers(len(kinds)))])
