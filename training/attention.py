@@ -54,6 +54,7 @@ class Segments:
         return torch.repeat_interleave(torch.arange(len(self.lengths), device=device), lengths)
 
 
+@torch.compiler.disable  # a pack's lengths are plain numbers: compiled, each pack would be compiled anew
 def attend(
     q_NHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, queries: Segments, keys: Segments, backend: str = "auto"
 ) -> Tensor:

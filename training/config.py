@@ -128,6 +128,7 @@ class TrainConfig:
     between_mode: float = 0.03
     keyframes_mode: float = 0.03
     resume: bool = True
+    compile: bool = True  # the transformer's blocks, on a GPU
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, ("codec", "transformer"))

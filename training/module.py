@@ -155,6 +155,8 @@ class Learner(LightningModule, ABC):
 
     def on_fit_start(self) -> None:
         self.average.to(self.device)
+        if self.device.type == "cuda" and self.config.compile and isinstance(self.model, Transformer):
+            compile_blocks(self.model)
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """The step, and the average's right after it: a checkpoint at the end of the batch holds both."""
@@ -261,6 +263,15 @@ class TransformerLearner(Learner):
 
     def save(self, folder: Path, exposure: Exposure) -> None:
         save_transformer(self.average.weights(), self.model.config, folder, exposure)
+
+
+def compile_blocks(model: Transformer, backend: str = "inductor") -> None:
+    """Compile each block for packs of any length; attention is left out, its kernels are compiled already.
+
+    For GPUs: on a processor minutes of compiling gain a few percent.
+    """
+    for block in model.blocks:
+        block.compile(dynamic=True, backend=backend)
 
 
 def step_weights(step: CodecStep | FlowStep) -> Tensor:

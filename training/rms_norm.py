@@ -1,8 +1,8 @@
 """RMSNorm whose backward pass is written out, for processors without a fused one.
 
 On a CPU, PyTorch puts RMSNorm together from a dozen operations; at small widths they cost more than the matrix products
-around them. Here they are seven, in place where they can be: half the time. On a GPU the library's own is used. Nothing
-else belongs here.
+around them. Here they are seven, in place where they can be: half the time. On a GPU, and where the model is compiled,
+the library's own is used. Nothing else belongs here.
 
     y = x r w,  r = 1 / sqrt(mean(x^2) + eps);   dx = r (g w - h mean(g w h)),  dw = sum(g h),  with h = x r
 
@@ -27,7 +27,7 @@ class RmsNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_cpu and x.dtype == self.weight.dtype:
+        if x.is_cpu and x.dtype == self.weight.dtype and not torch.compiler.is_compiling():
             normed = _RmsNorm.apply(x, self.weight)
             assert isinstance(normed, Tensor)
             return normed

@@ -28,6 +28,7 @@ from tests.benchmarks.ledger import ledger
 from tests.benchmarks.location import code_location
 from tests.benchmarks.replay import replaying
 from tests.benchmarks.shots import shots
+from tests.benchmarks.training_speed import training_speed
 
 RESULTS = Path(__file__).with_name("results")
 BENCHMARKS = {
@@ -45,6 +46,7 @@ BENCHMARKS = {
     "executors": executors,
     "ledger": ledger,
     "replay": replaying,
+    "training_speed": training_speed,
 }
 PACKAGES = (
     *("dagster", "dbt-core", "duckdb", "mlflow", "great-expectations", "torch", "lightning", "av", "numpy"),

@@ -15,6 +15,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.benchmarks import training_speed
 from tests.training.conftest import TrainingWorld
 from training import flow
 from training.conditioning import numbers
@@ -22,6 +23,7 @@ from training.config import LADDER, TransformerConfig
 from training.fit import fit
 from training.flops import forward_flops, matmul_flops, peak_flops, step_flops
 from training.meter import Meter
+from training.module import compile_blocks
 from training.packing import Batch, Sample, collate
 from training.prefetch import ahead
 from training.reporting import Bar, Reporter
@@ -166,3 +168,55 @@ def test_a_bar_says_how_far_and_lets_lines_through(capsys: pytest.CaptureFixture
     assert "5/10" in shown.getvalue()
     assert "loss=0.5" in shown.getvalue()
     assert "step 5" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_compiled_blocks_compute_the_same_and_other_packs_are_not_compiled_anew() -> None:
+    config = TransformerConfig(width=32, layers=2, heads=2, channels=4)
+    torch.manual_seed(0)
+    plain = Transformer(config)
+    for parameter in plain.parameters():
+        parameter.data.normal_(std=0.1)
+    compiled = Transformer(config)
+    compiled.load_state_dict(plain.state_dict())
+    frames: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> object:
+        frames.append(len(graph.graph.nodes))
+        return graph.forward
+
+    torch._dynamo.reset()
+    compile_blocks(compiled, backend)
+    first = None
+    for grids in (((3, 2, 2), (2, 2, 2)), ((2, 3, 4), (1, 2, 2), (4, 2, 2)), ((5, 2, 3),)):
+        batch = packed(config, *grids)
+        t_F, given_N = torch.rand(len(batch.segment_F)), torch.zeros(len(batch.x_NP), dtype=torch.bool)
+        torch.testing.assert_close(
+            compiled(batch.x_NP, t_F, given_N, batch), plain(batch.x_NP, t_F, given_N, batch), rtol=1e-5, atol=1e-5
+        )
+        first = first or len(frames)
+    assert first > 0
+    assert len(frames) <= 2 * first
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.slow
+def test_what_the_gpu_benchmark_runs_runs_on_a_processor() -> None:
+    tiny = TransformerConfig(width=32, layers=1, heads=2, channels=4)
+    cpu = torch.device("cpu")
+    found = training_speed.ours(tiny, ((3, 2, 2), (1, 2, 2)), cpu, backend="eager")
+    assert found["tokens_a_step"] == 16
+    assert found["flops_per_s"] > 0
+    other = training_speed.ltx(tiny, (3, 2, 2), 2, cpu)
+    assert other is None or other["tokens_per_s"] > 0
+    grids = training_speed.mixed(65_536)
+    assert len(set(grids)) == len(training_speed.MIXED)
+    assert 0.95 * 65_536 < sum(t * h * w for t, h, w in grids) <= 65_536
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure")
+def test_without_a_gpu_its_figures_say_not_measured() -> None:
+    found = training_speed.on_gpu()
+    cells = [*found["mfu"].values()]
+    assert [cell["mfu"] for cell in cells] == ["not measured"] * 3
+    assert found["packed_over_bucketed"]["value"] == found["over_ltx_of_equal_shape"]["value"] == "not measured"
