@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 def fit(config: TrainConfig, report: Reporter, until: int | None = None) -> int:
     """Run or resume, and return the exit code. `until` ends the process early, after a checkpoint at that step."""
     result: dict[str, Any] = {"task": config.task, "snapshot_root": config.snapshot_root, "stopped": None}
+    result["warm_start"] = bool(config.parent_dir)
     try:
         start = find_start(config)
         guard = _guard(config, start)

@@ -31,7 +31,9 @@ def contender(home: Home, version: Version, scorecard: Scorecard | None = None) 
     own = stored_scorecard(home, version.model_key)
     card = scorecard or own
     record = published.pair(home, version.model_key) or {}
-    start, end = (_measured(record, "transformer", when, "heldout/flow_loss") for when in ("start", "end"))
+    first = published.pair(home, published.origin(home, version.model_key)) or {}
+    start = _measured(first, "transformer", "start", "heldout/flow_loss")  # a child begins where its parents got to
+    end = _measured(record, "transformer", "end", "heldout/flow_loss")
     copies = gate.scores(own.rows if own else ()).get((gate.COPIES, gate.OVERALL))
     return Contender(
         version=version.number,

@@ -14,7 +14,7 @@ from assets.dataset.sealed import Sealed, consent_violation, current
 from assets.diversity.record import effect
 from assets.home import Home
 from assets.metadata import picture
-from assets.model import config, launch, published, report
+from assets.model import config, launch, published, report, warm
 from assets.model.config import Plan, Task
 from assets.model.outcome import TRAIN_LOSS, Outcome, read_outcome
 from assets.model.relay import MetricsRelay
@@ -35,7 +35,10 @@ def _checks(asset: str) -> list[dg.AssetCheckSpec]:
         ),
         dg.AssetCheckSpec(FINITE, asset=asset, blocking=True, description="Every loss is a finite number."),
         dg.AssetCheckSpec(
-            IMPROVED, asset=asset, blocking=True, description="Better on held-out clips at the end than at the start."
+            IMPROVED,
+            asset=asset,
+            blocking=True,
+            description="Better on held-out clips at the end than at the start; from a parent, as good.",
         ),
     ]
 
@@ -68,6 +71,9 @@ def video_transformer(context: dg.AssetExecutionContext, home: dg.ResourceParam[
 
 def _train(context: dg.AssetExecutionContext, home: Home, task: Task) -> Yields:
     sealed = current(home)
+    if task == "codec":  # first of the pair: what this one starts from, the other does
+        start = warm.decide(home, config.cold_plan(home, sealed.root), config.parent_setting(home.training))
+        context.log.info(f"training starts {start}")
     plan = config.plan(home, sealed.root)
     record = published.result(home, plan.model_key, task)
     if violation := consent_violation(home, sealed, published.seen(record) if record else {}):
@@ -114,6 +120,9 @@ def _run(
             context.log.warning(f"MLflow did not take every metric at once: {relay.error}")
         outcome = read_outcome(task, started.run_dir)
         yield from _judge(home, sealed, outcome)
+        if saved := warm.saving(home, plan, task, outcome):
+            context.log.info(saved.said)
+            log(saved.steps, saved.metrics)
         record = published.publish_task(home, plan, task, started.run_dir, outcome, run_id)
         status = "FINISHED"
     except Exception:
@@ -210,6 +219,8 @@ def _metadata(
         "mlflow_run": dg.MetadataValue.url(Registry(home).run_url(record["mlflow_run_id"])),
         "loss_curve": picture(report.curves(outcome), "image/png", "losses over steps"),
         "dagster/uri": home.store.uri(f"{published.folder(plan.model_key)}/{task}.safetensors"),
+        "parent_model": plan.parent_model or "none: trained from nothing",
+        **warm.metadata(warm.saving(home, plan, task, outcome)),
     }
     if task == "codec":
         found["reconstruction"] = picture(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ _PLACES = {
     *("text_dir", "text_encoder", "parent_dir", "ancestors", "other_snapshot", "resume", "compile"),
     *("repetition", "repetition_sha256"),
 }
-PARENT = "parent_model"  # the setting that names a published model to start from
+PARENT = "parent_model"  # the setting that says what to start from: see `warm`; a published model's key, too
 CHOICES = tuple(choice.name for choice in fields(TrainConfig) if choice.name not in _PLACES)
 PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
     # two cores, a few minutes: learns something visible, promises nothing more
@@ -76,7 +76,7 @@ def choices(settings: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """The preset with the settings laid over it: top-level choices hold for both tasks, a task's own go further.
 
     `settings` is `Home.training`, for instance `{"preset": "demo", "seed": 1, "codec": {"steps": 500}}`; its
-    `parent_model`, the key of a published model to start from, is no choice of a task.
+    `parent_model` is no choice of a task: "champion" (the default), "none", or the key of a published model.
     Raises ConfigError for unknown presets and choices.
     """
     name = settings.get("preset", "demo")
@@ -90,17 +90,27 @@ def choices(settings: Mapping[str, Any], task: Task) -> dict[str, Any]:
 
 
 def plan(home: Home, snapshot_root: str) -> Plan:
-    """The plan for a snapshot under this home's training settings and the code at hand."""
+    """The plan for a snapshot under this home's training settings and the code at hand, as far as its start is decided."""
+    from assets.model import warm
+
+    cold = cold_plan(home, snapshot_root)
+    return replace(cold, parent_model=warm.decided(home, cold, parent_setting(home.training)))
+
+
+def cold_plan(home: Home, snapshot_root: str) -> Plan:
+    """The same plan from nothing."""
     codec, transformer = (choices(home.training, task) for task in TASKS)
     weights = repetition_of(home, snapshot_root)
-    return Plan(
-        snapshot_root, codec, transformer, code_version(), weights[1] if weights else "", home.training.get(PARENT)
-    )
+    return Plan(snapshot_root, codec, transformer, code_version(), weights[1] if weights else "")
+
+
+def parent_setting(settings: Mapping[str, Any]) -> str:
+    return settings.get(PARENT) or "champion"
 
 
 def code_digest(settings: Mapping[str, Any]) -> str:
     """Digest of everything but the data that decides what a model will be."""
-    made_of = {"code": code_version(), PARENT: settings.get(PARENT)}
+    made_of: dict[str, Any] = {"code": code_version(), PARENT: parent_setting(settings)}
     made_of |= {"classes": CLASSES.version, "weights": WEIGHTS.plain()}  # how often each clip will be seen
     return sha256_hex(canonical(made_of | {task: choices(settings, task) for task in TASKS}))
 

