@@ -24,6 +24,7 @@ import torch
 from lightning import Trainer
 
 from training import exposure, repetition
+from training.allocator import keep_freed_memory
 from training.codec import load_codec
 from training.config import LADDER, ConfigError, TrainConfig, TransformerConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"configuration: {error}", file=sys.stderr)
         return UNFIT
+    keep_freed_memory()
     with reporter(Path(config.run_dir), int(os.environ.get("RANK", 0))) as report:
         return fit(config, report)
 

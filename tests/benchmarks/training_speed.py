@@ -25,6 +25,7 @@ from lightning import Callback, Trainer
 from safetensors.torch import save_file
 
 from training import flow
+from training.allocator import keep_freed_memory
 from training.conditioning import numbers
 from training.config import LADDER, TrainConfig, TransformerConfig
 from training.data import FlowStep, LatentClips, flow_steps
@@ -49,6 +50,7 @@ CAPTIONS = ("a red ball rolls to the right", "two blue cubes fall beside a green
 
 def training_speed() -> dict[str, Any]:
     torch.set_num_threads(1)
+    keep_freed_memory()  # as `training.fit` does
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         processor = {name: on_processor(name, *given) for name, given in PROCESSOR.items()}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import platform
+import subprocess
+import sys
 import threading
 import time
 from contextlib import redirect_stderr
@@ -220,3 +223,26 @@ def test_without_a_gpu_its_figures_say_not_measured() -> None:
     cells = [*found["mfu"].values()]
     assert [cell["mfu"] for cell in cells] == ["not measured"] * 3
     assert found["packed_over_bucketed"]["value"] == found["over_ltx_of_equal_shape"]["value"] == "not measured"
+
+
+def test_a_process_that_keeps_its_memory_meets_few_page_faults_again() -> None:
+    program = """
+import resource, sys, torch
+from training.allocator import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+for step in range(40):
+    if step == 20:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    parts = [torch.ones(1_000_000 + 1000 * i) for i in range(8)]
+    del parts
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = {
+        how: int(
+            subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True).stdout
+        )
+        for how in ("keep", "give back")
+    }
+    if platform.libc_ver()[0] == "glibc":
+        assert faults["keep"] < faults["give back"] / 4
