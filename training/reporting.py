@@ -89,6 +89,7 @@ class Bar:
         self._bar.write(text)
 
     def close(self) -> None:
+        self._bar.refresh()  # as it ended: updates in quick succession are not all drawn
         self._bar.close()
 
 

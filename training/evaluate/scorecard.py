@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,10 @@ class Bench:
         )
 
 
-def scorecard(config: EvaluateConfig) -> list[Row]:
+PARTS = 5  # of a scorecard, as `progress` hears of them
+
+
+def scorecard(config: EvaluateConfig, progress: Callable[[int], None] = lambda done: None) -> list[Row]:
     """Every row, measured or not."""
     bench = Bench.open(config)
     frames = FrameClips(config.frames_dir, [*bench.heldout, *bench.train])
@@ -92,11 +95,17 @@ def scorecard(config: EvaluateConfig) -> list[Row]:
     )
     samples = [clips.read(clip_id) for clip_id in heldout]
     parts = slices(samples)
-    rows = [*flow_rows(bench, samples, parts), *reconstruction_rows(bench, heldout, parts)]
-    rows += scene_rows(bench) + known_truth_rows(bench)
     made = [(item["path"], *_video(item["path"])) for item in config.samples or ()]
-    rows += sample_rows(made, heldout)
-    rows += copy_rows([video for _, video, _ in made], frames, bench)
+    rows: list[Row] = []
+    for measure in (
+        lambda: flow_rows(bench, samples, parts),
+        lambda: reconstruction_rows(bench, heldout, parts),
+        lambda: scene_rows(bench) + known_truth_rows(bench),
+        lambda: sample_rows(made, heldout),
+        lambda: copy_rows([video for _, video, _ in made], frames, bench),
+    ):
+        rows += measure()
+        progress(1)
     return rows + [metric.missing(why) for metric, why in ABSENT]
 
 
