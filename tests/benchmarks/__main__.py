@@ -1,7 +1,8 @@
 """`make bench`: measure what the project promises and write `results/*.json` with versions and date.
 
-A benchmark is a function in `BENCHMARKS` that returns plain numbers. Figures that depend on the machine are given as
-ratios within one run beside the absolute ones.
+A benchmark is a function in `BENCHMARKS` that returns plain numbers. `truth` trains for more than an hour, and is a
+command of its own: `python -m tests.benchmarks.truth`. Figures that depend on the machine are given as ratios within one
+run beside the absolute ones.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ checkpoint. The learning rate falls over the last part of the budget, so a small
 from __future__ import annotations
 
 import argparse
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ CLIPS = 16_000
 BATCH = 32  # clips
 LR, WARMUP, FALL = 2e-3, 50, 0.4
 CPU_MINUTES, WALL_MINUTES = 120.0, 88.0
+TRY, RETRY = 4, 120  # steps for which each number of threads is tried, and after how many again
 SAVE_S = 180  # between checkpoints
 SAMPLER = Sampler(steps=40, guidance=3.0, noise_shift=NOISE_SHIFT)
 SAMPLES = 200
@@ -80,14 +82,26 @@ class Budget(Callback):
     threads: int
     cpu_s: float = 0.0  # spent before this process began to train
     wall_s: float = 0.0
-    loss: float = float("nan")
+    batches: int = 0  # of this process
 
     def on_train_start(self, trainer: Trainer, learner: LightningModule) -> None:
         self.cpu_from, self.wall_from = time.process_time() - self.cpu_s, time.monotonic() - self.wall_s
         self.saved = time.monotonic()
-        torch.set_num_threads(self.threads)
+        self.trials: list[tuple[float, int]] = []  # seconds of a few steps, by number of threads
         if found := checkpoints.checkpoints(FOLDER / "checkpoints"):
             checkpoints.load_optimizer(found[-1], trainer.optimizers[0])
+
+    def on_train_batch_start(self, trainer: Trainer, learner: LightningModule, *_: Any) -> None:
+        """Now and then, find the number of threads that makes steps fastest: on a busy machine a second one only waits."""
+        phase = self.batches % RETRY
+        if phase in (0, TRY, 2 * TRY):
+            if phase:
+                self.trials.append((time.monotonic() - self.since, torch.get_num_threads()))
+            self.since = time.monotonic()
+            torch.set_num_threads((1, self.threads, min(self.trials, default=(0.0, 1))[1])[phase // TRY])
+            if phase == 2 * TRY:
+                self.trials.clear()
+        self.batches += 1
 
     def on_train_batch_end(self, trainer: Trainer, learner: LightningModule, *_: Any) -> None:
         assert isinstance(learner, TruthLearner)
@@ -95,8 +109,8 @@ class Budget(Callback):
         learner.spent = max(self.cpu_s / (60 * self.cpu_minutes), self.wall_s / (60 * self.wall_minutes))
         step, usual = learner.last.step, learner.usual_loss
         trainer.should_stop = learner.spent >= 1
-        if step % 50 == 0:
-            told = f"step {step}, loss {usual:.4f}, rate {learner.learning_rate(step):.1e}"
+        if step % 20 == 0:
+            told = f"step {step}, loss {usual:.4f}, rate {learner.learning_rate(step):.1e}, {torch.get_num_threads()} threads"
             print(f"{told}, {self.cpu_s / 60:.1f} CPU-minutes, {self.wall_s / 60:.1f} minutes", flush=True)
         if trainer.should_stop or time.monotonic() - self.saved > SAVE_S:
             extra = {"cpu_s": self.cpu_s, "wall_s": self.wall_s, "loss": usual}
@@ -165,8 +179,10 @@ def train(cpu_minutes: float, wall_minutes: float, threads: int) -> dict[str, An
         learner.spent = max(budget.cpu_s / 60 / cpu_minutes, budget.wall_s / 60 / wall_minutes)
     if learner.spent < 1:
         started = time.process_time()
+        recipe = hashlib.sha256(repr((CODEC, SIZE, FRAMES, KINDS)).encode()).hexdigest()
+        cache = FOLDER / f"latents-{recipe[:12]}.safetensors"
         texts = caption_tokens([trial.caption() for trial in trials(0, CLIPS)])
-        clips = TrialClips(codec(), texts, CLIPS, size=SIZE, frames=FRAMES, kinds=KINDS)
+        clips = TrialClips(codec(), texts, CLIPS, size=SIZE, frames=FRAMES, kinds=KINDS, cache=cache)
         print(f"{CLIPS} clips after {time.process_time() - started:.0f} CPU-seconds", flush=True)
         steps = ahead(flow_steps(config, _as_clips(clips), cursor, step + 1))
         Trainer(

@@ -6,9 +6,12 @@ real training's: the same codec, packing, noise, loss and average. Seeds from HE
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from training.codec import Codec, to_unit
@@ -28,7 +31,10 @@ def pictures(trial: Trial, size: tuple[int, int], frames: int) -> Tensor:
 
 
 class TrialClips:
-    """`count` trials from `first` on as samples. `texts` holds the caption tokens of every caption that occurs."""
+    """`count` trials from `first` on as samples. `texts` holds the caption tokens of every caption that occurs.
+
+    Latents are kept in the file `cache`, if one is given: it is the caller's to have one for each codec and kind of clip.
+    """
 
     def __init__(
         self,
@@ -39,19 +45,28 @@ class TrialClips:
         size: tuple[int, int] = (32, 32),
         frames: int = 13,
         kinds: Sequence[str] = KINDS,
+        cache: Path | None = None,
     ) -> None:
         if first < HELDOUT < first + count:
             raise ValueError(f"{count} trials from {first} on reach the held-out seeds, which begin at {HELDOUT}")
         seconds = (frames - 1) / FPS
         self.texts = texts
         self.captions: dict[str, tuple[str, ...]] = {}
-        self.latents: dict[str, Tensor] = {}
+        self.latents: dict[str, Tensor] = load_file(cache) if cache is not None and cache.exists() else {}
+        encoded = 0
         for seed in range(first, first + count):
             trial, name = random_trial(seed, kinds, seconds), f"trial-{seed}"
             self.captions[name] = (trial.caption(),)
-            with torch.inference_mode():
-                z_Cthw = codec.encode(to_unit(pictures(trial, size, frames))[None])[0]
-            self.latents[name], grid = to_tokens(z_Cthw, 1)
+            if name not in self.latents:
+                with torch.inference_mode():
+                    z_Cthw = codec.encode(to_unit(pictures(trial, size, frames))[None])[0]
+                self.latents[name], encoded = to_tokens(z_Cthw, 1)[0].contiguous(), encoded + 1
+        if cache is not None and encoded:
+            partial = cache.with_name(f".{cache.name}.partial")
+            save_file(self.latents, partial)
+            os.replace(partial, cache)
+        c = codec.config
+        grid = (frames - 1) // c.stride + 1, size[1] // c.patch, size[0] // c.patch
         self.grid, self.place_N3 = grid, positions(grid, codec.config.stride / FPS)
 
     def read(self, clip_id: str, text: str | None = None) -> Sample:
@@ -62,5 +77,5 @@ class TrialClips:
     def items(self) -> list[Item]:
         """What the planner needs; captions of one length end up beside each other, where attention is one call."""
         return [
-            Item(name, len(x_NP), (len(self.texts[self.captions[name][0]]),)) for name, x_NP in self.latents.items()
+            Item(name, len(self.latents[name]), (len(self.texts[texts[0]]),)) for name, texts in self.captions.items()
         ]
