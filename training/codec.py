@@ -10,8 +10,10 @@ and nothing works at full resolution. Two paths run over these vectors and are a
   residual causal 3-D convolution blocks between latent cells, whose last layer starts at zero: training starts from the
            linear codec's quality and learns what neighbouring cells say about each other
 
+A convolution remembers the latent frame before a chunk, so a video encoded or decoded in chunks comes out as if whole.
 The latent is normalised by per-channel statistics that are part of the weights and are always applied. The image latent
-has its own statistics: one frame carries less energy than a tube of four.
+has its own statistics: one frame carries less energy than a tube of four. What does not depend on how patches become latents is
+in patches.py; haar.py has a codec that loses nothing.
 
 Shape suffixes: B batch, T frames, H W pixels, t h w latent frames, rows and columns, C latent channels, P patch values,
 D features. Pixels are float in [-1, 1].
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,8 +32,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from training.config import CodecConfig
+from training.config import CodecConfig, ConfigError
 from training.exposure import Exposure, header
+from training.haar import HaarCodec
+from training.patches import Memory, PatchCodec, VideoCodec
+from training.pretrained import load_pretrained
 
 
 def to_unit(frames_THWC: Tensor) -> Tensor:
@@ -45,14 +50,16 @@ def to_bytes(x_CTHW: Tensor) -> Tensor:
 
 
 class CausalConv3d(nn.Module):
-    """3-D convolution whose output at latent frame i sees frames i - 1 and i only; the missing past is zero."""
+    """3-D convolution whose output at latent frame i sees frames i - 1 and i only; what is before the first is zero."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv = nn.Conv3d(width, width, kernel_size=(2, 3, 3), padding=(0, 1, 1))
 
-    def forward(self, x_BDthw: Tensor) -> Tensor:
-        return self.conv(F.pad(x_BDthw, (0, 0, 0, 0, 1, 0)))
+    def forward(self, x_BDthw: Tensor, memory: Memory) -> Tensor:
+        past_BD1hw = memory.past.get(self, torch.zeros_like(x_BDthw[:, :, :1]))
+        memory.past[self] = x_BDthw[:, :, -1:]
+        return self.conv(torch.cat([past_BD1hw, x_BDthw], dim=2))
 
 
 class ResBlock(nn.Module):
@@ -67,9 +74,9 @@ class ResBlock(nn.Module):
         nn.init.zeros_(self.mix.weight)
         nn.init.zeros_(self.mix.bias)  # type: ignore[arg-type]
 
-    def forward(self, x_BDthw: Tensor) -> Tensor:
+    def forward(self, x_BDthw: Tensor, memory: Memory) -> Tensor:
         h_BDthw = self.norm(x_BDthw.movedim(1, -1)).movedim(-1, 1)
-        return x_BDthw + self.mix(F.silu(self.conv(h_BDthw)))
+        return x_BDthw + self.mix(F.silu(self.conv(h_BDthw, memory)))
 
 
 class PatchLinear(nn.Module):
@@ -86,66 +93,36 @@ class PatchLinear(nn.Module):
         return self
 
 
-class Codec(nn.Module):
-    """`encode` pixels to normalised latents, `decode` them back. See the module's opening."""
-
-    mean_2C1: Tensor
-    std_2C1: Tensor
+class Codec(PatchCodec):
+    """The learned codec: a linear path and a residual one. See the module's opening."""
 
     def __init__(self, config: CodecConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         image, tube, c, d = config.image_values, config.tube_values, config.channels, config.width
         self.stem = PatchLinear(image, tube, c, c)
         self.head = PatchLinear(c, c, image, tube)
         self.lift = PatchLinear(image, tube, d, d)
-        self.encoder = nn.Sequential(*(ResBlock(d) for _ in range(config.encoder_blocks)))
+        self.encoder = nn.ModuleList(ResBlock(d) for _ in range(config.encoder_blocks))
         self.refine_latent = PatchLinear(d, d, c, c).zero_()
         self.widen = nn.Conv3d(c, d, 1)
-        self.decoder = nn.Sequential(*(ResBlock(d) for _ in range(config.decoder_blocks)))
+        self.decoder = nn.ModuleList(ResBlock(d) for _ in range(config.decoder_blocks))
         self.refine_pixels = PatchLinear(d, d, image, tube).zero_()
-        self.register_buffer("mean_2C1", torch.zeros(2, c, 1))
-        self.register_buffer("std_2C1", torch.ones(2, c, 1))
 
-    def encode(self, x_BCTHW: Tensor) -> Tensor:
-        """Pixels [B, 3, 4k+1, H, W] to latents [B, C, k+1, H/8, W/8] of about zero mean and unit deviation per channel."""
-        patches = self.patchify(x_BCTHW)
-        z_BCthw = _per_frame(self.stem, *patches)
-        h_BDthw = self.encoder(_per_frame(self.lift, *patches))
-        z_BCthw = z_BCthw + _per_frame(self.refine_latent, *_split(h_BDthw))
-        return self._affine(z_BCthw, 1 / self.std_2C1, -self.mean_2C1 / self.std_2C1)
+    def to_latent(self, image_BfhwP: Tensor, tube_BkhwP: Tensor, memory: Memory) -> Tensor:
+        h_BDthw = _per_frame(self.lift, image_BfhwP, tube_BkhwP)
+        for block in self.encoder:
+            h_BDthw = block(h_BDthw, memory)
+        refined_BCthw = _per_frame(self.refine_latent, *_split(h_BDthw, image_BfhwP.shape[1]))
+        return _per_frame(self.stem, image_BfhwP, tube_BkhwP) + refined_BCthw
 
-    def decode(self, z_BCthw: Tensor) -> Tensor:
-        """Latents back to pixels [B, 3, 4(t-1)+1, 8h, 8w]; not clipped."""
-        z_BCthw = self._affine(z_BCthw, self.std_2C1, self.mean_2C1)
-        h_BDthw = self.decoder(self.widen(z_BCthw))
-        z_image, z_tube = _split(z_BCthw)
-        h_image, h_tube = _split(h_BDthw)
-        return self.unpatchify(
-            self.head.image(z_image) + self.refine_pixels.image(h_image),
-            self.head.tube(z_tube) + self.refine_pixels.tube(h_tube),
-        )
-
-    def patchify(self, x_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels to (image patches [B, 1, h, w, 3pp], tube patches [B, k, h, w, 3spp]). ValueError for other sizes."""
-        p, s = self.config.patch, self.config.stride
-        _, _, frames, height, width = x_BCTHW.shape
-        if (frames - 1) % s or height % p or width % p:
-            raise ValueError(
-                f"codec takes {s}k + 1 frames and sides that are multiples of {p}, got {frames} x {width}x{height}"
-            )
-        return _cells(x_BCTHW[:, :, :1], 1, p), _cells(x_BCTHW[:, :, 1:], s, p)
-
-    def unpatchify(self, image_B1hwP: Tensor, tube_BkhwP: Tensor) -> Tensor:
-        p, s = self.config.patch, self.config.stride
-        return torch.cat([_pixels(image_B1hwP, 1, p), _pixels(tube_BkhwP, s, p)], dim=2)
-
-    def _affine(self, z_BCthw: Tensor, scale_2C1: Tensor, shift_2C1: Tensor) -> Tensor:
-        """Scale and shift per channel: row 0 for the image latent, row 1 for all after it."""
-        row_t = torch.ones(z_BCthw.shape[2], dtype=torch.long, device=z_BCthw.device)
-        row_t[0] = 0
-        scale_Ct, shift_Ct = scale_2C1[row_t, :, 0].T, shift_2C1[row_t, :, 0].T
-        return z_BCthw * scale_Ct[None, :, :, None, None] + shift_Ct[None, :, :, None, None]
+    def to_patches(self, z_BCthw: Tensor, images: int, memory: Memory) -> tuple[Tensor, Tensor]:
+        h_BDthw = self.widen(z_BCthw)
+        for block in self.decoder:
+            h_BDthw = block(h_BDthw, memory)
+        z_image, z_tube = _split(z_BCthw, images)
+        h_image, h_tube = _split(h_BDthw, images)
+        image_BfhwP = self.head.image(z_image) + self.refine_pixels.image(h_image)
+        return image_BfhwP, self.head.tube(z_tube) + self.refine_pixels.tube(h_tube)
 
     @torch.no_grad()
     def initialise(self, clips: Sequence[Tensor]) -> None:
@@ -176,22 +153,6 @@ class Codec(nn.Module):
     def _patch_rows(self, x_CTHW: Tensor) -> tuple[Tensor, Tensor]:
         image, tube = self.patchify(x_CTHW[None])
         return image.flatten(0, 3), tube.flatten(0, 3)
-
-    @torch.no_grad()
-    def set_statistics(self, clips: Iterable[Tensor]) -> None:
-        """Measure the latents' mean and deviation per channel over these clips, and store them in the weights."""
-        self.mean_2C1.zero_()
-        self.std_2C1.fill_(1)
-        parts: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for x_CTHW in clips:
-            z_Cthw = self.encode(x_CTHW[None])[0]
-            parts[0].append(z_Cthw[:, :1].flatten(1))
-            parts[1].append(z_Cthw[:, 1:].flatten(1))
-        for row, part in enumerate(parts):
-            z_CN = torch.cat(part, dim=1)
-            if z_CN.shape[1] > 1:  # images alone leave the tubes' row as it is
-                self.mean_2C1[row] = z_CN.mean(1, keepdim=True)
-                self.std_2C1[row] = z_CN.std(1, keepdim=True).clamp_min(1e-4)
 
 
 def principal_components(x_NP: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -228,7 +189,14 @@ def aligned(basis_PC: Tensor, target_PC: Tensor) -> Tensor:
     return result_PC
 
 
-def save_codec(codec: Codec, folder: Path, exposure: Exposure | None = None) -> None:
+def build_codec(config: CodecConfig) -> PatchCodec:
+    """An untrained codec of the configuration's kind."""
+    if config.kind == "pretrained":
+        raise ConfigError("a pretrained codec is read from its folder, not built")
+    return HaarCodec(config) if config.kind == "haar" else Codec(config)
+
+
+def save_codec(codec: PatchCodec, folder: Path, exposure: Exposure | None = None) -> None:
     """Write codec.safetensors, with what it saw, and codec.json. The caller makes them appear atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.contiguous() for name, tensor in codec.state_dict().items()}
@@ -236,30 +204,20 @@ def save_codec(codec: Codec, folder: Path, exposure: Exposure | None = None) -> 
     (folder / "codec.json").write_text(json.dumps(asdict(codec.config), indent=1, sort_keys=True) + "\n")
 
 
-def load_codec(folder: str | Path) -> Codec:
-    """Read what `save_codec` wrote; in evaluation mode, without gradients."""
+def load_codec(folder: str | Path) -> VideoCodec:
+    """Read what `save_codec` wrote, or a folder that diffusers wrote; in evaluation mode, without gradients."""
     folder = Path(folder)
-    codec = Codec(CodecConfig(**json.loads((folder / "codec.json").read_text())))
+    if not (folder / "codec.json").exists() and (folder / "config.json").exists():
+        return load_pretrained(folder)
+    codec = build_codec(CodecConfig(**json.loads((folder / "codec.json").read_text())))
     codec.load_state_dict(load_file(folder / "codec.safetensors"))
     return codec.eval().requires_grad_(False)
 
 
-def _cells(x_BCTHW: Tensor, s: int, p: int) -> Tensor:
-    """[B, 3, T, H, W] to [B, T/s, H/p, W/p, 3 s p p]."""
-    x = x_BCTHW.unflatten(4, (-1, p)).unflatten(3, (-1, p)).unflatten(2, (-1, s))  # B C t s h p w q
-    return x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4)
-
-
-def _pixels(x_BthwP: Tensor, s: int, p: int) -> Tensor:
-    """The inverse of `_cells`."""
-    x = x_BthwP.unflatten(4, (3, s, p, p)).permute(0, 4, 1, 5, 2, 6, 3, 7)  # B C t s h p w q
-    return x.flatten(6, 7).flatten(4, 5).flatten(2, 3)
-
-
-def _split(x_BDthw: Tensor) -> tuple[Tensor, Tensor]:
-    """Channels last, and the first latent frame apart from the others."""
+def _split(x_BDthw: Tensor, images: int) -> tuple[Tensor, Tensor]:
+    """Channels last, and the image's latent frame, where there is one, apart from the others."""
     x_BthwD = x_BDthw.movedim(1, -1)
-    return x_BthwD[:, :1], x_BthwD[:, 1:]
+    return x_BthwD[:, :images], x_BthwD[:, images:]
 
 
 def _per_frame(maps: PatchLinear, image_B1hwP: Tensor, tube_BkhwP: Tensor) -> Tensor:

@@ -19,9 +19,18 @@ class ConfigError(ValueError):
     """A configuration that cannot be used. Says which key and what is allowed."""
 
 
+def _one_of(name: str, value: str, allowed: typing.Iterable[str]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
 @dataclass(frozen=True)
 class CodecConfig:
-    """The video autoencoder: `patch` pixels a side and `stride` frames become one cell of `channels` values."""
+    """The video autoencoder: `patch` pixels a side and `stride` frames become one cell of `channels` values.
+
+    Kinds: "learned"; "haar", which has no parameters and loses nothing (`channels` must then be `tube_values`); and
+    "pretrained", which others made (pretrained.py).
+    """
 
     channels: int = 16
     patch: int = 8
@@ -29,6 +38,15 @@ class CodecConfig:
     width: int = 64
     encoder_blocks: int = 1
     decoder_blocks: int = 3
+    kind: str = "learned"
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "patch", "stride", "width"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"the codec's {name} must be at least 1, got {getattr(self, name)}")
+        _one_of("the codec's kind", self.kind, ("learned", "haar", "pretrained"))
+        if self.kind == "haar" and self.channels != self.tube_values:
+            raise ConfigError(f"a Haar codec of this patch and stride has {self.tube_values} channels")
 
     @property
     def image_values(self) -> int:
@@ -41,7 +59,12 @@ class CodecConfig:
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """The diffusion transformer. Parameters are about 16 `width`^2 a layer (attention 4, cross-attention 4, MLP 8)."""
+    """The diffusion transformer. Parameters are about 16 `width`^2 a layer (attention 4, cross-attention 4, MLP 8).
+
+    `adaln`: how a block gets its six rows of modulation. "single": one map for all blocks and a learned table for each
+    (PixArt-alpha, Wan). "zero": each block has its own map, which starts at zero (DiT); 6 `width`^2 more a layer.
+    Without `cross_attention` the caption's mean alone is told, as DiT is told its class.
+    """
 
     width: int
     layers: int
@@ -52,6 +75,13 @@ class TransformerConfig:
     mlp_ratio: int = 4
     rope_theta: float = 256.0
     predicts: str = "velocity"  # or "clip": tokens of more values than the data vary in, see Transformer.forward
+    adaln: str = "single"
+    cross_attention: bool = True
+
+    def __post_init__(self) -> None:
+        _one_of("adaln", self.adaln, ("single", "zero"))
+        if self.heads < 1 or self.width % (2 * self.heads):
+            raise ConfigError(f"width {self.width} must be an even number of values for each of {self.heads} heads")
 
     @property
     def head_width(self) -> int:
@@ -73,14 +103,14 @@ class Size:
 
 # Head width 128 from S upwards: GPU attention kernels reach a third more of their rate than at 64.
 LADDER: dict[str, Size] = {
-    "nano": Size(TransformerConfig(128, 4, 4), CodecConfig(), 1_317_984),
-    "micro": Size(TransformerConfig(256, 6, 4), CodecConfig(width=128, encoder_blocks=2, decoder_blocks=4), 7_069_536),
-    "S": Size(TransformerConfig(384, 12, 3), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 29_872_224),
-    "B": Size(TransformerConfig(768, 12, 6), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 118_424_928),
-    "L": Size(TransformerConfig(1024, 24, 8), CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8), 411_642_720),
-    "XL": Size(TransformerConfig(1152, 28, 9), CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8), 605_780_576),
+    "nano": Size(TransformerConfig(128, 4, 4), CodecConfig(), 1_326_240),
+    "micro": Size(TransformerConfig(256, 6, 4), CodecConfig(width=128, encoder_blocks=2, decoder_blocks=4), 7_085_984),
+    "S": Size(TransformerConfig(384, 12, 3), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 29_896_864),
+    "B": Size(TransformerConfig(768, 12, 6), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 118_474_144),
+    "L": Size(TransformerConfig(1024, 24, 8), CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8), 411_708_320),
+    "XL": Size(TransformerConfig(1152, 28, 9), CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8), 605_854_368),
     "2B": Size(
-        TransformerConfig(2048, 28, 16), CodecConfig(width=512, encoder_blocks=4, decoder_blocks=8), 1_911_860_064
+        TransformerConfig(2048, 28, 16), CodecConfig(width=512, encoder_blocks=4, decoder_blocks=8), 1_911_991_200
     ),
 }
 
@@ -106,12 +136,16 @@ class TrainConfig:
     repetition_sha256: str = ""  # its digest
     other_snapshot: str = "restart"  # where the checkpoints saw another snapshot: begin anew, or continue from them
     size: str = "nano"
+    codec_shape: dict[str, Any] = field(default_factory=dict)  # CodecConfig's fields in which this run leaves its size
+    transformer_shape: dict[str, Any] = field(default_factory=dict)  # TransformerConfig's, likewise
+    numbers: str = ""  # transformer: file of what was measured of the clips, see conditioning.read_numbers
     seed: int = 0
     steps: int = 800
     eval_every: int = 100
     checkpoint_every: int = 100
     lr: float = 2e-3
     batch_tokens: int = 1280  # codec: latent cells; transformer: tokens
+    batch_squares: int = 0  # transformer: most that a step's squared lengths sum to, as attention costs; 0: no bound
     warmup: int = 30
     decay: float = 0.4  # share of the steps, at the end, over which the rate falls to a twentieth
     weight_decay: float = 0.01
@@ -140,6 +174,8 @@ class TrainConfig:
         for name in ("steps", "eval_every", "checkpoint_every", "batch_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch_squares < 0:
+            raise ConfigError(f"batch_squares must not be negative, got {self.batch_squares}")
         if not self.lr > 0:
             raise ConfigError(f"lr must be positive, got {self.lr}")
         if not self.modes or any(weight < 0 for weight in self.modes.values()):
@@ -147,6 +183,22 @@ class TrainConfig:
         needed = ("frames_dir",) if self.task == "codec" else ("latents_dir", "codec_dir", "text_dir")
         if absent := [name for name in needed if not getattr(self, name)]:
             raise ConfigError(f"task {self.task} needs {', '.join(absent)}")
+        _ = self.codec, self.transformer  # raises where a shape does not fit
+
+    @property
+    def packing(self) -> dict[str, Any]:
+        """How `packing.plan` packs for this task: the codec stacks clips of one shape, attention has its own budget."""
+        return {"by_shape": True} if self.task == "codec" else {"attention_budget": self.batch_squares or None}
+
+    @property
+    def codec(self) -> CodecConfig:
+        """The size's, with what `codec_shape` changes."""
+        return _shaped("codec_shape", LADDER[self.size].codec, self.codec_shape)
+
+    @property
+    def transformer(self) -> TransformerConfig:
+        """The size's, with what `transformer_shape` changes."""
+        return _shaped("transformer_shape", LADDER[self.size].transformer, self.transformer_shape)
 
     @property
     def modes(self) -> dict[str, float]:
@@ -262,6 +314,13 @@ def build(kind: type[Config], values: dict[str, Any]) -> Config:
     return kind(**{name: _typed(name, value, hints[name]) for name, value in values.items()})
 
 
+def _shaped(what: str, shape: Config, changes: dict[str, Any]) -> Config:
+    try:
+        return build(type(shape), {**vars(shape), **changes})
+    except ConfigError as error:
+        raise ConfigError(f"{what}: {error}") from error
+
+
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """`value` if it fits the annotation; an int where a float is asked becomes one."""
     if isinstance(hint, types.UnionType):
@@ -283,8 +342,3 @@ def _ancestors(given: list[dict[str, str]]) -> None:
     for ancestor in given:
         if set(ancestor) != {"root", "manifest"} or not all(isinstance(value, str) for value in ancestor.values()):
             raise ConfigError(f'ancestors must hold {{"root", "manifest"}} of strings, got {ancestor!r}')
-
-
-def _one_of(name: str, value: str, allowed: typing.Iterable[str]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

@@ -22,8 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.codec import Codec, to_unit
+from training.codec import to_unit
 from training.data import FrameClips
+from training.patches import VideoCodec
 from training.video import read_frames
 
 PICTURES, VIDEOS = ("first", "last", "keyframe"), ("after", "before", "source")
@@ -79,7 +80,7 @@ def read_reference(entry: dict[str, Any]) -> Reference:
     return Reference(role, frames_THWC, fps, path.name, entry.get("seconds"))
 
 
-def lay(codec: Codec, references: Sequence[Reference], frames: int, size: tuple[int, int], fps: float) -> Start:
+def lay(codec: VideoCodec, references: Sequence[Reference], frames: int, size: tuple[int, int], fps: float) -> Start:
     """The references on a video of so many frames of `size` (width, height) at `fps`. Raises GivenError."""
     stride, (width, height) = codec.config.stride, size
     t = (frames - 1) // stride + 1
@@ -102,7 +103,7 @@ def lay(codec: Codec, references: Sequence[Reference], frames: int, size: tuple[
     return Start(z_Cthw, given_t, sourced)
 
 
-def _part(codec: Codec, one: Reference, pictures_THWC: Tensor, t: int, fps: float) -> tuple[int, Tensor]:
+def _part(codec: VideoCodec, one: Reference, pictures_THWC: Tensor, t: int, fps: float) -> tuple[int, Tensor]:
     """The first latent frame that a reference gives, and what it gives from there on [C, t', h, w]."""
     stride = codec.config.stride
     if one.role in PICTURES:
@@ -164,5 +165,5 @@ def _fitted(one: Reference, size: tuple[int, int], fps: float) -> Tensor:
 
 
 @torch.no_grad()
-def _encode(codec: Codec, pictures_THWC: Tensor) -> Tensor:
+def _encode(codec: VideoCodec, pictures_THWC: Tensor) -> Tensor:
     return codec.encode(to_unit(pictures_THWC)[None])[0]

@@ -17,10 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.codec import Codec, load_codec, to_bytes
+from training.codec import load_codec, to_bytes
 from training.conditioning import numbers
 from training.config import ConfigError, GenerateConfig, build, read_config
 from training.given import Reference, Start, lay, read_reference
+from training.patches import VideoCodec
 from training.reporting import bar, write_json
 from training.sampling import Request, Sampler, sample
 from training.text import TextEncoder, TextEncoderError
@@ -96,7 +97,7 @@ def write_videos(c: GenerateConfig, progress: Callable[[int], None] = lambda don
 
 
 def make(
-    codec: Codec,
+    codec: VideoCodec,
     model: Transformer,
     encoder: TextEncoder,
     prompts: Sequence[str],
@@ -145,7 +146,7 @@ def _fps(known: Mapping[str, float]) -> float:
     return fps
 
 
-def token_grid(codec: Codec, model: Transformer, frames: int, size: tuple[int, int]) -> tuple[int, int, int]:
+def token_grid(codec: VideoCodec, model: Transformer, frames: int, size: tuple[int, int]) -> tuple[int, int, int]:
     """Tokens in time, down and across for a video of so many frames and pixels. Raises ValueError where none fit."""
     stride, cell = codec.config.stride, codec.config.patch * model.config.patch
     width, height = size

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.training.conftest import scene_clip
-from training.codec import Codec, aligned, hadamard, load_codec, save_codec, to_bytes, to_unit
-from training.config import CodecConfig
+from training.codec import Codec, aligned, build_codec, hadamard, load_codec, save_codec, to_bytes, to_unit
+from training.config import CodecConfig, ConfigError
 from training.evaluate.reconstruction import psnr, reconstruct
 
 CONFIG = CodecConfig(width=16, encoder_blocks=2, decoder_blocks=2)
@@ -92,3 +96,71 @@ def test_alignment_undoes_a_shuffle_and_flipped_signs() -> None:
     target = torch.linalg.qr(torch.randn(10, 4, generator=torch.Generator().manual_seed(0))).Q
     shuffled = target[:, [2, 0, 3, 1]] * torch.tensor([1.0, -1.0, -1.0, 1.0])
     torch.testing.assert_close(aligned(shuffled, target), target)
+
+
+HAAR = CodecConfig(kind="haar", patch=4, stride=4, channels=192)
+
+
+def cuts(frames: int) -> st.SearchStrategy[list[int]]:
+    """Places to cut this many latent frames into chunks, both ends included."""
+    return st.sets(st.integers(1, frames - 1)).map(lambda inside: [0, *sorted(inside), frames])
+
+
+@settings(deadline=None, max_examples=25)
+@given(cuts(6), st.sampled_from(["learned", "haar"]))
+def test_a_video_in_chunks_is_encoded_and_decoded_as_if_whole(codec: Codec, at: list[int], kind: str) -> None:
+    one = codec if kind == "learned" else build_codec(HAAR)
+    x = torch.rand(2, 3, 21, 16, 24, generator=torch.Generator().manual_seed(len(at))) * 2 - 1
+    frame = [0, *(4 * (i - 1) + 1 for i in at[1:])]
+    with torch.no_grad():
+        z = one.encode(x)
+        parts = list(one.encode_stream(x[:, :, a:b] for a, b in pairwise(frame)))
+        back = list(one.decode_stream(z[:, :, a:b] for a, b in pairwise(at)))
+        whole = one.decode(z)
+    assert [part.shape[2] for part in parts] == [b - a for a, b in pairwise(at)]
+    torch.testing.assert_close(torch.cat(parts, dim=2), z, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.cat(back, dim=2), whole, rtol=0, atol=1e-5)
+
+
+def test_a_chunk_that_forgot_what_came_before_would_differ(codec: Codec) -> None:
+    z = codec.encode(to_unit(scene_clip(20))[None])
+    x = to_unit(scene_clip(20))[None, :, :9]
+    forgetful = codec.encode(torch.cat([x[:, :, 4:5], x[:, :, 5:9]], dim=2))
+    assert (forgetful[:, :, 1] - z[:, :, 2]).abs().max() > 1e-4
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.sampled_from([(1, 1), (2, 2), (4, 4), (8, 4), (4, 1)]), st.integers(0, 3), st.integers(0, 99))
+def test_the_haar_codec_loses_nothing_and_keeps_lengths(shape: tuple[int, int], k: int, seed: int) -> None:
+    patch, stride = shape
+    codec = build_codec(CodecConfig(kind="haar", patch=patch, stride=stride, channels=3 * stride * patch**2))
+    assert not list(codec.parameters())
+    x = torch.rand(1, 3, stride * k + 1, 16, 8, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    z = codec.encode(x)
+    assert z.shape == (1, codec.config.channels, k + 1, 16 // patch, 8 // patch)
+    torch.testing.assert_close(codec.decode(z), x, rtol=0, atol=1e-5)
+    torch.testing.assert_close(z.square().sum((0, 1, 3, 4))[1:].sum(), x[:, :, 1:].square().sum(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(codec.encode(x[:, :, :1]), z[:, :, :1], rtol=0, atol=1e-6)
+
+
+def test_a_haar_codec_with_statistics_saves_and_loads_the_same(tmp_path) -> None:
+    codec = build_codec(HAAR)
+    clips = [to_unit(scene_clip(seed)) for seed in range(3)]
+    codec.set_statistics(clips)
+    save_codec(codec, tmp_path)
+    z = codec.encode(clips[0][None])
+    assert (z.std() - 1).abs() < 0.5
+    assert torch.equal(load_codec(tmp_path).encode(clips[0][None]), z)
+    torch.testing.assert_close(codec.decode(z), clips[0][None], rtol=0, atol=1e-4)
+
+
+def test_a_haar_codec_of_other_channels_is_refused() -> None:
+    with pytest.raises(ConfigError, match="has 192 channels"):
+        CodecConfig(kind="haar", patch=4, stride=4)
+    with pytest.raises(ValueError, match="powers of two, got 3"):
+        build_codec(CodecConfig(kind="haar", patch=3, stride=4, channels=108))
+
+
+def test_small_pictures_can_have_small_patches() -> None:
+    codec = Codec(CodecConfig(patch=4, width=8, encoder_blocks=1, decoder_blocks=1))
+    assert codec.encode(torch.zeros(1, 3, 13, 32, 32)).shape == (1, 16, 4, 8, 8)

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.codec import Codec, to_bytes, to_unit
+from training.codec import to_bytes, to_unit
+from training.patches import VideoCodec
 
 
 @torch.no_grad()
-def reconstruct(codec: Codec, frames_THWC: Tensor) -> Tensor:
+def reconstruct(codec: VideoCodec, frames_THWC: Tensor) -> Tensor:
     """uint8 frames through the codec and back to uint8 frames."""
     return to_bytes(codec.decode(codec.encode(to_unit(frames_THWC)[None]))[0])
 

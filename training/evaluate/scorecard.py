@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.codec import Codec, load_codec
+from training.codec import load_codec
 from training.config import EvaluateConfig
 from training.data import FrameClips, LatentClips, read_members
 from training.evaluate import copies, temporal
@@ -27,6 +27,7 @@ from training.evaluate.rows import Metric, Row
 from training.evaluate.trials import METRICS as TRIAL_METRICS
 from training.evaluate.trials import trial_rows
 from training.packing import Sample
+from training.patches import VideoCodec
 from training.sample import make
 from training.sampling import Sampler
 from training.simulate import random_scene, render
@@ -63,7 +64,7 @@ class Bench:
     """The model, the clips and the encoder that the measurements share."""
 
     config: EvaluateConfig
-    codec: Codec
+    codec: VideoCodec
     model: Transformer
     encoder: TextEncoder
     heldout: list[dict[str, Any]]
