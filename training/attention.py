@@ -7,7 +7,10 @@ forward and backward.
   dense   all segments alike: one batched call (flash or cuDNN on CUDA, flash on CPU)
   loop    runs of like segments, one batched call each; exact, differentiable, the CPU's way and the reference
   mask    a block-diagonal mask over everything; quadratic in the pack, for tests
-  varlen  CUDA only: torch.nn.attention.varlen (there is no CPU kernel, and no CPU backward for FlexAttention)
+  varlen  CUDA only: torch.nn.attention.varlen (there is no CPU kernel)
+  flex    FlexAttention with a mask by segment, compiled on CUDA; on the CPU it has a forward pass alone
+
+A segment without keys yields zeros. `attend(backend=...)` names a backend for one call, `using` for all within a block.
 
 Shape suffixes: N query tokens, M key tokens, H heads, K head width, S segments.
 References: Dao, "FlashAttention-2", arXiv 2307.08691; NiT, arXiv 2506.03131 (packing native resolutions).
@@ -16,9 +19,11 @@ References: Dao, "FlashAttention-2", arXiv 2307.08691; NiT, arXiv 2506.03131 (pa
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import accumulate
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +56,8 @@ class Segments:
     def index(self, device: torch.device | None = None) -> Tensor:
         """The segment of each token, int64 [N]."""
         lengths = torch.tensor(self.lengths, device=device)
-        return torch.repeat_interleave(torch.arange(len(self.lengths), device=device), lengths)
+        segments = torch.arange(len(self.lengths), device=device)
+        return torch.repeat_interleave(segments, lengths, output_size=self.total)  # told, a GPU need not wait for it
 
 
 @torch.compiler.disable  # a pack's lengths are plain numbers: compiled, each pack would be compiled anew
@@ -68,8 +74,23 @@ def attend(
             f"{queries.total} of {len(q_NHK)} queries and {keys.total} of {len(k_MHK)} keys"
         )
     if backend == "auto":
-        backend = _choose(q_NHK, queries, keys)
+        backend = _named[-1] if _named else _choose(q_NHK, queries, keys)
+    if backend not in BACKENDS:
+        raise ValueError(f"no attention backend {backend!r}; there are {', '.join(BACKENDS)}")
     return BACKENDS[backend](q_NHK, k_MHK, v_MHK, queries, keys)
+
+
+_named: list[str] = []  # by `using`, the innermost last
+
+
+@contextmanager
+def using(backend: str) -> Iterator[None]:
+    """Every call that leaves the choice takes this backend inside the block: to compare and to measure them."""
+    _named.append(backend)
+    try:
+        yield
+    finally:
+        _named.pop()
 
 
 def _choose(q_NHK: Tensor, queries: Segments, keys: Segments) -> str:
@@ -118,7 +139,31 @@ def varlen(q_NHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, queries: Segments, keys:
     return out
 
 
-BACKENDS = {"dense": dense, "loop": loop, "mask": mask, "varlen": varlen}
+def flex(q_NHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, queries: Segments, keys: Segments) -> Tensor:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    device = q_NHK.device
+    query_N, key_M = queries.index(device), keys.index(device)
+
+    def same_segment(_b: Tensor, _h: Tensor, n: Tensor, m: Tensor) -> Tensor:
+        return query_N[n] == key_M[m]
+
+    blocks = create_block_mask(same_segment, None, None, len(q_NHK), len(k_MHK), device=device)
+    q_1HNK, k_1HMK, v_1HMK = (x.transpose(0, 1)[None] for x in (q_NHK, k_MHK, v_MHK))
+    out_NHK = _flex(q_NHK.is_cuda)(q_1HNK, k_1HMK, v_1HMK, block_mask=blocks)[0].transpose(0, 1)
+    # A row with no key has no softmax: compiled with dynamic shapes it came out as NaN (pytorch issue 186775).
+    keys_S = torch.tensor(keys.lengths, device=device)
+    return out_NHK.masked_fill((keys_S == 0)[query_N][:, None, None], 0)
+
+
+@cache
+def _flex(compiled: bool) -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True) if compiled else flex_attention
+
+
+BACKENDS = {"dense": dense, "loop": loop, "mask": mask, "varlen": varlen, "flex": flex}
 
 
 def _batched(q_NHK: Tensor, k_MHK: Tensor, v_MHK: Tensor, batch: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.attention import Segments, attend
+from training.attention import Segments, attend, using
 
 
 def inputs(queries: list[int], keys: list[int]) -> tuple[torch.Tensor, ...]:
@@ -60,10 +60,49 @@ def test_segments_that_do_not_fit_are_refused() -> None:
         attend(q, k, v, Segments((3, 4)), Segments((3, 4)), "dense")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: varlen attention has no CPU kernel")
-def test_varlen_equals_loop_on_a_gpu() -> None:
-    q, k, v = (x.detach().cuda().bfloat16() for x in inputs([3, 70, 1], [5, 2, 9]))
-    segments = Segments((3, 70, 1)), Segments((5, 2, 9))
-    torch.testing.assert_close(
-        attend(q, k, v, *segments, "varlen"), attend(q, k, v, *segments, "loop"), rtol=2e-2, atol=2e-2
-    )
+@pytest.mark.parametrize(
+    ("queries", "keys"), [([3, 70, 1], [5, 2, 9]), ([1], [1]), ([130, 1, 129], [130, 1, 129]), ([4, 4], [6, 6])]
+)
+def test_flex_equals_mask_forward(queries: list[int], keys: list[int]) -> None:
+    """On the CPU FlexAttention refuses even to begin where a gradient could be asked for."""
+    q, k, v = (x.detach() for x in inputs(queries, keys))
+    segments = Segments(tuple(queries)), Segments(tuple(keys))
+    flex, mask = (attend(q, k, v, *segments, backend) for backend in ("flex", "mask"))
+    torch.testing.assert_close(flex, mask, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["loop", "mask", "flex"])
+def test_a_segment_without_keys_yields_zeros_and_leaves_the_others(backend: str) -> None:
+    q, k, v = (x.detach() for x in inputs([3, 4, 2], [5, 0, 2]))
+    out = attend(q, k, v, Segments((3, 4, 2)), Segments((5, 0, 2)), backend)
+    assert torch.equal(out[3:7], torch.zeros(4, 2, 8))
+    alone = attend(q[[0, 1, 2, 7, 8]], k, v, Segments((3, 2)), Segments((5, 2)), "mask")
+    torch.testing.assert_close(out[[0, 1, 2, 7, 8]], alone, rtol=0, atol=1e-5)
+
+
+def test_a_backend_can_be_named_for_a_block_of_calls() -> None:
+    q, k, v = inputs([3, 4], [3, 4])
+    segments = Segments((3, 4))
+    with using("dense"), pytest.raises(ValueError, match="one length"):
+        attend(q, k, v, segments, segments)
+    assert attend(q, k, v, segments, segments).shape == q.shape
+    with pytest.raises(ValueError, match="no attention backend 'fast'; there are dense, loop"):
+        attend(q, k, v, segments, segments, "fast")
+
+
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a GPU: varlen has no CPU kernel, flex no CPU backward"
+)
+
+
+@needs_gpu
+@pytest.mark.parametrize("backend", ["varlen", "flex"])
+def test_the_gpu_backends_equal_loop_forward_and_backward(backend: str) -> None:
+    def on_gpu(name: str) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        q, k, v = (torch.randn(n, 2, 64, generator=generator).cuda().bfloat16().requires_grad_() for n in (74, 16, 16))
+        out = attend(q, k, v, Segments((3, 70, 1)), Segments((5, 2, 9)), name)
+        return [out.detach(), *torch.autograd.grad(out.float().square().sum(), (q, k, v))]
+
+    for a, b in zip(on_gpu(backend), on_gpu("loop"), strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-2, atol=2e-2)
