@@ -12,6 +12,7 @@ References: NiT, arXiv 2506.03131 (packing); AdaptiveLoad, arXiv 2605.17923 (att
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -46,13 +47,19 @@ class Plan:
     packs: tuple[tuple[str, ...], ...]
     tokens: int  # of all packs
     budget: int
-    over_budget: tuple[str, ...]  # clips larger than the budget, each alone in its pack
+    over_budget: tuple[str, ...]  # clips larger than a budget, each alone in its pack
     resting: tuple[str, ...] = ()  # clips that their weight leaves out of this epoch
 
     @property
     def fill(self) -> float:
         """Tokens used over tokens offered: 1.0 wastes nothing."""
         return self.tokens / max(self.tokens, self.budget * len(self.packs))
+
+
+def report(epoch: Plan) -> dict[str, Any]:
+    """What a run says of its packing: an epoch's packs, how full they are, and which clips no pack had room for."""
+    sizes = {"packs": len(epoch.packs), "tokens": epoch.tokens, "budget": epoch.budget, "fill": round(epoch.fill, 4)}
+    return sizes | {"over_budget": list(epoch.over_budget)}
 
 
 def plan(
@@ -79,7 +86,8 @@ def plan(
 
     bins = [b for _, group in sorted(groups.items()) for b in _first_fit(group, budget, attention_budget)]
     packs = [tuple(item.clip_id for item in sorted(b, key=lambda item: item.shape)) for b in bins]
-    over = tuple(item.clip_id for item in present if item.tokens > budget)
+    most = min(budget, budget if attention_budget is None else math.isqrt(attention_budget))
+    over = tuple(item.clip_id for item in present if item.tokens > most)
     seen = {item.clip_id for item in ordered}
     resting = tuple(item.clip_id for item in present if item.clip_id not in seen)
     mixed = tuple(packs[i] for i in rng.permutation(len(packs)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from itertools import islice
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.packing import Cursor, Item, PackingError, plan
+from training.packing import Cursor, Item, PackingError, plan, report
 
 items = st.lists(st.integers(1, 400), min_size=1, max_size=60).map(
     lambda sizes: [Item(f"clip-{i}", size, (size % 3,)) for i, size in enumerate(sizes)]
@@ -49,6 +50,38 @@ def test_equal_clips_fill_their_packs() -> None:
 def test_the_attention_budget_bounds_the_squares() -> None:
     clips = [Item(f"clip-{i}", 100) for i in range(8)]
     assert {len(pack) for pack in plan(clips, 800, 0, 0, attention_budget=20_000).packs} == {2}
+    assert plan([*clips, Item("long", 150)], 800, 0, 0, attention_budget=20_000).over_budget == ("long",)
+
+
+def mixture(count: int) -> list[Item]:
+    """Clips as a platform has them: pictures and up to 33 frames, of five sizes, in tokens of 16 pixels a side."""
+    draw = random.Random(0)
+    grids = [(4, 4), (3, 6), (6, 3), (6, 6), (8, 8)]
+    lengths = [1, 2, 3, 5, 5, 5, 9]
+    shapes = [(draw.choice(lengths), *draw.choice(grids)) for _ in range(count)]
+    return [Item(f"clip-{i}", t * h * w, (t, h, w)) for i, (t, h, w) in enumerate(shapes)]
+
+
+@pytest.mark.parametrize("epoch", range(4))
+def test_a_mixture_of_sizes_and_lengths_wastes_at_most_a_twentieth_of_the_budget(epoch: int) -> None:
+    clips = mixture(400)
+    assert len({item.tokens for item in clips}) > 15
+    result = plan(clips, 1280, 0, epoch)
+    assert 1 - result.fill <= 0.05
+    assert result.over_budget == ()
+
+
+def test_under_both_budgets_steps_cost_alike_and_nothing_is_left_out() -> None:
+    clips, squares = mixture(400), 400_000
+    tokens = {item.clip_id: item.tokens for item in clips}
+    result = plan(clips, 1280, 0, 0, attention_budget=squares)
+    assert sorted(clip_id for pack in result.packs for clip_id in pack) == sorted(tokens)
+    for pack in result.packs:
+        assert sum(tokens[c] for c in pack) <= 1280
+        assert sum(tokens[c] ** 2 for c in pack) <= squares
+    free = plan(clips, 1280, 0, 0)
+    assert max(sum(tokens[c] ** 2 for c in pack) for pack in free.packs) > squares
+    assert report(result)["fill"] == pytest.approx(result.fill, abs=1e-4)
 
 
 def test_a_cursor_goes_on_where_another_stood() -> None:
