@@ -12,15 +12,23 @@ arXiv 2412.00131 (training on a mixture of masks).
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-NUMERIC = (
-    "fps",
-    "motion",
-)  # frames per second of the clip; mean absolute change of the picture, in grey levels a second
+# What may be told of a clip by number, each with its typical size. Any may be absent: nan, a learned "unknown".
+NUMERIC = {
+    "fps": 8.0,  # frames per second
+    "motion": 64.0,  # mean absolute change of the picture, in grey levels a second; see `motion`
+    "pan": 0.1,  # the camera's turn to the right, in frame diagonals a second; negative to the left
+    "tilt": 0.1,  # its turn upwards; negative downwards
+    "zoom": 0.1,  # the mean outward speed that zooming in causes; negative for zooming out
+    "quality": 0.5,  # technical quality of the pictures, 0 to 1
+}
 
 Grid = tuple[int, int, int]  # tokens in time, down, across
 
@@ -107,7 +115,26 @@ def numbers(known: Mapping[str, float]) -> tuple[float, ...]:
     """What is known of the numeric conditions, in their order; nan where nothing is. ValueError for other names."""
     if unknown := sorted(set(known) - set(NUMERIC)):
         raise ValueError(f"no numeric condition {', '.join(unknown)}; there are {', '.join(NUMERIC)}")
-    return tuple(float(known.get(name, "nan")) for name in NUMERIC)
+    values = {name: float(value) for name, value in known.items()}
+    if endless := [name for name, value in values.items() if math.isinf(value)]:
+        raise ValueError(f"{endless[0]} must be finite, or absent where it is unknown")
+    return tuple(values.get(name, math.nan) for name in NUMERIC)
+
+
+def read_numbers(path: str | Path) -> dict[str, dict[str, float]]:
+    """What was measured of clips, from a JSON file {clip_id: {name: number}}. ValueError names what does not fit."""
+    try:
+        found = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: must hold an object of clips, not {type(found).__name__}")
+    for clip_id, known in found.items():
+        try:
+            numbers(known)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: of clip {clip_id}: {error}") from error
+    return found
 
 
 def motion(frames_THWC: Tensor, fps: float) -> float:

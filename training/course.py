@@ -21,7 +21,7 @@ from training.meter import Meter
 from training.module import CodecLearner, Learner, anywhere
 from training.packing import Cursor
 from training.reporting import Reporter
-from training.start import Start
+from training.start import Start, described
 
 LINES = 20  # progress lines a run
 
@@ -123,7 +123,10 @@ class Course(Callback):
             checkpoints.clear(self.folder)
             self.fresh = False
         kept = {name: getattr(self.config, name) for name in ("snapshot_root", "repetition_sha256", "size", "seed")}
-        kept |= {"parent": self.start.parent_sha256, "manifest_sha256": self.guard.manifest_sha256}
+        kept |= described(self.config) | {
+            "parent": self.start.parent_sha256,
+            "manifest_sha256": self.guard.manifest_sha256,
+        }
         extra = {**kept, "start": self.measured}
         checkpoints.save_checkpoint(self.folder, learner, optimizer, self.guard.exposure, extra)
 

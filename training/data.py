@@ -19,8 +19,8 @@ from torch import Tensor
 
 from training import flow
 from training.codec import to_unit
-from training.conditioning import draw_given
-from training.config import LADDER, CodecConfig, TrainConfig
+from training.conditioning import draw_given, numbers
+from training.config import CodecConfig, TrainConfig
 from training.packing import Batch, Cursor, Item, Sample, collate
 from training.phrasings import draw_text, texts_of
 from training.repetition import EVEN
@@ -62,6 +62,7 @@ def require_files(folder: Path, names: Iterable[str], what: str) -> None:
 
 
 _EVENLY: Mapping[str, int] = MappingProxyType({})
+_UNMEASURED: Mapping[str, Mapping[str, float]] = MappingProxyType({})
 
 
 class FrameClips:
@@ -102,7 +103,8 @@ class FrameClips:
 class LatentClips:
     """Samples by clip id: latent tokens, caption tokens, numbers, and where each token stands.
 
-    `weights`: how often each is seen, if not evenly.
+    `weights`: how often each is seen, if not evenly. `measured`: what is known of clips by number (conditioning.NUMERIC)
+    beyond the frame rate and motion that a latent's file says.
     """
 
     def __init__(
@@ -113,8 +115,9 @@ class LatentClips:
         patch: int,
         stride: int,
         weights: Mapping[str, int] = _EVENLY,
+        measured: Mapping[str, Mapping[str, float]] = _UNMEASURED,
     ) -> None:
-        self.weights = weights
+        self.weights, self.measured = weights, measured
         self.latents, self.texts, self.patch, self.stride = Path(latents), Path(texts), patch, stride
         self.captions = {m["clip_id"]: texts_of(m) for m in members}
         require_files(self.latents, self.captions, "latents")
@@ -129,8 +132,8 @@ class LatentClips:
         x_NP, grid = to_tokens(z_Cthw, self.patch)
         fps = float(metadata.get("fps", "nan"))
         seconds = self.stride / fps if fps > 0 else self.stride / 8.0
-        numeric = (fps, float(metadata.get("motion", "nan")))
-        return Sample(clip_id, x_NP, grid, positions(grid, seconds), text_MT, numeric)
+        known = {"motion": float(metadata.get("motion", "nan")), **self.measured.get(clip_id, {}), "fps": fps}
+        return Sample(clip_id, x_NP, grid, positions(grid, seconds), text_MT, numbers(known))
 
     def items(self) -> list[Item]:
         """What the planner needs, from the files' headers alone."""
@@ -186,9 +189,9 @@ def codec_steps(
     config: TrainConfig, clips: FrameClips, cursor: Cursor, first: int, rank: int = 0, world: int = 1
 ) -> Iterator[CodecStep]:
     """Steps `first` to `config.steps`. Shapes are not mixed."""
-    items = clips.items(LADDER[config.size].codec)
+    items = clips.items(config.codec)
     tokens = {item.clip_id: item.tokens for item in items}
-    packs = cursor.packs(items, config.batch_tokens, config.seed, by_shape=True)
+    packs = cursor.packs(items, config.batch_tokens, config.seed, **config.packing)
     for step, pack in zip(range(first, config.steps + 1), packs, strict=False):
         mine, weight_B = share(pack, rank, world)
         x_BCTHW = torch.stack([to_unit(clips.read(clip_id)[0]) for clip_id in mine])
@@ -203,7 +206,9 @@ def flow_steps(
     items = clips.items()
     tokens = {item.clip_id: item.tokens for item in items}
     for step, pack in zip(
-        range(first, config.steps + 1), cursor.packs(items, config.batch_tokens, config.seed), strict=False
+        range(first, config.steps + 1),
+        cursor.packs(items, config.batch_tokens, config.seed, **config.packing),
+        strict=False,
     ):
         mine, weight_S = share(pack, rank, world)
         texts = [draw_text(clips.captions[clip_id], config.seed, clip_id, step) for clip_id in mine]

@@ -17,6 +17,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ from lightning import Trainer
 from training import exposure, repetition
 from training.allocator import keep_freed_memory
 from training.codec import load_codec
-from training.config import LADDER, ConfigError, TrainConfig, TransformerConfig, read_config
+from training.conditioning import read_numbers
+from training.config import ConfigError, TrainConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation
 from training.course import Course, shown
 from training.data import DataError, FrameClips, LatentClips, codec_steps, flow_steps, read_members
 from training.module import CodecLearner, Divergence, Learner, TransformerLearner
-from training.packing import Cursor, Item, PackingError
+from training.packing import Cursor, Item, PackingError, plan
+from training.packing import report as packed
 from training.prefetch import ahead
 from training.repetition import RepetitionError
 from training.reporting import Reporter, reporter
@@ -105,6 +108,11 @@ def _run(course: Course) -> None:
     config, report, result = course.config, course.report, course.result
     weights = _weights(config)
     learner, train, items = _codec(config, weights) if config.task == "codec" else _transformer(config, weights)
+    result["packing"] = packed(plan(items, config.batch_tokens, config.seed, 0, **config.packing))
+    if alone := result["packing"]["over_budget"]:
+        report.say(
+            f"{config.task}: {len(alone)} clips exceed a step's budget and have steps of their own, as {alone[0]}"
+        )
     course.begin(learner)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     steps = ahead(train(course.cursor, course.done + 1, rank, world))
@@ -151,7 +159,7 @@ def _seen(config: TrainConfig, cursor: Cursor, items: Sequence[Item]) -> dict[st
 
     A run that went on from another snapshot's checkpoint counts that one's epochs too.
     """
-    counts = cursor.seen(items, config.batch_tokens, config.seed, by_shape=config.task == "codec")
+    counts = cursor.seen(items, config.batch_tokens, config.seed, **config.packing)
     return {
         "repetition_sha256": config.repetition_sha256,
         "epochs": cursor.epoch,
@@ -168,16 +176,19 @@ def _codec(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learner, An
     def steps(cursor: Cursor, first: int, rank: int, world: int) -> Iterable[Any]:
         return codec_steps(config, clips, cursor, first, rank, world)
 
-    return CodecLearner(config, clips, heldout), steps, clips.items(LADDER[config.size].codec)
+    return CodecLearner(config, clips, heldout), steps, clips.items(config.codec)
 
 
 def _transformer(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learner, Any, Sequence[Item]]:
-    shape = LADDER[config.size].transformer
     codec = load_codec(config.codec_dir).config
-    shape = TransformerConfig(**{**vars(shape), "channels": codec.channels})
+    shape = replace(config.transformer, channels=codec.channels)
+    try:
+        measured = read_numbers(config.numbers) if config.numbers else {}
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
     def clips(members: list[dict[str, Any]]) -> LatentClips:
-        return LatentClips(config.latents_dir, config.text_dir, members, shape.patch, codec.stride, weights)
+        return LatentClips(config.latents_dir, config.text_dir, members, shape.patch, codec.stride, weights, measured)
 
     train = clips(read_members(config.manifest, "train"))
     heldout_members = spread(read_members(config.manifest, "heldout"), HELDOUT_CLIPS)

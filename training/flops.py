@@ -39,13 +39,16 @@ PEAKS = {"H200": 989e12, "H100": 989e12, "GH200": 989e12, "A100": 312e12, "L40S"
 
 def forward_flops(config: TransformerConfig, batch: Batch) -> int:
     """Operations of one forward pass over a pack. The formula stands above."""
-    c, d, per_layer_modulation = config, config.width, getattr(config, "adaln", "single") == "zero"
+    c, d = config, config.width
     n, m, s, r = batch.segments.total, batch.text_segments.total, len(batch.clip_ids), 2 * len(batch.segment_F)
     pairs = sum(length**2 for length in batch.segments.lengths)
     text_pairs = sum(a * b for a, b in zip(batch.segments.lengths, batch.text_segments.lengths, strict=True))
-    layer = (8 + 4 + 4 * c.mlp_ratio) * n * d**2 + 4 * d * pairs + 4 * m * d**2 + 4 * d * text_pairs
-    modulation = 12 * r * d**2 * (c.layers if per_layer_modulation else 1)
-    once = 4 * n * c.token_values * d + 96 * n * d + 2 * (m + s) * c.text_width * d
+    layer = (8 + 4 * c.mlp_ratio) * n * d**2 + 4 * d * pairs
+    if c.cross_attention:
+        layer += 4 * (n + m) * d**2 + 4 * d * text_pairs
+    modulation = 12 * r * d**2 * (c.layers if c.adaln == "zero" else 1)
+    text = (m if c.cross_attention else 0) + s
+    once = 4 * n * c.token_values * d + 96 * n * d + 2 * text * c.text_width * d
     once += 32 * s * len(NUMERIC) * d + 2 * r * (128 * d + d**2)
     return c.layers * layer + modulation + once
 

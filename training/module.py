@@ -18,8 +18,8 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from training import flow
-from training.codec import Codec, save_codec, to_unit
-from training.config import LADDER, TrainConfig, TransformerConfig
+from training.codec import Codec, build_codec, save_codec, to_unit
+from training.config import TrainConfig, TransformerConfig
 from training.data import CodecStep, DataError, FlowStep, FrameClips
 from training.ema import Ema
 from training.evaluate.flow_loss import flow_loss
@@ -27,7 +27,8 @@ from training.evaluate.reconstruction import psnr, reconstruct, ssim
 from training.exposure import Exposure
 from training.flops import step_flops
 from training.packing import Sample
-from training.transformer import Transformer, save_transformer
+from training.patches import PatchCodec
+from training.transformer import Transformer, save_transformer, with_all_numbers
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -196,16 +197,18 @@ class CodecLearner(Learner):
     """Frames to latents to frames by mean squared error, of which the PCA start is the optimum among linear maps; what
     remains is for the residual path. A little noise on the latent teaches the decoder to bear the transformer's."""
 
-    model: Codec
+    model: PatchCodec
     LATENT_NOISE = 0.05
     LINEAR_RATE = 0.02  # the linear path starts where it should be; at full rate it first loses a fifth of a decibel
 
     def __init__(self, config: TrainConfig, clips: FrameClips, heldout: FrameClips) -> None:
-        super().__init__(config, seeded(lambda: Codec(LADDER[config.size].codec), config.seed))
+        super().__init__(config, seeded(lambda: build_codec(config.codec), config.seed))
         self.clips, self.heldout_clips = clips, heldout
 
     def initialise(self) -> None:
-        """The linear path by PCA of the training clips."""
+        """The linear path by PCA of the training clips. A codec without parameters has nothing to learn: DataError."""
+        if not isinstance(self.model, Codec):
+            raise DataError(f"a codec of kind {self.config.codec.kind} has no parameters to train")
         self.model.initialise([to_unit(self.clips.read(clip_id)[0]) for clip_id in self.clips.clip_ids])
         self.average = Ema(self.model, self.config.ema_decay)
 
@@ -246,6 +249,9 @@ class TransformerLearner(Learner):
     def __init__(self, config: TrainConfig, shape: TransformerConfig, heldout: Sequence[Sample]) -> None:
         super().__init__(config, seeded(lambda: Transformer(shape), config.seed))
         self.heldout_samples = list(heldout)
+
+    def begin_from(self, weights: dict[str, Tensor]) -> None:
+        super().begin_from(with_all_numbers(weights) if "null_number_Q16" in weights else weights)
 
     def losses(self, step: FlowStep) -> Tensor:
         batch = step.batch.to(self.device)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from training import checkpoint as checkpoints
+from training.conditioning import NUMERIC
 from training.config import TrainConfig
 from training.consent.violation import ConsentViolation
 from training.exposure import CHECKPOINTS, TAINTED, Exposure, joined, of_checkpoint, of_parent, of_weights
@@ -59,7 +60,17 @@ def _changed(config: TrainConfig, state: Mapping[str, Any], parent_sha256: str) 
     """Which of the things that make a run this run are not those of the checkpoint."""
     now = {"size": config.size, "seed": config.seed, "snapshot_root": config.snapshot_root, "parent": parent_sha256}
     now |= {"repetition_sha256": config.repetition_sha256}
+    now |= described(config)
     return [name for name, value in now.items() if state.get(name) != value]
+
+
+def described(config: TrainConfig) -> dict[str, Any]:
+    """What a checkpoint says of its run's shape: weights of another one are no start, whatever they are called."""
+    shape = config.codec if config.task == "codec" else config.transformer
+    told = _digest(Path(config.numbers)) if config.numbers and Path(config.numbers).is_file() else ""
+    whole = vars(shape) | ({"numbers": list(NUMERIC)} if config.task == "transformer" else {})
+    packing = {"batch_tokens": config.batch_tokens, **config.packing}
+    return {"shape": whole, "packing": packing, "numbers_sha256": told}
 
 
 def _obstacle(config: TrainConfig, run_dir: Path, changed: list[str]) -> str:

@@ -2,8 +2,9 @@
 
     tokens    a latent patch of one frame, p x p cells             position  3-D RoPE in physical units + absolute sines
     block     x += g * SelfAttention(modulate(norm(x)))            modulation adaLN-single: one MLP for all blocks,
-              x += CrossAttention(x, caption)                                 a learned table for each
-              x += g * MLP(modulate(norm(x)))                      timestep  one for each latent frame, 0 where given
+              x += CrossAttention(x, caption)                                 a learned table for each; adaLN-zero:
+              x += g * MLP(modulate(norm(x)))                                 one zero-initialised map a block
+                                                                   timestep  one for each latent frame, 0 where given
 
 All samples of a pack lie end to end along N; only attention knows where one ends (attention.py). Positions are physical:
 seconds in time and fractions of the picture's size in space, so clips of other sizes and frame rates share one pack and
@@ -39,7 +40,6 @@ from training.rms_norm import RmsNorm
 REFERENCE_FPS = 8.0  # one unit of time for RoPE is an eighth of a second
 LEAST_TIME = 0.05  # where the clip is predicted, the velocity is that from no nearer to the clip than this
 REFERENCE_SIDE = 32.0  # one unit of space is 1/32 of the square root of the picture's area
-NUMERIC_SCALE = (8.0, 64.0)  # typical size of each of conditioning.NUMERIC
 
 
 class Transformer(nn.Module):
@@ -53,10 +53,12 @@ class Transformer(nn.Module):
         self.embed_time = nn.Sequential(nn.Linear(128, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
         self.embed_number = nn.Linear(len(NUMERIC) * 16, c.width)
         self.embed_caption = nn.Linear(c.text_width, c.width)
-        self.embed_text = nn.Sequential(RmsNorm(c.text_width), nn.Linear(c.text_width, c.width))
+        self.embed_text = None
+        if c.cross_attention:
+            self.embed_text = nn.Sequential(RmsNorm(c.text_width), nn.Linear(c.text_width, c.width))
         self.null_text_T = nn.Parameter(torch.zeros(c.text_width))
         self.null_number_Q16 = nn.Parameter(torch.zeros(len(NUMERIC), 16))
-        self.modulation = nn.Linear(c.width, 6 * c.width)
+        self.modulation = nn.Linear(c.width, 6 * c.width) if c.adaln == "single" else None
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.out_table_2D = nn.Parameter(torch.randn(2, c.width) / math.sqrt(c.width))
         self.out = nn.Linear(c.width, c.token_values)
@@ -74,7 +76,10 @@ class Transformer(nn.Module):
         nn.init.normal_(self.null_text_T, std=0.02)
         for block in self.blocks:
             assert isinstance(block, Block)
-            nn.init.zeros_(block.cross.out.weight)
+            if block.modulation is not None:
+                nn.init.zeros_(block.modulation.weight)
+            if block.cross is not None:
+                nn.init.zeros_(block.cross.out.weight)
 
     def forward(self, x_NP: Tensor, t_F: Tensor, given_N: Tensor, batch: Batch) -> Tensor:
         """Velocity [N, P] of the noisy tokens `x_NP`, of which `given_N` are clean; `t_F` is each latent frame's time."""
@@ -82,19 +87,19 @@ class Transformer(nn.Module):
         text_MT = torch.where(
             batch.text_kept_S[batch.text_segments.index(x_NP.device)][:, None], batch.text_MT, self.null_text_T
         )
-        text_MD = self.embed_text(text_MT)
+        text_MD = None if self.embed_text is None else self.embed_text(text_MT)
         # A frame has two rows of modulation: 2f at its own time for noisy tokens, 2f + 1 at time 0 for given ones.
         t_R = torch.stack([t_F, torch.zeros_like(t_F)], dim=1).flatten()
         row_N = 2 * batch.frame_N + given_N.long()
         told_SD = self.embed_caption(_segment_mean(text_MT, batch.text_segments)) + self._numbers(batch.numeric_SQ)
         told_RD = told_SD[batch.segment_F].repeat_interleave(2, dim=0)
         told_RD = F.silu(self.embed_time(sines(t_R * 1000, 128)) + told_RD)
-        shared_R6D = self.modulation(told_RD).unflatten(1, (6, c.width))
+        shared_R6D = None if self.modulation is None else self.modulation(told_RD).unflatten(1, (6, c.width))
 
         x_ND = self.embed_patch(x_NP) + self.embed_place(absolute(batch.position_N3))
         rotation_NK = rotations(batch.position_N3, c.head_width, c.rope_theta)
         for block in self.blocks:
-            x_ND = block(x_ND, shared_R6D, row_N, rotation_NK, text_MD, batch.segments, batch.text_segments)
+            x_ND = block(x_ND, told_RD, shared_R6D, row_N, rotation_NK, text_MD, batch.segments, batch.text_segments)
 
         shift_RD, scale_RD = (self.out_table_2D + told_RD[:, None]).unbind(1)
         out_NP = self.out(modulate(x_ND, shift_RD.index_select(0, row_N), scale_RD.index_select(0, row_N)))
@@ -108,7 +113,8 @@ class Transformer(nn.Module):
     def _numbers(self, numeric_SQ: Tensor) -> Tensor:
         """[S, D] of the numeric conditions; an unknown one (nan) is a learned vector of its own."""
         known_SQ1 = ~numeric_SQ.isnan()[..., None]
-        scaled_SQ = torch.log1p(numeric_SQ.nan_to_num(0.0) / numeric_SQ.new_tensor(NUMERIC_SCALE))
+        scaled_SQ = numeric_SQ.nan_to_num(0.0) / numeric_SQ.new_tensor(list(NUMERIC.values()))
+        scaled_SQ = scaled_SQ.sign() * scaled_SQ.abs().log1p()
         encoded_SQ16 = sines(scaled_SQ.flatten() * 100, 16, period=1000).unflatten(0, scaled_SQ.shape)
         return self.embed_number(torch.where(known_SQ1, encoded_SQ16, self.null_number_Q16).flatten(1))
 
@@ -116,9 +122,11 @@ class Transformer(nn.Module):
 class Block(nn.Module):
     def __init__(self, c: TransformerConfig) -> None:
         super().__init__()
-        self.table_6D = nn.Parameter(torch.randn(6, c.width) / math.sqrt(c.width))
+        single = c.adaln == "single"
+        self.table_6D = nn.Parameter(torch.randn(6, c.width) / math.sqrt(c.width)) if single else None
+        self.modulation = None if single else nn.Linear(c.width, 6 * c.width)
         self.attention = SelfAttention(c)
-        self.cross = CrossAttention(c)
+        self.cross = CrossAttention(c) if c.cross_attention else None
         self.mlp = nn.Sequential(
             nn.Linear(c.width, c.mlp_ratio * c.width), nn.GELU(), nn.Linear(c.mlp_ratio * c.width, c.width)
         )
@@ -126,18 +134,25 @@ class Block(nn.Module):
     def forward(
         self,
         x_ND: Tensor,
-        shared_R6D: Tensor,
+        told_RD: Tensor,
+        shared_R6D: Tensor | None,
         row_N: Tensor,
         rotation_NK: tuple[Tensor, Tensor],
-        text_MD: Tensor,
+        text_MD: Tensor | None,
         segments: Segments,
         text_segments: Segments,
     ) -> Tensor:
         # Rows first, then gather: there are a few rows a sample and hundreds of tokens.
-        rows_RD = (self.table_6D + shared_R6D).unbind(1)
-        shift1, scale1, gate1, shift2, scale2, gate2 = (row_RD.index_select(0, row_N) for row_RD in rows_RD)
+        if self.modulation is not None:
+            rows_R6D = self.modulation(told_RD).unflatten(1, (6, -1))
+        else:
+            assert self.table_6D is not None
+            assert shared_R6D is not None
+            rows_R6D = self.table_6D + shared_R6D
+        shift1, scale1, gate1, shift2, scale2, gate2 = (r.index_select(0, row_N) for r in rows_R6D.unbind(1))
         x_ND = torch.addcmul(x_ND, gate1, self.attention(modulate(x_ND, shift1, scale1), rotation_NK, segments))
-        x_ND = x_ND + self.cross(x_ND, text_MD, segments, text_segments)
+        if self.cross is not None and text_MD is not None:
+            x_ND = x_ND + self.cross(x_ND, text_MD, segments, text_segments)
         return torch.addcmul(x_ND, gate2, self.mlp(modulate(x_ND, shift2, scale2)))
 
 
@@ -258,5 +273,17 @@ def load_transformer(folder: str | Path) -> Transformer:
     """Read what `save_transformer` wrote; in evaluation mode, without gradients."""
     folder = Path(folder)
     model = Transformer(TransformerConfig(**json.loads((folder / "transformer.json").read_text())))
-    model.load_state_dict(load_file(folder / "transformer.safetensors"))
+    model.load_state_dict(with_all_numbers(load_file(folder / "transformer.safetensors")))
     return model.eval().requires_grad_(False)
+
+
+def with_all_numbers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights from when there were fewer numeric conditions, with the later ones added at zero: the same function."""
+    missing = len(NUMERIC) - len(weights["null_number_Q16"])
+    if missing <= 0:
+        return weights
+    later = {
+        "null_number_Q16": F.pad(weights["null_number_Q16"], (0, 0, 0, missing)),
+        "embed_number.weight": F.pad(weights["embed_number.weight"], (0, 16 * missing)),
+    }
+    return weights | later

@@ -82,7 +82,31 @@ def prepare_fit(home: Home, plan: Plan, sealed: Sealed, task: Task) -> Launch:
             "codec_dir": str(codec_dir),
             "latents_dir": str(local_view(home, latents.keys(codec_dir, sealed.clip_ids))),
             "text_dir": str(latents.text_folder(home)),
+            "numbers": str(_write_numbers(home, sealed, run_dir)),
         }
         earlier.append(codec_dir / "codec.safetensors")
     config["ancestors"] = ancestors(home, *earlier)
     return prepare(home, "training.fit", run_dir, config)
+
+
+# the transformer's numeric conditions by the columns that measure them; a latent says frame rate and motion itself
+MEASURED = {
+    "pan": "camera_pan_diag_per_s",
+    "tilt": "camera_tilt_diag_per_s",
+    "zoom": "camera_zoom_diag_per_s",
+    "quality": "technical_quality",
+}
+
+
+def _write_numbers(home: Home, sealed: Sealed, run_dir: Path) -> Path:
+    """`numbers.json` in the run's folder: what curation measured of the snapshot's members, where it did."""
+    members = set(sealed.clip_ids)
+    rows = home.lake.read("signals", columns=["clip_id", *MEASURED.values()]).to_pylist()
+    known = {
+        row["clip_id"]: {name: row[column] for name, column in MEASURED.items() if row[column] is not None}
+        for row in rows
+        if row["clip_id"] in members
+    }
+    path = run_dir / "numbers.json"
+    write_atomically(path, json.dumps(known, indent=1, sort_keys=True).encode())
+    return path

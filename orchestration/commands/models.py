@@ -74,7 +74,8 @@ def generate(
         typer.Option(
             metavar="NAME=VALUE",
             rich_help_panel=NUMBERS,
-            help="What clips are measured by: fps, motion; repeatable. What is not told is left to the model, fps is 8.",
+            help="What clips are measured by: fps, motion; the camera's pan, tilt and zoom; quality. Repeatable. "
+            "What is not told is left to the model, fps is 8.",
         ),
     ] = None,
     frames: Annotated[int, typer.Option(rich_help_panel=MAKING, help="4k + 1 frames.")] = 17,

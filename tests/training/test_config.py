@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -36,6 +37,10 @@ def test_a_good_configuration_is_typed(tmp_path) -> None:
         ({"steps": 0}, "steps must be at least 1"),
         ({"task": "dream"}, "task must be one of codec, transformer"),
         ({"size": "giant"}, "size must be one of nano"),
+        ({"codec_shape": {"patches": 4}}, "codec_shape: unknown key 'patches'; did you mean 'patch'"),
+        ({"codec_shape": {"patch": 0}}, "codec_shape: the codec's patch must be at least 1"),
+        ({"transformer_shape": {"heads": 5}}, "width 128 must be an even number of values for each of 5 heads"),
+        ({"transformer_shape": {"adaln": "one"}}, "adaln must be one of single, zero"),
         ({"task": "transformer"}, "task transformer needs latents_dir, codec_dir, text_dir"),
     ],
 )
@@ -66,3 +71,18 @@ def test_the_ladder_states_its_parameter_counts(size: str) -> None:
     with torch.device("meta"):
         model = Transformer(LADDER[size].transformer)
     assert sum(p.numel() for p in model.parameters()) == LADDER[size].parameters
+
+
+def test_a_run_may_leave_its_size_in_single_fields() -> None:
+    config = build(TrainConfig, GOOD | {"codec_shape": {"patch": 4}, "transformer_shape": {"patch": 1}})
+    assert config.codec == replace(LADDER["nano"].codec, patch=4)
+    assert config.transformer == replace(LADDER["nano"].transformer, patch=1)
+
+
+@pytest.mark.parametrize(("size", "millions"), [("S", 33), ("B", 130), ("L", 458), ("XL", 675)])
+def test_with_a_map_for_each_block_the_sizes_are_those_of_dit(size: str, millions: int) -> None:
+    """As DiT: four latent channels, no cross-attention. Peebles & Xie, arXiv 2212.09748, table 1."""
+    shape = replace(LADDER[size].transformer, adaln="zero", cross_attention=False, channels=4)
+    with torch.device("meta"):
+        model = Transformer(shape)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.025)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.training.conftest import TrainingWorld, make_world
 from training.checkpoint import checkpoints, clear
+from training.conditioning import NUMERIC, read_numbers
 from training.config import TrainConfig
-from training.data import read_members
+from training.data import LatentClips, read_members
 from training.fit import fit, main
 from training.reporting import Reporter
 
@@ -50,15 +52,15 @@ def test_a_codec_run_leaves_weights_metrics_and_a_result(world: TrainingWorld) -
     assert sum("train/loss" in record for record in records) == 6
 
 
-def test_six_steps_equal_three_and_three_after_a_resume_to_the_last_bit(encoded_world: TrainingWorld) -> None:
-    whole = encoded_world.flow_config("whole")
+def test_ten_steps_equal_five_and_five_after_a_resume_to_the_last_bit(encoded_world: TrainingWorld) -> None:
+    whole = encoded_world.flow_config("whole", steps=10)
     assert run(whole)[0] == 0
-    parted = encoded_world.flow_config("parted")
-    code, result = run(parted, until=3)
+    parted = encoded_world.flow_config("parted", steps=10)
+    code, result = run(parted, until=5)
     assert code == 0
-    assert result["stopped"] == "interrupted after step 3"
+    assert result["stopped"] == "interrupted after step 5"
     code, result = run(parted)
-    assert (code, result["resumed_from_step"], result["stopped"]) == (0, 3, None)
+    assert (code, result["resumed_from_step"], result["stopped"]) == (0, 5, None)
     assert_same(weights(whole.run_dir), weights(parted.run_dir))
 
 
@@ -121,6 +123,27 @@ def test_another_snapshot_starts_anew_and_says_so(tmp_path: Path, capsys) -> Non
     assert code == 0
     assert "resumed_from_step" not in result
     assert "snapshot_root has changed" in capsys.readouterr().out
+
+
+def test_what_was_measured_of_clips_is_told_and_a_change_of_it_starts_anew(
+    encoded_world: TrainingWorld, tmp_path: Path, capsys
+) -> None:
+    members = read_members(encoded_world.manifest, "train")
+    path = tmp_path / "numbers.json"
+    path.write_text(json.dumps({m["clip_id"]: {"pan": -0.2, "quality": 0.9} for m in members[:1]}))
+    config = encoded_world.flow_config(steps=2, numbers=str(path))
+    clips = LatentClips(config.latents_dir, config.text_dir, members, 2, 4, measured=read_numbers(path))
+    first, second = (dict(zip(NUMERIC, clips.read(m["clip_id"]).numeric, strict=True)) for m in members[:2])
+    assert (first["fps"], first["pan"], first["quality"]) == (8.0, -0.2, 0.9)
+    assert first["motion"] > 0
+    assert math.isnan(first["tilt"])
+    assert math.isnan(second["pan"])
+    assert run(config)[0] == 0
+    path.write_text("{}")
+    assert "resumed_from_step" not in run(config)[1]
+    assert "numbers_sha256 has changed" in capsys.readouterr().out
+    path.write_text('{"ab": {"speed": 1}}')
+    assert "of clip ab: no numeric condition speed" in run(config)[1]["stopped"]
 
 
 def test_a_finished_run_asked_again_trains_nothing_and_gives_the_same_weights(encoded_world: TrainingWorld) -> None:

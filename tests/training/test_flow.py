@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tests.training.conftest import TrainingWorld
 from training import flow
 from training.attention import Segments
 from training.conditioning import MODES, draw_given, give_frames, motion
-from training.config import ConfigError
+from training.config import ConfigError, TransformerConfig
 from training.data import FlowStep, LatentClips, draw, flow_steps, read_members, share
+from training.module import TransformerLearner
 from training.packing import Cursor
 from training.phrasings import draw_text, texts_of
 from training.text import text_key
@@ -72,6 +75,30 @@ def test_a_clip_meets_the_same_noise_and_time_whatever_is_packed_with_it(encoded
     for clip, (noise, time) in (parted | alone).items():
         assert torch.equal(noise, whole[clip][0])
         assert time == whole[clip][1]
+
+
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(world=st.integers(2, 7), first=st.integers(1, 50))
+def test_a_clips_loss_does_not_depend_on_what_is_packed_with_it(
+    encoded_world: TrainingWorld, world: int, first: int
+) -> None:
+    config = encoded_world.flow_config(batch_tokens=10_000, steps=99)
+    clips = LatentClips(config.latents_dir, config.text_dir, read_members(config.manifest, "train"), 2, 4)
+    learner = TransformerLearner(config, TransformerConfig(width=16, layers=1, heads=2), [])
+    for index, parameter in enumerate(learner.model.parameters()):
+        torch.nn.init.normal_(parameter, std=0.1, generator=flow.keyed("weights", index))
+
+    def losses(rank: int, of: int) -> dict[str, float]:
+        step = next(iter(flow_steps(config, clips, Cursor(), first, rank, of)))
+        with torch.no_grad():
+            return dict(zip(step.clip_ids, learner.losses(step).tolist(), strict=True))
+
+    together = losses(0, 1)
+    apart = {clip: loss for rank in range(world) for clip, loss in losses(rank, world).items()}
+    assert apart.keys() == together.keys()
+    assert len(set(together.values())) == len(together)
+    for clip, loss in apart.items():
+        assert loss == pytest.approx(together[clip], rel=1e-5)
 
 
 def by_clip(step: FlowStep) -> dict[str, torch.Tensor]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from training import flow
+from training.conditioning import numbers
 from training.config import TransformerConfig
 from training.sampling import Request, Sampler, _conditions, sample, times
 from training.transformer import Transformer, to_tokens
@@ -29,7 +30,7 @@ def model() -> Transformer:
 
 def request(seed: int = 1, **changes) -> Request:
     text = torch.randn(5, 12, generator=torch.Generator().manual_seed(9))
-    return replace(Request(text, GRID, seed, 0.5, (8.0, float("nan"))), **changes)
+    return replace(Request(text, GRID, seed, 0.5, numbers({"fps": 8.0})), **changes)
 
 
 @pytest.mark.parametrize("method", ["euler", "heun"])

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from training.config import TransformerConfig
+from training.conditioning import NUMERIC, numbers
+from training.config import LADDER, TransformerConfig
 from training.packing import Sample, collate
 from training.transformer import (
     Transformer,
@@ -19,6 +20,11 @@ from training.transformer import (
     save_transformer,
     to_tokens,
 )
+
+
+def told(fps: float, motion: float = float("nan"), **known: float) -> tuple[float, ...]:
+    return numbers({"fps": fps, "motion": motion, **known})
+
 
 CONFIG = TransformerConfig(width=32, layers=2, heads=2, channels=4, text_width=12)
 
@@ -37,7 +43,7 @@ def sample(name: str, grid: tuple[int, int, int], words: int) -> Sample:
     generator = torch.Generator().manual_seed(len(name) + words)
     tokens = grid[0] * grid[1] * grid[2]
     x = torch.randn(tokens, CONFIG.token_values, generator=generator)
-    return Sample(name, x, grid, positions(grid, 0.5), torch.randn(words, 12, generator=generator), (8.0, 30.0))
+    return Sample(name, x, grid, positions(grid, 0.5), torch.randn(words, 12, generator=generator), told(8.0, 30.0))
 
 
 A, B = sample("a", (3, 2, 2), 4), sample("bb", (2, 3, 2), 7)
@@ -72,12 +78,62 @@ def test_time_caption_numbers_and_given_tokens_all_count(model: Transformer) -> 
         "given": velocity(model, [A], given=slice(0, 4)),
         "caption": velocity(model, [replace(A, text_MT=B.text_MT)]),
         "no caption": velocity(model, [A], text_kept_S=torch.tensor([False])),
-        "fps": velocity(model, [replace(A, numeric=(24.0, 30.0))]),
-        "motion": velocity(model, [replace(A, numeric=(8.0, 300.0))]),
-        "unknown motion": velocity(model, [replace(A, numeric=(8.0, float("nan")))]),
+        "fps": velocity(model, [replace(A, numeric=told(24.0, 30.0))]),
+        "motion": velocity(model, [replace(A, numeric=told(8.0, 300.0))]),
+        "unknown motion": velocity(model, [replace(A, numeric=told(8.0))]),
+        **{name: velocity(model, [replace(A, numeric=told(8.0, 30.0, **{name: 0.3}))]) for name in tuple(NUMERIC)[2:]},
         "longer frames": velocity(model, [replace(A, position_N3=positions(A.grid, 1.0))]),
     }
     assert [name for name, v in others.items() if (v - base).abs().max() < 1e-4 or not v.isfinite().all()] == []
+
+
+@pytest.mark.parametrize("name", ["pan", "tilt", "zoom"])
+def test_left_is_not_right_nor_is_it_unknown(model: Transformer, name: str) -> None:
+    left, right, still, unknown = (
+        velocity(model, [replace(A, numeric=numbers(known))]) for known in ({name: -0.2}, {name: 0.2}, {name: 0.0}, {})
+    )
+    for a, b in ((left, right), (left, still), (right, still), (still, unknown)):
+        assert (a - b).abs().max() > 1e-4
+
+
+def test_weights_from_before_the_later_numbers_load_as_the_same_function(model: Transformer, tmp_path) -> None:
+    early = model.state_dict()
+    early["null_number_Q16"] = early["null_number_Q16"][:2]
+    early["embed_number.weight"] = early["embed_number.weight"][:, :32]
+    save_transformer(early, CONFIG, tmp_path)
+    loaded = load_transformer(tmp_path)
+    assert torch.equal(loaded.embed_number.weight[:, :32], early["embed_number.weight"])
+    pan, unknown = replace(A, numeric=told(8.0, 30.0, pan=0.2)), replace(A, numeric=told(8.0, 30.0))
+    assert torch.equal(velocity(loaded, [pan]), velocity(loaded, [unknown]))
+
+
+def test_adaln_zero_starts_every_block_as_the_identity_and_learns_everywhere() -> None:
+    model = Transformer(replace(CONFIG, adaln="zero", cross_attention=False))
+    x_ND, batch = torch.randn(len(A.x_NP), CONFIG.width), collate([A])
+    told_RD, row_N = torch.randn(2 * len(batch.segment_F), CONFIG.width), 2 * batch.frame_N
+    turned = rotations(batch.position_N3, 16, 256.0)
+    out = model.blocks[0](x_ND, told_RD, None, row_N, turned, None, batch.segments, batch.text_segments)
+    assert torch.equal(out, x_ND)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    velocity(model, [A, replace(B, numeric=numbers({}))], text_kept_S=torch.tensor([True, False])).sum().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() == 0] == []
+
+
+@pytest.mark.parametrize("adaln", ["single", "zero"])
+@pytest.mark.parametrize("size", LADDER)
+def test_every_size_has_the_shapes_it_should(size: str, adaln: str) -> None:
+    shape = replace(LADDER[size].transformer, adaln=adaln)
+    with torch.device("meta"):
+        model = Transformer(shape)
+    x_NP = torch.zeros(12 + 18, shape.token_values)
+    parts = [
+        Sample(f"{n}", x_NP[:n], (n // 6, 3, 2), positions((n // 6, 3, 2), 0.5), torch.zeros(n, 384), numbers({}))
+        for n in (12, 18)
+    ]
+    batch = collate(parts).to("meta")
+    v_NP = model(batch.x_NP, torch.zeros(5, device="meta"), torch.zeros(30, dtype=torch.bool, device="meta"), batch)
+    assert v_NP.shape == x_NP.shape
 
 
 def test_each_latent_frame_has_its_own_time(model: Transformer) -> None:
@@ -95,7 +151,7 @@ def test_every_parameter_learns() -> None:
     for block in model.blocks:
         torch.nn.init.normal_(block.cross.out.weight, std=0.1)
     torch.nn.init.normal_(model.out.weight, std=0.1)
-    hidden = replace(B, numeric=(float("nan"), float("nan")))
+    hidden = replace(B, numeric=numbers({}))
     velocity(model, [A, hidden], text_kept_S=torch.tensor([True, False])).square().sum().backward()
     dead = [n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
     # keys' biases shift every score of a query alike; the softmax does not see them

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from assets.home import Home
+from assets.model import launch
 from assets.model.config import ConfigError, Plan, choices, code_digest, code_version, plan
 
 ROOT = "ab" * 32
@@ -64,3 +67,13 @@ def test_the_code_digest_follows_the_settings() -> None:
     assert code_digest({}) == code_digest({})
     assert code_digest({}) != code_digest({"seed": 1})
     assert len(code_version()) == 16
+
+
+def test_a_transformer_is_told_what_curation_measured_of_the_snapshots_members(small_world: Any) -> None:
+    from training.conditioning import NUMERIC, read_numbers
+
+    clip_ids = small_world.home.lake.read("signals", columns=["clip_id"]).column("clip_id").to_pylist()
+    sealed = SimpleNamespace(clip_ids=clip_ids[:3])
+    known = read_numbers(launch._write_numbers(small_world.home, sealed, small_world.home.state))  # type: ignore[arg-type]
+    assert sorted(known) == sorted(clip_ids[:3])
+    assert all(set(told) == set(launch.MEASURED) < set(NUMERIC) for told in known.values())
