@@ -20,6 +20,10 @@ from training.patches import Memory, PatchCodec
 class HaarCodec(PatchCodec):
     """Channels are the 3 s p p values of a tube. See the module's opening."""
 
+    space_PP: Tensor
+    tube_PP: Tensor
+    still_P: Tensor
+
     def __init__(self, config: CodecConfig) -> None:
         super().__init__(config)
         p, s = config.patch, config.stride

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.distributed.checkpoint import state_dict as states
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -30,14 +29,15 @@ def shard(model: Transformer, device: str = "cuda") -> Transformer:
     return model
 
 
-def gathered(model: Transformer, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def gathered(model: Transformer, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Whole weights and optimiser state, by the weights' names. Every process calls it; the first has the result, the
     others nothing."""
-    return states.get_state_dict(model, optimizer, options=_WHOLE)
+    weights, moments = states.get_state_dict(model, optimizer, options=_WHOLE)
+    return dict(weights), dict(moments)
 
 
 def spread(
-    model: Transformer, optimizer: torch.optim.Optimizer, weights: dict[str, Tensor], moments: dict[str, Any]
+    model: Transformer, optimizer: torch.optim.Optimizer, weights: dict[str, Any], moments: dict[str, Any]
 ) -> None:
     """Put what `gathered` gave into a model and its optimiser, sharded or not."""
     whole = states.StateDictOptions(full_state_dict=True)
