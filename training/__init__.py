@@ -2,8 +2,8 @@
 
 Runs on a bare node with torch, Lightning and small pure libraries; knows nothing of the platform around it. Read in this
 order: `patches`, `codec`, `attention`, `transformer`, `flow`, `conditioning`, `packing`, `data`, `module`, `exposure`,
-`start`, `fit`, `sampling`. Codecs beside the learned one are in `haar` and `pretrained`, weights over several processes in
-`shards`.
+`start`, `fit`, `sampling`, `given`, `sample`. Codecs beside the learned one are in `haar` and `pretrained`, weights over
+several processes in `shards`; `flops` and `meter` say how fast a run is.
 """
 
 import os
