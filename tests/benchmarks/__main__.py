@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.benchmarks.camera import camera
 from tests.benchmarks.caption_search import caption_search
+from tests.benchmarks.codec import codec
 from tests.benchmarks.consent_sql import consent_sql
 from tests.benchmarks.curation import curation
 from tests.benchmarks.curation_pass import curation_pass
@@ -39,6 +40,7 @@ BENCHMARKS = {
     "curation_pass": curation_pass,
     "shots": shots,
     "code_location": code_location,
+    "codec": codec,
     "consent_sql": consent_sql,
     "demo": demo,
     "duplicates": duplicates,
