@@ -1,12 +1,14 @@
 """Which of very many clips are near each other, without comparing all with all.
 
-What belongs here: finding pairs. A few key frames of each clip are written as codes of sign bits, of the whole picture, of
-its turns and of its windows; clips of which a whole meets a whole or a window in all chosen bits of the code are
-compared in full, for each of `BANDS` choices of bits. More bits are chosen where there are more clips, so the work grows
-with the clips and the pairs that are really alike. Where very many clips meet in one place (a title card, a colour card,
-a sky) they are not compared with one another but with the first of them that they are near to, which is all that
-deciding about copies needs; a clip is compared at most `PATIENCE` times in crowds, and what was then left undone is
-counted, never dropped in silence.
+What belongs here: finding pairs. Key frames stand in a table by `BANDS` choices of the bits of their codes (`codes`), those
+of their wholes and of their windows; the wholes, in every turn and with their weak bits tried both ways, are looked up
+there. What is found in one place is told apart by the signs that both trust, then by the pictures themselves, and only
+what looks alike is compared in full. More bits are chosen where there are more clips, so the work grows with the clips
+and the pairs that are really alike. Where very many clips meet in one place (a title card, a colour card, a sky) they
+are not compared with one another but with the first of them that they are near to, which is all that deciding about
+copies needs; a clip is compared at most `PATIENCE` times in crowds, and what was then left undone is counted, never
+dropped in silence. What a new day adds is found without a table of all that is known: only of what stands where the
+new looks, and of the new itself.
 """
 
 from __future__ import annotations
@@ -19,31 +21,28 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from assets.curation.codes import CHUNK, POOL, TURNED, WEIGHTS, WINDOWS, Codes, key_codes
 from assets.curation.likeness import COARSE, TURNS, Film, compare
 from assets.curation.phash import unpack
 
-KEY_FRAMES = 6  # of a clip, evenly spaced, less those that look like the one before
-SAME_LOOK = 0.97  # coarse likeness of two frames from which on the second is no key frame of its own
-POOL = 40  # bits of a code that are chosen from, those of the lowest frequencies: they change least
 LEAST_BITS, MOST_BITS, SPARE_BITS = 16, 24, 4  # so many more bits than would give every key frame a place of its own
 BANDS = 20  # choices of bits
 MORE_BITS = 14  # that a crowd is divided by
-CROWD = 24  # frames that may meet in one place and still be compared all with all
+BUSY = 256  # codes that may stand in one place and still be told apart one by one
+CROWD = 8  # clips that one look may find, or entries that may meet, and still be compared each with each
 ROUNDS = 4  # first clips of a crowd that the others are compared with, one after another
 PATIENCE = 3  # full comparisons that a clip takes part in, as a follower, in all crowds together
-CODES_APART = 9  # of the code's bits, in which frames that are worth a comparison differ at most
+SEEKER_APART = 5  # signs that differ, of those that the one that looks trusts
+BOTH_APART = 6  # the same and those of the signs that the one that stands there trusts, together
+CODES_APART = 9  # of all bits, in a crowd
 FRAMES_ALIKE = 0.75  # coarse likeness of two key frames that makes their clips worth a comparison
-WORKERS = 2  # bands that are looked through at the same time; each holds about a kilobyte a clip
-CHUNK = 1 << 17  # frames that are described at a time
+WORKERS = 2  # bands that are looked through at the same time; each holds about 1.5 kilobytes a clip
 
-WEAK = 1  # bits of the whole's code, those of the smallest coefficients, that are also tried the other way
-
-# kinds of code: the whole, its windows, and what looks for others: the whole in every turn, with every weak bit or none
-_WHOLE, _WINDOWS = 0, len(COARSE.windows)
-_SEEKING = [(turn, weak) for turn in range(len(TURNS)) for weak in range(WEAK + 1)][1:]
-KINDS = _WINDOWS + len(_SEEKING)
+# kinds of entries in a crowd: windows (the whole first, which also looks for others), then the whole in the other turns
+KINDS = WINDOWS + len(TURNS) - 1
 T = TypeVar("T")
-_WEIGHTS = (1 << np.arange(64, dtype=np.uint64)).astype(np.uint64)
+Places = tuple[np.ndarray, np.ndarray]  # where, in order, and the entry that stands there
+Met = tuple[np.ndarray, np.ndarray, np.ndarray]  # key frame, turn in which it looks, entry of the table
 
 
 @dataclass
@@ -76,14 +75,13 @@ class _Search:
     likeness: list[np.ndarray] = field(default_factory=list)
 
     def run(self) -> Pairs:
-        self.clip, self.frame, codes = key_codes(self.film)
-        self.codes = codes.ravel()
         count = len(self.film)
         self.follows = np.zeros(count, bool)  # near an earlier clip, as far as is known
         self.patience = np.full(count, PATIENCE, np.int8)
         unfinished = np.zeros(count, bool)
         with ThreadPoolExecutor(WORKERS) as pool:
-            for met, crowded in _ahead(pool, self._met, _masks(len(codes))):
+            self.codes = key_codes(self.film, pool)
+            for met, crowded in _ahead(pool, self._met, _bands(len(self.codes))):
                 self._compare(met)
                 unfinished |= self._in_crowds(crowded)
         pairs = np.concatenate([*self.found, np.zeros(0, np.int64)])
@@ -92,78 +90,149 @@ class _Search:
         first, second = np.divmod(pairs[order], max(count, 1))
         return Pairs(first, second, likeness[order], len(self.tried), int((unfinished & ~self.follows).sum()))
 
-    def _met(self, mask: np.uint64, more: np.uint64) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """Pairs of clips worth a comparison, and the frames (place, entry) that stand in crowds."""
-        places, entries, crowd = self._stand(np.arange(len(self.codes), dtype=np.uint32), mask)
-        crowded = entries[crowd]
-        met = [self._met_in(places[~crowd], entries[~crowd])]
-        places, entries, crowd = self._stand(crowded, mask | more)
-        met.append(self._met_in(places[~crowd], entries[~crowd]))
-        return np.unique(np.concatenate(met)), (places[crowd], entries[crowd])
-
-    def _stand(self, entries: np.ndarray, mask: np.uint64) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The places in which several clips stand, the entries there, and whether it is a crowd."""
-        places, entries = _sorted_places(self.codes, entries, mask)
+    def _met(self, chosen: np.ndarray, more: np.ndarray) -> tuple[np.ndarray, Places]:
+        """Pairs of clips worth a comparison, and the entries that stand in crowds."""
+        entries = np.arange(self.codes.seen.size, dtype=np.uint32)
+        frames = np.arange(len(self.codes))
+        if self.fresh is None:
+            joins = [self._join(_Table(self.codes, entries, chosen), frames, chosen)]
+        else:
+            new = self.fresh[self.codes.clip]
+            sought = _sought(self.codes, frames[new], chosen)
+            there = _Table(self.codes, entries[sought], chosen)
+            joins = [self._join(there, frames[new], chosen)]
+            there = _Table(self.codes, entries[np.repeat(new, WINDOWS)], chosen)
+            joins.append(self._join(there, frames[~new], chosen))
+        crowded = np.unique(np.concatenate([crowd for _, crowd in joins]))
+        places, entries = _sorted_places(self._code_of(crowded), crowded, np.r_[chosen, more], 32)
         several, sizes = self._several(places, entries)
-        kept = np.repeat(several, sizes)
-        crowd = np.repeat(sizes[several] > CROWD, sizes[several])
-        return places[kept], entries[kept], crowd
+        kept, crowd = np.repeat(several, sizes), np.repeat(sizes > CROWD, sizes)
+        met = self._met_in(places[kept & ~crowd], entries[kept & ~crowd])
+        return np.unique(np.concatenate([met, *(pairs for pairs, _ in joins)])), (
+            places[kept & crowd],
+            entries[kept & crowd],
+        )
+
+    def _join(self, table: _Table, frames: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs of clips, as numbers, that `frames` find in `table`, and the entries that meet in its busy places."""
+        found: list[Met] = []
+        crowded = [table.crowded()]
+        for seekers, codes in self.codes.seeking(frames, chosen):
+            places = table.place(codes)
+            counts = table.count[places]
+            busy = counts > BUSY
+            counts[busy] = 0
+            turn, who = np.nonzero(busy)
+            crowded.append(_in_crowd(seekers[who], turn))
+            close = self._close(table, seekers, codes.ravel(), places.ravel(), counts.ravel())
+            close, many = self._few(close, close[0] * len(TURNS) + close[1])
+            found.append(close)
+            crowded.append(many)
+        none = np.zeros(0, np.int64)
+        frame, turn, entry = (np.concatenate([none, *part]) for part in zip((none,) * 3, *found, strict=True))
+        close, many = self._few((frame, turn, entry), frame)
+        return self._worth(*close), np.concatenate([*crowded, many])
+
+    def _few(self, close: Met, looks: np.ndarray) -> tuple[Met, np.ndarray]:
+        """What is close where a look has found few clips, and where they are too many to compare, their entries.
+
+        `looks` numbers the looks: of every turn and pattern for itself, or of a key frame all together.
+        """
+        frame, turn, entry = close
+        clips = np.unique(looks * len(self.film) + self.codes.clip[entry // WINDOWS]) // len(self.film)
+        seekers, sizes = np.unique(clips, return_counts=True)
+        many = np.isin(looks, seekers[sizes > CROWD])
+        crowd = np.concatenate([_in_crowd(frame[many], turn[many]), _as_in_crowd(entry[many])])
+        return (frame[~many], turn[~many], entry[~many]), crowd
+
+    def _close(
+        self, table: _Table, seekers: np.ndarray, codes: np.ndarray, places: np.ndarray, counts: np.ndarray
+    ) -> Met:
+        """What looks and what it finds, where few of the trusted signs differ."""
+        ends = np.cumsum(counts, dtype=np.int64)
+        at = np.repeat(table.start[places] - (ends - counts), counts)
+        at += np.arange(len(at))
+        apart = table.seen[at]
+        apart ^= np.repeat(codes, counts)
+        trusted = np.repeat(np.tile(self.codes.strong[seekers, 0], len(TURNS)), counts)
+        trusted &= apart
+        differ = np.bitwise_count(trusted)
+        close = np.flatnonzero(differ <= SEEKER_APART)
+        entry = table.entries[at[close]].astype(np.int64)
+        both = differ[close] + np.bitwise_count(apart[close] & self.codes.strong.ravel()[entry])
+        close, entry = close[both <= BOTH_APART], entry[both <= BOTH_APART]
+        turn, who = np.divmod(np.searchsorted(ends, close, side="right"), len(seekers))
+        frame = seekers[who]
+        kept = self._may_meet(frame, entry)
+        return frame[kept], turn[kept], entry[kept]
+
+    def _may_meet(self, frame: np.ndarray, entry: np.ndarray) -> np.ndarray:
+        """Whether they are of two clips, and one of them is to be searched for."""
+        one, other = self.codes.clip[frame], self.codes.clip[entry // WINDOWS]
+        return (one != other) if self.fresh is None else (one != other) & (self.fresh[one] | self.fresh[other])
+
+    def _worth(self, frame: np.ndarray, turn: np.ndarray, entry: np.ndarray) -> np.ndarray:
+        """The pairs of clips, as numbers, of those key frames and entries that look alike."""
+        alike = self._look_alike(frame, turn, entry)
+        one, other = self.codes.clip[frame[alike]], self.codes.clip[entry[alike] // WINDOWS]
+        return np.unique(np.minimum(one, other) * len(self.film) + np.maximum(one, other))
+
+    def _look_alike(self, frame: np.ndarray, turn: np.ndarray, entry: np.ndarray) -> np.ndarray:
+        """Whether the pictures really look alike: signs alone say it of much that does not."""
+        alike = np.empty(len(frame), bool)
+        for start in range(0, len(frame), CHUNK):
+            part = slice(start, start + CHUNK)
+            seen = self._described(frame[part] * WINDOWS) * TURNS[turn[part]]
+            alike[part] = np.multiply(seen, self._described(entry[part])).sum(axis=1) >= FRAMES_ALIKE
+        return alike
+
+    def _described(self, entries: np.ndarray) -> np.ndarray:
+        frames, windows = np.divmod(entries, WINDOWS)
+        luma = unpack(self.film.frames[self.codes.frame[frames]])[0]
+        seen = np.empty((len(entries), len(COARSE.frequencies)), np.float32)
+        for window in np.unique(windows).tolist():
+            at = np.flatnonzero(windows == window)
+            seen[at] = COARSE.described(luma[at], window)
+        return seen
+
+    def _code_of(self, crowded: np.ndarray) -> np.ndarray:
+        frames, kinds = np.divmod(crowded, KINDS)
+        turned = kinds >= WINDOWS
+        return self.codes.seen[frames, np.where(turned, 0, kinds)] ^ TURNED[np.where(turned, kinds - WINDOWS + 1, 0)]
 
     def _several(self, places: np.ndarray, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For each place, whether several clips stand there, and how many entries."""
         starts = np.flatnonzero(np.r_[True, places[1:] != places[:-1]][: len(places)])
         sizes = np.diff(np.r_[starts, len(places)])
-        one, last = (self.clip[entries[at] // KINDS] for at in (starts, starts + sizes - 1))
+        one, last = (self.codes.clip[entries[at] // KINDS] for at in (starts, starts + sizes - 1))
         return one != last, sizes  # entries are in the order of clips
 
     def _met_in(self, places: np.ndarray, entries: np.ndarray) -> np.ndarray:
-        """The pairs of clips, as numbers, of all entries that stand in one place and look alike."""
-        codes = self.codes[entries]
+        """The pairs of clips, as numbers, of all entries of a crowd that stand in one place and look alike."""
+        codes = self._code_of(entries)
         met = [np.zeros(0, np.int64)]
         at = np.flatnonzero(places[1:] == places[:-1])
         for step in range(1, CROWD):
             if not len(at):
                 break
             close = at[np.bitwise_count(codes[at] ^ codes[at + step]) <= CODES_APART]
-            met.append(self._worth(entries[close].astype(np.int64), entries[close + step].astype(np.int64)))
+            met.append(self._worth_in_crowd(entries[close], entries[close + step]))
             at = at[: np.searchsorted(at, len(places) - step - 1)]
             at = at[places[at] == places[at + step + 1]]
         return np.unique(np.concatenate(met))
 
-    def _worth(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """The pairs of clips, as numbers, of those pairs of entries that may be compared and look alike."""
-        kinds = one % KINDS, other % KINDS
-        seeks = [(kind == _WHOLE) | (kind >= _WINDOWS) for kind in kinds]
-        is_there = [kind < _WINDOWS for kind in kinds]
-        clips = self.clip[one // KINDS], self.clip[other // KINDS]
-        kept = (clips[0] != clips[1]) & ((seeks[0] & is_there[1]) | (seeks[1] & is_there[0]))
-        if self.fresh is not None:
-            kept &= self.fresh[clips[0]] | self.fresh[clips[1]]
-        kept = np.flatnonzero(kept)
-        kept = kept[self._look_alike(one[kept], other[kept])]
-        low, high = (pick(clips[0][kept], clips[1][kept]) for pick in (np.minimum, np.maximum))
-        return np.unique(low * len(self.film) + high)
-
-    def _look_alike(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """Whether what two entries stand for really looks alike: bits alone say it of much that does not."""
-        alike = np.empty(len(one), bool)
-        for start in range(0, len(one), CHUNK):
-            part = slice(start, start + CHUNK)
-            seen = (self._described(entries[part]) for entries in (one, other))
-            alike[part] = np.multiply(*seen).sum(axis=1) >= FRAMES_ALIKE
-        return alike
-
-    def _described(self, entries: np.ndarray) -> np.ndarray:
-        frames, kinds = np.divmod(entries, KINDS)
-        luma = unpack(self.film.frames[self.frame[frames]])[0]
-        seen = np.empty((len(entries), len(COARSE.frequencies)), np.float32)
-        for kind in np.unique(kinds).tolist():
-            at = np.flatnonzero(kinds == kind)
-            seeks = kind >= _WINDOWS
-            seen[at] = COARSE.described(luma[at], _WHOLE if seeks else kind)
-            if seeks:
-                seen[at] *= TURNS[_SEEKING[kind - _WINDOWS][0]]
-        return seen
+    def _worth_in_crowd(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """As `_worth`, of entries of which one looks for others and the other one stands there."""
+        looks = [(entries % KINDS == 0) | (entries % KINDS >= WINDOWS) for entries in (one, other)]
+        stands = [entries % KINDS < WINDOWS for entries in (one, other)]
+        forth = looks[0] & stands[1]
+        kept = np.flatnonzero(forth | (looks[1] & stands[0]))
+        seeker, there = (np.where(forth, *pair)[kept] for pair in ((one, other), (other, one)))
+        frame, kind = np.divmod(seeker, KINDS)
+        turn = np.where(kind >= WINDOWS, kind - WINDOWS + 1, 0)
+        entry = there // KINDS * WINDOWS + there % KINDS
+        kept = self._may_meet(frame, entry)
+        return self._worth(frame[kept], turn[kept], entry[kept])
 
     def _compare(self, pairs: np.ndarray) -> np.ndarray:
         """Compare what was not compared before; of `pairs` (sorted), which are near as far as was found just now."""
@@ -180,7 +249,7 @@ class _Search:
         self.follows[near % max(len(self.film), 1)] = True
         return near
 
-    def _in_crowds(self, crowded: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    def _in_crowds(self, crowded: Places) -> np.ndarray:
         """Compare every clip in a crowd with the first one of it, what is not near with the second, and so on.
 
         Returns, for every clip, whether it is left with others that it was not compared with.
@@ -189,18 +258,18 @@ class _Search:
         for _ in range(ROUNDS if len(places) else 0):
             lead = np.flatnonzero(np.r_[True, places[1:] != places[:-1]][: len(places)])
             leaders = np.repeat(entries[lead], np.diff(np.r_[lead, len(places)]))
-            clips = self.clip[entries // KINDS]
+            clips = self.codes.clip[entries // KINDS]
             asks = ~self.follows[clips] & (self.patience[clips] > 0)
-            pairs = self._worth(leaders[asks].astype(np.int64), entries[asks].astype(np.int64))
+            pairs = self._worth_in_crowd(leaders[asks], entries[asks])
             before = len(self.tried)
             self._compare(pairs)
             if len(self.tried) > before:
                 np.subtract.at(self.patience, np.unique(pairs % max(len(self.film), 1)), 1)
-            left = ~self.follows[clips] & (clips != self.clip[leaders // KINDS])
+            left = ~self.follows[clips] & (clips != self.codes.clip[leaders // KINDS])
             places, entries = places[left], entries[left]
         unfinished = np.zeros(len(self.film), bool)
         several, sizes = self._several(places, entries)
-        unfinished[self.clip[entries[np.repeat(several, sizes)] // KINDS]] = True
+        unfinished[self.codes.clip[entries[np.repeat(several, sizes)] // KINDS]] = True
         return unfinished
 
 
@@ -215,66 +284,73 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[..., T], asked: Iterable[tup
         yield waiting.popleft().result()
 
 
-def key_codes(film: Film) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The clip and the frame of every key frame [k], and its codes, uint64 [k, KINDS]: whole, windows, turned."""
-    clips, frames = _key_frames(film)
-    codes = np.empty((len(frames), KINDS), np.uint64)
-    turns = [_packed(turn < 0) for turn in TURNS]
-    for start in range(0, len(frames), CHUNK):
-        part = slice(start, start + CHUNK)
-        luma = unpack(film.frames[frames[part]])[0]
-        for window in reversed(range(_WINDOWS)):
-            seen = luma @ COARSE.windows[window]
-            codes[part, window] = _packed(seen > 0)
-        weakest = np.argpartition(np.abs(seen[:, :POOL]), range(WEAK), axis=1)[:, :WEAK]
-        tried = [np.uint64(0), *_WEIGHTS[weakest].T]
-        for number, (turn, weak) in enumerate(_SEEKING):
-            codes[part, _WINDOWS + number] = codes[part, _WHOLE] ^ turns[turn] ^ tried[weak]
-    return clips, frames, codes
+class _Table:
+    """Entries (key frame times `WINDOWS` plus window) in order of the place that the `chosen` bits of their codes give."""
+
+    def __init__(self, codes: Codes, entries: np.ndarray, chosen: np.ndarray) -> None:
+        self.chosen = chosen
+        seen = codes.seen.ravel()
+        places, self.entries = _sorted_places(seen[entries], entries, chosen, _size(chosen))
+        self.seen = seen[self.entries]
+        self.count = np.bincount(places, minlength=1 << _size(chosen)).astype(np.uint32)
+        self.start = np.cumsum(self.count, dtype=np.int64) - self.count
+
+    def place(self, codes: np.ndarray) -> np.ndarray:
+        return _places(codes, self.chosen, _size(self.chosen))
+
+    def crowded(self) -> np.ndarray:
+        """The entries in busy places, numbered as crowds number them."""
+        return _as_in_crowd(self.entries[np.repeat(self.count > BUSY, self.count)].astype(np.int64))
 
 
-def _key_frames(film: Film) -> tuple[np.ndarray, np.ndarray]:
-    """(clip, frame) of the key frames, in that order."""
-    chosen: list[tuple[np.ndarray, np.ndarray]] = []
-    for start in range(0, len(film), CHUNK // KEY_FRAMES):
-        clips = np.arange(start, min(len(film), start + CHUNK // KEY_FRAMES))
-        clips = clips[film.counts[clips] > 0]
-        at = film.starts[clips, None] + np.arange(KEY_FRAMES) * film.counts[clips, None] // KEY_FRAMES
-        seen = COARSE.described(unpack(film.frames[at])[0]).reshape(*at.shape, len(COARSE.frequencies))
-        kept = np.zeros(at.shape, bool)
-        last = np.zeros_like(seen[:, 0])
-        for step in range(KEY_FRAMES):
-            kept[:, step] = (seen[:, step] * last).sum(axis=1) < SAME_LOOK
-            last = np.where(kept[:, step, None], seen[:, step], last)
-        chosen.append((np.repeat(clips, kept.sum(axis=1)), at[kept]))
-    none = np.zeros(0, np.int64)
-    clips, frames = (np.concatenate([none, *part]) for part in zip((none, none), *chosen, strict=True))
-    return clips, frames
+def _as_in_crowd(entries: np.ndarray) -> np.ndarray:
+    """Entries of a table, numbered as crowds number them, each once."""
+    return np.unique(entries // WINDOWS * KINDS + entries % WINDOWS)
 
 
-def _packed(bits: np.ndarray) -> np.ndarray:
-    """bool [..., c] to uint64 [...]."""
-    padded = np.zeros((*bits.shape[:-1], 64), bool)
-    padded[..., : bits.shape[-1]] = bits
-    return np.packbits(padded, axis=-1, bitorder="little").view(np.uint64)[..., 0]
+def _in_crowd(frame: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """What looks for others, numbered as crowds number it, each once."""
+    return np.unique(frame * KINDS + np.where(turn, WINDOWS - 1 + turn, 0))
 
 
-def _masks(key_frames: int) -> Iterator[tuple[np.uint64, np.uint64]]:
+def _sought(codes: Codes, frames: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """bool, one an entry: whether it stands where one of `frames` looks."""
+    asked = np.zeros(1 << _size(chosen), bool)
+    for _, sought in codes.seeking(frames, chosen):
+        asked[_places(sought, chosen, _size(chosen))] = True
+    seen = codes.seen.ravel()
+    parts = (seen[start : start + CHUNK] for start in range(0, len(seen), CHUNK))
+    return np.concatenate([asked[:0], *(asked[_places(part, chosen, _size(chosen))] for part in parts)])
+
+
+def _bands(key_frames: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """For each band: the bits of a code that decide where it stands, and those that divide a crowd."""
     bits = min(MOST_BITS, max(LEAST_BITS, key_frames.bit_length() + SPARE_BITS))
     rng = np.random.default_rng(26)
     for _ in range(BANDS):
         chosen = rng.permutation(POOL)
-        yield _WEIGHTS[chosen[:bits]].sum(), _WEIGHTS[chosen[bits : bits + MORE_BITS]].sum()
+        yield chosen[:bits], chosen[bits : bits + MORE_BITS]
 
 
-def _sorted_places(codes: np.ndarray, entries: np.ndarray, mask: np.uint64) -> tuple[np.ndarray, np.ndarray]:
-    """Where the entries stand (32 bits of a hash of the masked code), in order of place and entry."""
-    mixed = codes[entries] & mask
+def _size(chosen: np.ndarray) -> int:
+    """Bits of a place: one more than are chosen, so that few codes share a place by chance."""
+    return len(chosen) + 1
+
+
+def _places(codes: np.ndarray, chosen: np.ndarray, size: int) -> np.ndarray:
+    """Where codes stand: `size` bits of a hash of their chosen bits."""
+    mixed = codes & WEIGHTS[chosen].sum()
     mixed *= np.uint64(0x9E3779B97F4A7C15)
     mixed ^= mixed >> np.uint64(29)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    mixed &= np.uint64(0xFFFFFFFF00000000)
-    mixed |= entries
+    mixed >>= np.uint64(64 - size)
+    return mixed
+
+
+def _sorted_places(codes: np.ndarray, entries: np.ndarray, chosen: np.ndarray, size: int) -> Places:
+    """Where the entries stand, in order of place and entry."""
+    mixed = _places(codes, chosen, size)
+    mixed <<= np.uint64(32)
+    mixed |= entries.astype(np.uint64)
     mixed.sort()
-    return (mixed >> np.uint64(32)).astype(np.uint32), mixed.astype(np.uint32)
+    return (mixed >> np.uint64(32)).astype(np.int64), (mixed & np.uint64(0xFFFFFFFF)).astype(entries.dtype)

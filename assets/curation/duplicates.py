@@ -23,7 +23,7 @@ from assets.curation.candidates import near_pairs
 from assets.curation.likeness import Film, compare
 from assets.curation.ownership import Standing
 
-DUPLICATES_VERSION = "duplicates-3"
+DUPLICATES_VERSION = "duplicates-4"
 Together = tuple[str, str]  # two clip ids, the lower first
 
 

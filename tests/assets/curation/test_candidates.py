@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from assets.curation import candidates
 from assets.curation.candidates import near_pairs
+from assets.curation.codes import POOL, TRIES, WEIGHTS, Codes, key_codes, packed
 from assets.curation.likeness import COARSE, TURNS, Film, compare
 from assets.curation.phash import HASH_BYTES, unpack
-from tests.benchmarks.many_clips import Planted, clips, film_of, packed, planted
+from tests.benchmarks.many_clips import Planted, clips, film_of, planted
+from tests.benchmarks.many_clips import packed as hashed
 
 
 @pytest.fixture(scope="module")
 def made() -> Planted:
     """240 clips, 70 of them copies of as many others, ten of a kind."""
     rng = np.random.default_rng(1)
-    real = packed(rng.standard_normal((300, 144)).cumsum(axis=1), np.zeros((300, 32)))
+    real = hashed(rng.standard_normal((300, 144)).cumsum(axis=1), np.zeros((300, 32)))
     return planted(240, 70, real, seed=4)
 
 
@@ -46,6 +51,53 @@ def test_a_search_for_the_new_finds_the_pairs_of_the_new(made: Planted) -> None:
     assert len(near_pairs(made.film, np.zeros(len(made.film), bool)).first) == 0
 
 
+@pytest.fixture(scope="module")
+def codes(made: Planted) -> Iterator[Codes]:
+    with ThreadPoolExecutor(2) as pool:
+        yield key_codes(made.film, pool)
+
+
+def test_every_clip_has_about_as_many_tries(codes: Codes) -> None:
+    """One before a fixed camera has one key frame, and would else be looked for once where others are six times."""
+    spent = np.bincount(codes.clip, codes.tries)
+    frames = np.bincount(codes.clip)
+    assert frames.min() == 1
+    assert frames.max() > 3
+    assert (spent <= TRIES).all()
+    assert (spent > TRIES - frames).all()
+
+
+def test_a_key_frame_looks_with_chosen_bits_the_other_way_and_the_smallest_first(codes: Codes, made: Planted) -> None:
+    chosen = np.random.default_rng(1).permutation(POOL)[:20]
+    alone = np.flatnonzero(codes.tries == TRIES)[:1]
+    looked = [code ^ codes.seen[alone[0], 0] for _, seen in codes.seeking(alone, chosen) for code in seen[0]]
+    size = np.abs(unpack(made.film.frames[codes.frame[alone]])[0] @ COARSE.windows[0])[0]
+    smallest = chosen[np.argsort(size[chosen])]
+    assert len(looked) == TRIES
+    assert looked[:3] == [0, *WEIGHTS[smallest[:2]]]
+    assert set(looked[3:5]) == {WEIGHTS[smallest[2]], WEIGHTS[smallest[:2]].sum()}
+    assert not any(bits & ~WEIGHTS[chosen].sum() for bits in looked)
+
+
+def test_the_turned_code_is_the_code_of_the_turned_picture(codes: Codes, made: Planted) -> None:
+    frames = np.arange(10)
+    (_, seen), *_ = codes.seeking(frames, np.arange(20))
+    luma = unpack(made.film.frames[codes.frame[frames]])[0].reshape(-1, 12, 12)
+    mirrored = np.ascontiguousarray(luma[:, :, ::-1]).reshape(10, -1)
+    there = packed(mirrored @ COARSE.windows[0] > 0)
+    assert (np.bitwise_count(seen[1, :10] ^ there) <= 1).all()  # a coefficient may be as good as none
+
+
+@pytest.mark.slow
+def test_copies_are_found_with_as_many_chosen_bits_as_a_million_clips_have(
+    made: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "LEAST_BITS", candidates.MOST_BITS)
+    pairs = near_pairs(made.film)
+    wanted = numbered(made.originals, made.copies)
+    assert len(wanted & numbered(pairs.first, pairs.second)) >= 0.95 * len(wanted)
+
+
 def test_comparing_is_symmetric(made: Planted) -> None:
     one, other = made.originals[:40], made.copies[:40]
     there, back = compare(made.film, one, other), compare(made.film, other, one)
@@ -65,7 +117,7 @@ def card(count: int, frames: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     shown = np.repeat(rng.standard_normal((1, 144)), count * frames, axis=0)
     noisy = shown + rng.normal(0, 0.06, shown.shape)
-    return packed(noisy, np.zeros((len(noisy), 32))).reshape(count, frames, HASH_BYTES)
+    return hashed(noisy, np.zeros((len(noisy), 32))).reshape(count, frames, HASH_BYTES)
 
 
 @pytest.mark.slow
@@ -102,7 +154,7 @@ def _never_near(film: Film, ones: np.ndarray, others: np.ndarray) -> object:
 
 def test_synthetic_clips_are_as_different_as_real_ones() -> None:
     rng = np.random.default_rng(2)
-    real = packed(rng.standard_normal((300, 144)).cumsum(axis=1), np.zeros((300, 32)))
+    real = hashed(rng.standard_normal((300, 144)).cumsum(axis=1), np.zeros((300, 32)))
     film = clips(50, real, rng)
     seen = COARSE.described(unpack(film.frames[film.starts])[0])
     cosines = (seen @ seen.T)[np.triu_indices(50, 1)]
