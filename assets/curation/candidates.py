@@ -1,14 +1,14 @@
 """Which of very many clips are near each other, without comparing all with all.
 
-What belongs here: finding pairs. Key frames stand in a table by `BANDS` choices of the bits of their codes (`codes`), those
-of their wholes and of their windows; the wholes, in every turn and with their weak bits tried both ways, are looked up
-there. What is found in one place is told apart by the signs that both trust, then by the pictures themselves, and only
-what looks alike is compared in full. More bits are chosen where there are more clips, so the work grows with the clips
-and the pairs that are really alike. Where very many clips meet in one place (a title card, a colour card, a sky) they
-are not compared with one another but with the first of them that they are near to, which is all that deciding about
-copies needs; a clip is compared at most `PATIENCE` times in crowds, and what was then left undone is counted, never
-dropped in silence. What a new day adds is found without a table of all that is known: only of what stands where the
-new looks, and of the new itself.
+What belongs here: finding pairs. Key frames stand in a table by `BANDS` choices of the bits of their codes (`codes`),
+those of their wholes and of their windows; the wholes, in every turn and with their weak bits tried both ways, are
+looked up there. What is found in one place is told apart by the signs that both trust, then by the pictures
+themselves, and only what looks alike is compared in full. More bits are chosen where there are more clips, so the
+work grows with the clips and the pairs that are really alike. Where very many clips meet in one place (a title card,
+a colour card, a sky) they are not compared with one another but with the first of them that they are near to, which
+is all that deciding about copies needs; a clip is compared at most `PATIENCE` times in crowds, and what was then left
+undone is counted, never dropped in silence. What a new day adds is found without a table of all that is known: only
+of what stands where the new looks, and of the new itself.
 """
 
 from __future__ import annotations
@@ -285,7 +285,7 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[..., T], asked: Iterable[tup
 
 
 class _Table:
-    """Entries (key frame times `WINDOWS` plus window) in order of the place that the `chosen` bits of their codes give."""
+    """Entries (key frame times `WINDOWS` plus window) in the order of their places by `chosen` bits."""
 
     def __init__(self, codes: Codes, entries: np.ndarray, chosen: np.ndarray) -> None:
         self.chosen = chosen

@@ -1,11 +1,11 @@
 """The key frames of clips as codes of sign bits: what stands in a table of pictures, and what is looked up there.
 
-What belongs here: making codes. A few key frames of each clip are described coarsely (`likeness.COARSE`); a code has one
-bit a frequency, whether its coefficient is above zero. A key frame stands in the table with the code of its whole and
-those of its windows, and looks for others with the code of its whole in every turn. A copy changes the signs of small
-coefficients first, so a key frame also tries with the bits of its smallest ones the other way, the likeliest patterns
-first (query-directed probing, Lv et al., Multi-Probe LSH, VLDB 2007). Every clip has the same number of tries to spend:
-one before a fixed camera has a single key frame, which then tries as often as six.
+What belongs here: making codes. A few key frames of each clip are described coarsely (`likeness.COARSE`); a code has
+one bit a frequency, whether its coefficient is above zero. A key frame stands in the table with the code of its whole
+and those of its windows, and looks for others with the code of its whole in every turn. A copy changes the signs of
+small coefficients first, so a key frame also tries with the bits of its smallest ones the other way, the likeliest
+patterns first (query-directed probing, Lv et al., Multi-Probe LSH, VLDB 2007). Every clip has the same number of
+tries to spend: one before a fixed camera has a single key frame, which then tries as often as six.
 """
 
 from __future__ import annotations

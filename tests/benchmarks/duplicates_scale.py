@@ -1,13 +1,14 @@
-"""What comparing very many clips costs, what it finds, and what it finds in crowds. Hashes are synthetic (`many_clips`).
+"""What comparing very many clips costs, what it finds, and what in crowds. Hashes are synthetic (`many_clips`).
 
 Each step is a process of its own, so that its memory is its own; making the hashes is a step too and is not in the
-figures. `planted` copies are known, a thousand of a kind where a fifth of the clips are as many, and a share found is given with the lower end of its 95 %
-interval (Wilson); whatever else is found near is false. `crowd` clips are the hard case: as many that all show one title
-card, coded each for itself, half of them with footage of their own beside it, of which a known few are copies. `new day`
-compares a hundredth of the clips with all. CPU seconds are those of the process, whose threads use both cores; wall
-times are those of whatever else the machine did. What a step made or found is kept under the digest of what it was made
-from, so that a run that was stopped goes on where it was. `python -m
-tests.benchmarks.duplicates_scale 10000 100000` measures these sizes alone, and says that a million was not measured.
+figures. `planted` copies are known, a thousand of a kind where a fifth of the clips are as many, and a share found is
+given with the lower end of its 95 % interval (Wilson); whatever else is found near is false. `crowd` clips are the
+hard case: as many that all show one title card, coded each for itself, half of them with footage of their own beside
+it, of which a known few are copies. `new day` compares a hundredth of the clips with all. CPU seconds are those of
+the process, whose threads use both cores; wall times are those of whatever else the machine did. What a step made or
+found is kept under the digest of what it was made from, so that a run that was stopped goes on where it was. `python
+-m tests.benchmarks.duplicates_scale 10000 100000` measures these sizes alone, and says that a million was not
+measured.
 """
 
 from __future__ import annotations
