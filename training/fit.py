@@ -17,6 +17,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,9 @@ def _run(course: Course) -> None:
         )
     course.begin(learner)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    steps = ahead(train(course.cursor, course.done + 1, rank, world))
     if course.done < config.steps:
-        _trainer(config, course, world).fit(learner, train_dataloaders=steps)
+        with closing(ahead(train(course.cursor, course.done + 1, rank, world))) as steps:
+            _trainer(config, course, world).fit(learner, train_dataloaders=steps)
     if course.interrupted:
         result["stopped"] = f"interrupted after step {course.until}"
         return

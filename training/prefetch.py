@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,8 +17,11 @@ AHEAD = 2  # steps that wait ready
 _END = object()
 
 
-def ahead(steps: Iterable[T], count: int = AHEAD) -> Iterator[T]:
-    """The same steps in the same order, up to `count` of them made in advance. What making one raises is raised here."""
+def ahead(steps: Iterable[T], count: int = AHEAD) -> Generator[T, None, None]:
+    """The same steps in the same order, up to `count` of them made in advance. What making one raises is raised here.
+
+    Whoever may leave before the last step closes it: the thread ends then.
+    """
     ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(count)
     stopped = threading.Event()
 

@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,8 +185,7 @@ def train(cpu_minutes: float, wall_minutes: float, threads: int) -> dict[str, An
         texts = caption_tokens([trial.caption() for trial in trials(0, CLIPS)])
         clips = TrialClips(codec(), texts, CLIPS, size=SIZE, frames=FRAMES, kinds=KINDS, cache=cache)
         print(f"{CLIPS} clips after {time.process_time() - started:.0f} CPU-seconds", flush=True)
-        steps = ahead(flow_steps(config, _as_clips(clips), cursor, step + 1))
-        Trainer(
+        trainer = Trainer(
             accelerator="cpu",
             max_epochs=1,
             callbacks=[budget],
@@ -194,7 +194,9 @@ def train(cpu_minutes: float, wall_minutes: float, threads: int) -> dict[str, An
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=FOLDER,
-        ).fit(learner, train_dataloaders=steps)
+        )
+        with closing(ahead(flow_steps(config, _as_clips(clips), cursor, step + 1))) as steps:
+            trainer.fit(learner, train_dataloaders=steps)
     state = checkpoints.read_state(checkpoints.checkpoints(FOLDER / "checkpoints")[-1])
     return {
         "steps": state["step"],

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 def run(config, until=None) -> tuple[int, dict]:
     code = fit(config, Reporter(Path(config.run_dir)), until)
+    assert "steps ahead" not in {thread.name for thread in threading.enumerate()}, "no run leaves a thread behind"
     return code, json.loads((Path(config.run_dir) / "result.json").read_text())
 
 

@@ -129,10 +129,12 @@ def test_what_making_a_step_raises_is_raised_where_it_is_used() -> None:
 
 
 def test_leaving_early_ends_the_thread() -> None:
+    others = set(threading.enumerate())
     found = ahead(iter(range(1000)))
     next(found)
+    assert set(threading.enumerate()) > others
     found.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "steps ahead"]
+    assert set(threading.enumerate()) <= others
 
 
 @pytest.mark.parametrize("shape", [(7, 16), (5, 3, 32)])
@@ -225,12 +227,12 @@ def test_without_a_gpu_its_figures_say_not_measured() -> None:
     assert found["packed_over_bucketed"]["value"] == found["over_ltx_of_equal_shape"]["value"] == "not measured"
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such setting")
 def test_a_process_that_keeps_its_memory_meets_few_page_faults_again() -> None:
     program = """
-import resource, sys, torch
+import resource, torch
 from training.allocator import keep_freed_memory
-if sys.argv[1] == "keep":
-    keep_freed_memory()
+assert keep_freed_memory()
 for step in range(40):
     if step == 20:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -238,11 +240,6 @@ for step in range(40):
     del parts
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    faults = {
-        how: int(
-            subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True).stdout
-        )
-        for how in ("keep", "give back")
-    }
-    if platform.libc_ver()[0] == "glibc":
-        assert faults["keep"] < faults["give back"] / 4
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    pages = 20 * 8 * 4_000_000 // 4096  # that come anew where the C library gives all of them back
+    assert int(done.stdout) < pages / 100
