@@ -94,13 +94,13 @@ def run(python: str, module: str, work: str, files: Files) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measured(peer: str | None, files: Files) -> dict[str, list[dict[str, Any]]]:
-    """Every piece of work, `ROUNDS` times by turns."""
+def measured(peer: str | None, files: Files, rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """Every piece of work, so many times by turns."""
     work = {"ours": (sys.executable, OURS, "ours"), "scenedetect": (sys.executable, *SCENEDETECT)}
     if peer:
         work |= {name: (peer, PEER, name) for name in PEER_WORK}
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in work}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, parts in work.items():
             answers[name].append(run(*parts, files))
     return answers
@@ -119,7 +119,7 @@ def totals(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]
     """Data-Juicer's operators added up, and how many times ours that is: the median of the rounds' ratios."""
     found = {}
     for name, parts in TOTALS.items():
-        sums = [sum(answers[part][number]["cpu_s"] for part in parts) for number in range(ROUNDS)]
+        sums = [sum(one["cpu_s"] for one in together) for together in zip(*(answers[p] for p in parts), strict=True)]
         ratios = [spent / one["cpu_s"] for spent, one in zip(sums, answers["ours"], strict=True)]
         found[name] = {
             "cpu_s": round(statistics.median(sums), 1),
@@ -169,14 +169,14 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def curation(peer: str | None = os.environ.get("DATA_JUICER_PYTHON")) -> dict[str, Any]:
+def curation(peer: str | None = os.environ.get("DATA_JUICER_PYTHON"), rounds: int = ROUNDS) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         files = clips(Path(folder))
-        answers = measured(peer, files)
-    last = {name: rounds[-1]["found"] for name, rounds in answers.items()}
+        answers = measured(peer, files, rounds)
+    last = {name: found[-1]["found"] for name, found in answers.items()}
     return {
         "clips": {name: path.suffix for name, path in files.items()},
-        "rounds": ROUNDS,
+        "rounds": rounds,
         "table": table(answers),
         "our_stages_cpu_s": last["ours"]["stages_cpu_s"],
         "data_juicer": totals(answers) if peer else "not measured",
@@ -191,7 +191,9 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description="Measure curation beside its peers.")
     parser.add_argument("--data-juicer", default=os.environ.get("DATA_JUICER_PYTHON"), metavar="PYTHON")
-    write_result("curation", curation(parser.parse_args().data_juicer))
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    asked = parser.parse_args()
+    write_result("curation", curation(asked.data_juicer, asked.rounds))
 
 
 if __name__ == "__main__":
