@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from assets.curation.measuring.work import BesideProbe
 from assets.ingestion.evidence import MAX_WINDOWS
-from assets.ingestion.probe import Limits, ProbePool, ProbeResult
+from assets.ingestion.probe import Examined, Limits, ProbePool
 from assets.ingestion.reasons import Code, code_of
 from tests.assets.ingestion import films
+from tests.assets.ingestion.conftest import measuring
 
 MEMORY_MIB = 600
 
@@ -35,13 +37,13 @@ def repeated(source: Path, target: Path, times: int) -> Path:
     return target
 
 
-def probed(film: Path, **limits: float) -> tuple[ProbeResult, int]:
-    """The verdict, and the most memory that the worker held, in MiB."""
-    with ProbePool(Limits(**limits), workers=1) as pool:  # type: ignore[arg-type]
-        result = pool.probe(film)
+def probed(film: Path, beside: BesideProbe | None = None) -> tuple[Examined, int]:
+    """The verdict and what was found beside it, and the most memory that the worker held, in MiB."""
+    with ProbePool(workers=1, beside=beside) as pool:
+        examined = pool.examine(film)
         (worker,) = pool._alive
         status = Path(f"/proc/{worker.process.pid}/status").read_text()
-    return result, int(re.search(r"VmHWM:\s+(\d+)", status)[1]) >> 10  # type: ignore[index]
+    return examined, int(re.search(r"VmHWM:\s+(\d+)", status)[1]) >> 10  # type: ignore[index]
 
 
 @pytest.mark.slow
@@ -51,11 +53,12 @@ def test_two_hours_are_decoded_in_the_memory_of_a_minute(tmp_path: Path) -> None
     rounds = 2 * 3600 * films.FPS // films.FRAMES
     minute, little = probed(repeated(moment, tmp_path / "minute.mp4", rounds // 120))
     began = time.monotonic()
-    result, much = probed(repeated(moment, tmp_path / "hours.mp4", rounds))
+    examined, much = probed(repeated(moment, tmp_path / "hours.mp4", rounds))
+    result = examined.result
     print(
         f"{result.frames_decoded} frames in {time.monotonic() - began:.0f} s, {much} MiB; a minute takes {little} MiB"
     )
-    assert (minute.reasons, result.reasons) == ((), ())
+    assert (minute.result.reasons, result.reasons) == ((), ())
     assert (result.duration_s, result.frames_decoded) == (7200.0, 7200 * films.FPS)
     assert len(result.windows) <= MAX_WINDOWS + 1
     assert much <= min(MEMORY_MIB, little + 64)  # the container's own index grows, and nothing else
@@ -63,12 +66,26 @@ def test_two_hours_are_decoded_in_the_memory_of_a_minute(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @films.needs_footage
-def test_4k_is_decoded_within_the_memory_of_a_worker_whatever_its_length(tmp_path: Path) -> None:
+def test_twenty_minutes_are_measured_in_little_more_memory_than_one(tmp_path: Path) -> None:
+    moment = films.encode(tmp_path / "a.mp4", films.moment(width=64, height=48), codec="mpeg4", bf="0")
+    rounds = 1200 * films.FPS // films.FRAMES
+    minute, little = probed(repeated(moment, tmp_path / "minute.mp4", rounds // 20), measuring())
+    film, much = probed(repeated(moment, tmp_path / "film.mp4", rounds), measuring())
+    print(f"{film.result.frames_decoded} frames measured in {much} MiB; a minute takes {little} MiB")
+    assert minute.beside
+    assert film.beside
+    assert much <= little + 48  # for two hours that is 300 MiB more
+
+
+@pytest.mark.slow
+@films.needs_footage
+def test_4k_is_measured_within_the_memory_of_a_worker_whatever_its_length(tmp_path: Path) -> None:
     big = films.encode(tmp_path / "a.mp4", films.moment(width=3840, height=2160, frames=6))
-    short, little = probed(big)
-    result, much = probed(repeated(big, tmp_path / "longer.mp4", 10))
-    print(f"{result.frames_decoded} frames of 4K: {much} MiB; {short.frames_decoded} take {little} MiB")
-    assert (short.reasons, result.reasons, result.frames_decoded) == ((), (), 60)
+    short, little = probed(big, measuring())
+    long, much = probed(repeated(big, tmp_path / "longer.mp4", 10), measuring())
+    print(f"{long.result.frames_decoded} frames of 4K: {much} MiB; {short.result.frames_decoded} take {little} MiB")
+    assert (short.result.reasons, long.result.reasons, long.result.frames_decoded) == ((), (), 60)
+    assert long.beside
     assert much <= min(MEMORY_MIB, little + 32)
 
 
