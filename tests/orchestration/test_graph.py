@@ -12,8 +12,11 @@ from typing import Any
 import av
 import pytest
 
+from assets.curation.measuring.work import BESIDE
+from assets.curation.measuring.work import COMMAND as MEASURE
 from assets.home import Home
 from assets.ingestion import inbox
+from assets.ingestion.probe import COMMAND as PROBE
 from assets.requests.parse import parse_line
 from assets.requests.store import add_request
 from orchestration.night import inputs_of
@@ -21,6 +24,7 @@ from tests.orchestration.graph import Graph, instance_in, settings_in
 from tests.worlds import SIGNED_AT, SmallWorld, enrol
 
 DAYS = ("2026-11-02", "2026-11-03")
+DECODERS = {command[-1] for command in (PROBE, MEASURE, BESIDE)}
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +61,7 @@ class Decoding:
         start, open_video = subprocess.Popen.__init__, av.open
 
         def started(process: Any, args: Any, *more: Any, **options: Any) -> None:
-            self.workers += [part for part in map(str, args) if part.endswith("worker")]
+            self.workers += [part for part in map(str, args) if part in DECODERS]
             start(process, args, *more, **options)
 
         def opened(file: Any, mode: str | None = None, *args: Any, **options: Any) -> Any:
@@ -100,7 +104,7 @@ def test_what_was_consented_to_is_sealed_and_nothing_else(on_a_folder: Graph) ->
 
 
 def test_again_over_the_same_inputs_means_nothing_new(on_a_folder: Graph, decoding: Decoding) -> None:
-    assert decoding.workers, "the first time, processes decoded the files"
+    assert set(decoding.workers) == {BESIDE[-1]}, "the first time, processes decoded the files, each once for all"
     assert decoding.opened, "the first time, renditions were decoded here"
     home, now = on_a_folder.home, datetime.now(UTC)
     before, root, inputs = contents(home), sealed_root(home), inputs_of(home, now)
