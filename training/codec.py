@@ -133,6 +133,10 @@ class Codec(PatchCodec):
         the components evenly over the channels. All channels have one variance, so normalising them keeps the metric of
         pixels. Normalised one by one instead, the faintest component would count like the brightness, and the flow
         would spend itself on noise (even half of that normalisation: held-out flow loss 1.47 instead of 0.74 at step 200).
+
+        The other end is what `knee` is for. Where one component, such as the brightness of day and night, has most of
+        the variance, noise of that size buries all that a caption names: components beyond the knee are scaled down to
+        about its variance, those below it keep their share.
         """
         image_NP, tube_NP = (torch.cat(parts) for parts in zip(*(self._patch_rows(x) for x in clips), strict=True))
         c, s = self.config.channels, self.config.stride
@@ -141,12 +145,16 @@ class Codec(PatchCodec):
         still_PC = tube_basis_PC.unflatten(0, (3, s, -1)).sum(1).flatten(0, 1)
         image_basis_PC = aligned(image_basis_PC, still_PC)
         mix_CC = hadamard(c)
-        for part, mean, basis_PC in (("image", image_mean, image_basis_PC), ("tube", tube_mean, tube_basis_PC)):
+        for part, x_NP, mean, basis_PC in (
+            ("image", image_NP, image_mean, image_basis_PC),
+            ("tube", tube_NP, tube_mean, tube_basis_PC),
+        ):
             stem, head = getattr(self.stem, part), getattr(self.head, part)
-            basis_PC = basis_PC @ mix_CC
-            stem.weight.copy_(basis_PC.T)
-            stem.bias.copy_(-basis_PC.T @ mean)
-            head.weight.copy_(basis_PC)
+            scale_C = levels(((x_NP - mean) @ basis_PC).square().mean(0), self.config.knee)
+            inward_PC = basis_PC * scale_C @ mix_CC
+            stem.weight.copy_(inward_PC.T)
+            stem.bias.copy_(-inward_PC.T @ mean)
+            head.weight.copy_(basis_PC / scale_C @ mix_CC)
             head.bias.copy_(mean)
         self.set_statistics(clips)
 
@@ -163,6 +171,13 @@ def principal_components(x_NP: Tensor, count: int) -> tuple[Tensor, Tensor]:
     basis_PC = vectors_PP.flip(1)[:, :count]
     largest_C = basis_PC.gather(0, basis_PC.abs().argmax(0, keepdim=True))
     return mean_P, (basis_PC * largest_C.sign()).float()
+
+
+def levels(variance_C: Tensor, knee: float) -> Tensor:
+    """Factor of each component, [C]: 1 far below `knee` times the mean variance, and beyond it such that none has more."""
+    if not knee:
+        return torch.ones_like(variance_C)
+    return (1 + variance_C / (knee * variance_C.mean())).rsqrt()
 
 
 def hadamard(size: int) -> Tensor:

@@ -29,7 +29,8 @@ class CodecConfig:
     """The video autoencoder: `patch` pixels a side and `stride` frames become one cell of `channels` values.
 
     Kinds: "learned"; "haar", which has no parameters and loses nothing (`channels` must then be `tube_values`); and
-    "pretrained", which others made (pretrained.py).
+    "pretrained", which others made (pretrained.py). With a `knee`, a learned codec's start holds down components whose
+    variance is beyond so many times the mean component's (codec.py); 0: none is, and latents keep the metric of pixels.
     """
 
     channels: int = 16
@@ -39,8 +40,11 @@ class CodecConfig:
     encoder_blocks: int = 1
     decoder_blocks: int = 3
     kind: str = "learned"
+    knee: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.knee < 0:
+            raise ConfigError(f"the codec's knee must be at least 0, got {self.knee}")
         for name in ("channels", "patch", "stride", "width"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"the codec's {name} must be at least 1, got {getattr(self, name)}")

@@ -50,12 +50,12 @@ MINILM = Path(".vendor/minilm")
 SIZE, FRAMES = (32, 32), 13
 SECONDS = (FRAMES - 1) / FPS
 KINDS = ("glide", "glide", "glide", "fall", "fall", "occlude", "occlude", "collide", "pair", "camera")
-CODEC = CodecConfig(channels=128, patch=8, stride=4, width=16, encoder_blocks=0, decoder_blocks=0)
-SHAPE = TransformerConfig(width=192, layers=6, heads=6, patch=1, channels=128, predicts="clip")
-NOISE_SHIFT = 0.8
+CODEC = CodecConfig(channels=128, patch=8, stride=4, width=16, encoder_blocks=0, decoder_blocks=0, knee=0.3)
+SHAPE = TransformerConfig(width=128, layers=6, heads=2, patch=1, channels=128, predicts="clip")
+NOISE_SHIFT = 1.3
 CLIPS = 16_000
 BATCH = 32  # clips
-LR, WARMUP, FALL = 2e-3, 50, 0.4
+LR, WARMUP, FALL = 3e-3, 100, 0.4
 CPU_MINUTES, WALL_MINUTES = 120.0, 88.0
 TRY, RETRY = 4, 120  # steps for which each number of threads is tried, and after how many again
 SAVE_S = 180  # between checkpoints
@@ -120,8 +120,8 @@ class Budget(Callback):
 
 
 def codec() -> Codec:
-    """The linear codec of rendered trials, made once."""
-    if not (FOLDER / "codec.safetensors").exists():
+    """The linear codec of rendered trials, made once for each configuration."""
+    if not (FOLDER / "codec.json").exists() or load_codec(FOLDER).config != CODEC:
         made = Codec(CODEC)
         made.initialise([to_unit(pictures(trial, SIZE, FRAMES)) for trial in trials(0, 2000)])
         save_codec(made, FOLDER)
@@ -158,7 +158,7 @@ def train(cpu_minutes: float, wall_minutes: float, threads: int) -> dict[str, An
         steps=10**9,
         lr=LR,
         batch_tokens=BATCH * 64,
-        ema_decay=0.995,
+        ema_decay=0.998,
         numeric_dropout=0.0,
         noise_shift=NOISE_SHIFT,
         text_mode=0.85,

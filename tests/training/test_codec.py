@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.conftest import scene_clip
-from training.codec import Codec, aligned, build_codec, hadamard, load_codec, save_codec, to_bytes, to_unit
+from training.codec import Codec, aligned, build_codec, hadamard, levels, load_codec, save_codec, to_bytes, to_unit
 from training.config import CodecConfig, ConfigError
 from training.evaluate.reconstruction import psnr, reconstruct
 
@@ -90,6 +91,32 @@ def test_the_rotation_is_orthonormal_and_even() -> None:
     assert torch.allclose(matrix.abs(), torch.tensor(0.25))
     with pytest.raises(ValueError, match="power of two"):
         hadamard(12)
+
+
+def test_beyond_the_knee_no_component_has_much_more_variance_and_below_it_each_keeps_its_own() -> None:
+    variance = torch.tensor([100.0, 10.0, 0.01, 0.001])
+    left = variance * levels(variance, knee=0.1).square()
+    assert left.max() < 0.1 * variance.mean()
+    torch.testing.assert_close(left[2:], variance[2:], rtol=0.01, atol=0)
+    assert torch.equal(levels(variance, knee=0), torch.ones(4))
+
+
+def test_a_knee_changes_the_latents_and_not_what_is_reconstructed() -> None:
+    clips = [to_unit(scene_clip(seed)) for seed in range(6)]
+    plain, level = Codec(CONFIG), Codec(replace(CONFIG, knee=0.3))
+    for codec in (plain, level):
+        codec.initialise(clips)
+        codec.requires_grad_(False)
+    x = to_unit(scene_clip(20))[None]
+    torch.testing.assert_close(level.decode(level.encode(x)), plain.decode(plain.encode(x)), rtol=0, atol=1e-4)
+    assert _largest_share(level, clips) < 0.5 * _largest_share(plain, clips)
+
+
+def _largest_share(codec: Codec, clips: list[torch.Tensor]) -> float:
+    """Of the latents' variance, that along their first principal direction."""
+    z_CN = torch.cat([codec.encode(x[None])[0][:, 1:].flatten(1) for x in clips], dim=1)
+    variance_C = torch.linalg.eigvalsh(torch.cov(z_CN))
+    return float(variance_C.max() / variance_C.sum())
 
 
 def test_alignment_undoes_a_shuffle_and_flipped_signs() -> None:

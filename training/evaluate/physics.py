@@ -22,13 +22,17 @@ MOVE = 0.06  # diagonals, or log of the zoom factor: a camera that does less sta
 
 
 def free_fall(seen: Seen, colour: str) -> Tensor | None:
-    """Heights (y downwards, diagonals) of the body from the first frame until just before the ground: f32 [n]."""
+    """Heights (y downwards, diagonals) of the body from the first frame until just before the ground: f32 [n].
+
+    None where it falls for too few frames, or is lost on its way.
+    """
     y_T = seen.centre_TK2[:, NAMES.index(colour), 1]
     if bool(y_T[:LEAST_FALL].isnan().any()):
         return None
     rising = (y_T[1:] < y_T[:-1] - 0.004).nonzero()
     landed = int(rising[0]) if len(rising) else int(y_T.nan_to_num(-9).argmax())
-    return y_T[:landed] if landed >= LEAST_FALL else None  # the frame of the contact itself is left out
+    falls = landed >= LEAST_FALL and not bool(y_T[:landed].isnan().any())
+    return y_T[:landed] if falls else None  # the frame of the contact itself is left out
 
 
 def gravity_residual(seen: Seen, colour: str, fps: float) -> float:

@@ -153,6 +153,17 @@ def test_a_real_fall_has_the_worlds_gravity_and_another_motion_has_not() -> None
             assert physics.gravity_residual(look(spoiled), colour, FPS) > 0.008
 
 
+def test_a_body_that_is_lost_for_a_frame_of_its_fall_is_measured_without_an_error() -> None:
+    trial = some("fall", 1)[0]
+    video = film(trial)
+    whole = physics.free_fall(look(video), trial.colours[0])
+    assert whole is not None
+    assert len(whole) > 5
+    video[5] = 120  # grey all over
+    assert physics.free_fall(look(video), trial.colours[0]) is None
+    assert physics.gravity_residual(look(video), trial.colours[0], FPS) > 0.1
+
+
 def test_a_video_without_bodies_is_right_in_nothing_but_light_and_camera() -> None:
     for kind in ("glide", "fall", "pair", "collide", "occlude"):
         trial = random_trial(3, (kind,))
