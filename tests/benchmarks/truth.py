@@ -54,12 +54,12 @@ CODEC = CodecConfig(channels=128, patch=8, stride=4, width=16, encoder_blocks=0,
 SHAPE = TransformerConfig(width=128, layers=6, heads=2, patch=1, channels=128, predicts="clip")
 NOISE_SHIFT = 1.3
 CLIPS = 16_000
-BATCH = 32  # clips
+BATCH = 16  # clips
 LR, WARMUP, FALL = 3e-3, 100, 0.4
 CPU_MINUTES, WALL_MINUTES = 120.0, 88.0
 TRY, RETRY = 4, 120  # steps for which each number of threads is tried, and after how many again
 SAVE_S = 180  # between checkpoints
-SAMPLER = Sampler(steps=40, guidance=3.0, noise_shift=NOISE_SHIFT)
+SAMPLER = Sampler(steps=40, guidance=1.5, noise_shift=NOISE_SHIFT)
 SAMPLES = 200
 ACCEPTED = {"colour": 0.95, "direction": 0.9, "count": 0.9, "permanence": 0.8}
 GRAVITY_FACTOR = 2.0  # accepted residual over the codec's own
