@@ -20,25 +20,32 @@ from safetensors.torch import load_file, save_file
 from training.data import DataError
 from training.exposure import TAINTED, Exposure, fields, header
 from training.module import Learner
+from training.shards import first_process, gathered, gathered_state, load_state
 
 KEEP = 2  # the newest checkpoints that stay
 
 
 def save_checkpoint(
     folder: Path, learner: Learner, optimizer: torch.optim.Optimizer, exposure: Exposure, extra: dict[str, Any]
-) -> Path:
-    """Write the learner after its last step, durably and at once, and remove what is older than the newest KEEP."""
+) -> None:
+    """Write the learner after its last step, durably and at once, and remove what is older than the newest KEEP.
+
+    Every process of a run calls it, for each may hold a part; the first one writes.
+    """
+    weights, average = gathered(learner.model.state_dict()), learner.average.weights()
+    moments = gathered_state(optimizer)
+    if not first_process():
+        return
     step = learner.last.step
     target = folder / f"step-{step:08d}"
     partial = folder / f".{target.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    weights = {name: tensor.contiguous() for name, tensor in learner.model.state_dict().items()}
-    save_file(weights, partial / "weights.safetensors", header(exposure))
-    average = {name: tensor.contiguous() for name, tensor in learner.average.weights().items()}
-    save_file(average, partial / "ema.safetensors", header(exposure))
+    for name, tensors in (("weights", weights), ("ema", average)):
+        plain = {key: tensor.contiguous() for key, tensor in tensors.items()}
+        save_file(plain, partial / f"{name}.safetensors", header(exposure))
     random_state = {"cpu": torch.get_rng_state()}
-    torch.save({"optimizer": optimizer.state_dict(), "random": random_state}, partial / "optimizer.pt")
+    torch.save({"optimizer": moments, "random": random_state}, partial / "optimizer.pt")
     state = {**learner.state(), **extra, **fields(exposure)}
     (partial / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True))
     for path in partial.iterdir():
@@ -49,7 +56,6 @@ def save_checkpoint(
     _sync(folder)
     for old in checkpoints(folder)[:-KEEP]:
         _remove(old)
-    return target
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -87,7 +93,7 @@ def load_weights(checkpoint: Path, learner: Learner, state: dict[str, Any]) -> N
 def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
     """Put the optimiser's moments and the process's random state back."""
     saved = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu")
-    optimizer.load_state_dict(saved["optimizer"])
+    load_state(optimizer, saved["optimizer"])
     torch.set_rng_state(saved["random"]["cpu"])
 
 

@@ -137,9 +137,12 @@ def read_numbers(path: str | Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def motion(frames_THWC: Tensor, fps: float) -> float:
-    """How much moves in a clip: mean |change| of grey levels (0 to 255) a second. A still picture: 0."""
-    if len(frames_THWC) < 2:
-        return 0.0
+def changes(frames_THWC: Tensor) -> Tensor:
+    """Mean |change| of grey levels (0 to 255) from each picture to the next, [T - 1]."""
     grey_THW = frames_THWC.float().mean(-1)
-    return float((grey_THW[1:] - grey_THW[:-1]).abs().mean() * fps)
+    return (grey_THW[1:] - grey_THW[:-1]).abs().mean(dim=(1, 2))
+
+
+def motion(changes_T: Tensor, fps: float) -> float:
+    """How much moves in a clip, by the `changes` of all its pictures: grey levels a second. A still picture: 0."""
+    return float(changes_T.mean() * fps) if len(changes_T) else 0.0

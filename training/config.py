@@ -78,7 +78,8 @@ class TransformerConfig:
     text_width: int = 384  # of the text encoder's tokens
     mlp_ratio: int = 4
     rope_theta: float = 256.0
-    predicts: str = "velocity"  # or "clip": tokens of more values than the data vary in, see Transformer.forward
+    # or, where tokens hold more values than the width: "correction" (gaussian.py), "clip" (Transformer.forward)
+    predicts: str = "velocity"
     adaln: str = "single"
     cross_attention: bool = True
 
@@ -107,7 +108,9 @@ class Size:
 
 # Head width 128 from S upwards: GPU attention kernels reach a third more of their rate than at 64.
 LADDER: dict[str, Size] = {
-    "nano": Size(TransformerConfig(128, 4, 4), CodecConfig(), 1_326_240),
+    # One value in twelve is kept, not one in 48: so few convolutions cannot make up for it. The tokens then hold twice as
+    # many values as the transformer is wide, so what their covariance says does not go through it.
+    "nano": Size(TransformerConfig(128, 4, 4, channels=64, predicts="correction"), CodecConfig(channels=64), 1_375_584),
     "micro": Size(TransformerConfig(256, 6, 4), CodecConfig(width=128, encoder_blocks=2, decoder_blocks=4), 7_085_984),
     "S": Size(TransformerConfig(384, 12, 3), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 29_896_864),
     "B": Size(TransformerConfig(768, 12, 6), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 118_474_144),
@@ -166,11 +169,15 @@ class TrainConfig:
     between_mode: float = 0.03
     keyframes_mode: float = 0.03
     resume: bool = True
+    strategy: str = "ddp"  # of several processes: each has the whole model (ddp), or a shard of it (fsdp; transformer)
     compile: bool = True  # the transformer's blocks, on a GPU
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, ("codec", "transformer"))
         _one_of("size", self.size, LADDER)
+        _one_of("strategy", self.strategy, ("ddp", "fsdp"))
+        if self.strategy == "fsdp" and self.task == "codec":
+            raise ConfigError("strategy fsdp is for the transformer: a codec fits into every process")
         _one_of("other_snapshot", self.other_snapshot, ("restart", "continue"))
         _ancestors(self.ancestors)
         if bool(self.repetition) != bool(self.repetition_sha256):
@@ -280,6 +287,7 @@ class EvaluateConfig:
     text_dir: str
     text_encoder: str
     out: str
+    numbers: str = ""  # file of what was measured of the clips, as TrainConfig has it
     samples: list[dict[str, Any]] | None = None  # {"path", "prompt"} of videos that this model generated
     scenes: int = 24  # simulated prompts whose colour is checked; 0: not measured
     trials: int = 0  # held-out trials (simulate/trial.py) that are made and judged attribute by attribute

@@ -18,7 +18,7 @@ from training.consent.guard import ConsentGuard
 from training.consent.violation import ConsentViolation
 from training.exposure import CHECKPOINTS
 from training.meter import Meter
-from training.module import CodecLearner, Learner, anywhere
+from training.module import Learner, anywhere
 from training.packing import Cursor
 from training.reporting import Reporter
 from training.start import Start, described
@@ -66,7 +66,7 @@ class Course(Callback):
         elif start.parent is not None:
             learner.begin_from(load_file(start.parent / f"{task}.safetensors"))
             self.report.say(f"{task}: starts from the weights in {start.parent.name}")
-        elif isinstance(learner, CodecLearner):
+        else:
             learner.initialise()
         if start.checkpoint is not None and start.same_data:
             self.measured = start.state["start"]
@@ -100,8 +100,7 @@ class Course(Callback):
             self._progress(learner, step)
         if step % c.checkpoint_every == 0 or last or step == self.until:
             self.ask_consent(learner)
-            if trainer.is_global_zero:
-                self._save(learner, trainer.optimizers[0])
+            self._save(learner, trainer.optimizers[0])
         if step == self.until and not last:
             self.interrupted = trainer.should_stop = True
         self.meter.pause()
@@ -119,9 +118,9 @@ class Course(Callback):
 
     def _save(self, learner: Learner, optimizer: torch.optim.Optimizer) -> None:
         """A checkpoint. With the first one of a run that began anew, what other runs left in the folder goes."""
-        if self.fresh:
+        if self.fresh and self.report.rank == 0:
             checkpoints.clear(self.folder)
-            self.fresh = False
+        self.fresh = False
         kept = {name: getattr(self.config, name) for name in ("snapshot_root", "repetition_sha256", "size", "seed")}
         kept |= described(self.config) | {
             "parent": self.start.parent_sha256,

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from training import flow
 from training.codec import to_unit
-from training.conditioning import draw_given, numbers
+from training.conditioning import draw_given, numbers, read_numbers
 from training.config import CodecConfig, TrainConfig
 from training.packing import Batch, Cursor, Item, Sample, collate
 from training.phrasings import draw_text, texts_of
@@ -46,9 +48,16 @@ def read_members(manifest: str | Path, split: str) -> list[dict[str, Any]]:
 
 def _read(path: Path, name: str) -> tuple[Tensor, dict[str, str]]:
     """One tensor of a safetensors file, and its metadata."""
+    with _opened(path) as file:
+        return file.get_tensor(name), file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, to read from. DataError where it cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
-            return file.get_tensor(name), file.metadata() or {}
+            yield file
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path}: {error}") from error
 
@@ -59,6 +68,14 @@ def require_files(folder: Path, names: Iterable[str], what: str) -> None:
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise DataError(f"{what} missing in {folder}: {shown}")
+
+
+def read_measured(path: str) -> dict[str, dict[str, float]]:
+    """What was measured of clips by number, see conditioning.read_numbers; nothing where no file is named."""
+    try:
+        return read_numbers(path) if path else {}
+    except ValueError as error:
+        raise DataError(str(error)) from error
 
 
 _EVENLY: Mapping[str, int] = MappingProxyType({})
@@ -76,9 +93,20 @@ class FrameClips:
 
     def read(self, clip_id: str) -> tuple[Tensor, float]:
         frames_THWC, metadata = _read(self.folder / f"{clip_id}.safetensors", "frames")
-        if frames_THWC.dtype != torch.uint8 or frames_THWC.ndim != 4 or frames_THWC.shape[3] != 3:
-            raise DataError(f"frames of {clip_id} must be uint8 [T, H, W, 3], got {list(frames_THWC.shape)}")
-        return frames_THWC, float(metadata.get("fps", "nan"))
+        return _pictures(clip_id, frames_THWC), float(metadata.get("fps", "nan"))
+
+    def read_chunks(self, clip_id: str, frames: int) -> Iterator[Tensor]:
+        """The pictures in parts of `frames`, the first of one more, the last of what is left."""
+        with _opened(self.folder / f"{clip_id}.safetensors") as file:
+            whole = file.get_slice("frames")
+            length = whole.get_shape()[0]
+            for start, end in pairwise((0, *range(frames + 1, length, frames), length)):
+                yield _pictures(clip_id, whole[start:end])
+
+    def fps(self, clip_id: str) -> float:
+        """Frames per second; nan where the file does not say."""
+        with _opened(self.folder / f"{clip_id}.safetensors") as file:
+            return float((file.metadata() or {}).get("fps", "nan"))
 
     def shape(self, clip_id: str) -> tuple[int, int, int]:
         """Frames, height and width, from the file's header alone."""
@@ -98,6 +126,13 @@ class FrameClips:
             cells = ((t - 1) // codec.stride + 1) * (h // codec.patch) * (w // codec.patch)
             items.append(Item(clip_id, cells, (t, h, w), self.weights.get(clip_id, EVEN)))
         return items
+
+
+def _pictures(clip_id: str, frames_THWC: Tensor) -> Tensor:
+    """The pictures as they are. DataError where they are none."""
+    if frames_THWC.dtype != torch.uint8 or frames_THWC.ndim != 4 or frames_THWC.shape[3] != 3:
+        raise DataError(f"frames of {clip_id} must be uint8 [T, H, W, 3], got {list(frames_THWC.shape)}")
+    return frames_THWC
 
 
 class LatentClips:
@@ -194,9 +229,18 @@ def codec_steps(
     packs = cursor.packs(items, config.batch_tokens, config.seed, **config.packing)
     for step, pack in zip(range(first, config.steps + 1), packs, strict=False):
         mine, weight_B = share(pack, rank, world)
-        x_BCTHW = torch.stack([to_unit(clips.read(clip_id)[0]) for clip_id in mine])
+        generators = [flow.keyed("mirrored", config.seed, clip_id, step) for clip_id in mine]
+        x_BCTHW = torch.stack(
+            [mirrored(to_unit(clips.read(i)[0]), generator) for i, generator in zip(mine, generators, strict=True)]
+        )
         done = Cursor(cursor.epoch, cursor.pack + 1)
         yield CodecStep(step, done, mine, x_BCTHW, weight_B, sum(tokens[i] for i in pack))
+
+
+def mirrored(x_CTHW: Tensor, generator: torch.Generator) -> Tensor:
+    """The clip or one of its seven reflections, in time, height and width: few films look like more."""
+    chosen = torch.rand(3, generator=generator) < 0.5
+    return x_CTHW.flip([axis + 1 for axis in range(3) if chosen[axis]])
 
 
 def flow_steps(

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from training.shards import gathered, placed
+
 
 class Ema:
     """Averages the parameters of `model`; buffers are taken as they are."""
@@ -18,6 +20,14 @@ class Ema:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model, self.decay, self.updates = model, decay, 0
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    def shard(self) -> None:
+        """Lay the average out as the weights, which are in shards now."""
+        self.average = {name: placed(self.average[name], p) for name, p in self.model.named_parameters()}
+
+    def gather(self) -> None:
+        """The average whole again, in the first process; every process calls it. No further update is possible."""
+        self.average = gathered(self.average)
 
     def to(self, device: torch.device) -> None:
         """Move the average beside the weights."""
@@ -32,8 +42,8 @@ class Ema:
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
 
     def weights(self) -> dict[str, Tensor]:
-        """The averaged state dict."""
-        return {**{name: b.detach().clone() for name, b in self.model.named_buffers()}, **self.average}
+        """The averaged state dict, whole; every process calls it, see shards.gathered."""
+        return {**{name: b.detach().clone() for name, b in self.model.named_buffers()}, **gathered(self.average)}
 
     @torch.no_grad()
     def load(self, weights: dict[str, Tensor], updates: int) -> None:

@@ -12,7 +12,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from training.codec import load_codec, to_unit
-from training.conditioning import motion
+from training.conditioning import changes, motion
 from training.config import ConfigError, EncodeConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation
 from training.data import DataError, FrameClips, read_members
 from training.exposure import of_weights
+from training.patches import VideoCodec
 from training.phrasings import texts_of
 from training.text import TextEncoder, TextEncoderError, text_key
+
+CHUNK_FRAMES = 32  # pictures that are held at a time, about: a long clip takes no more memory than a short one
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,14 +74,31 @@ def encode_clips(config: EncodeConfig, members: list[dict[str, Any]]) -> int:
     codec, frames = load_codec(config.codec_dir), FrameClips(config.frames_dir, missing)
     for member in missing:
         clip_id = member["clip_id"]
-        frames_THWC, fps = frames.read(clip_id)
-        with torch.inference_mode():
-            z_Cthw = codec.encode(to_unit(frames_THWC)[None])[0]
+        z_Cthw, fps, moved = encode_clip(codec, frames, clip_id)
         if not bool(z_Cthw.isfinite().all()):
             raise DataError(f"the latent of {clip_id} is not finite")
-        metadata = {"clip_id": clip_id, "fps": f"{fps:g}", "motion": f"{motion(frames_THWC, fps):.4f}"}
+        metadata = {"clip_id": clip_id, "fps": f"{fps:g}", "motion": f"{moved:.4f}"}
         _write(folder / f"{clip_id}.safetensors", {"latent": z_Cthw}, metadata)
     return len(missing)
+
+
+@torch.inference_mode()
+def encode_clip(
+    codec: VideoCodec, clips: FrameClips, clip_id: str, frames: int = CHUNK_FRAMES
+) -> tuple[Tensor, float, float]:
+    """A clip's latent [C, t, h, w], frames per second and motion, from about so many pictures at a time."""
+    stride, fps = codec.config.stride, clips.fps(clip_id)
+    differences: list[Tensor] = []
+
+    def chunks() -> Iterator[Tensor]:
+        before: list[Tensor] = []  # the picture before the chunk
+        for frames_THWC in clips.read_chunks(clip_id, max(1, frames // stride) * stride):
+            differences.append(changes(torch.cat([*before, frames_THWC])))
+            before = [frames_THWC[-1:].clone()]
+            yield to_unit(frames_THWC)[None]
+
+    z_Cthw = torch.cat(list(codec.encode_stream(chunks())), dim=2)[0]
+    return z_Cthw, fps, motion(torch.cat(differences), fps)
 
 
 def encode_texts(config: EncodeConfig, texts: Iterable[str]) -> int:

@@ -1,9 +1,10 @@
 """`python -m training.fit --config run.json`: one training run, from a sealed snapshot to published weights.
 
-The same command runs under `torchrun`. The run holds itself to consent: before its first step it recomputes the root of
-every snapshot that its weights ever saw and asks the ledger about every clip, and again at each checkpoint. Killed at any
-moment, the same command resumes from the last whole checkpoint, bit for bit on the CPU. A run that consent stops leaves
-no weights to use: its folder is marked `tainted`.
+The same command runs under `torchrun`, each process with the whole model or, as the configuration's `strategy` says, with
+a shard of it. The run holds itself to consent: before its first step it recomputes the root of every snapshot that its
+weights ever saw and asks the ledger about every clip, and again at each checkpoint. Killed at any moment, the same command
+resumes from the last whole checkpoint, bit for bit on the CPU. A run that consent stops leaves no weights to use: its
+folder is marked `tainted`.
 
 Exit codes: 0 done, 1 the configuration or the data do not fit, 3 consent does not hold, 4 diverged. `result.json`
 says why. In `run_dir`: metrics.jsonl, result.json, checkpoints/, and the weights with their description.
@@ -24,15 +25,15 @@ from typing import Any
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 
 from training import exposure, repetition
 from training.allocator import keep_freed_memory
 from training.codec import load_codec
-from training.conditioning import read_numbers
 from training.config import ConfigError, TrainConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation
 from training.course import Course, shown
-from training.data import DataError, FrameClips, LatentClips, codec_steps, flow_steps, read_members
+from training.data import DataError, FrameClips, LatentClips, codec_steps, flow_steps, read_measured, read_members
 from training.module import CodecLearner, Divergence, Learner, TransformerLearner
 from training.packing import Cursor, Item, PackingError, plan
 from training.packing import report as packed
@@ -124,6 +125,7 @@ def _run(course: Course) -> None:
         return
     course.guard.check()
     result["end"] = learner.heldout()
+    learner.average.gather()
     result["steps"] = config.steps
     result["clips_seen"] = _seen(config, learner.last.cursor if learner.last else course.cursor, items)
     if rank == 0:
@@ -183,10 +185,7 @@ def _codec(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learner, An
 def _transformer(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learner, Any, Sequence[Item]]:
     codec = load_codec(config.codec_dir).config
     shape = replace(config.transformer, channels=codec.channels)
-    try:
-        measured = read_numbers(config.numbers) if config.numbers else {}
-    except ValueError as error:
-        raise DataError(str(error)) from error
+    measured = read_measured(config.numbers)
 
     def clips(members: list[dict[str, Any]]) -> LatentClips:
         return LatentClips(config.latents_dir, config.text_dir, members, shape.patch, codec.stride, weights, measured)
@@ -198,12 +197,12 @@ def _transformer(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learn
     def steps(cursor: Cursor, first: int, rank: int, world: int) -> Iterable[Any]:
         return flow_steps(config, train, cursor, first, rank, world)
 
-    learner = TransformerLearner(config, shape, [heldout.read(m["clip_id"]) for m in heldout_members])
+    learner = TransformerLearner(config, shape, [heldout.read(m["clip_id"]) for m in heldout_members], train)
     return learner, steps, train.items()
 
 
 def _trainer(config: TrainConfig, course: Course, world: int) -> Trainer:
-    """Lightning's loop with our own checkpoints, progress and sampling; DDP where `torchrun` started several."""
+    """Lightning's loop with our own checkpoints, progress and sampling."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning", message=r".*(does not have many workers|GPU available).*")
     warnings.filterwarnings("ignore", module="lightning", message=r".*LeafSpec.*")
@@ -212,7 +211,7 @@ def _trainer(config: TrainConfig, course: Course, world: int) -> Trainer:
         accelerator="auto",
         devices=local,
         num_nodes=max(1, world // local),
-        strategy="ddp" if world > 1 else "auto",
+        strategy=_strategy(config, world),
         precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
         max_epochs=1,  # the steps decide: an epoch of the data is not an epoch of this iterable
         callbacks=[course],
@@ -223,6 +222,15 @@ def _trainer(config: TrainConfig, course: Course, world: int) -> Trainer:
         use_distributed_sampler=False,
         default_root_dir=config.run_dir,
     )
+
+
+def _strategy(config: TrainConfig, world: int) -> str | Strategy:
+    """How processes share the work, where `torchrun` started several; one alone has nothing to share."""
+    if world == 1:
+        return "auto"
+    if config.strategy == "fsdp":
+        return ModelParallelStrategy(data_parallel_size=world, tensor_parallel_size=1)
+    return "ddp"
 
 
 def spread(members: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:

@@ -13,7 +13,9 @@ The count is of matrix products alone, two operations for each multiplication an
                        + 32 S Q D                   numeric conditions
                        + 2 R (128 D + D^2)          timesteps
                        + 12 R D^2                   modulation, where the layers share it (adaLN-single)
-    a training step      3 times the forward pass   (the backward pass computes two products for each)
+                       + 4 N P^2                    what the covariance decides, where it does; not backward
+    a training step      3 times the forward pass   (the backward pass computes two products for each, but
+                                                    one for the patches in, which need no gradient)
 
 for N tokens in segments of n_i, M text tokens in segments of m_i, S samples, R rows of modulation (two for each latent
 frame), D width, P values a token, T text width, Q numeric conditions. Norms, softmax, rotations, the optimiser and what
@@ -39,6 +41,20 @@ PEAKS = {"H200": 989e12, "H100": 989e12, "GH200": 989e12, "A100": 312e12, "L40S"
 
 def forward_flops(config: TransformerConfig, batch: Batch) -> int:
     """Operations of one forward pass over a pack. The formula stands above."""
+    return _learned(config, batch) + _gaussian(config, batch)
+
+
+def step_flops(config: TransformerConfig, batch: Batch) -> int:
+    """Operations of one training step: forward, and twice as many backward through what is learned."""
+    patches_in = 2 * batch.segments.total * config.token_values * config.width
+    return 3 * _learned(config, batch) - patches_in + _gaussian(config, batch)
+
+
+def _gaussian(config: TransformerConfig, batch: Batch) -> int:
+    return 4 * batch.segments.total * config.token_values**2 if config.predicts == "correction" else 0
+
+
+def _learned(config: TransformerConfig, batch: Batch) -> int:
     c, d = config, config.width
     n, m, s, r = batch.segments.total, batch.text_segments.total, len(batch.clip_ids), 2 * len(batch.segment_F)
     pairs = sum(length**2 for length in batch.segments.lengths)
@@ -51,11 +67,6 @@ def forward_flops(config: TransformerConfig, batch: Batch) -> int:
     once = 4 * n * c.token_values * d + 96 * n * d + 2 * text * c.text_width * d
     once += 32 * s * len(NUMERIC) * d + 2 * r * (128 * d + d**2)
     return c.layers * layer + modulation + once
-
-
-def step_flops(config: TransformerConfig, batch: Batch) -> int:
-    """Operations of one training step: forward, and twice as many backward."""
-    return 3 * forward_flops(config, batch)
 
 
 def peak_flops(device: torch.device) -> float:

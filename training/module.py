@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from training import flow
 from training.codec import Codec, build_codec, save_codec, to_unit
 from training.config import TrainConfig, TransformerConfig
-from training.data import CodecStep, DataError, FlowStep, FrameClips
+from training.data import CodecStep, DataError, FlowStep, FrameClips, LatentClips
 from training.ema import Ema
 from training.evaluate.flow_loss import flow_loss
 from training.evaluate.reconstruction import psnr, reconstruct, ssim
@@ -28,6 +28,7 @@ from training.exposure import Exposure
 from training.flops import step_flops
 from training.packing import Sample
 from training.patches import PatchCodec
+from training.shards import shard, whole
 from training.transformer import Transformer, save_transformer, with_all_numbers
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -63,7 +64,7 @@ class AdaptiveClip:
     def __call__(self, parameters: Sequence[nn.Parameter]) -> float:
         """Clip the gradients in place and return their norm as it was. Only clipped norms enter the statistics."""
         threshold = self.threshold()
-        norm = float(nn.utils.clip_grad_norm_(parameters, threshold))
+        norm = float(whole(nn.utils.clip_grad_norm_(parameters, threshold)))
         if math.isfinite(norm):
             seen = min(norm, threshold)
             self.steps += 1
@@ -90,6 +91,10 @@ class Learner(LightningModule, ABC):
         self.clip = AdaptiveClip()
         self.usual_loss = 0.0  # running mean over steps, to know a divergence by
         self.last: Any = None  # the step that is being computed
+
+    @abstractmethod
+    def initialise(self) -> None:
+        """What the training clips say in closed form, for a run that starts from nothing."""
 
     @abstractmethod
     def losses(self, step: Any) -> Tensor:
@@ -246,9 +251,22 @@ class TransformerLearner(Learner):
 
     model: Transformer
 
-    def __init__(self, config: TrainConfig, shape: TransformerConfig, heldout: Sequence[Sample]) -> None:
+    def __init__(
+        self, config: TrainConfig, shape: TransformerConfig, heldout: Sequence[Sample], clips: LatentClips | None = None
+    ) -> None:
         super().__init__(config, seeded(lambda: Transformer(shape), config.seed))
-        self.heldout_samples = list(heldout)
+        self.clips, self.heldout_samples = clips, list(heldout)
+
+    def initialise(self) -> None:
+        """The velocity that the tokens' covariance decides, where the transformer corrects one."""
+        if self.model.gaussian is not None and self.clips is not None:
+            self.model.gaussian.fit(self.clips.read(clip_id).x_NP for clip_id in self.clips.captions)
+
+    def configure_model(self) -> None:
+        """Lightning's hook before the optimiser is made: where the strategy has a mesh, each process keeps its part."""
+        if self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"])
+            self.average.shard()
 
     def begin_from(self, weights: dict[str, Tensor]) -> None:
         super().begin_from(with_all_numbers(weights) if "null_number_Q16" in weights else weights)

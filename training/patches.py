@@ -39,6 +39,11 @@ class VideoCodec(nn.Module, ABC):
     @abstractmethod
     def decode(self, z_BCthw: Tensor) -> Tensor: ...
 
+    def encode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Latents of a video that comes in chunks, the first of sk + 1 frames, the others of sk: at once, unless the
+        codec can do better."""
+        yield self.encode(torch.cat(list(chunks), dim=2))
+
     def check_size(self, x_BCTHW: Tensor, images: int = 1) -> None:
         """Raise ValueError for lengths and sides that this codec cannot take."""
         p, s = self.config.patch, self.config.stride
@@ -90,7 +95,7 @@ class PatchCodec(VideoCodec):
         return x_BCTHW
 
     def encode_stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Latents of a video that comes in chunks: the first of sk + 1 frames, the others of sk."""
+        """As each chunk comes, and as if whole."""
         memory = Memory()
         return (self.encode(x_BCTHW, memory) for x_BCTHW in chunks)
 

@@ -34,6 +34,7 @@ from training.attention import Segments, attend
 from training.conditioning import NUMERIC
 from training.config import TransformerConfig
 from training.exposure import Exposure, header
+from training.gaussian import GaussianVelocity
 from training.packing import Batch
 from training.rms_norm import RmsNorm
 
@@ -46,8 +47,8 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = c = config
-        if c.predicts not in ("velocity", "clip"):
-            raise ValueError(f"a transformer predicts velocity or clip, not {c.predicts!r}")
+        if c.predicts not in ("velocity", "correction", "clip"):
+            raise ValueError(f"a transformer predicts velocity, correction or clip, not {c.predicts!r}")
         self.embed_patch = nn.Linear(c.token_values, c.width)
         self.embed_place = nn.Linear(3 * 16, c.width, bias=False)
         self.embed_time = nn.Sequential(nn.Linear(128, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
@@ -62,6 +63,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.out_table_2D = nn.Parameter(torch.randn(2, c.width) / math.sqrt(c.width))
         self.out = nn.Linear(c.width, c.token_values)
+        self.gaussian = GaussianVelocity(c.token_values) if c.predicts == "correction" else None
         self._initialise()
 
     def _initialise(self) -> None:
@@ -105,6 +107,8 @@ class Transformer(nn.Module):
         out_NP = self.out(modulate(x_ND, shift_RD.index_select(0, row_N), scale_RD.index_select(0, row_N)))
         if c.predicts == "velocity":
             return out_NP
+        if self.gaussian is not None:
+            return self.gaussian(x_NP, t_F.index_select(0, batch.frame_N)) + out_NP
         # The clip instead of the velocity (Li & He, arXiv 2511.13720): noise fills all values of a token, a clip only a
         # few directions, so a narrow model can say the one and not the other. The loss stays that of the velocity.
         t_N1 = t_F.index_select(0, batch.frame_N)[:, None].clamp_min(LEAST_TIME)

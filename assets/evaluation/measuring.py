@@ -106,6 +106,7 @@ def prepare_scorecard(home: Home, model_key: str, sealed: Sealed, samples: Seque
         "latents_dir": str(local_view(home, latents.keys(folder, sealed.clip_ids))),
         "text_dir": str(latents.text_folder(home)),
         "text_encoder": str(home.text_encoder),
+        "numbers": str(launch.write_numbers(home, sealed, run_dir)),
         "samples": [{"path": str(home.store.fetch(row["media_key"])), "prompt": row["prompt"]} for row in samples],
         "scenes": MEASURED_SCENES,
         "out": str(run_dir / "metrics.json"),

@@ -82,7 +82,7 @@ def prepare_fit(home: Home, plan: Plan, sealed: Sealed, task: Task) -> Launch:
             "codec_dir": str(codec_dir),
             "latents_dir": str(local_view(home, latents.keys(codec_dir, sealed.clip_ids))),
             "text_dir": str(latents.text_folder(home)),
-            "numbers": str(_write_numbers(home, sealed, run_dir)),
+            "numbers": str(write_numbers(home, sealed, run_dir)),
         }
         earlier.append(codec_dir / "codec.safetensors")
     config["ancestors"] = ancestors(home, *earlier)
@@ -98,7 +98,7 @@ MEASURED = {
 }
 
 
-def _write_numbers(home: Home, sealed: Sealed, run_dir: Path) -> Path:
+def write_numbers(home: Home, sealed: Sealed, run_dir: Path) -> Path:
     """`numbers.json` in the run's folder: what curation measured of the snapshot's members, where it did."""
     members = set(sealed.clip_ids)
     rows = home.lake.read("signals", columns=["clip_id", *MEASURED.values()]).to_pylist()

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from tests.training.conftest import scene_clip
 from training.codec import Codec, aligned, build_codec, hadamard, levels, load_codec, save_codec, to_bytes, to_unit
 from training.config import CodecConfig, ConfigError
+from training.data import mirrored
 from training.evaluate.reconstruction import psnr, reconstruct
+from training.flow import keyed
 
 CONFIG = CodecConfig(width=16, encoder_blocks=2, decoder_blocks=2)
 
@@ -50,6 +52,15 @@ def test_a_latent_never_depends_on_later_frames(codec: Codec, changed_frame: int
 def test_a_decoded_frame_never_depends_on_later_latents(codec: Codec) -> None:
     z = codec.encode(to_unit(scene_clip(20))[None])
     torch.testing.assert_close(codec.decode(z[:, :, :2]), codec.decode(z)[:, :, :5], rtol=0, atol=1e-5)
+
+
+def test_training_meets_every_reflection_of_a_clip_and_the_same_ones_again() -> None:
+    x = to_unit(scene_clip(20))
+    met = [mirrored(x, keyed("mirrored", step)) for step in range(60)]
+    every = [x.flip(axes) for axes in ([], [1], [2], [3], [1, 2], [1, 3], [2, 3], [1, 2, 3])]
+    assert [sum(torch.equal(one, other) for other in every) >= 1 for one in met] == [True] * 60
+    assert all(any(torch.equal(one, other) for one in met) for other in every)
+    assert torch.equal(met[7], mirrored(x, keyed("mirrored", 7)))
 
 
 def test_latents_have_zero_mean_and_unit_deviation_over_the_clips_they_were_measured_on(codec: Codec) -> None:

@@ -41,6 +41,8 @@ def test_a_good_configuration_is_typed(tmp_path) -> None:
         ({"codec_shape": {"patch": 0}}, "codec_shape: the codec's patch must be at least 1"),
         ({"transformer_shape": {"heads": 5}}, "width 128 must be an even number of values for each of 5 heads"),
         ({"transformer_shape": {"adaln": "one"}}, "adaln must be one of single, zero"),
+        ({"strategy": "fsdp2"}, "strategy must be one of ddp, fsdp"),
+        ({"strategy": "fsdp"}, "a codec fits into every process"),
         ({"task": "transformer"}, "task transformer needs latents_dir, codec_dir, text_dir"),
     ],
 )

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
-from tests.training.conftest import TrainingWorld
+from tests.training.conftest import TrainingWorld, scene_clip
 from training import encode, sample
-from training.codec import load_codec
+from training.codec import load_codec, to_unit
 from training.config import LADDER, EncodeConfig
+from training.data import FrameClips
+from training.flow import keyed
 from training.text import TextEncoder, text_key
 from training.transformer import Transformer, save_transformer
 from training.video import read_frames
@@ -60,6 +64,27 @@ def test_every_clip_and_caption_is_encoded_once(encoding: EncodeConfig) -> None:
     assert times == {path: path.stat().st_mtime_ns for path in Path(encoding.latents_dir).iterdir()}
 
 
+def test_a_long_clip_is_encoded_in_parts_as_if_whole_and_held_one_part_at_a_time(
+    encoded_world: TrainingWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = load_codec(encoded_world.root / "codec")
+    for parameter in codec.parameters():  # what a convolution remembers of the part before must count
+        torch.nn.init.normal_(parameter, std=0.1, generator=keyed("encode", parameter.numel()))
+    frames = torch.cat([scene_clip(2 * seed) for seed in range(6)])[:53]
+    save_file({"frames": frames}, tmp_path / "long.safetensors", {"fps": "8"})
+    clips = FrameClips(tmp_path, [{"clip_id": "long"}])
+    whole, fps, moved = encode.encode_clip(codec, clips, "long", 1000)
+    held: list[int] = []
+    encoded = codec.encode
+    monkeypatch.setattr(codec, "encode", lambda x, memory: held.append(x.shape[2]) or encoded(x, memory))
+    parts, *rest = encode.encode_clip(codec, clips, "long", 8)
+    assert held == [9, 8, 8, 8, 8, 8, 4]
+    assert rest == [fps, pytest.approx(moved)]
+    assert fps == 8
+    torch.testing.assert_close(whole, codec.encode(to_unit(frames)[None], None)[0], rtol=0, atol=0)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
+
+
 def test_nothing_is_encoded_without_consent(encoding: EncodeConfig, encoded_world: TrainingWorld) -> None:
     encoded_world.people.revoke(encoded_world.consents[0])
     assert command(encoding) == 3
@@ -71,8 +96,7 @@ def model_dir(encoded_world: TrainingWorld) -> Path:
     """A codec and an untrained transformer: its videos are decoded noise."""
     folder = encoded_world.root / "model"
     shutil.copytree(encoded_world.root / "codec", folder)
-    shape = LADDER["nano"].transformer
-    assert load_codec(folder).config.channels == shape.channels
+    shape = replace(LADDER["nano"].transformer, channels=load_codec(folder).config.channels)
     save_transformer(Transformer(shape).state_dict(), shape, folder)
     return folder
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from tests.training.conftest import TrainingWorld
 from training import flow
 from training.attention import Segments
-from training.conditioning import MODES, draw_given, give_frames, motion
+from training.conditioning import MODES, changes, draw_given, give_frames, motion
 from training.config import ConfigError, TransformerConfig
 from training.data import FlowStep, LatentClips, draw, flow_steps, read_members, share
 from training.module import TransformerLearner
@@ -207,7 +207,7 @@ def test_modes_are_drawn_as_often_as_the_configuration_says(encoded_world: Train
 
 def test_a_still_picture_does_not_move_and_a_faster_one_moves_more() -> None:
     frames = torch.arange(4, dtype=torch.uint8)[:, None, None, None].expand(4, 2, 2, 3) * 10
-    assert motion(frames[:1], 8) == 0
-    assert motion(frames, 8) == pytest.approx(80)
-    assert motion(frames, 16) == pytest.approx(160)
+    assert motion(changes(frames[:1]), 8) == 0
+    assert motion(changes(frames), 8) == pytest.approx(80)
+    assert motion(changes(frames), 16) == pytest.approx(160)
     assert give_frames((1, 2, 2), (0,)).sum() == 0

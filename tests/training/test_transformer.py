@@ -61,7 +61,7 @@ def test_an_untrained_model_predicts_no_velocity() -> None:
 
 
 def test_a_model_predicts_the_velocity_or_the_clip_and_nothing_else() -> None:
-    with pytest.raises(ValueError, match="velocity or clip, not 'noise'"):
+    with pytest.raises(ValueError, match="velocity, correction or clip, not 'noise'"):
         Transformer(TransformerConfig(32, 1, 2, predicts="noise"))
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from training.codec import load_codec
 from training.config import EvaluateConfig
-from training.data import FrameClips, LatentClips, read_members
+from training.data import FrameClips, LatentClips, read_measured, read_members
 from training.evaluate import copies, temporal
 from training.evaluate.adherence import colour_of
 from training.evaluate.flow_loss import flow_loss
@@ -92,7 +92,12 @@ def scorecard(config: EvaluateConfig, progress: Callable[[int], None] = lambda d
     frames = FrameClips(config.frames_dir, [*bench.heldout, *bench.train])
     heldout = {m["clip_id"]: frames.read(m["clip_id"]) for m in bench.heldout}
     clips = LatentClips(
-        config.latents_dir, config.text_dir, bench.heldout, bench.model.config.patch, bench.codec.config.stride
+        config.latents_dir,
+        config.text_dir,
+        bench.heldout,
+        bench.model.config.patch,
+        bench.codec.config.stride,
+        measured=read_measured(config.numbers),
     )
     samples = [clips.read(clip_id) for clip_id in heldout]
     parts = slices(samples)

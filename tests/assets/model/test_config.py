@@ -74,6 +74,6 @@ def test_a_transformer_is_told_what_curation_measured_of_the_snapshots_members(s
 
     clip_ids = small_world.home.lake.read("signals", columns=["clip_id"]).column("clip_id").to_pylist()
     sealed = SimpleNamespace(clip_ids=clip_ids[:3])
-    known = read_numbers(launch._write_numbers(small_world.home, sealed, small_world.home.state))  # type: ignore[arg-type]
+    known = read_numbers(launch.write_numbers(small_world.home, sealed, small_world.home.state))  # type: ignore[arg-type]
     assert sorted(known) == sorted(clip_ids[:3])
     assert all(set(told) == set(launch.MEASURED) < set(NUMERIC) for told in known.values())

@@ -100,10 +100,23 @@ def test_spoiled_weights_are_worse_beyond_the_interval(trained: TrainingWorld) -
     spoiled = trained.root / "spoiled"
     shutil.copytree(trained.root / "model", spoiled, dirs_exist_ok=True)
     weights = load_file(spoiled / "transformer.safetensors")
-    weights["out.weight"] = -weights["out.weight"]
+    weights["gaussian.variance_P"] = weights["gaussian.variance_P"].flip(0)  # what is faint and what is not, confused
     save_file(weights, spoiled / "transformer.safetensors")
     bad = evaluate(trained, scenes=0, model_dir=str(spoiled))["heldout_flow_loss", "all"]
     assert bad["ci_low"] > good["ci_high"]
+
+
+@needs_minilm
+def test_the_model_is_told_what_was_measured_of_the_clips(trained: TrainingWorld) -> None:
+    members = json.loads(trained.manifest.read_text())["members"]
+    path = trained.root / "numbers.json"
+    path.write_text(json.dumps({m["clip_id"]: {"pan": 0.3, "quality": 0.1} for m in members}))
+    untold, told = (
+        evaluate(trained, scenes=0, numbers=n)["heldout_flow_loss", "all"]["value"] for n in ("", str(path))
+    )
+    assert told != untold
+    path.write_text('{"ab": {"speed": 1}}')
+    assert main(["--config", str(trained.root / "evaluate.json")]) == 1
 
 
 def test_the_flow_loss_does_not_depend_on_how_clips_are_grouped(trained: TrainingWorld) -> None:
