@@ -16,7 +16,7 @@ PACKAGES = ("orchestration", "assets", "training", "expectations")
 STAGE_DAGSTER_FILES = {"assets.py", "checks.py"}
 SHARED_DAGSTER_FILES = {"assets/metadata.py", "assets/partitions.py"}
 HEAVY = ("torch", "lightning", "great_expectations", "mlflow", "transformers", "cv2", "av", "matplotlib", "dagster_aws")
-LOAD_CPU_SECONDS = 6.0
+LOAD_RATIO = 2.6  # of the CPU time that Dagster and dagster-dbt take alone, which no code location of theirs is without
 
 
 def modules(package: str) -> list[Path]:
@@ -122,10 +122,12 @@ def test_the_code_location_loads_without_network_secrets_or_heavy_libraries(loca
     assert set(HEAVY) & set(location["modules"]) == set()  # type: ignore[call-overload]
 
 
-def test_the_code_location_loads_within_six_cpu_seconds(location: dict[str, object]) -> None:
-    # the least of three: other processes on the machine add to a single reading
-    seconds = min([float(location["cpu_s"]), *(float(load_location()["cpu_s"]) for _ in range(2))])  # type: ignore[arg-type]
-    assert seconds <= LOAD_CPU_SECONDS
+def test_the_code_location_loads_at_little_more_than_the_cost_of_dagster_and_dbt(location: dict[str, object]) -> None:
+    # In turn, and the least of each: what else runs on the machine slows both, and adds to single readings.
+    codes = ("import orchestration.definitions", "import dagster, dagster_dbt")
+    readings = [[float(load_location(code=code)["cpu_s"]) for code in codes] for _ in range(3)]  # type: ignore[arg-type]
+    ours, theirs = (min(column) for column in zip(*readings, strict=True))
+    assert ours <= LOAD_RATIO * theirs
 
 
 def test_telemetry_is_off_by_default_for_every_tool() -> None:
