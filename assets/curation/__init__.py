@@ -1,7 +1,7 @@
 """Stage 3, curation: clips (shots of accepted files), what is measured on them, and what is decided about them.
 
 - `measuring`: one pass over a file's frames gives shots and signals
-- The same footage: `phash`, `candidates` (near, without comparing all), `likeness`, `corpus`, `ownership` (whose), `duplicates`
+- `copies`: the same footage again, and whose it is
 - `telling`: captions, what a captioner sees, embeddings, search
 - `deciding`: the policy and its verdicts, and deciding again by another policy
 - `showing`: one clip explained, a day's pages

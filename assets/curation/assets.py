@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 
 from assets.consent.withdrawals.journal import withheld
-from assets.curation import checks, corpus
+from assets.curation import checks
+from assets.curation.copies import corpus
 from assets.curation.deciding.evidence import Key, by_clip, read_evidence, rows_by_clip
 from assets.curation.deciding.tuning import policy_of
 from assets.curation.deciding.verdicts import decide

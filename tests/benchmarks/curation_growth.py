@@ -99,8 +99,8 @@ def short_film(pictures: Sequence[np.ndarray], path: Path) -> Path:
 
 
 def compared(shots: Sequence[dict[str, Any]]) -> None:
-    from assets.curation.duplicates import Clip, find_duplicates
-    from assets.curation.phash import pack
+    from assets.curation.copies.duplicates import Clip, find_duplicates
+    from assets.curation.copies.phash import pack
 
     find_duplicates(
         Clip(shot["clip_id"], str(at), 0, None, ("", "", "", at), pack(shot["signals"]["frame_phashes"]))

@@ -40,8 +40,8 @@ def ours(files: Sequence[str]) -> dict[str, Any]:
 
 def copies_among(found: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
     """(original, copy) by the files' positions."""
-    from assets.curation.duplicates import Clip, find_duplicates
-    from assets.curation.phash import pack
+    from assets.curation.copies.duplicates import Clip, find_duplicates
+    from assets.curation.copies.phash import pack
 
     clips = [
         Clip(shot["clip_id"], str(at), index, None, ("", "", "", at), pack(shot["signals"]["frame_phashes"]))

@@ -19,9 +19,9 @@ from assets.consent.reviews.disputes import adjudicate, open_dispute
 from assets.consent.reviews.records import digest, submit_review
 from assets.consent.reviews.rejections import objections_to
 from assets.consent.reviews.reviewers import Entry, Register
-from assets.curation.duplicates import Clip as Compared
-from assets.curation.duplicates import find_duplicates
-from assets.curation.phash import HASH_BYTES
+from assets.curation.copies.duplicates import Clip as Compared
+from assets.curation.copies.duplicates import find_duplicates
+from assets.curation.copies.phash import HASH_BYTES
 from training.consent.clip_facts import Person
 
 SHA = "7" * 64

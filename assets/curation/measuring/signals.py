@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assets.curation.copies.phash import Borders, common, frame_hash
 from assets.curation.measuring.faces import FaceFinder, face_finder
 from assets.curation.measuring.frames import LARGE_SIDE, SMALL_SIDE, Frame, read, shrunk
 from assets.curation.measuring.lettering import Letters
@@ -25,7 +26,6 @@ from assets.curation.measuring.plugins import Scorer
 from assets.curation.measuring.shots import ShotFeatures
 from assets.curation.measuring.sound import Sound
 from assets.curation.measuring.spectrum import detail_share, noise_sigma
-from assets.curation.phash import Borders, common, frame_hash
 from assets.ingestion.identity import DIGEST_BYTES
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.curation.duplicates import Clip, find_duplicates
-from assets.curation.phash import HASH_BYTES
+from assets.curation.copies.duplicates import Clip, find_duplicates
+from assets.curation.copies.phash import HASH_BYTES
 from assets.dataset.split import SplitClip, SplitError, groups, split
 
 

@@ -3,35 +3,31 @@
 What belongs here: making codes. A few key frames of each clip are described coarsely (`likeness.COARSE`); a code has
 one bit a frequency, whether its coefficient is above zero. A key frame stands in the table with the code of its whole
 and those of its windows, and looks for others with the code of its whole in every turn. A copy changes the signs of
-small coefficients first, so a key frame also tries with the bits of its smallest ones the other way, the likeliest
-patterns first (query-directed probing, Lv et al., Multi-Probe LSH, VLDB 2007). Every clip has the same number of
-tries to spend: one before a fixed camera has a single key frame, which then tries as often as six.
+small coefficients first, so a key frame also tries (`lookup`) with the bits of its smallest ones the other way. Every
+clip has the same number of tries to spend: one before a fixed camera has a single key frame, which then tries as often
+as six.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
-from assets.curation.likeness import COARSE, TURNS, Film
-from assets.curation.phash import unpack
+from assets.curation.copies.likeness import COARSE, TURNS, Film
+from assets.curation.copies.phash import unpack
 
 KEY_FRAMES = 6  # of a clip, evenly spaced, less those that look like the one before
 SAME_LOOK = 0.97  # coarse likeness of two frames from which on the second is no key frame of its own
 POOL = 40  # bits of a code that are chosen from, those of the lowest frequencies: they change least
-WEAK_KEPT, WEAK = 10, 6  # smallest coefficients of the pool that are kept, and of the chosen that may be tried
+WEAK_KEPT = 10  # smallest coefficients of the pool that are kept
 TRIES = 16  # patterns of weak bits that the key frames of a clip try together
 STRONG = 0.45  # share of the root mean square from which on a coefficient's sign is trusted
 CHUNK = 1 << 15  # frames that are described, or look for others, at a time
 
 WINDOWS = len(COARSE.windows)
 WEIGHTS = (1 << np.arange(64, dtype=np.uint64)).astype(np.uint64)
-# which of the weak bits are tried the other way together: those of the least sum of ranks first
-_PATTERNS = sorted((p for size in range(4) for p in combinations(range(WEAK), size)), key=lambda p: sum(p) + len(p))
 
 
 def packed(bits: np.ndarray) -> np.ndarray:
@@ -47,8 +43,9 @@ TURNED = packed(TURNS < 0)  # uint64 [4]: the bits that each turn changes
 @dataclass(frozen=True)
 class Codes:
     """Key frames [k] in the order of their clips. `seen` and `strong` are uint64 [k, WINDOWS]: the code of the whole
-    and of each window, and which of its bits are trusted; `weak` uint8 [k, WEAK_KEPT]: bits of the whole's smallest
-    coefficients, the smallest first; `tries` uint8 [k]: patterns of them that the frame tries."""
+    and of each window, and which of its bits are trusted; `whole` [k] that of the whole once more; `weak` uint8
+    [k, WEAK_KEPT]: bits of the whole's smallest coefficients, the smallest first; `tries` uint8 [k]: patterns of them
+    that the frame tries."""
 
     clip: np.ndarray
     frame: np.ndarray
@@ -56,43 +53,10 @@ class Codes:
     strong: np.ndarray
     weak: np.ndarray
     tries: np.ndarray
+    whole: np.ndarray
 
     def __len__(self) -> int:
         return len(self.clip)
-
-    def seeking(self, frames: np.ndarray, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """What key frames `frames` look for where bits `chosen` decide: their numbers [m] and codes [4, m], by turn.
-
-        A part of the frames at a time, each as often as it tries; first with no bit changed.
-        """
-        is_chosen = np.zeros(64, bool)
-        is_chosen[chosen] = True
-        for start in range(0, len(frames), CHUNK):
-            part = frames[start : start + CHUNK]
-            weak = self.weak[part]
-            usable = is_chosen[weak]
-            first = np.argsort(~usable, axis=1, kind="stable")[:, :WEAK]
-            bits = WEIGHTS[np.take_along_axis(weak, first, axis=1)]
-            bits *= np.take_along_axis(usable, first, axis=1)
-            whole, tries = self.seen[part, 0], self.tries[part]
-            held: list[tuple[np.ndarray, np.ndarray]] = []  # few frames look with many patterns at a time
-            for number, pattern in enumerate(_PATTERNS[:TRIES]):
-                trying = np.flatnonzero(tries > number)
-                if not len(trying):
-                    break
-                codes = whole[trying]
-                for weak_bit in pattern:
-                    codes ^= bits[trying, weak_bit]
-                held.append((part[trying], codes ^ TURNED[:, None]))
-                if sum(len(looking) for looking, _ in held) >= CHUNK:
-                    yield _together(held)
-                    held = []
-            if held:
-                yield _together(held)
-
-
-def _together(held: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate([frames for frames, _ in held]), np.concatenate([codes for _, codes in held], axis=1)
 
 
 def key_codes(film: Film, pool: Executor) -> Codes:
@@ -115,7 +79,8 @@ def key_codes(film: Film, pool: Executor) -> Codes:
 
     list(pool.map(describe, range(0, len(frame), CHUNK)))
     own = np.bincount(clip, minlength=len(film))[clip]
-    return Codes(clip, frame, seen, strong, weak, np.maximum(TRIES // np.maximum(own, 1), 1).astype(np.uint8))
+    tries = np.maximum(TRIES // np.maximum(own, 1), 1).astype(np.uint8)
+    return Codes(clip, frame, seen, strong, weak, tries, np.ascontiguousarray(seen[:, 0]))
 
 
 def _key_frames(film: Film, pool: Executor) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assets.curation.ownership import Standing, standings
+from assets.curation.copies.ownership import Standing, standings
 
 KEY = ("clip", "item", 0)
 NAMED = dict(zip(("clip_id", "item_id", "shot_index"), KEY, strict=True))

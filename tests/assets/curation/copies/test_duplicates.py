@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.curation.duplicates import Clip, Known, find_duplicates, known_from
-from assets.curation.likeness import NEAR_CHROMA, NEAR_LIKENESS, Film, compare
+from assets.curation.copies.duplicates import Clip, Known, find_duplicates, known_from
+from assets.curation.copies.likeness import NEAR_CHROMA, NEAR_LIKENESS, Film, compare
+from assets.curation.copies.ownership import Standing
+from assets.curation.copies.phash import frame_hash, pack
 from assets.curation.measuring.picture_scores import bars
-from assets.curation.ownership import Standing
-from assets.curation.phash import frame_hash, pack
 from tests.assets.curation.pictures import texture
 
 Frames = Sequence[np.ndarray]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assets.curation.phash import GRID, HASH_BYTES, SIDE, unpack
+from assets.curation.copies.phash import GRID, HASH_BYTES, SIDE, unpack
 
 WORTH_WINDOWS = 0.3  # coarse likeness of whole pictures from which on it is worth comparing parts of them
 COARSE_LIKENESS = 0.7  # the least at which a pair is looked at finely
@@ -37,7 +37,8 @@ class Band:
     """Frequencies from `low` to `high`, in half periods across the picture, seen through windows.
 
     `windows` is [w, 144, c], from the luma of a picture to the weighted coefficients of a part of it, the first the
-    whole; `frequencies` [c, 2] has the vertical and the horizontal one of each, the lowest first.
+    whole, and `places` [w, 4] their starts and lengths, down and across; `frequencies` [c, 2] has the vertical and the
+    horizontal one of each, the lowest first.
     """
 
     def __init__(self, low: float, high: float, windows: Sequence[tuple[Window, Window]], exponent: float) -> None:
@@ -51,6 +52,7 @@ class Band:
         transform = np.stack(waves, axis=1) * weights
         taken = [np.kron(_resampled(*down), _resampled(*across)).T @ transform for down, across in windows]
         self.windows = np.stack(taken).astype(np.float32)
+        self.places = np.array(windows, np.float32).reshape(-1, 4)
         self.exponent = exponent
 
     def described(self, luma: np.ndarray, window: int = 0) -> np.ndarray:
@@ -87,9 +89,11 @@ def _windows(step: float, *lengths: float) -> list[tuple[Window, Window]]:
 
 COARSE = Band(1, 8, _windows((1 - CROP) / 2, CROP), exponent=1)
 FINE = Band(3, 11, _windows((1 - CROP) / 4, (1 + CROP) / 2, CROP), exponent=0.5)
-# as it is, left to right, upside down, both: the order of pixels and cells, and the signs of coarse coefficients
+# as it is, left to right, upside down, both: the order of pixels and cells, and the signs of coefficients
 _AXES = ((False, False), (False, True), (True, False), (True, True))
-TURNS = np.stack([(-1.0) ** (COARSE.frequencies @ axes) for axes in _AXES]).astype(np.float32)
+TURNS, FINE_TURNS = (
+    np.stack([(-1.0) ** (band.frequencies @ axes) for axes in _AXES]).astype(np.float32) for band in (COARSE, FINE)
+)
 
 
 def _turned(side: int, channels: int) -> np.ndarray:

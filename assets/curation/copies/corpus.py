@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from assets.curation.duplicates import Clip, Found, find_duplicates, known_from
-from assets.curation.ownership import Key, standings
-from assets.curation.phash import StaleHash, pack
+from assets.curation.copies.duplicates import Clip, Found, find_duplicates, known_from
+from assets.curation.copies.ownership import Key, standings
+from assets.curation.copies.phash import StaleHash, pack
 from assets.home import Home
 
 _SHOT = ["clip_id", "item_id", "shot_index", "bytes_sha256"]

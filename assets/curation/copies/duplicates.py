@@ -19,11 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from assets.curation.candidates import near_pairs
-from assets.curation.likeness import Film, compare
-from assets.curation.ownership import Standing
+from assets.curation.copies.likeness import Film, compare
+from assets.curation.copies.ownership import Standing
 
-DUPLICATES_VERSION = "duplicates-4"
+DUPLICATES_VERSION = "duplicates-5"
 Together = tuple[str, str]  # two clip ids, the lower first
 
 
@@ -68,6 +67,8 @@ class Found:
 
 def find_duplicates(clips: Iterable[Clip], known: Known | None = None) -> Found:
     """Compare all clips, or only those that `known` does not know with all, and resolve every group to its owner."""
+    from assets.curation.copies.candidates import near_pairs  # with a compiler, which listing assets should not load
+
     ranked = sorted(clips, key=lambda clip: clip.rank)
     earliest: dict[str, Clip] = {}  # of those with the same frames, in order
     hashes: dict[str, bytes] = {}
