@@ -16,7 +16,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ TRY, RETRY = 4, 120  # steps for which each number of threads is tried, and afte
 SAVE_S = 180  # between checkpoints
 SAMPLER = Sampler(steps=40, guidance=1.5, noise_shift=NOISE_SHIFT)
 SAMPLES = 200
+LOOKED, JUDGED = HELDOUT, HELDOUT + 100_000  # first seeds of what is looked at while choosing, and of what is judged
 ACCEPTED = {"colour": 0.95, "direction": 0.9, "count": 0.9, "permanence": 0.8}
 GRAVITY_FACTOR = 2.0  # accepted residual over the codec's own
 
@@ -220,14 +221,15 @@ def model() -> Transformer:
     return found.eval().requires_grad_(False)
 
 
-def judge(count: int, picture: Path) -> dict[str, Any]:
-    """All rows on `count` held-out trials, whether each accepted figure is reached, and a picture of the first 30."""
-    asked, coder, learned = trials(HELDOUT, count), codec(), model()
+def judge(count: int, picture: Path, first: int, sampler: Sampler = SAMPLER) -> dict[str, Any]:
+    """All rows on `count` held-out trials from seed `first` on, whether each accepted figure is reached, and a picture of
+    30 of them."""
+    asked, coder, learned = trials(first, count), codec(), model()
     rendered = [pictures(trial, SIZE, FRAMES) for trial in asked]
     coded = [reconstruct(coder, video) for video in rendered]
-    seeds = [HELDOUT + i for i in range(count)]
+    seeds = list(range(first, first + count))
     captions = [trial.caption() for trial in asked]
-    made = make(coder, learned, TextEncoder(MINILM), captions, seeds, SAMPLER, FRAMES, SIZE)
+    made = make(coder, learned, TextEncoder(MINILM), captions, seeds, sampler, FRAMES, SIZE)
     kinds = {"all": made, "reference=rendered": rendered, "reference=codec": coded}
     rows = [row for part, videos in kinds.items() for row in trial_rows(part, videos, asked, FPS)]
     for kind in sorted(set(KINDS)):
@@ -317,6 +319,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--look", action="store_true", help="judge the last checkpoint on a few trials, write no result"
     )
+    parser.add_argument(
+        "--guidance", type=float, default=SAMPLER.guidance, help="to look with; the result has the constant"
+    )
     parser.add_argument("--samples", type=int, default=None, help="held-out trials to judge")
     parser.add_argument("--cpu-minutes", type=float, default=CPU_MINUTES)
     parser.add_argument("--wall-minutes", type=float, default=WALL_MINUTES)
@@ -326,14 +331,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from tests.benchmarks.__main__ import RESULTS, write_result
 
     if given.look:
-        found = judge(given.samples or 40, FOLDER / "look.png")
+        found = judge(given.samples or 40, FOLDER / "look.png", LOOKED, replace(SAMPLER, guidance=given.guidance))
         for row in found["rows"]:
             print(f"{row['metric']:26} {row['slice']:20} {row['value']!s:22} n {row['n']}")
         return
     spent = train(given.cpu_minutes, given.wall_minutes, given.threads)
     recipe = {"size": SIZE, "frames": FRAMES, "parameters": sum(p.numel() for p in model().parameters())}
     recipe |= {"codec": vars(CODEC), "transformer": vars(SHAPE), "sampler": vars(SAMPLER), "threads": given.threads}
-    found = judge(given.samples or SAMPLES, RESULTS / "truth.png")
+    found = judge(given.samples or SAMPLES, RESULTS / "truth.png", JUDGED)
     write_result("truth", {**spent, "recipe": recipe, **found, "speeds": speeds(40)})
 
 
