@@ -61,7 +61,7 @@ TRY, RETRY = 4, 120  # steps for which each number of threads is tried, and afte
 SAVE_S = 180  # between checkpoints
 SAMPLER = Sampler(steps=40, guidance=1.5, noise_shift=NOISE_SHIFT)
 SAMPLES = 200
-LOOKED, JUDGED = HELDOUT, HELDOUT + 100_000  # first seeds of what is looked at while choosing, and of what is judged
+LOOKED, JUDGED = HELDOUT, HELDOUT + 200_000  # first seeds of what is looked at while choosing, and of what is judged
 ACCEPTED = {"colour": 0.95, "direction": 0.9, "count": 0.9, "permanence": 0.8}
 GRAVITY_FACTOR = 2.0  # accepted residual over the codec's own
 
