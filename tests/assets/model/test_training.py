@@ -21,7 +21,14 @@ pytestmark = pytest.mark.slow
 
 FEW = {
     "codec": {"steps": 6, "eval_every": 6, "checkpoint_every": 6, "lr": 1e-4},
-    "transformer": {"steps": 40, "eval_every": 40, "checkpoint_every": 40, "batch_tokens": 400},
+    "transformer": {
+        "steps": 40,
+        "eval_every": 40,
+        "checkpoint_every": 40,
+        "batch_tokens": 400,
+        # nano's usual correction starts where the covariance leaves it, which forty steps on six clips cannot better
+        "transformer_shape": {"predicts": "velocity"},
+    },
 }
 PAIR = [
     dataset.training_snapshot,
@@ -67,8 +74,7 @@ def test_a_pair_is_trained_published_and_reused(
         assert seen["never"] == 0 < seen["fewest"]
     assert pair["transformer"]["mlflow_run_id"] == pair["codec"]["mlflow_run_id"]
     flow = pair["transformer"]["result"]
-    # It starts where the covariance of six clips leaves it, and forty steps cannot better that on two others.
-    assert 0 < flow["end"]["heldout/flow_loss"] < 1.05 * flow["start"]["heldout/flow_loss"]
+    assert flow["end"]["heldout/flow_loss"] < flow["start"]["heldout/flow_loss"]
     names = {path.name for path in published.local_folder(home, plan.model_key).iterdir()}
     assert names == {"codec.safetensors", "codec.json", "transformer.safetensors", "transformer.json"}
 
