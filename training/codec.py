@@ -108,6 +108,10 @@ class Codec(PatchCodec):
         self.decoder = nn.ModuleList(ResBlock(d) for _ in range(config.decoder_blocks))
         self.refine_pixels = PatchLinear(d, d, image, tube).zero_()
 
+    def encoding_parts(self) -> tuple[nn.Module, ...]:
+        """The modules that decide the latents."""
+        return self.stem, self.lift, self.encoder, self.refine_latent
+
     def to_latent(self, image_BfhwP: Tensor, tube_BkhwP: Tensor, memory: Memory) -> Tensor:
         h_BDthw = _per_frame(self.lift, image_BfhwP, tube_BkhwP)
         for block in self.encoder:

@@ -78,7 +78,7 @@ class TransformerConfig:
     text_width: int = 384  # of the text encoder's tokens
     mlp_ratio: int = 4
     rope_theta: float = 256.0
-    # or, where tokens hold more values than the width: "correction" (gaussian.py), "clip" (Transformer.forward)
+    # or, where tokens hold more values than a narrow width can pass: "correction", "clip" or "blend" (gaussian.py)
     predicts: str = "velocity"
     adaln: str = "single"
     cross_attention: bool = True
@@ -98,19 +98,39 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True)
+class SamplingConfig:
+    """What a model is sampled with unless the caller says otherwise. It is stored with the weights."""
+
+    noise_shift: float = 0.0
+    guidance: float = 3.0
+    steps: int = 24
+    width: int = 64
+    height: int = 64
+    frames: int = 17
+    fps: float = 8.0
+
+
+@dataclass(frozen=True)
 class Size:
     """One rung of the ladder."""
 
     transformer: TransformerConfig
     codec: CodecConfig
     parameters: int  # of the transformer; tests count them
+    sampling: SamplingConfig = SamplingConfig()
 
 
 # Head width 128 from S upwards: GPU attention kernels reach a third more of their rate than at 64.
 LADDER: dict[str, Size] = {
-    # One value in twelve is kept, not one in 48: so few convolutions cannot make up for it. The tokens then hold twice as
-    # many values as the transformer is wide, so what their covariance says does not go through it.
-    "nano": Size(TransformerConfig(128, 4, 4, channels=64, predicts="correction"), CodecConfig(channels=64), 1_375_584),
+    # One value in twelve is kept, not one in 48: so few convolutions cannot make up for it. Its encoder is linear, so that
+    # every model of a line shares one latent space. A token is one cell: a token of four cells learns half as fast from
+    # the same clips, and what it draws shows the seams between tokens.
+    "nano": Size(
+        TransformerConfig(128, 6, 2, patch=1, channels=128, predicts="blend"),
+        CodecConfig(channels=128, patch=16, encoder_blocks=0, knee=0.3),
+        1_864_864,
+        SamplingConfig(guidance=1.5),
+    ),
     "micro": Size(TransformerConfig(256, 6, 4), CodecConfig(width=128, encoder_blocks=2, decoder_blocks=4), 7_085_984),
     "S": Size(TransformerConfig(384, 12, 3), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 29_896_864),
     "B": Size(TransformerConfig(768, 12, 6), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 118_474_144),
@@ -119,6 +139,14 @@ LADDER: dict[str, Size] = {
     "2B": Size(
         TransformerConfig(2048, 28, 16), CodecConfig(width=512, encoder_blocks=4, decoder_blocks=8), 1_911_991_200
     ),
+}
+
+
+# What base, benchmark and nights have in common. What a clip shows is decided at more noise than its few tokens say, and
+# words are learned where most steps give nothing but the caption.
+RECIPE: dict[str, dict[str, Any]] = {
+    "codec": {},
+    "transformer": {"noise_shift": 1.3, "text_mode": 2.0, "numeric_dropout": 0.3},
 }
 
 
@@ -146,6 +174,10 @@ class TrainConfig:
     codec_shape: dict[str, Any] = field(default_factory=dict)  # CodecConfig's fields in which this run leaves its size
     transformer_shape: dict[str, Any] = field(default_factory=dict)  # TransformerConfig's, likewise
     numbers: str = ""  # transformer: file of what was measured of the clips, see conditioning.read_numbers
+    # Share of each step's clips that are rendered scenes (simulate/supply.py), which nobody's consent is needed for, and how
+    # many different ones there are. 1: nothing else, and no snapshot is named.
+    rendered_share: float = 0.0
+    rendered_clips: int = 4096
     seed: int = 0
     steps: int = 800
     eval_every: int = 100
@@ -156,6 +188,7 @@ class TrainConfig:
     warmup: int = 30
     decay: float = 0.4  # share of the steps, at the end, over which the rate falls to a twentieth
     weight_decay: float = 0.01
+    train_encoder: bool = True  # codec: a run from a parent never does, so that its latents stay the parent's
     ema_decay: float = 0.995
     caption_dropout: float = 0.1
     numeric_dropout: float = 0.1
@@ -191,10 +224,24 @@ class TrainConfig:
             raise ConfigError(f"lr must be positive, got {self.lr}")
         if not self.modes or any(weight < 0 for weight in self.modes.values()):
             raise ConfigError(f"the modes' frequencies must not be negative, and one must be positive: {self.modes}")
-        needed = ("frames_dir",) if self.task == "codec" else ("latents_dir", "codec_dir", "text_dir")
+        if not 0 <= self.rendered_share <= 1 or self.rendered_clips < 1:
+            raise ConfigError(
+                f"rendered_share must be from 0 to 1 and rendered_clips positive, got {self.rendered_share}"
+            )
+        if self.rendered_only == bool(self.manifest):
+            raise ConfigError("a run names a manifest, or takes rendered clips alone (rendered_share 1); not both")
+        needed = ["frames_dir"] if self.task == "codec" else ["latents_dir", "codec_dir", "text_dir"]
+        if self.rendered_only:
+            needed = ["codec_dir"] if self.task == "transformer" else []
+        if self.rendered_share and self.task == "transformer":
+            needed.append("text_encoder")
         if absent := [name for name in needed if not getattr(self, name)]:
             raise ConfigError(f"task {self.task} needs {', '.join(absent)}")
         _ = self.codec, self.transformer  # raises where a shape does not fit
+
+    @property
+    def rendered_only(self) -> bool:
+        return self.rendered_share == 1
 
     @property
     def packing(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -154,7 +154,7 @@ class LatentClips:
     ) -> None:
         self.weights, self.measured = weights, measured
         self.latents, self.texts, self.patch, self.stride = Path(latents), Path(texts), patch, stride
-        self.captions = {m["clip_id"]: texts_of(m) for m in members}
+        self.captions: Mapping[str, tuple[str, ...]] = {m["clip_id"]: texts_of(m) for m in members}
         require_files(self.latents, self.captions, "latents")
         require_files(
             self.texts, sorted({text_key(text) for texts in self.captions.values() for text in texts}), "caption tokens"
@@ -179,6 +179,34 @@ class LatentClips:
             tokens = t * (h // self.patch) * (w // self.patch)
             items.append(Item(clip_id, tokens, (t, h, w), self.weights.get(clip_id, EVEN)))
         return items
+
+
+class Pictures(Protocol):
+    """Clips as the codec reads them: FrameClips, or rendered ones."""
+
+    clip_ids: list[str]
+
+    def read(self, clip_id: str) -> tuple[Tensor, float]: ...
+
+    def items(self, codec: CodecConfig) -> list[Item]: ...
+
+
+class CaptionedClips(Protocol):
+    """Clips as the transformer reads them: LatentClips, or rendered ones."""
+
+    captions: Mapping[str, tuple[str, ...]]
+
+    def read(self, clip_id: str, text: str | None = None) -> Sample: ...
+
+    def items(self) -> list[Item]: ...
+
+
+class PicturesAtAnyShape(Protocol):
+    """Rendered clips that are drawn to stand beside footage of a shape (T, H, W)."""
+
+    clip_ids: list[str]
+
+    def read_at(self, clip_id: str, shape: Sequence[int]) -> Tensor: ...
 
 
 @dataclass
@@ -220,21 +248,43 @@ def share(pack: Sequence[str], rank: int, world: int) -> tuple[tuple[str, ...], 
     return mine, torch.full((len(mine),), world / len(pack))
 
 
+def rendered_beside(pack: Sequence[str], rendered: Sequence[str], config: TrainConfig, step: int) -> tuple[str, ...]:
+    """Names of the rendered clips that join a pack, such that they are `rendered_share` of the step; by seed and step alone."""
+    count = min(len(rendered), round(len(pack) * config.rendered_share / (1 - config.rendered_share)))
+    drawn = torch.randint(len(rendered), (count,), generator=flow.keyed("rendered", config.seed, step))
+    return tuple(dict.fromkeys(rendered[i] for i in drawn.tolist()))  # twice in a step, a clip had the same noise twice
+
+
 def codec_steps(
-    config: TrainConfig, clips: FrameClips, cursor: Cursor, first: int, rank: int = 0, world: int = 1
+    config: TrainConfig,
+    clips: Pictures,
+    cursor: Cursor,
+    first: int,
+    rank: int = 0,
+    world: int = 1,
+    rendered: PicturesAtAnyShape | None = None,
 ) -> Iterator[CodecStep]:
-    """Steps `first` to `config.steps`. Shapes are not mixed."""
+    """Steps `first` to `config.steps`. Shapes are not mixed: rendered clips are drawn in the shape of their pack."""
     items = clips.items(config.codec)
-    tokens = {item.clip_id: item.tokens for item in items}
+    known = {item.clip_id: item for item in items}
     packs = cursor.packs(items, config.batch_tokens, config.seed, **config.packing)
     for step, pack in zip(range(first, config.steps + 1), packs, strict=False):
-        mine, weight_B = share(pack, rank, world)
+        joining = rendered_beside(pack, rendered.clip_ids, config, step) if rendered else ()
+        shape = known[pack[0]].shape
+
+        def read(clip_id: str, shape: tuple[int, ...] = shape) -> Tensor:
+            if rendered is None or clip_id in known:
+                return clips.read(clip_id)[0]
+            return rendered.read_at(clip_id, shape)
+
+        mine, weight_B = share(pack + joining, rank, world)
         generators = [flow.keyed("mirrored", config.seed, clip_id, step) for clip_id in mine]
         x_BCTHW = torch.stack(
-            [mirrored(to_unit(clips.read(i)[0]), generator) for i, generator in zip(mine, generators, strict=True)]
+            [mirrored(to_unit(read(i)), generator) for i, generator in zip(mine, generators, strict=True)]
         )
         done = Cursor(cursor.epoch, cursor.pack + 1)
-        yield CodecStep(step, done, mine, x_BCTHW, weight_B, sum(tokens[i] for i in pack))
+        tokens = sum(known[i].tokens for i in pack) + len(joining) * known[pack[0]].tokens
+        yield CodecStep(step, done, mine, x_BCTHW, weight_B, tokens)
 
 
 def mirrored(x_CTHW: Tensor, generator: torch.Generator) -> Tensor:
@@ -244,19 +294,30 @@ def mirrored(x_CTHW: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def flow_steps(
-    config: TrainConfig, clips: LatentClips, cursor: Cursor, first: int, rank: int = 0, world: int = 1
+    config: TrainConfig,
+    clips: CaptionedClips,
+    cursor: Cursor,
+    first: int,
+    rank: int = 0,
+    world: int = 1,
+    rendered: CaptionedClips | None = None,
 ) -> Iterator[FlowStep]:
-    """Steps `first` to `config.steps`."""
+    """Steps `first` to `config.steps`, each with its share of `rendered` clips."""
     items = clips.items()
-    tokens = {item.clip_id: item.tokens for item in items}
+    tokens = {item.clip_id: item.tokens for item in items + (rendered.items() if rendered else [])}
+    own, names = {item.clip_id for item in items}, list(rendered.captions) if rendered else []
     for step, pack in zip(
         range(first, config.steps + 1),
         cursor.packs(items, config.batch_tokens, config.seed, **config.packing),
         strict=False,
     ):
+        if rendered is not None:
+            pack += rendered_beside(pack, names, config, step)
         mine, weight_S = share(pack, rank, world)
-        texts = [draw_text(clips.captions[clip_id], config.seed, clip_id, step) for clip_id in mine]
-        samples = [clips.read(*pair) for pair in zip(mine, texts, strict=True)]
+        samples = []
+        for clip_id in mine:
+            source = clips if rendered is None or clip_id in own else rendered
+            samples.append(source.read(clip_id, draw_text(source.captions[clip_id], config.seed, clip_id, step)))
         # like beside like: attention computes neighbours of equal lengths in one call. The weights are all alike.
         batch = collate(sorted(samples, key=lambda s: (len(s.x_NP), len(s.text_MT))))
         drawn = [draw(config, *pair, step) for pair in zip(batch.clip_ids, batch.grids, strict=True)]

@@ -69,8 +69,8 @@ def of_checkpoint(checkpoint: Path, state: Mapping[str, Any]) -> dict[str, str]:
     statements = [of_weights(checkpoint / name) for name in ("weights.safetensors", "ema.safetensors")]
     if roots != sorted(said) or any(statement != said for statement in statements):
         raise ConsentViolation.of_all("exposure.contradicted", f"{checkpoint}: state.json says other than the weights")
-    if not said:
-        raise _unknown(checkpoint, ValueError("a checkpoint that saw nothing"))
+    if not said and state.get("snapshot_root"):
+        raise _unknown(checkpoint, ValueError("a checkpoint of a snapshot that saw nothing"))
     return said
 
 

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -30,20 +31,34 @@ from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from training import exposure, repetition
 from training.allocator import keep_freed_memory
 from training.codec import load_codec
-from training.config import ConfigError, TrainConfig, read_config
+from training.config import LADDER, CodecConfig, ConfigError, TrainConfig, TransformerConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation
 from training.course import Course, shown
-from training.data import DataError, FrameClips, LatentClips, codec_steps, flow_steps, read_measured, read_members
+from training.data import (
+    CaptionedClips,
+    DataError,
+    FrameClips,
+    LatentClips,
+    Pictures,
+    codec_steps,
+    flow_steps,
+    read_measured,
+    read_members,
+)
 from training.module import CodecLearner, Divergence, Learner, TransformerLearner
-from training.packing import Cursor, Item, PackingError, plan
+from training.packing import Cursor, Item, PackingError, Sample, plan
 from training.packing import report as packed
+from training.patches import VideoCodec
 from training.prefetch import ahead
 from training.repetition import RepetitionError
 from training.reporting import Reporter, reporter
+from training.simulate.supply import HELDOUT, RenderedClips, RenderedFrames
 from training.start import Start, find_start
+from training.text import TextEncoder
 
 DONE, UNFIT, REFUSED, DIVERGED = 0, 1, 3, 4
 HELDOUT_CLIPS = 32  # measured while training; the scorecard measures all
+RENDERED_HELDOUT = 48
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -87,8 +102,33 @@ def fit(config: TrainConfig, report: Reporter, until: int | None = None) -> int:
     return code
 
 
-def _guard(config: TrainConfig, start: Start) -> ConsentGuard:
+class RenderedOnly:
+    """The guard of a run that reads no clip of anybody: there is nothing to ask the ledger.
+
+    Raises ConsentViolation where the run would start from weights that saw somebody's clips.
+    """
+
+    exposure: Mapping[str, str] = MappingProxyType({})
+    manifest_sha256 = ""
+
+    def __init__(self, start: Start) -> None:
+        if start.exposure:
+            raise ConsentViolation.of_all(
+                "exposure.unproven",
+                "the weights to start from saw clips, and this run names no ledger to ask about them",
+            )
+
+    def check(self) -> None:
+        """Nothing to check."""
+
+
+Guard = ConsentGuard | RenderedOnly
+
+
+def _guard(config: TrainConfig, start: Start) -> Guard:
     """Holds this run's snapshot to the ledger, and every snapshot that the weights it starts from ever saw."""
+    if config.rendered_only:
+        return RenderedOnly(start)
     manifests = {ancestor["root"]: ancestor["manifest"] for ancestor in config.ancestors}
     return ConsentGuard(
         config.manifest, config.snapshot_root, config.database_url, seen=start.exposure, ancestors=manifests
@@ -149,7 +189,7 @@ def _publish(learner: Learner, run_dir: Path, guard: ConsentGuard) -> None:
 
 def _weights(config: TrainConfig) -> Mapping[str, int]:
     """How often each training clip is seen, by clip id; empty where all are seen the same."""
-    if not config.repetition:
+    if not config.repetition or config.rendered_only:
         return {}
     members = read_members(config.manifest, "train")
     return repetition.read(
@@ -173,32 +213,64 @@ def _seen(config: TrainConfig, cursor: Cursor, items: Sequence[Item]) -> dict[st
 
 
 def _codec(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learner, Any, Sequence[Item]]:
-    clips = FrameClips(config.frames_dir, read_members(config.manifest, "train"), weights)
-    heldout = FrameClips(config.frames_dir, spread(read_members(config.manifest, "heldout"), HELDOUT_CLIPS))
+    rendered, heldout = _rendered_frames(config, config.codec)
+    clips: Pictures = rendered
+    if not config.rendered_only:
+        clips = FrameClips(config.frames_dir, read_members(config.manifest, "train"), weights)
+        heldout = FrameClips(config.frames_dir, spread(read_members(config.manifest, "heldout"), HELDOUT_CLIPS))
+    beside = rendered if config.rendered_share and not config.rendered_only else None
 
     def steps(cursor: Cursor, first: int, rank: int, world: int) -> Iterable[Any]:
-        return codec_steps(config, clips, cursor, first, rank, world)
+        return codec_steps(config, clips, cursor, first, rank, world, beside)
 
     return CodecLearner(config, clips, heldout), steps, clips.items(config.codec)
 
 
 def _transformer(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learner, Any, Sequence[Item]]:
-    codec = load_codec(config.codec_dir).config
-    shape = replace(config.transformer, channels=codec.channels)
+    codec = load_codec(config.codec_dir)
+    shape = replace(config.transformer, channels=codec.config.channels)
+    train, heldout, beside = (
+        _rendered_clips(config, codec, shape) if config.rendered_only else _latents(config, codec, shape, weights)
+    )
+
+    def steps(cursor: Cursor, first: int, rank: int, world: int) -> Iterable[Any]:
+        return flow_steps(config, train, cursor, first, rank, world, beside)
+
+    sources = [source for source in (train, beside) if source is not None]
+    return TransformerLearner(config, shape, heldout, sources), steps, train.items()
+
+
+Read = tuple[CaptionedClips, list[Sample], CaptionedClips | None]  # to train on, held out, rendered clips beside them
+
+
+def _latents(config: TrainConfig, codec: VideoCodec, shape: TransformerConfig, weights: Mapping[str, int]) -> Read:
     measured = read_measured(config.numbers)
 
     def clips(members: list[dict[str, Any]]) -> LatentClips:
-        return LatentClips(config.latents_dir, config.text_dir, members, shape.patch, codec.stride, weights, measured)
+        stride = codec.config.stride
+        return LatentClips(config.latents_dir, config.text_dir, members, shape.patch, stride, weights, measured)
 
-    train = clips(read_members(config.manifest, "train"))
-    heldout_members = spread(read_members(config.manifest, "heldout"), HELDOUT_CLIPS)
-    heldout = clips(heldout_members)
+    members = spread(read_members(config.manifest, "heldout"), HELDOUT_CLIPS)
+    heldout = clips(members)
+    beside = _rendered_clips(config, codec, shape)[0] if config.rendered_share else None
+    return clips(read_members(config.manifest, "train")), [heldout.read(m["clip_id"]) for m in members], beside
 
-    def steps(cursor: Cursor, first: int, rank: int, world: int) -> Iterable[Any]:
-        return flow_steps(config, train, cursor, first, rank, world)
 
-    learner = TransformerLearner(config, shape, [heldout.read(m["clip_id"]) for m in heldout_members], train)
-    return learner, steps, train.items()
+def _rendered_clips(config: TrainConfig, codec: VideoCodec, shape: TransformerConfig) -> Read:
+    encoder = TextEncoder(config.text_encoder)
+    train, heldout = (
+        RenderedClips(frames, codec, encoder, shape.patch) for frames in _rendered_frames(config, codec.config)
+    )
+    return train, [heldout.read(clip_id) for clip_id in heldout.captions], None
+
+
+def _rendered_frames(config: TrainConfig, codec: CodecConfig) -> tuple[RenderedFrames, RenderedFrames]:
+    """The rendered clips that the run may train on, and those that are held out."""
+    sampling = LADDER[config.size].sampling
+    return (
+        RenderedFrames(sampling, codec, config.rendered_clips),
+        RenderedFrames(sampling, codec, RENDERED_HELDOUT, HELDOUT),
+    )
 
 
 def _trainer(config: TrainConfig, course: Course, world: int) -> Trainer:

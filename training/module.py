@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from training import flow
 from training.codec import Codec, build_codec, save_codec, to_unit
 from training.config import TrainConfig, TransformerConfig
-from training.data import CodecStep, DataError, FlowStep, FrameClips, LatentClips
+from training.data import CaptionedClips, CodecStep, DataError, FlowStep, Pictures
 from training.ema import Ema
 from training.evaluate.flow_loss import flow_loss
 from training.evaluate.reconstruction import psnr, reconstruct, ssim
@@ -135,6 +135,8 @@ class Learner(LightningModule, ABC):
         """AdamW; no weight decay on vectors (norms, biases, tables). A group's `scale` multiplies its rate."""
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
+            if not parameter.requires_grad:
+                continue
             decay = self.config.weight_decay if parameter.ndim >= 2 else 0.0
             groups.setdefault((self.rate_scale(name), decay), []).append(parameter)
         listed = [{"params": ps, "scale": scale, "weight_decay": decay} for (scale, decay), ps in groups.items()]
@@ -200,15 +202,24 @@ class Learner(LightningModule, ABC):
 
 class CodecLearner(Learner):
     """Frames to latents to frames by mean squared error, of which the PCA start is the optimum among linear maps; what
-    remains is for the residual path. A little noise on the latent teaches the decoder to bear the transformer's."""
+    remains is for the residual path. Noise on the latent, up to LATENT_NOISE of its deviation, teaches the decoder to bear
+    the transformer's errors, and to hide the seams between patches that these cause.
+
+    A run from a parent trains the decoder alone: encoder and latent statistics stay, so that a transformer of the parent's
+    latents goes on with this codec, and latents that exist stay valid.
+    """
 
     model: PatchCodec
-    LATENT_NOISE = 0.05
+    LATENT_NOISE = 0.2
     LINEAR_RATE = 0.02  # the linear path starts where it should be; at full rate it first loses a fifth of a decibel
 
-    def __init__(self, config: TrainConfig, clips: FrameClips, heldout: FrameClips) -> None:
+    def __init__(self, config: TrainConfig, clips: Pictures, heldout: Pictures) -> None:
         super().__init__(config, seeded(lambda: build_codec(config.codec), config.seed))
         self.clips, self.heldout_clips = clips, heldout
+        self.encoder_frozen = bool(config.parent_dir) or not config.train_encoder
+        if self.encoder_frozen and isinstance(self.model, Codec):
+            for part in self.model.encoding_parts():
+                part.requires_grad_(False)
 
     def initialise(self) -> None:
         """The linear path by PCA of the training clips. A codec without parameters has nothing to learn: DataError."""
@@ -220,10 +231,10 @@ class CodecLearner(Learner):
     def losses(self, step: CodecStep) -> Tensor:
         x_BCTHW = step.x_BCTHW.to(self.device)
         z_BCthw = self.model.encode(x_BCTHW)
-        noise = [
-            torch.randn(z_BCthw.shape[1:], generator=flow.keyed("codec", self.config.seed, clip_id, step.step))
-            for clip_id in step.clip_ids
-        ]
+        noise = []
+        for clip_id in step.clip_ids:
+            generator = flow.keyed("codec", self.config.seed, clip_id, step.step)
+            noise.append(torch.rand((), generator=generator) * torch.randn(z_BCthw.shape[1:], generator=generator))
         z_BCthw = z_BCthw + self.LATENT_NOISE * torch.stack(noise).to(z_BCthw)
         return (self.model.decode(z_BCthw) - x_BCTHW).square().mean(dim=(1, 2, 3, 4))
 
@@ -240,9 +251,10 @@ class CodecLearner(Learner):
         }
 
     def save(self, folder: Path, exposure: Exposure) -> None:
-        """The averaged weights, with the latents' statistics measured anew under them."""
+        """The averaged weights, with the latents' statistics measured anew under them unless the encoder is frozen."""
         with self.average.swapped():
-            self.model.set_statistics(to_unit(self.clips.read(clip_id)[0]) for clip_id in self.clips.clip_ids)
+            if not self.encoder_frozen:
+                self.model.set_statistics(to_unit(self.clips.read(clip_id)[0]) for clip_id in self.clips.clip_ids)
             save_codec(self.model, folder, exposure)
 
 
@@ -252,15 +264,26 @@ class TransformerLearner(Learner):
     model: Transformer
 
     def __init__(
-        self, config: TrainConfig, shape: TransformerConfig, heldout: Sequence[Sample], clips: LatentClips | None = None
+        self,
+        config: TrainConfig,
+        shape: TransformerConfig,
+        heldout: Sequence[Sample],
+        clips: CaptionedClips | None = None,
     ) -> None:
         super().__init__(config, seeded(lambda: Transformer(shape), config.seed))
         self.clips, self.heldout_samples = clips, list(heldout)
 
+    FITTED = 500  # clips of each source from which the covariance is measured, at most
+
     def initialise(self) -> None:
-        """The velocity that the tokens' covariance decides, where the transformer corrects one."""
-        if self.model.gaussian is not None and self.clips is not None:
-            self.model.gaussian.fit(self.clips.read(clip_id).x_NP for clip_id in self.clips.captions)
+        """The velocity that the tokens' covariance decides, where the model uses one."""
+        if self.model.gaussian is None or not self.sources:
+            return
+        tokens = []
+        for source in self.sources:
+            clip_ids = list(source.captions)
+            tokens += [source.read(clip_id).x_NP for clip_id in clip_ids[:: -(-len(clip_ids) // self.FITTED)]]
+        self.model.gaussian.fit(tokens)
 
     def configure_model(self) -> None:
         """Lightning's hook before the optimiser is made: where the strategy has a mesh, each process keeps its part."""
@@ -269,7 +292,9 @@ class TransformerLearner(Learner):
             self.average.shard()
 
     def begin_from(self, weights: dict[str, Tensor]) -> None:
+        """The parent's weights, but for the covariance: it is measured again, on the clips of this run."""
         super().begin_from(with_all_numbers(weights) if "null_number_Q16" in weights else weights)
+        self.initialise()
 
     def losses(self, step: FlowStep) -> Tensor:
         batch = step.batch.to(self.device)

@@ -32,11 +32,13 @@ def keys(codec_dir: Path, clip_ids: Iterable[str]) -> list[str]:
 
 
 def text_folder(home: Home) -> Path:
-    """Local cache of encoded captions, by encoder and text: small, and made again when lost."""
+    """Local cache of encoded captions, by encoder, encoding and text: small, and made again when lost."""
+    from training.text import ENCODING
+
     weights = home.text_encoder / "model.safetensors"
     stat = weights.stat() if weights.is_file() else None
     encoder = _digest(weights, stat.st_size, stat.st_mtime_ns)[:24] if stat else "absent"
-    return home.scratch(f"text-tokens/{encoder}")
+    return home.scratch(f"text-tokens/{encoder}-{ENCODING}")
 
 
 @functools.lru_cache(maxsize=4)

@@ -18,7 +18,7 @@ from assets.diversity.classes import POLICY as CLASSES
 from assets.diversity.record import current as repetition_of
 from assets.diversity.weights import POLICY as WEIGHTS
 from assets.home import Home
-from training.config import TrainConfig
+from training.config import RECIPE, TrainConfig
 from training.consent.canonical import canonical, sha256_hex
 
 Task = Literal["codec", "transformer"]
@@ -32,10 +32,14 @@ _PLACES = {
 PARENT = "parent_model"  # the setting that says what to start from: see `warm`; a published model's key, too
 CHOICES = tuple(choice.name for choice in fields(TrainConfig) if choice.name not in _PLACES)
 PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
-    # two cores, a few minutes: learns something visible, promises nothing more
+    # two cores, a few minutes: what the base knows, and what the night's clips add to it
     "demo": {
-        "codec": {"steps": 240, "eval_every": 60, "checkpoint_every": 80, "lr": 2e-3, "batch_tokens": 1920},
-        "transformer": {"steps": 500, "eval_every": 100, "checkpoint_every": 100, "lr": 2e-3, "batch_tokens": 1280},
+        "codec": RECIPE["codec"]
+        | {"steps": 120, "eval_every": 20, "checkpoint_every": 40, "lr": 1e-3, "batch_tokens": 480}
+        | {"rendered_share": 0.25, "rendered_clips": 500},
+        "transformer": RECIPE["transformer"]
+        | {"steps": 300, "eval_every": 50, "checkpoint_every": 100, "lr": 1e-3, "batch_tokens": 640}
+        | {"rendered_share": 0.5, "rendered_clips": 4096, "ema_decay": 0.99},
     },
 }
 

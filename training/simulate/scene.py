@@ -24,6 +24,12 @@ COLOURS = {
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
 CAMERAS = {"static": 0.0, "left": -1.0, "right": 1.0}
 TIMES_OF_DAY = ("day", "sunset", "night")
+# how captions say a time of day: the usual words first
+TIME_PHRASES = {
+    "day": ("by day", "in daylight"),
+    "sunset": ("at sunset", "as the sun sets"),
+    "night": ("at night", "by night"),
+}
 NUMBERS = {1: "one", 2: "two", 3: "three"}
 
 GROUND = 0.17  # where the ground begins below the centre, in diagonals
@@ -108,9 +114,12 @@ class Scene:
 
     def caption(self) -> str:
         """One sentence that says every fact a model can be asked for."""
-        when = {"day": "by day", "sunset": "at sunset", "night": "at night"}[self.time_of_day]
         seen = "static camera" if self.camera == "static" else f"camera pans {self.camera}"
-        return f"{self.subject()} {when}, {seen}"
+        return f"{self.subject()} {TIME_PHRASES[self.time_of_day][0]}, {seen}"
+
+    def phrasings(self) -> tuple[str, ...]:
+        """The caption, and what it says without time and camera, as short captions of footage have it."""
+        return self.caption(), self.caption(), self.subject()
 
     def facts(self) -> dict[str, Any]:
         """Every fact by name, as plain values."""

@@ -1,81 +1,159 @@
-"""Trials as training clips, without files: rendered, encoded and captioned in memory, under `data.LatentClips`' interface.
+"""Rendered scenes as training clips, without files: drawn, encoded and captioned in memory when a step asks for them.
 
 Simulated scenes are in nobody's ledger: there is no person in them, hence no consent to check. Everything else is the
 real training's: the same codec, packing, noise, loss and average. Seeds from HELDOUT on are never trained on.
+
+A clip is a trial before a grey world or a scene in a landscape. Their captions differ: a scene's says what the camera
+does, a trial's only where the camera is what is put to the test.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from training.codec import Codec, to_unit
+from training.codec import to_unit
 from training.conditioning import numbers
+from training.config import CodecConfig, SamplingConfig
 from training.packing import Item, Sample
+from training.patches import VideoCodec
+from training.simulate.render import render
+from training.simulate.scene import Scene, random_scene
 from training.simulate.stage import render_trial
-from training.simulate.trial import KINDS, Trial, random_trial
+from training.simulate.trial import Trial, random_trial
+from training.text import TextEncoder
 from training.transformer import positions, to_tokens
 
 HELDOUT = 1_000_000_000
 FPS = 8.0
+SCENES = 10_000_000  # first seed of the scenes: those of the sample world and of evaluation are far below
+LANDSCAPE = "scene"  # among KINDS: a scene in a landscape instead of a trial
+# What a clip shows, each as likely as the next. Which of two bodies stands left is learned late where pairs are rare.
+KINDS = (*("glide", "glide", "fall", "occlude", "collide", "camera"), *("pair", "pair", "pair"), LANDSCAPE, LANDSCAPE)
+# Width and height as shares of a size's sides. Trials are drawn for the first two, scenes for all.
+ASPECTS = ((1.0, 1.0), (1.0, 0.75), (1.25, 0.75), (0.75, 1.25), (1.5, 0.75))
+MULTIPLE = 16  # of a clip's sides in pixels, as renditions of footage have it
+KEPT_BYTES = 2 << 30  # of latents that are kept in memory; beyond that a clip is drawn again
 
 
-def pictures(trial: Trial, size: tuple[int, int], frames: int) -> Tensor:
-    """The rendered trial at (width, height): uint8 [T, H, W, 3], 8 frames a second."""
-    return torch.from_numpy(render_trial(trial, *size, frames, FPS))
+def pictures(shown: Trial | Scene, size: tuple[int, int], frames: int) -> Tensor:
+    """The rendered trial or scene at (width, height): uint8 [T, H, W, 3], 8 frames a second."""
+    draw = render_trial if isinstance(shown, Trial) else render
+    return torch.from_numpy(draw(shown, *size, frames, FPS))  # type: ignore[arg-type]
 
 
-class TrialClips:
-    """`count` trials from `first` on as samples. `texts` holds the caption tokens of every caption that occurs.
+@dataclass(frozen=True)
+class RenderedClip:
+    """One clip: what it shows and how large it is drawn (width, height)."""
 
-    Latents are kept in the file `cache`, if one is given: it is the caller's to have one for each codec and kind of clip.
-    """
+    name: str
+    shown: Trial | Scene
+    size: tuple[int, int]
+    captions: tuple[str, ...]
+
+
+def rendered_clip(seed: int, sampling: SamplingConfig, patch: int, kinds: Sequence[str] = KINDS) -> RenderedClip:
+    """The clip of a seed, always the same one. Its sides are multiples of `patch` pixels."""
+    rng = np.random.default_rng([0x5EED, seed])
+    kind = str(kinds[int(rng.integers(len(kinds)))])
+    landscape = kind == LANDSCAPE
+    aspect = 0 if rng.random() < 0.6 else int(rng.integers(len(ASPECTS) if landscape else 2))
+    across, down = ASPECTS[aspect]
+    size = tuple(max(1, round(side / patch)) * patch for side in (sampling.width * across, sampling.height * down))
+    if landscape:
+        shown: Trial | Scene = random_scene(SCENES + seed)
+    else:
+        shown = random_trial(seed, (kind,), (sampling.frames - 1) / FPS)
+    return RenderedClip(f"rendered-{seed}", shown, (size[0], size[1]), shown.phrasings())
+
+
+class RenderedFrames:
+    """`count` clips from seed `first` on, as pictures: under `data.FrameClips`' interface."""
 
     def __init__(
-        self,
-        codec: Codec,
-        texts: Mapping[str, Tensor],
-        count: int,
-        first: int = 0,
-        size: tuple[int, int] = (32, 32),
-        frames: int = 13,
-        kinds: Sequence[str] = KINDS,
-        cache: Path | None = None,
+        self, sampling: SamplingConfig, codec: CodecConfig, count: int, first: int = 0, kinds: Sequence[str] = KINDS
     ) -> None:
         if first < HELDOUT < first + count:
-            raise ValueError(f"{count} trials from {first} on reach the held-out seeds, which begin at {HELDOUT}")
-        seconds = (frames - 1) / FPS
-        self.texts = texts
-        self.captions: dict[str, tuple[str, ...]] = {}
-        self.latents: dict[str, Tensor] = load_file(cache) if cache is not None and cache.exists() else {}
-        encoded = 0
-        for seed in range(first, first + count):
-            trial, name = random_trial(seed, kinds, seconds), f"trial-{seed}"
-            self.captions[name] = (trial.caption(),)
-            if name not in self.latents:
-                with torch.inference_mode():
-                    z_Cthw = codec.encode(to_unit(pictures(trial, size, frames))[None])[0]
-                self.latents[name], encoded = to_tokens(z_Cthw, 1)[0].contiguous(), encoded + 1
-        if cache is not None and encoded:
-            partial = cache.with_name(f".{cache.name}.partial")
-            save_file(self.latents, partial)
-            os.replace(partial, cache)
-        c = codec.config
-        grid = (frames - 1) // c.stride + 1, size[1] // c.patch, size[0] // c.patch
-        self.grid, self.place_N3 = grid, positions(grid, codec.config.stride / FPS)
+            raise ValueError(f"{count} clips from {first} on reach the held-out seeds, which begin at {HELDOUT}")
+        self.frames, self.cell, self.stride = sampling.frames, codec.patch, codec.stride
+        made = (
+            rendered_clip(seed, sampling, max(MULTIPLE, codec.patch), kinds) for seed in range(first, first + count)
+        )
+        self.clips = {clip.name: clip for clip in made}
+        self.clip_ids = list(self.clips)
+
+    def read(self, clip_id: str) -> tuple[Tensor, float]:
+        """Pictures uint8 [T, H, W, 3] and frames per second."""
+        clip = self.clips[clip_id]
+        return pictures(clip.shown, clip.size, self.frames), FPS
+
+    def read_at(self, clip_id: str, shape: Sequence[int]) -> Tensor:
+        """What the clip shows, drawn at another shape (T, H, W), so that it can be stacked with footage."""
+        frames, height, width = shape
+        return pictures(self.clips[clip_id].shown, (width, height), frames)
+
+    def grid(self, clip_id: str) -> tuple[int, int, int]:
+        """Latent cells in time, down and across."""
+        width, height = self.clips[clip_id].size
+        return (self.frames - 1) // self.stride + 1, height // self.cell, width // self.cell
+
+    def items(self, codec: CodecConfig) -> list[Item]:
+        found = []
+        for name, clip in self.clips.items():
+            t, h, w = self.grid(name)
+            found.append(Item(name, t * h * w, (self.frames, clip.size[1], clip.size[0])))
+        return found
+
+
+class RenderedClips:
+    """Rendered clips as the transformer reads them, under `data.LatentClips`' interface."""
+
+    def __init__(self, frames: RenderedFrames, codec: VideoCodec, encoder: TextEncoder, patch: int) -> None:
+        self.source, self.codec, self.encoder, self.patch = frames, codec, encoder, patch
+        self.captions: Mapping[str, tuple[str, ...]] = {name: clip.captions for name, clip in frames.clips.items()}
+        self._kept: dict[str, Tensor] = {}
+        self._kept_bytes = 0
+        self._texts: dict[str, Tensor] = {}
+
+    @cached_property
+    def clip_ids(self) -> list[str]:
+        return self.source.clip_ids
 
     def read(self, clip_id: str, text: str | None = None) -> Sample:
-        """The clip with its caption."""
-        text_MT = self.texts[text or self.captions[clip_id][0]]
-        return Sample(clip_id, self.latents[clip_id], self.grid, self.place_N3, text_MT, numbers({"fps": FPS}))
+        """The clip with one of its captions, its first unless another is named."""
+        x_NP = self._kept.get(clip_id)
+        if x_NP is None:
+            x_NP = self._encoded(clip_id)
+        t, h, w = self.source.grid(clip_id)
+        grid = t, h // self.patch, w // self.patch
+        place_N3 = positions(grid, self.source.stride / FPS)
+        return Sample(
+            clip_id, x_NP, grid, place_N3, self._text(text or self.captions[clip_id][0]), numbers({"fps": FPS})
+        )
 
     def items(self) -> list[Item]:
-        """What the planner needs; captions of one length end up beside each other, where attention is one call."""
-        return [
-            Item(name, len(self.latents[name]), (len(self.texts[texts[0]]),)) for name, texts in self.captions.items()
-        ]
+        """What the planner needs."""
+        found = []
+        for name in self.captions:
+            t, h, w = self.source.grid(name)
+            found.append(Item(name, t * (h // self.patch) * (w // self.patch), (t, h, w)))
+        return found
+
+    @torch.inference_mode()
+    def _encoded(self, clip_id: str) -> Tensor:
+        frames_THWC, _ = self.source.read(clip_id)
+        x_NP = to_tokens(self.codec.encode(to_unit(frames_THWC)[None])[0], self.patch)[0].contiguous()
+        if (size := x_NP.numel() * x_NP.element_size()) + self._kept_bytes <= KEPT_BYTES:
+            self._kept[clip_id] = x_NP
+            self._kept_bytes += size
+        return x_NP
+
+    def _text(self, text: str) -> Tensor:
+        if text not in self._texts:
+            self._texts[text] = torch.from_numpy(self.encoder.tokens([text])[0])
+        return self._texts[text]

@@ -16,7 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from training.simulate.scene import AREAS, COLOURS, DIRECTIONS, GROUND, NUMBERS, SHAPES, TIMES_OF_DAY, bounce_height
+from training.simulate.scene import (
+    AREAS,
+    COLOURS,
+    DIRECTIONS,
+    GROUND,
+    NUMBERS,
+    SHAPES,
+    TIME_PHRASES,
+    TIMES_OF_DAY,
+    bounce_height,
+)
 
 KINDS = ("glide", "pair", "fall", "collide", "occlude", "camera")
 CAMERA_MOVES = {
@@ -126,18 +136,41 @@ class Trial:
 
     def caption(self) -> str:
         """One sentence that says every fact a model can be asked for."""
-        when = {"day": "by day", "sunset": "at sunset", "night": "at night"}[self.time_of_day]
-        things = [f"{colour} {shape}" for shape, colour in zip(self.shapes, self.colours, strict=True)]
-        one = f"one {things[0]}"
-        told = {
-            "glide": f"{NUMBERS[self.count]} {things[0]}{'s' if self.count > 1 else ''} moving {self.direction}",
-            "pair": f"{one} {self.direction} of one {things[-1]}",
-            "fall": f"{one} falling and bouncing",
-            "collide": f"{one} moving {self.direction} hits one {things[-1]}",
-            "occlude": f"{one} moving {self.direction} behind a pillar",
-            "camera": f"{one}, camera {self.camera}",
+        first, last = (f"one {colour} {shape}" for shape, colour in (self._things[0], self._things[-1]))
+        said = {
+            "glide": f"{NUMBERS[self.count]} {self._alike} moving {self.direction}",
+            "pair": f"{first} {self.direction} of {last}",
+            "fall": f"{first} falling and bouncing",
+            "collide": f"{first} moving {self.direction} hits {last}",
+            "occlude": f"{first} moving {self.direction} behind a pillar",
+            "camera": f"{first}, camera {self.camera}",
         }[self.kind]
-        return f"{told} {when}"
+        return f"{said} {TIME_PHRASES[self.time_of_day][0]}"
+
+    def prompt(self) -> str:
+        """The same in other words, as people write prompts, without the time of day."""
+        first, last = (f"a {colour} {shape}" for shape, colour in (self._things[0], self._things[-1]))
+        several = f"{NUMBERS[self.count]} {self._alike} move"
+        return {
+            "glide": f"{several if self.count > 1 else f'{first} moves'} {self.direction}",
+            "pair": f"{first} {self.direction} of {last}",
+            "fall": f"{first} falls and bounces",
+            "collide": f"{first} moves {self.direction} and hits {last}",
+            "occlude": f"{first} moves {self.direction} behind a pillar",
+            "camera": f"{first}, the camera {self.camera}",
+        }[self.kind]
+
+    def phrasings(self) -> tuple[str, ...]:
+        """What training says of it: the caption, as often as the other wordings together."""
+        return self.caption(), self.caption(), self.prompt(), f"{self.prompt()} {TIME_PHRASES[self.time_of_day][1]}"
+
+    @property
+    def _things(self) -> list[tuple[str, str]]:
+        return list(zip(self.shapes, self.colours, strict=True))
+
+    @property
+    def _alike(self) -> str:
+        return f"{self.colours[0]} {self.shapes[0]}{'s' if self.count > 1 else ''}"
 
     def facts(self) -> dict[str, Any]:
         """Every fact by name, as plain values."""
