@@ -51,7 +51,7 @@ def quick(small_world: Any, monkeypatch: pytest.MonkeyPatch) -> Home:
     autoencoder little about two others, and whether it learned is not the question here."""
     if not (small_world.home.text_encoder / "model.safetensors").is_file():
         pytest.skip("the text encoder was not fetched")
-    monkeypatch.setattr(Outcome, "improved", True)
+    monkeypatch.setattr(Outcome, "good_enough", True)
     return replace(small_world.home, training=FEW)
 
 
