@@ -41,7 +41,11 @@ def test_the_summary_of_the_same_snapshot_is_the_same(small_world: Any, manifest
     [
         (None, "m-1", "parent model: none: trained from random weights"),
         ("m-0", "m-0", "parent model: m-0\n"),
-        ("base-0123456789ab", "base-0123456789ab", "trained from base base-0123456789ab, which saw rendered scenes only"),
+        (
+            "base-0123456789ab",
+            "base-0123456789ab",
+            "trained from base base-0123456789ab, which saw rendered scenes only",
+        ),
         ("m-0", "base-0123456789ab", "m-0, which descends from base base-0123456789ab"),
     ],
 )
