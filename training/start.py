@@ -40,7 +40,7 @@ class Start:
 def find_start(config: TrainConfig) -> Start:
     """Raises ConsentViolation for weights that do not say what they saw, and for tainted ones it was told to use."""
     run_dir, parent = Path(config.run_dir), Path(config.parent_dir) if config.parent_dir else None
-    parents = of_parent(parent, config.task) if parent else {}
+    parents = _seen_by(parent, config) if parent else {}
     codecs = of_weights(Path(config.codec_dir) / "codec.safetensors") if config.task == "transformer" else {}
     parent_sha256 = _digest(parent / f"{config.task}.safetensors") if parent else ""
     found, why = checkpoints.checkpoints(run_dir / CHECKPOINTS), ""
@@ -54,6 +54,17 @@ def find_start(config: TrainConfig) -> Start:
             same = not {"snapshot_root", "repetition_sha256"} & set(changed)
             return Start(joined(seen, codecs), last, state, same, None, parent_sha256)
     return Start(joined(parents, codecs), parent=parent, parent_sha256=parent_sha256, anew=why)
+
+
+def _seen_by(parent: Path, config: TrainConfig) -> dict[str, str]:
+    """What the parent's weights saw. Only the repository's own base may say that it saw nothing: it saw no footage."""
+    from training import base  # not above: a base is trained through this module
+
+    said, name = of_parent(parent, config.task), f"{config.task}.safetensors"
+    known = base.folder(config.size)
+    if said or (known and _digest(parent / name) == _digest(known / name)):
+        return said
+    raise ConsentViolation.of_all("exposure.unknown", f"{parent / name} says it saw nothing, and is not the base")
 
 
 def _changed(config: TrainConfig, state: Mapping[str, Any], parent_sha256: str) -> list[str]:

@@ -11,6 +11,7 @@ from assets.evaluation.current import CurrentModel, NoModel, current_model
 from assets.evaluation.registry import CANDIDATE, CHAMPION, Registry
 from assets.home import Home
 from assets.metadata import definition_metadata, picture, table_metadata
+from assets.model import published
 from assets.model.launch import Launch
 from assets.pictures import markdown_table
 
@@ -167,6 +168,7 @@ def _tags(context: dg.AssetExecutionContext, model: CurrentModel) -> dict[str, A
         "code_version": model.record["code_version"],
         "dagster_run_id": context.run.run_id,
         "parent_model": model.record.get("parent_model"),
+        "origin_model": model.record.get("origin"),
     }
 
 
@@ -196,6 +198,7 @@ def champion(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
         metadata={
             "candidate": candidate,
             "champion": serving or "none",
+            "outcome": _became(registry, model, candidate, serving),
             "decision": decision.summary,
             "before": found,
             "rules": dg.MetadataValue.md(markdown_table(gate.as_rows(decision.reasons))),
@@ -204,6 +207,19 @@ def champion(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
         data_version=dg.DataVersion(serving or "none"),
         check_results=[_champion_consent(home, registry, serving)],
     )
+
+
+def _became(registry: Registry, model: CurrentModel, candidate: str, serving: str | None) -> str:
+    """How the night ended for people: who serves, and whether training found anything better than its start."""
+    if serving == candidate:
+        return f"version {candidate} is the champion"
+    stays = "there is no champion" if serving is None else f"version {serving} stays champion"
+    if not published.unchanged(model.record):
+        return f"version {candidate} was refused: {stays}"
+    parent = model.record.get("parent_model")
+    if serving is not None and registry.version(serving).model_key == parent:
+        return f"no improvement: the champion stays (version {serving})"
+    return f"no improvement on {parent or 'the start'}, whose weights version {candidate} has: {stays}"
 
 
 def _champion_consent(home: Home, registry: Registry, serving: str | None) -> dg.AssetCheckResult:

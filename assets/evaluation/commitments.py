@@ -148,11 +148,16 @@ def _said(home: Home, model: CurrentModel) -> dict[str, Any]:
 
 
 def exposure_of(home: Home, model_key: str) -> list[str]:
-    """Roots of every snapshot that the model saw: as its record says, and the records of all that it started from."""
+    """Roots of every snapshot that the model saw: as its record says, and the records of all that it started from.
+
+    The repository's own base has no record, for it saw no footage. Another base's key shows nothing.
+    """
     roots: set[str] = set()
     todo, done = [model_key], set[str]()
     while todo:
         one = todo.pop()
+        if published.base_folder(one) is not None:
+            continue
         record = published.pair(home, one)
         if record is None:
             raise CommitmentError(

@@ -12,6 +12,7 @@ _ROWS = {
     "commitment_sha256": "Commitment (SHA-256 of `commitment.json`)",
     "exposure_size": "Snapshots that the weights ever saw",
     "parent_model": "Started from",
+    "origin_model": "Descends from",
     "code_version": "Training code",
 }
 

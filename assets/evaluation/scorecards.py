@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from assets.dataset.sealed import Sealed
@@ -51,6 +52,12 @@ def stored_scorecard(home: Home, model_key: str, heldout: str | None = None) -> 
     if not home.store.exists(key):
         return None
     return Scorecard(**json.loads(home.store.get(key)))
+
+
+def stored_scorecards(home: Home, model_key: str) -> list[Scorecard]:
+    """Every scorecard of a model, one for each set of held-out clips that it was measured on."""
+    keys = [key for key in home.store.list(f"models/{model_key}") if PurePosixPath(key).name.startswith("scorecard-")]
+    return [Scorecard(**json.loads(home.store.get(key))) for key in keys]
 
 
 def shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ from dagster._core.errors import DagsterPipesExecutionError  # has no public nam
 
 from assets.dataset.sealed import Sealed, consent_violation, current
 from assets.diversity.record import effect
+from assets.evaluation.scorecards import heldout_digest
 from assets.home import Home
 from assets.metadata import picture
 from assets.model import config, launch, published, report, warm
@@ -38,7 +39,7 @@ def _checks(asset: str) -> list[dg.AssetCheckSpec]:
             IMPROVED,
             asset=asset,
             blocking=True,
-            description="Better on held-out clips at the end than at the start; from a parent, as good.",
+            description="No worse on held-out clips than its start: the best weights are kept, if need be the start's.",
         ),
     ]
 
@@ -72,8 +73,7 @@ def video_transformer(context: dg.AssetExecutionContext, home: dg.ResourceParam[
 def _train(context: dg.AssetExecutionContext, home: Home, task: Task) -> Yields:
     sealed = current(home)
     if task == "codec":  # first of the pair: what this one starts from, the other does
-        start = warm.decide(home, config.cold_plan(home, sealed.root), config.parent_setting(home.training))
-        context.log.info(f"training starts {start}")
+        context.log.info(f"training starts {_start(home, sealed)}")
     plan = config.plan(home, sealed.root)
     record = published.result(home, plan.model_key, task)
     if violation := consent_violation(home, sealed, published.seen(record) if record else {}):
@@ -94,6 +94,15 @@ def _train(context: dg.AssetExecutionContext, home: Home, task: Task) -> Yields:
     )
 
 
+def _start(home: Home, sealed: Sealed) -> str:
+    """Decide what the plan for this snapshot starts from; says what and why."""
+    cold, setting = config.cold_plan(home, sealed.root), config.parent_setting(home.training)
+    try:
+        return warm.decide(home, cold, setting, heldout_digest(sealed))
+    except config.ConfigError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
 def _run(
     context: dg.AssetExecutionContext, home: Home, plan: Plan, sealed: Sealed, task: Task
 ) -> Generator[dg.AssetCheckResult, None, dict[str, Any]]:
@@ -102,7 +111,7 @@ def _run(
 
     registry, started = Registry(home), launch.prepare_fit(home, plan, sealed, task)
     run_id = registry.start_run(
-        plan.model_key, f"{plan.model_key[:8]} on {sealed.root[:8]}", _tags(context, plan, sealed)
+        plan.model_key, f"{plan.model_key[:8]} on {sealed.root[:8]}", _tags(context, home, plan, sealed)
     )
     registry.log_params(run_id, {f"{task}.{name}": value for name, value in plan.choices(task).items()})
     if task == "codec":
@@ -183,11 +192,11 @@ def _learned(outcome: Outcome) -> list[dg.AssetCheckResult]:
         dg.AssetCheckResult(
             check_name=FINITE, passed=outcome.finite, metadata={"losses": len(outcome.curve(TRAIN_LOSS))}
         ),
-        dg.AssetCheckResult(check_name=IMPROVED, passed=outcome.improved, description=outcome.change),
+        dg.AssetCheckResult(check_name=IMPROVED, passed=outcome.good_enough, description=outcome.change),
     ]
 
 
-def _tags(context: dg.AssetExecutionContext, plan: Plan, sealed: Sealed) -> dict[str, Any]:
+def _tags(context: dg.AssetExecutionContext, home: Home, plan: Plan, sealed: Sealed) -> dict[str, Any]:
     return {
         "dagster_run_id": context.run.run_id,
         "snapshot_root": sealed.root,
@@ -195,6 +204,7 @@ def _tags(context: dg.AssetExecutionContext, plan: Plan, sealed: Sealed) -> dict
         "ledger_checkpoint": f"{sealed.manifest['ledger']['size']}:{sealed.manifest['ledger']['root']}",
         "code_version": plan.code_version,
         "parent_model": plan.parent_model,
+        "origin_model": published.origin(home, plan.parent_model) if plan.parent_model else plan.model_key,
     }
 
 
@@ -203,7 +213,7 @@ def _metadata(
 ) -> dict[str, Any]:
     from assets.evaluation.registry import Registry
 
-    outcome = Outcome(task, record["result"], record["metrics"])
+    outcome, setting = Outcome(task, record["result"], record["metrics"]), config.parent_setting(home.training)
     found: dict[str, Any] = {
         "outcome": "nothing new: reused" if reused else "trained",
         "learned": outcome.change,
@@ -220,6 +230,7 @@ def _metadata(
         "loss_curve": picture(report.curves(outcome), "image/png", "losses over steps"),
         "dagster/uri": home.store.uri(f"{published.folder(plan.model_key)}/{task}.safetensors"),
         "parent_model": plan.parent_model or "none: trained from nothing",
+        "started_there_because": warm.reason(home, config.cold_plan(home, sealed.root), setting),
         **warm.metadata(warm.saving(home, plan, task, outcome)),
     }
     if task == "codec":

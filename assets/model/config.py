@@ -29,7 +29,8 @@ _PLACES = {
     *("text_dir", "text_encoder", "parent_dir", "ancestors", "other_snapshot", "resume", "compile", "strategy"),
     *("repetition", "repetition_sha256", "numbers"),
 }
-PARENT = "parent_model"  # the setting that says what to start from: see `warm`; a published model's key, too
+PARENT = "parent_model"  # the setting that says what to start from, and the name of what was decided
+BEST, FROM_BASE, NOTHING = "best", "base", "none"  # its values that are no model's key
 CHOICES = tuple(choice.name for choice in fields(TrainConfig) if choice.name not in _PLACES)
 PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
     # two cores, a few minutes: what the base knows, and what the night's clips add to it
@@ -57,7 +58,7 @@ class Plan:
     transformer: Mapping[str, Any]
     code_version: str
     repetition_sha256: str = ""  # of the sealed weights of its clips; empty: all are seen the same
-    parent_model: str | None = None  # key of the model that training starts from; None: from nothing
+    parent_model: str | None = None  # key of the model or base that training starts from; None: from nothing
     codec_key: str = field(init=False)
     model_key: str = field(init=False)
 
@@ -71,6 +72,11 @@ class Plan:
     def choices(self, task: Task) -> Mapping[str, Any]:
         return self.codec if task == "codec" else self.transformer
 
+    @property
+    def base_model(self) -> str | None:
+        """Key of the base that these choices can start from; None where there is none of this size and shape."""
+        return base_model(self.codec, self.transformer)
+
     def run_name(self, task: Task) -> str:
         """Name of the task's working folder: the same choices find the same checkpoints again."""
         return f"codec-{self.codec_key}" if task == "codec" else f"transformer-{self.model_key}"
@@ -80,7 +86,8 @@ def choices(settings: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """The preset with the settings laid over it: top-level choices hold for both tasks, a task's own go further.
 
     `settings` is `Home.training`, for instance `{"preset": "demo", "seed": 1, "codec": {"steps": 500}}`; its
-    `parent_model` is no choice of a task: "champion" (the default), "none", or the key of a published model.
+    `parent_model` is no choice of a task: "best" (the default: the best clean version, else the base; "champion" means
+    the same), "base", "none", or the key of a published model.
     Raises ConfigError for unknown presets and choices.
     """
     name = settings.get("preset", "demo")
@@ -109,14 +116,33 @@ def cold_plan(home: Home, snapshot_root: str) -> Plan:
 
 
 def parent_setting(settings: Mapping[str, Any]) -> str:
-    return settings.get(PARENT) or "champion"
+    """What the settings say to start from: "best", "base", "none", or a model's key."""
+    setting = settings.get(PARENT) or BEST
+    return BEST if setting == "champion" else setting
+
+
+def shaping(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The choices that decide which weights fit."""
+    shapes = {name: dict(choices.get(name) or {}) for name in ("codec_shape", "transformer_shape")}
+    return {"size": choices.get("size", TrainConfig.size), **shapes}
+
+
+def base_model(codec: Mapping[str, Any], transformer: Mapping[str, Any]) -> str | None:
+    """Key of the base that a pair with these choices can start from, None where there is none."""
+    from training import base
+
+    size = shaping(codec)["size"]
+    plain = {"size": size, "codec_shape": {}, "transformer_shape": {}}
+    return base.key(size) if shaping(codec) == shaping(transformer) == plain else None
 
 
 def code_digest(settings: Mapping[str, Any]) -> str:
     """Digest of everything but the data that decides what a model will be."""
     made_of: dict[str, Any] = {"code": code_version(), PARENT: parent_setting(settings)}
     made_of |= {"classes": CLASSES.version, "weights": WEIGHTS.plain()}  # how often each clip will be seen
-    return sha256_hex(canonical(made_of | {task: choices(settings, task) for task in TASKS}))
+    codec, transformer = (choices(settings, task) for task in TASKS)
+    made_of |= {"codec": codec, "transformer": transformer, "base": base_model(codec, transformer)}
+    return sha256_hex(canonical(made_of))
 
 
 @functools.cache

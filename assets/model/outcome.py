@@ -16,7 +16,7 @@ from typing import Any
 from assets.model.config import Task
 
 TRAIN_LOSS = "train/loss"
-WARM_SLACK = 0.02  # share of the start by which a run from a parent may end worse
+WARM_SLACK = 0.02  # share of the start by which a run from a parent may end worse, where it did not keep its best
 # what is measured on held-out clips, and whether more is better
 HELD_OUT: Mapping[Task, tuple[str, bool]] = {
     "codec": ("heldout/psnr_db", True),
@@ -72,23 +72,41 @@ class Outcome:
         return bool(losses) and all(map(math.isfinite, losses))
 
     @property
-    def improved(self) -> bool:
-        """Better on held-out clips at the end than at the start; what was not measured did not improve.
+    def kept_best(self) -> int | None:
+        """The step whose weights are published, 0 where no step was better than the start; None: the last, whatever it is."""
+        return self.result.get("best_step")
 
-        A run from a parent's weights may end where it began, or a little before: it starts from what was learned.
+    @property
+    def unchanged(self) -> bool:
+        """The published weights are those that the run started from: it found none that are better."""
+        return self.kept_best == 0
+
+    @property
+    def good_enough(self) -> bool:
+        """No worse on held-out clips at the end than at the start; what was not measured is not good enough.
+
+        A run that keeps its best has the start among its candidates, so "no improvement" is a sound end. One that
+        publishes its last step must have become better, or from a parent's weights be about as good.
         """
         if self.start is None or self.end is None:
             return False
-        if self.result.get("warm_start") and abs(self.end - self.start) <= WARM_SLACK * abs(self.start):
-            return True
-        return self.end > self.start if HELD_OUT[self.task][1] else self.end < self.start
+        gain = self.end - self.start if HELD_OUT[self.task][1] else self.start - self.end
+        if self.kept_best is not None:
+            return gain >= 0
+        return gain > 0 or (bool(self.result.get("warm_start")) and -gain <= WARM_SLACK * abs(self.start))
 
     @property
     def change(self) -> str:
+        """What training did to the held-out measure, with figures."""
         name, more = HELD_OUT[self.task]
         if self.start is None or self.end is None:
             return f"{name} was not measured"
-        return f"{name} {self.start:.4g} → {self.end:.4g} ({'higher' if more else 'lower'} is better)"
+        if self.unchanged:
+            last = _number(self.result.get("last", {}).get(name))
+            tried = "" if last is None else f", the last step reached {last:.4g}"
+            return f"no improvement: the start's weights stay ({name} {self.start:.4g}{tried})"
+        at = "" if self.kept_best is None else f" at step {self.kept_best} of {self.result.get('steps', 'unknown')}"
+        return f"{name} {self.start:.4g} → {self.end:.4g}{at} ({'higher' if more else 'lower'} is better)"
 
 
 def _number(value: Any) -> float | None:

@@ -20,6 +20,7 @@ from assets.model.config import PARENT, TASKS, ConfigError, Plan, Task
 from assets.model.outcome import Outcome
 
 LATEST = "models/latest.json"
+BASE = "base-"  # how the key of a base begins; a base ships with the code and is in no store
 
 
 def folder(model_key: str) -> str:
@@ -32,17 +33,32 @@ def result(home: Home, model_key: str, task: Task) -> dict[str, Any] | None:
 
 
 def pair(home: Home, model_key: str) -> dict[str, Any] | None:
-    """The record of a finished pair: key, root, parent, exposure, code version, both results."""
+    """The record of a finished pair: key, root, parent, origin, exposure, code version, both results."""
     return _json(home, f"{folder(model_key)}/result.json")
 
 
 def origin(home: Home, model_key: str) -> str:
-    """The model at the root of this one's ancestry: the first that was trained from nothing, as far as records tell."""
+    """The root of a model's ancestry, as far as records tell: a base, or the model that was trained from nothing.
+
+    Models of one origin share a latent space, because only the origin's codec learned how to encode.
+    """
+    if known := (pair(home, model_key) or {}).get("origin"):
+        return known
     met = {model_key}
     while (parent := (pair(home, model_key) or {}).get("parent_model")) and parent not in met:
         model_key = parent
         met.add(parent)
     return model_key
+
+
+def base_folder(model_key: str) -> Path | None:
+    """The folder of the repository's base of this key; None for a key that is no base's, or that of another base."""
+    from training import base
+    from training.config import LADDER
+
+    if not model_key.startswith(BASE):
+        return None
+    return next((base.folder(size) for size in LADDER if base.key(size) == model_key), None)
 
 
 def latest(home: Home) -> str | None:
@@ -89,11 +105,17 @@ def publish_pair(home: Home, plan: Plan) -> None:
         "snapshot_root": plan.snapshot_root,
         "code_version": plan.code_version,
         "parent_model": plan.parent_model,
+        "origin": origin(home, plan.parent_model) if plan.parent_model else plan.model_key,
         **fields(joined(*(seen(record) for record in tasks.values()))),
         **tasks,
     }
     home.store.put(f"{folder(plan.model_key)}/result.json", _bytes(pair_record))
     home.store.put(LATEST, _bytes({"model_key": plan.model_key}))
+
+
+def unchanged(record: Mapping[str, Any]) -> bool:
+    """Whether a pair's weights are the very ones that it started from: neither of its runs found better ones."""
+    return all(Outcome(task, record.get(task, {}).get("result", {})).unchanged for task in TASKS)
 
 
 def seen(record: Mapping[str, Any]) -> dict[str, str]:
@@ -120,10 +142,14 @@ def local_folder(home: Home, model_key: str, tasks: Sequence[Task] = TASKS) -> P
 
 
 def parent_folder(home: Home, model_key: str, task: Task) -> Path:
-    """A local folder of a finished model for another to start from: a task's weights, and what the pair saw.
+    """A local folder of a finished model or of the base to start from: a task's weights, and what the pair saw.
 
     Raises ConfigError where there is no such model.
     """
+    if (base := base_folder(model_key)) is not None:
+        return base
+    if model_key.startswith(BASE):
+        raise ConfigError(f"{PARENT}: {model_key} is not a base of this version of the code; name another start")
     if pair(home, model_key) is None:
         raise ConfigError(f"{PARENT}: no model {model_key!r} was published")
     names = (f"{task}.safetensors", f"{task}.json", "result.json")

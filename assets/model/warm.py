@@ -1,9 +1,9 @@
-"""Warm starts: from which published model a training run begins, and what that saved.
+"""Warm starts: from which model a training run begins, and what that saved.
 
-Belongs here: finding the clean champion, deciding once for each plan, and the comparison with training from nothing. A
-plan that was decided keeps its parent, so that the stages of one run, a retry and a later night with nothing new all mean
-the same model; only a parent that is no longer clean is decided anew. What the parent's weights saw goes with them:
-`training.start` holds all of it to the ledger.
+Belongs here: deciding once for each plan, and the comparison with training from nothing. A plan that was decided keeps
+its parent, so that the stages of one run, a retry and a later night with nothing new all mean the same model; only a
+parent that is no longer clean is decided anew. Which model is the best start is `parents`'. What the parent's weights
+saw goes with them: `training.start` holds all of it to the ledger.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from assets.home import Home
-from assets.model import published
+from assets.model import parents, published
+from assets.model.config import BEST, FROM_BASE, NOTHING, PARENT, ConfigError
 from assets.model.outcome import HELD_OUT, Outcome
 
 if TYPE_CHECKING:
     from assets.model.config import Plan, Task
-
-CHAMPION, NOTHING = "champion", "none"  # values of the setting `parent_model` that are no model's key
-SHAPING = ("size", "codec_shape", "transformer_shape")  # choices that decide which weights fit
 
 
 def _key(cold: Plan) -> str:
@@ -29,70 +27,53 @@ def _key(cold: Plan) -> str:
 
 
 def decided(home: Home, cold: Plan, setting: str) -> str | None:
-    """The parent of a plan as far as it is decided; `cold` is the plan without one, `setting` its `parent_model`."""
-    if setting != CHAMPION:
-        return None if setting == NOTHING else setting
-    if not home.store.exists(_key(cold)):
+    """The parent of a plan as far as it is decided; `cold` is the plan without one, `setting` its `parent_model`.
+
+    Raises ConfigError for the setting "base" where these choices have no base.
+    """
+    if setting == NOTHING:
         return None
-    return json.loads(home.store.get(_key(cold)))["parent_model"]
+    if setting == FROM_BASE:
+        if cold.base_model is None:
+            raise ConfigError(f"{PARENT}: there is no base of this size and shape; set it to {BEST!r} or {NOTHING!r}")
+        return cold.base_model
+    if setting != BEST:
+        return setting
+    return _kept(home, cold).get("parent_model")
 
 
-def decide(home: Home, cold: Plan, setting: str) -> str:
-    """Decide what the plan starts from, unless it is decided and still clean; says what and why."""
-    if setting != CHAMPION:
-        return "as the settings say"
+def reason(home: Home, cold: Plan, setting: str) -> str:
+    """Why a decided plan starts where it does, in plain words."""
+    return _kept(home, cold).get("why", "not decided yet") if setting == BEST else "as the settings say"
+
+
+def decide(home: Home, cold: Plan, setting: str, heldout: str) -> str:
+    """Decide what the plan starts from, unless it is decided and still clean; says what and why.
+
+    `heldout` is the digest of the plan's own held-out clips: models that were measured on them compare best.
+    """
+    if setting != BEST:
+        parent = decided(home, cold, setting)
+        return f"{_from(parent)}, as the settings say"
+    why = ""
     if home.store.exists(_key(cold)):
         parent = decided(home, cold, setting)
-        if parent is None:
-            return "from nothing, as decided before"
-        if not (unclean := _unclean(home, parent)):
-            return f"from model {parent}, as decided before"
-        why = f"model {parent} is not clean any more ({unclean})"
-    else:
-        why = "first time"
-    parent, found = _champion(home, cold)
-    home.store.put(_key(cold), json.dumps({"parent_model": parent, "why": found}, sort_keys=True).encode())
-    return f"{'from nothing' if parent is None else f'from model {parent}'}: {found} ({why})"
+        unclean = "" if parent is None else parents.unclean(home, parent)
+        if not unclean:
+            return f"{_from(parent)}, as decided before"
+        why = f" (decided anew: model {parent} is not clean any more: {unclean})"
+    parent, found = parents.best(home, cold, heldout)
+    record = {"parent_model": parent, "why": found + why}
+    home.store.put(_key(cold), json.dumps(record, sort_keys=True).encode())
+    return f"{_from(parent)}: {found}{why}"
 
 
-def _champion(home: Home, cold: Plan) -> tuple[str | None, str]:
-    """The clean champion's key and that it is, or None and why not."""
-    from assets.evaluation.registry import CHAMPION as ALIAS
-    from assets.evaluation.registry import Registry
-
-    serving = next((v for v in Registry(home).versions() if ALIAS in v.aliases), None)
-    if serving is None:
-        return None, "no version is champion"
-    if unclean := _unclean(home, serving.model_key):
-        return None, f"the champion, version {serving.number}, is not clean: {unclean}"
-    if unfit := _unfit(home, cold, serving.model_key):
-        return None, f"the champion, version {serving.number}, has another shape: {unfit}"
-    return serving.model_key, f"version {serving.number} is the champion and clean"
+def _from(parent: str | None) -> str:
+    return "from nothing" if parent is None else f"from model {parent}"
 
 
-def _unclean(home: Home, model_key: str) -> str:
-    """Why nothing may start from a model; empty where it may."""
-    from assets.consent.withdrawals.models import exposure_of
-    from assets.evaluation.promotion import standing_violations
-    from assets.evaluation.registry import Registry
-
-    version = next((v for v in Registry(home).versions() if v.model_key == model_key), None)
-    if version is None or published.pair(home, model_key) is None:
-        return "its version or its weights are gone"
-    return version.taint or "; ".join(standing_violations(home, *exposure_of(home, version))[:3])
-
-
-def _unfit(home: Home, cold: Plan, model_key: str) -> str:
-    """Which choice keeps the model's weights from fitting this plan; empty where none does."""
-    pair = published.pair(home, model_key) or {}
-    for task in ("codec", "transformer"):
-        before = pair[task]["choices"]
-        for name in SHAPING:
-            if before.get(name) != cold.choices(task).get(name):
-                return f"{task}.{name} was {before.get(name)!r}"
-    if pair["code_version"] != cold.code_version:
-        return "it was trained by other code"
-    return ""
+def _kept(home: Home, cold: Plan) -> dict[str, Any]:
+    return json.loads(home.store.get(_key(cold))) if home.store.exists(_key(cold)) else {}
 
 
 @dataclass(frozen=True)

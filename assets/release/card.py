@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from assets.model.published import BASE
 from assets.pictures import markdown_table
 
 LIMITS = (
@@ -36,7 +37,7 @@ def write(facts: Facts) -> str:
         "registered version": f"video-transformer {facts.version} ({', '.join(facts.aliases) or 'no alias'})",
         "model key": f"`{tags.get('model_key')}`",
         "code version": f"`{tags.get('code_version', 'unknown')}`",
-        "parent model": tags.get("parent_model", "none: trained from random weights"),
+        "parent model": _descent(tags.get("parent_model"), facts.record.get("origin")),
         "promotion": tags.get("gate_reasons", "not decided"),
         "taint": tags.get("taint", "none"),
     }
@@ -70,6 +71,17 @@ def write(facts: Facts) -> str:
             "\n".join(f"- {limit}" for limit in LIMITS),
         ]
     ) + "\n"  # fmt: skip
+
+
+def _descent(parent: str | None, origin: str | None) -> str:
+    """What the weights were before training, and at the root of their ancestry."""
+    if parent is None:
+        return "none: trained from random weights"
+    if parent.startswith(BASE):
+        return f"trained from base {parent}, which saw rendered scenes only"
+    if origin and origin.startswith(BASE):
+        return f"{parent}, which descends from base {origin}; the base saw rendered scenes only"
+    return parent
 
 
 def _training(record: Mapping[str, Any]) -> str:

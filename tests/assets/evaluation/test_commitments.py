@@ -133,6 +133,17 @@ def test_a_model_whose_past_is_unknown_is_not_committed_to(home: Home, sealed: A
     assert find(home, "m-1") is None
 
 
+def test_a_model_of_the_repositorys_base_has_seen_its_own_snapshot_and_one_of_another_base_has_an_unknown_past(
+    home: Home, sealed: Any, publish: Publish, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.base.folder", lambda size: weights if size == "nano" else None)
+    monkeypatch.setattr("training.base.key", lambda size: "base-0123456789ab" if size == "nano" else None)
+    kept = commit(home, publish("m-1", sealed, parent_model="base-0123456789ab"))
+    assert [one["snapshot_root"] for one in kept.statement["exposure"]] == [sealed.root]
+    with pytest.raises(CommitmentError, match="base-ffffffffffff"):
+        commit(home, publish("m-2", sealed, parent_model="base-ffffffffffff"))
+
+
 def test_an_edited_manifest_is_not_committed_to(home: Home, sealed: Any, publish: Publish) -> None:
     key = f"snapshots/{sealed.root}/manifest.json"
     manifest = json.loads(home.store.get(key))

@@ -1,7 +1,8 @@
-"""A sealed snapshot with renditions, a real registry database, and a way to put a scripted process in training's place."""
+"""A sealed snapshot with renditions, a real registry database, a tiny base, and a scripted process in training's place."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,10 +17,53 @@ from assets.dataset import renditions
 from assets.dataset.sealed import Sealed
 from assets.dataset.snapshot import build
 from assets.home import Home
+from assets.model import config
 from tests.assets.evaluation.conftest import empty_registry
 from training.consent.times import now_utc
 
 __all__ = ["empty_registry"]
+
+BASE = "base-0123456789ab"
+ROOT = "ab" * 32
+
+
+def publish(home: Home, key: str, parent: str | None = None, **changes: Any) -> None:
+    """A finished pair as far as a choice of parents looks at it."""
+    cold = config.cold_plan(home, ROOT)
+    tasks = {task: {"choices": dict(cold.choices(task))} for task in config.TASKS}
+    record = {"snapshot_root": ROOT, "parent_model": parent, "code_version": cold.code_version, **tasks} | changes
+    home.store.put(f"models/{key}/result.json", json.dumps(record).encode())
+    for task in config.TASKS:
+        home.store.put(f"models/{key}/{task}.safetensors", b"weights")
+
+
+@pytest.fixture(autouse=True)
+def bases(monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """The bases of the repository by size: none, until a test puts one in. All have the key `BASE`."""
+    found: dict[str, Path] = {}
+    monkeypatch.setattr("training.base.folder", found.get)
+    monkeypatch.setattr("training.base.key", lambda size: BASE if size in found else None)
+    return found
+
+
+@pytest.fixture
+def tiny_base(bases: dict[str, Path], tmp_path: Path) -> Path:
+    """An untrained model of the smallest size as its base, in files as they ship."""
+    import torch
+
+    from training.codec import Codec, save_codec
+    from training.config import LADDER
+    from training.transformer import Transformer, save_transformer
+
+    torch.manual_seed(0)
+    size, folder = LADDER["nano"], tmp_path / "base"
+    folder.mkdir()
+    save_codec(Codec(size.codec), folder, exposure={})
+    save_transformer(Transformer(size.transformer).state_dict(), size.transformer, folder, exposure={})
+    record = {"exposure": [], "exposed_since": {}, "stopped": None}
+    (folder / "result.json").write_text(json.dumps(record))
+    bases["nano"] = folder
+    return folder
 
 
 @pytest.fixture

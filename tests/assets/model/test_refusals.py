@@ -171,7 +171,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_and_is_published(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # six clips teach the autoencoder little about two others; whether it learned is not the question here
-    monkeypatch.setattr(Outcome, "improved", True)
+    monkeypatch.setattr(Outcome, "good_enough", True)
     home, started = prepared(small_world.home, sealed, {"steps": 40, "eval_every": 40, "checkpoint_every": 4})
     process = running(started)
     wait_for_checkpoint(started.run_dir)

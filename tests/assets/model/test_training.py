@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from assets.dataset import assets as dataset
 from assets.dataset.sealed import Sealed, current
@@ -16,6 +19,8 @@ from assets.home import Home
 from assets.model import assets as stage
 from assets.model import config, published
 from assets.model.outcome import Outcome
+from tests.assets.model.conftest import BASE
+from training.fit import main
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +56,7 @@ def quick(small_world: Any, monkeypatch: pytest.MonkeyPatch) -> Home:
     autoencoder little about two others, and whether it learned is not the question here."""
     if not (small_world.home.text_encoder / "model.safetensors").is_file():
         pytest.skip("the text encoder was not fetched")
-    monkeypatch.setattr(Outcome, "improved", True)
+    monkeypatch.setattr(Outcome, "good_enough", True)
     return replace(small_world.home, training=FEW)
 
 
@@ -81,6 +86,34 @@ def test_a_pair_is_trained_published_and_reused(
     again = run(home, *PAIR)
     assert again.success
     assert set(outcomes(again).values()) == {"nothing new: reused"}
+
+
+def test_a_pair_really_starts_from_the_base_and_has_seen_the_snapshot_only(
+    quick: Home,
+    sealed: Sealed,
+    run: Callable[..., dg.ExecuteInProcessResult],
+    tiny_base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def in_this_process(context: Any, started: Any) -> None:  # a process of its own would know no base of a test
+        assert main(list(started.command[-2:])) == 0
+
+    monkeypatch.setattr(stage, "_execute", in_this_process)
+    few = {"steps": 2, "eval_every": 2, "checkpoint_every": 2, "lr": 1e-9}
+    home = replace(quick, training={"codec": few, "transformer": few | {"batch_tokens": 400}})
+    assert run(home, *PAIR).success
+    plan = config.plan(home, sealed.root)
+    pair = published.pair(home, plan.model_key)
+    assert pair is not None
+    assert plan.parent_model == pair["parent_model"] == pair["origin"] == BASE
+    assert pair["exposure"] == [sealed.root]
+    folder = published.local_folder(home, plan.model_key)
+    for task in config.TASKS:
+        assert pair[task]["result"]["warm_start"]
+        theirs, ours = (load_file(place / f"{task}.safetensors") for place in (tiny_base, folder))
+        assert theirs.keys() == ours.keys()
+        moved = [name for name in theirs if not np.allclose(ours[name], theirs[name], atol=1e-4)]
+        assert [name for name in moved if not name.startswith(("mean", "std"))] == [], "all but latent statistics"
 
 
 def test_a_child_has_seen_what_its_parent_saw_and_falls_with_it(

@@ -36,6 +36,27 @@ def test_the_summary_of_the_same_snapshot_is_the_same(small_world: Any, manifest
     assert data_summary.summarise(small_world.home, manifest) == data_summary.summarise(small_world.home, manifest)
 
 
+@pytest.mark.parametrize(
+    ("parent", "origin", "said"),
+    [
+        (None, "m-1", "parent model: none: trained from random weights"),
+        ("m-0", "m-0", "parent model: m-0\n"),
+        (
+            "base-0123456789ab",
+            "base-0123456789ab",
+            "trained from base base-0123456789ab, which saw rendered scenes only",
+        ),
+        ("m-0", "base-0123456789ab", "m-0, which descends from base base-0123456789ab"),
+    ],
+)
+def test_the_card_names_the_base_that_a_model_descends_from(
+    small_world: Any, manifest: dict[str, Any], parent: str | None, origin: str, said: str
+):
+    tags = {"model_key": "m-1"} | ({"parent_model": parent} if parent else {})
+    summary = data_summary.summarise(small_world.home, manifest)
+    assert said in card.write(card.Facts("1", [], tags, {"origin": origin}, summary, []))
+
+
 def test_the_card_shows_intervals_and_says_what_was_not_measured(small_world: Any, manifest: dict[str, Any]):
     common = {"slice": "all", "n": 8, "unit": "1", "better": "lower", "method": "m/1"}
     rows = [

@@ -1,0 +1,181 @@
+"""Which model is the best start for a training run: the best clean version, else the base, else nothing.
+
+A version may be a parent when it is clean (no taint, weights there, consent standing for all that it ever saw) and fits
+the plan (same shape, code and latent space). The gate's verdict does not count: a refused candidate may be ahead of the
+champion without being ahead by enough. Versions compare by their flow loss on the same held-out clips, as their stored
+scorecards have it; losses of two latent spaces do not compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from assets.home import Home
+from assets.model import published
+from assets.model.config import TASKS, Plan, shaping
+
+if TYPE_CHECKING:
+    from assets.evaluation.registry import Version
+    from assets.evaluation.scorecards import Scorecard
+
+BASE_SLICE = "reference=base"  # of the flow loss: what the base reaches on the same clips
+Broken = Callable[[str], Sequence[str]]  # a snapshot's clips, with reasons, that the ledger no longer allows
+Where = tuple[str, str]  # digest of the held-out clips, and the method: only losses of one such pair compare
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A held-out flow loss, and the base's on the same clips where it was measured."""
+
+    value: float
+    base: float | None
+
+
+@dataclass(frozen=True)
+class Option:
+    """A version that a run may start from, with its losses."""
+
+    number: int
+    key: str
+    champion: bool
+    losses: Mapping[Where, Loss]
+
+    def __str__(self) -> str:
+        return f"version {self.number}, the champion" if self.champion else f"version {self.number}"
+
+
+def best(home: Home, cold: Plan, heldout: str) -> tuple[str | None, str]:
+    """The key of the model or base to start from, None for nothing, and why in plain words.
+
+    `cold` is the plan without a parent; `heldout` names its held-out clips.
+    """
+    options, left = _options(home, cold)
+    base = cold.base_model
+    where = _where(options, heldout)
+    chosen = _chosen(options, where, base)
+    if chosen is None:
+        why = f"no version is clean and fits{left}"
+    elif where is None or where not in chosen.losses:
+        return chosen.key, f"{chosen} is clean; no other version was measured on the same clips{left}"
+    else:
+        loss, others = chosen.losses[where], sum(where in option.losses for option in options) - 1
+        clips = "tonight's held-out clips" if where[0] == heldout else f"held-out clips {where[0][:12]}"
+        beside = f"the lowest of {others + 1} clean versions" if others else "the only clean version measured there"
+        why = f"{chosen} has flow loss {loss.value:.4g} on {clips}, {beside}{left}"
+        if base is None or loss.base is None or loss.value <= loss.base:
+            return chosen.key, why
+        why = f"{why}; the base has {loss.base:.4g} there, which is better"
+    return base, why if base else f"{why}; there is no base of this size and shape"
+
+
+def unclean(home: Home, model_key: str) -> str:
+    """Why nothing may start from a model or base; empty where it may."""
+    from assets.evaluation.registry import Registry
+
+    if model_key.startswith(published.BASE):
+        return "" if published.base_folder(model_key) else "it is not a base of this version of the code"
+    version = next((v for v in Registry(home).versions() if v.model_key == model_key), None)
+    return _unclean(home, version, _broken(home)) if version else "its version is gone"
+
+
+def _unclean(home: Home, version: Version, broken: Broken) -> str:
+    from assets.consent.withdrawals.models import exposure_of
+
+    if version.taint:
+        return version.taint
+    folder = published.folder(version.model_key)
+    if not all(home.store.exists(f"{folder}/{name}") for name in ("result.json", *(f"{t}.safetensors" for t in TASKS))):
+        return "its weights are gone"
+    return "; ".join([clip for root in exposure_of(home, version) for clip in broken(root)][:3])
+
+
+def _broken(home: Home) -> Broken:
+    """Asks the ledger about each snapshot once: versions of one line saw much the same."""
+    from assets.evaluation import promotion
+
+    return cache(lambda root: promotion.standing_violations(home, root))
+
+
+def _options(home: Home, cold: Plan) -> tuple[list[Option], str]:
+    """The versions that are clean and fit, newest first, and why the champion is not among them, if there is one."""
+    from assets.evaluation.registry import CHAMPION, Registry
+    from assets.evaluation.scorecards import stored_scorecards
+
+    fitting, left, broken = [], "", _broken(home)
+    for version in Registry(home).versions():
+        serves = CHAMPION in version.aliases
+        if why := _unfit(home, cold, version.model_key) or _unclean(home, version, broken):
+            left = f"; the champion, version {version.number}, is no start: {why}" if serves else left
+        else:
+            fitting.append((version, serves))
+    line = cold.base_model or _line(home, fitting)
+    options = []
+    for version, serves in fitting:
+        if (origin := published.origin(home, version.model_key)) == line:
+            losses = _losses(stored_scorecards(home, version.model_key))
+            options.append(Option(int(version.number), version.model_key, serves, losses))
+        elif serves:
+            left = f"; the champion, version {version.number}, has another latent space: it descends from {origin}"
+    return options, left
+
+
+def _line(home: Home, fitting: Sequence[tuple[Version, bool]]) -> str | None:
+    """Whose descendants are compared where there is no base: the champion's line, else the newest version's."""
+    first = next((version for version, serves in fitting if serves), fitting[0][0] if fitting else None)
+    return published.origin(home, first.model_key) if first else None
+
+
+def _unfit(home: Home, cold: Plan, model_key: str) -> str:
+    """Which choice keeps the model's weights from fitting this plan; empty where none does."""
+    pair = published.pair(home, model_key)
+    if pair is None:
+        return "its weights are gone"
+    for task in TASKS:
+        before, now = shaping(pair[task]["choices"]), shaping(cold.choices(task))
+        if changed := [name for name in now if before[name] != now[name]]:
+            return f"{task}.{changed[0]} was {before[changed[0]]!r}"
+    return "" if pair["code_version"] == cold.code_version else "it was trained by other code"
+
+
+def _losses(cards: Sequence[Scorecard]) -> dict[Where, Loss]:
+    from assets.evaluation.gate import OVERALL, PRIMARY
+
+    found = {}
+    for card in cards:
+        rows = {row["slice"]: row for row in card.rows if row["metric"] == PRIMARY and _measured(row)}
+        if own := rows.get(OVERALL):
+            base = rows.get(BASE_SLICE)
+            found[card.heldout, own["method"]] = Loss(own["value"], base["value"] if base else None)
+    return found
+
+
+def _measured(row: Mapping[str, Any]) -> bool:
+    return row["state"] == "measured" and row["value"] is not None
+
+
+def _where(options: Sequence[Option], heldout: str) -> Where | None:
+    """Where the versions compare: where the champion was measured, if it is one of them; on tonight's clips if any was
+    measured on those, else where most were, the newest of them last."""
+    champion = next((option for option in options if option.champion), None)
+    places = champion.losses if champion else {where for option in options for where in option.losses}
+
+    def preference(where: Where) -> tuple[bool, int, int, Where]:
+        there = [option.number for option in options if where in option.losses]
+        return where[0] == heldout, len(there), max(there), where
+
+    return max(places, key=preference, default=None)
+
+
+def _chosen(options: Sequence[Option], where: Where | None, base: str | None) -> Option | None:
+    """The lowest loss; of equal ones the champion's, then the oldest version's, which saw least.
+
+    Where nothing compares: the champion, or the newest version if there is no base that it could be no better than.
+    """
+    if where is not None:
+        there = [option for option in options if where in option.losses]
+        return min(there, key=lambda option: (option.losses[where].value, not option.champion, option.number))
+    newest = next(iter(options), None) if base is None else None
+    return next((option for option in options if option.champion), newest)
