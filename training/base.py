@@ -26,14 +26,14 @@ from typing import Any
 from training import exposure
 from training.config import RECIPE, ConfigError, TrainConfig, build
 
-FOLDER = Path(__file__).with_name("bases")
+BASES = Path(__file__).with_name("bases")
 TASKS = ("codec", "transformer")
 # The budget of each size that has a base; the rest of the recipe is shared with the nights (config.RECIPE).
 BUDGETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "nano": {
         # the encoder stays the closed-form start; what is trained is the decoder
         "codec": {"steps": 1500, "batch_tokens": 640, "rendered_clips": 500, "train_encoder": False},
-        "transformer": {"steps": 16_000, "batch_tokens": 1280, "rendered_clips": 12_000, "lr": 3e-3, "warmup": 100}
+        "transformer": {"steps": 12_000, "batch_tokens": 1280, "rendered_clips": 12_000, "lr": 3e-3, "warmup": 100}
         | {"ema_decay": 0.998, "eval_every": 500, "checkpoint_every": 500},
     }
 }
@@ -41,7 +41,7 @@ BUDGETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 def folder(size: str) -> Path | None:
     """The folder of the size's base, as of a finished pair: weights, descriptions, result.json. None where there is none."""
-    path = FOLDER / size
+    path = BASES / size
     return path if (path / "result.json").is_file() else None
 
 
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--budget", type=float, default=1.0, help="share of the recipe's steps (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
-    out = given.out or FOLDER / given.size
+    out = given.out or BASES / given.size
     try:
         return make(given.size, out, given.work / given.size, given.text_encoder, given.budget, given.seed)
     except ConfigError as error:

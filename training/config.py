@@ -78,7 +78,7 @@ class TransformerConfig:
     text_width: int = 384  # of the text encoder's tokens
     mlp_ratio: int = 4
     rope_theta: float = 256.0
-    # or, where tokens hold more values than a narrow width can pass: "correction", "clip" or "blend" (gaussian.py)
+    # or, where tokens hold more values than a narrow width can pass: "correction" (gaussian.py), "clip" (Transformer.forward)
     predicts: str = "velocity"
     adaln: str = "single"
     cross_attention: bool = True
@@ -122,13 +122,12 @@ class Size:
 
 # Head width 128 from S upwards: GPU attention kernels reach a third more of their rate than at 64.
 LADDER: dict[str, Size] = {
-    # One value in twelve is kept, not one in 48: so few convolutions cannot make up for it. Its encoder is linear, so that
-    # every model of a line shares one latent space. A token is one cell: a token of four cells learns half as fast from
-    # the same clips, and what it draws shows the seams between tokens.
+    # One value in 24 is kept, and the encoder is linear, so that all models of a line share one latent space. Tokens hold as
+    # many values as the transformer is wide; it predicts the clip, which lies in few of their directions.
     "nano": Size(
-        TransformerConfig(128, 6, 2, patch=1, channels=128, predicts="blend"),
+        TransformerConfig(128, 6, 2, patch=1, channels=128, predicts="clip"),
         CodecConfig(channels=128, patch=16, encoder_blocks=0, knee=0.3),
-        1_864_864,
+        1_873_120,
         SamplingConfig(guidance=1.5),
     ),
     "micro": Size(TransformerConfig(256, 6, 4), CodecConfig(width=128, encoder_blocks=2, decoder_blocks=4), 7_085_984),

@@ -51,8 +51,7 @@ def step_flops(config: TransformerConfig, batch: Batch) -> int:
 
 
 def _gaussian(config: TransformerConfig, batch: Batch) -> int:
-    maps = {"correction": 2, "blend": 3}.get(config.predicts, 0)
-    return 2 * maps * batch.segments.total * config.token_values**2
+    return 4 * batch.segments.total * config.token_values**2 if config.predicts == "correction" else 0
 
 
 def _learned(config: TransformerConfig, batch: Batch) -> int:

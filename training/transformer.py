@@ -34,7 +34,7 @@ from training.attention import Segments, attend
 from training.conditioning import NUMERIC
 from training.config import TransformerConfig
 from training.exposure import Exposure, header
-from training.gaussian import BlendedVelocity, GaussianVelocity
+from training.gaussian import GaussianVelocity
 from training.packing import Batch
 from training.rms_norm import RmsNorm
 
@@ -47,8 +47,8 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = c = config
-        if c.predicts not in ("velocity", "correction", "clip", "blend"):
-            raise ValueError(f"a transformer predicts velocity, correction, clip or blend, not {c.predicts!r}")
+        if c.predicts not in ("velocity", "correction", "clip"):
+            raise ValueError(f"a transformer predicts velocity, correction or clip, not {c.predicts!r}")
         self.embed_patch = nn.Linear(c.token_values, c.width)
         self.embed_place = nn.Linear(3 * 16, c.width, bias=False)
         self.embed_time = nn.Sequential(nn.Linear(128, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
@@ -63,9 +63,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.out_table_2D = nn.Parameter(torch.randn(2, c.width) / math.sqrt(c.width))
         self.out = nn.Linear(c.width, c.token_values)
-        self.gaussian: GaussianVelocity | None = None
-        if c.predicts in ("correction", "blend"):
-            self.gaussian = (GaussianVelocity if c.predicts == "correction" else BlendedVelocity)(c.token_values)
+        self.gaussian = GaussianVelocity(c.token_values) if c.predicts == "correction" else None
         self._initialise()
 
     def _initialise(self) -> None:
@@ -109,8 +107,6 @@ class Transformer(nn.Module):
         out_NP = self.out(modulate(x_ND, shift_RD.index_select(0, row_N), scale_RD.index_select(0, row_N)))
         if c.predicts == "velocity":
             return out_NP
-        if isinstance(self.gaussian, BlendedVelocity):
-            return self.gaussian.blend(x_NP, out_NP, t_F.index_select(0, batch.frame_N))
         if self.gaussian is not None:
             return self.gaussian(x_NP, t_F.index_select(0, batch.frame_N)) + out_NP
         # The clip instead of the velocity (Li & He, arXiv 2511.13720): noise fills all values of a token, a clip only a
