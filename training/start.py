@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from training import base
 from training import checkpoint as checkpoints
 from training.conditioning import NUMERIC
 from training.config import TrainConfig
@@ -58,8 +59,6 @@ def find_start(config: TrainConfig) -> Start:
 
 def _seen_by(parent: Path, config: TrainConfig) -> dict[str, str]:
     """What the parent's weights saw. Only the repository's own base may say that it saw nothing: it saw no footage."""
-    from training import base  # not above: a base is trained through this module
-
     said, name = of_parent(parent, config.task), f"{config.task}.safetensors"
     known = base.folder(config.size)
     if said or (known and _digest(parent / name) == _digest(known / name)):

@@ -209,6 +209,14 @@ def champion(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     )
 
 
+def _champion_consent(home: Home, registry: Registry, serving: str | None) -> dg.AssetCheckResult:
+    seen = exposure_of(home, registry.version(serving)) if serving is not None else []
+    violations = promotion.standing_violations(home, *seen)
+    return dg.AssetCheckResult(
+        check_name=CONSENT, passed=not violations, metadata={"not_allowed": dg.MetadataValue.json(violations)}
+    )
+
+
 def _became(registry: Registry, model: CurrentModel, candidate: str, serving: str | None) -> str:
     """How the night ended for people: who serves, and whether training found anything better than its start."""
     if serving == candidate:
@@ -220,14 +228,6 @@ def _became(registry: Registry, model: CurrentModel, candidate: str, serving: st
     if serving is not None and registry.version(serving).model_key == parent:
         return f"no improvement: the champion stays (version {serving})"
     return f"no improvement on {parent or 'the start'}, whose weights version {candidate} has: {stays}"
-
-
-def _champion_consent(home: Home, registry: Registry, serving: str | None) -> dg.AssetCheckResult:
-    seen = exposure_of(home, registry.version(serving)) if serving is not None else []
-    violations = promotion.standing_violations(home, *seen)
-    return dg.AssetCheckResult(
-        check_name=CONSENT, passed=not violations, metadata={"not_allowed": dg.MetadataValue.json(violations)}
-    )
 
 
 def _rescored(

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from assets.dataset.sealed import Sealed
@@ -56,7 +55,8 @@ def stored_scorecard(home: Home, model_key: str, heldout: str | None = None) -> 
 
 def stored_scorecards(home: Home, model_key: str) -> list[Scorecard]:
     """Every scorecard of a model, one for each set of held-out clips that it was measured on."""
-    keys = [key for key in home.store.list(f"models/{model_key}") if PurePosixPath(key).name.startswith("scorecard-")]
+    below = f"models/{model_key}"
+    keys = [key for key in home.store.list(below) if key.startswith(f"{below}/scorecard-")]
     return [Scorecard(**json.loads(home.store.get(key))) for key in keys]
 
 

@@ -29,9 +29,9 @@ _PLACES = {
     *("text_dir", "text_encoder", "parent_dir", "ancestors", "other_snapshot", "resume", "compile", "strategy"),
     *("repetition", "repetition_sha256", "numbers"),
 }
-PARENT = "parent_model"  # the setting that says what to start from, and the name of what was decided
-BEST, FROM_BASE, NOTHING = "best", "base", "none"  # its values that are no model's key
+PARENT = "parent_model"  # the setting that says what to start from: see `warm`; a published model's key, too
 CHOICES = tuple(choice.name for choice in fields(TrainConfig) if choice.name not in _PLACES)
+BEST, FROM_BASE, NOTHING = "best", "base", "none"  # values of PARENT that are no model's key
 PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
     # two cores, a few minutes: what the base knows, and what the night's clips add to it
     "demo": {
@@ -140,9 +140,8 @@ def code_digest(settings: Mapping[str, Any]) -> str:
     """Digest of everything but the data that decides what a model will be."""
     made_of: dict[str, Any] = {"code": code_version(), PARENT: parent_setting(settings)}
     made_of |= {"classes": CLASSES.version, "weights": WEIGHTS.plain()}  # how often each clip will be seen
-    codec, transformer = (choices(settings, task) for task in TASKS)
-    made_of |= {"codec": codec, "transformer": transformer, "base": base_model(codec, transformer)}
-    return sha256_hex(canonical(made_of))
+    made_of |= {"base": base_model(*(choices(settings, task) for task in TASKS))}
+    return sha256_hex(canonical(made_of | {task: choices(settings, task) for task in TASKS}))
 
 
 @functools.cache
