@@ -49,10 +49,14 @@ def samples(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
         rows = measuring.keep_samples(home, model.model_key, wanted, started.run_dir / "videos")
         home.lake.write("samples", rows)
     videos = report.load_videos(home, model)
+    real = [video for video in videos if video.truth_is == report.HELD_OUT]
     extra = {
         "outcome": "nothing new: reused" if reused else "generated",
         "model_key": model.model_key,
-        "videos": dg.MetadataValue.md(report.moving(videos)),
+        "beside_real_clips": dg.MetadataValue.md(report.moving(real)),
+        "beside_rendered_scenes": dg.MetadataValue.md(
+            report.moving([v for v in videos if v.truth_is != report.HELD_OUT])
+        ),
         "grid": picture(report.grid(videos), alt="first, middle and last frames, generated and real"),
     }
     return dg.MaterializeResult(metadata=table_metadata(home, "samples", extra=extra))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 190_000  # of one metadata entry: the UI keeps it in its event log
 HELD_OUT, RENDERED = "the held-out clip", "the rendered scene"
+SHOWN_HEIGHT, QUALITY = 128, 35  # of moving samples: pixels, and what lets four of them fit
+LETTERS = 28  # of a prompt, in a line below a picture of the grid
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as the description of a run
 
 
@@ -80,8 +83,8 @@ def moving(videos: Sequence[Video]) -> str:
     for video in videos:
         frames = video.frames if video.truth is None else beside(video.frames, video.truth)
         said = f"**{video.prompt}**" + (f"  \nleft: generated; right: {video.truth_is}" if video.truth_is else "")
-        side = 160 if video.truth is None else 324
-        part = f"{said}\n\n{markdown_image(animated_webp(frames, video.fps, max_side=side), alt='sample')}"
+        shown_side = max(frames.shape[1:3]) * max(1, SHOWN_HEIGHT // frames.shape[1])
+        part = f"{said}\n\n{markdown_image(animated_webp(frames, video.fps, shown_side, QUALITY), alt='sample')}"
         if size + len(part) > MOST_BYTES:
             break
         size += len(part)
@@ -97,7 +100,7 @@ def grid(videos: Sequence[Video]) -> bytes:
             if shown_frames is None:
                 shown_frames, text = video.frames[:0], ""
             frames += _three(shown_frames, video.frames)
-            captions += [text, "", ""]
+            captions += [textwrap.fill(text, LETTERS), "", ""]
     return contact_sheet(frames, captions, columns=6)
 
 
