@@ -67,6 +67,19 @@ def animated_webp(frames: np.ndarray, fps: float, max_side: int = 160, quality: 
     return out.getvalue()
 
 
+def beside(left: np.ndarray, right: np.ndarray, gap: int = 4) -> np.ndarray:
+    """Two videos, uint8 [T, H, W, 3] each, in one: the right one at the left one's height, as long as the shorter."""
+    import numpy as np
+    from PIL import Image
+
+    height = left.shape[1]
+    width = max(1, round(right.shape[2] * height / right.shape[1]))
+    scaled = [np.asarray(Image.fromarray(frame).resize((width, height))) for frame in right]
+    length = min(len(left), len(scaled))
+    white = np.full((length, height, gap, 3), 255, np.uint8)
+    return np.concatenate([left[:length], white, np.stack(scaled[:length])], axis=2)
+
+
 def _fit(image: Any, width: int, height: int) -> Any:
     """The image at the largest size within the box; pixels of an enlarged one stay visible as such."""
     from PIL import Image

@@ -84,7 +84,7 @@ def standing(home: Home) -> Standing:
         not_eligible=Counter(code for row in eligibility if not row["eligible"] for code in row["reasons"]),
         snapshot=_snapshot(members),
         losses=_losses(record),
-        scorecard=[row for row in home.lake.rows("scorecard") if row["slice"] == "all"],
+        scorecard=home.lake.rows("scorecard"),
         model=model,
         champion=champion,
         ledger_size=head.size,

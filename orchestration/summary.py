@@ -6,6 +6,7 @@ from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from assets.evaluation.headline import headline, not_measured
 from orchestration.commands.shared import facts, short, table
 from orchestration.reading import Standing
 
@@ -74,14 +75,13 @@ def _model(standing: Standing) -> RenderableType:
         found["registered"] = f"video-transformer version {model.version} ({', '.join(model.aliases) or 'no alias'})"
         found["champion"] = f"version {standing.champion}" if standing.champion else "none"
         found["taint"] = model.taint or "none"
-    score = table("Scorecard (methods and slices: asset `scorecard`)", ("metric", "value", "95 % interval", "n", "unit"), [
-        (
-            row["metric"].replace("_", " "),
-            f"not measured: {row['why']}" if row["value"] is None else f"{row['value']:.4g}",
-            "" if row["ci_low"] is None else f"{row['ci_low']:.4g} … {row['ci_high']:.4g}",
-            row["n"],
-            row["unit"],
-        )
-        for row in standing.scorecard
-    ])  # fmt: skip
-    return Group(Panel(facts(found), title="Model", title_align="left"), "", score)
+    return Group(Panel(facts(found), title="Model", title_align="left"), "", *_scores(standing))
+
+
+def _scores(standing: Standing) -> list[RenderableType]:
+    lines = headline(standing.scorecard)
+    columns = [name for name in (lines[0] if lines else ()) if name != "metric"]
+    shown = table(
+        "Scorecard (every slice and method: asset `scorecard`)", columns, ([line[c] for c in columns] for line in lines)
+    )
+    return [shown, *map(Text, not_measured(standing.scorecard))]

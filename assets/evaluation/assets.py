@@ -15,7 +15,7 @@ from assets.model import published
 from assets.model.launch import Launch
 from assets.pictures import markdown_table
 
-NO_COPIES, CONSENT = "no_memorised_clip", "consent_valid_at_the_head"
+NO_COPIES, CONSENT, SERVES = "no_memorised_clip", "consent_valid_at_the_head", "something_serves"
 
 
 def _current(home: Home) -> CurrentModel:
@@ -49,12 +49,16 @@ def samples(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
         _execute(context, started)
         rows = measuring.keep_samples(home, model.model_key, wanted, started.run_dir / "videos")
         home.lake.write("samples", rows)
-    videos = report.load_videos(home, model.samples(home))
+    videos = report.load_videos(home, model)
+    real = [video for video in videos if video.truth_is == report.HELD_OUT]
     extra = {
         "outcome": "nothing new: reused" if reused else "generated",
         "model_key": model.model_key,
-        "videos": dg.MetadataValue.md(report.moving(videos)),
-        "grid": picture(report.grid(videos), alt="first, middle and last frames"),
+        "beside_real_clips": dg.MetadataValue.md(report.moving(real)),
+        "beside_rendered_scenes": dg.MetadataValue.md(
+            report.moving([v for v in videos if v.truth_is != report.HELD_OUT])
+        ),
+        "grid": picture(report.grid(videos), alt="first, middle and last frames, generated and real"),
     }
     return dg.MaterializeResult(metadata=table_metadata(home, "samples", extra=extra))
 
@@ -92,7 +96,8 @@ def scorecard(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -
         "outcome": "nothing new: reused" if reused else "measured",
         "model_key": model.model_key,
         "heldout": card.heldout,
-        "scores": dg.MetadataValue.md(markdown_table(scorecards.shown(card.rows))),
+        "scores": dg.MetadataValue.md(report.scores_page(card.rows)),
+        "all_scores": dg.MetadataValue.md(report.all_scores(card.rows)),
     }
     return dg.MaterializeResult(
         metadata=table_metadata(home, "scorecard", extra=extra), check_results=[_no_copies(card)]
@@ -180,7 +185,12 @@ def _tags(context: dg.AssetExecutionContext, model: CurrentModel) -> dict[str, A
             asset="champion",
             blocking=True,
             description="Whatever is champion now rests on consent that stands at the head of the ledger.",
-        )
+        ),
+        dg.AssetCheckSpec(
+            SERVES,
+            asset="champion",
+            description="Some version is champion. Where none is, prompts go unanswered and nothing is released.",
+        ),
     ],
     kinds={"mlflow"},
     owners=["team:ml"],
@@ -205,7 +215,18 @@ def champion(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
             "mlflow_version": dg.MetadataValue.url(registry.version_url(serving or candidate)),
         },
         data_version=dg.DataVersion(serving or "none"),
-        check_results=[_champion_consent(home, registry, serving)],
+        check_results=[_champion_consent(home, registry, serving), _serves(serving, candidate, decision)],
+    )
+
+
+def _serves(serving: str | None, candidate: str, decision: gate.Decision) -> dg.AssetCheckResult:
+    """A warning: the night did its work, and the gate may be right to refuse; but somebody has to know."""
+    refused = f"no version serves: the gate refused version {candidate} ({decision.summary})"
+    return dg.AssetCheckResult(
+        check_name=SERVES,
+        passed=serving is not None,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"version {serving} serves" if serving else refused,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from assets.dataset import sealed as snapshots
 from assets.dataset.sealed import Sealed
+from assets.evaluation.headline import measured
 from assets.evaluation.registry import Registry
 from assets.evaluation.scorecards import shown
 from assets.home import Home
@@ -60,7 +61,8 @@ class CurrentModel:
         return [row for row in home.lake.rows("scorecard") if row["model_key"] == self.model_key]
 
     def shown_scores(self, home: Home) -> list[dict[str, str]]:
-        return shown(self.scores(home))
+        """What was measured, as people read it."""
+        return shown(measured(self.scores(home)))
 
     def registered(self, registry: Registry) -> str:
         """The number of its registered version. Raises NoModel."""

@@ -6,9 +6,10 @@ the training code, so "was this trained already?" has one answer. How a run is s
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ _PLACES = {
     *("text_dir", "text_encoder", "parent_dir", "ancestors", "other_snapshot", "resume", "compile", "strategy"),
     *("repetition", "repetition_sha256", "numbers"),
 }
+ENTRIES = ("fit", "encode", "sample")  # the modules of `training` whose processes make weights, latents and samples
 PARENT = "parent_model"  # the setting that says what to start from: see `warm`; a published model's key, too
 CHOICES = tuple(choice.name for choice in fields(TrainConfig) if choice.name not in _PLACES)
 BEST, FROM_BASE, NOTHING = "best", "base", "none"  # values of PARENT that are no model's key
@@ -144,10 +146,48 @@ def code_digest(settings: Mapping[str, Any]) -> str:
     return sha256_hex(canonical(made_of | {task: choices(settings, task) for task in TASKS}))
 
 
-@functools.cache
 def code_version() -> str:
-    """Digest over the sources that decide what training computes: the modules of `training` itself."""
-    folder, digest = Path(training.__file__).parent, hashlib.sha256()
-    for source in sorted(folder.glob("*.py")):
-        digest.update(f"{source.name}\n".encode() + source.read_bytes())
+    """Digest over the sources under `training/` that decide a model's weights and its samples, in sub-folders too."""
+    return source_digest(Path(training.__file__).parent, ENTRIES)
+
+
+@functools.cache
+def source_digest(folder: Path, entries: Sequence[str]) -> str:
+    """Digest over paths and contents of what `sources` finds."""
+    digest = hashlib.sha256()
+    for source in sources(folder, entries):
+        digest.update(f"{source.relative_to(folder).as_posix()}\n".encode() + source.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def sources(folder: Path, entries: Sequence[str]) -> list[Path]:
+    """The modules of the package at `folder` that these entry modules import, directly or not, sorted by path.
+
+    From `ENTRIES`, this leaves out what decides no weights: the trials of `evaluate/`, and in `consent/` what only
+    proves. A measure that training itself uses, for instance to choose the best checkpoint, is imported, so it counts.
+    """
+    found: set[Path] = set()
+    waiting = [folder / f"{name}.py" for name in entries]
+    while waiting:
+        source = waiting.pop()
+        if source not in found:
+            found.add(source)
+            waiting += _imports(source, folder)
+    return sorted(found)
+
+
+def _imports(source: Path, folder: Path) -> Iterator[Path]:
+    """The files of the package that importing `source` runs, including the `__init__.py` of every folder on the way."""
+    names = {folder.name}
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    for name in names:
+        parts = name.split(".")
+        if parts[0] != folder.name:
+            continue
+        for length in range(1, len(parts) + 1):
+            path = folder.joinpath(*parts[1:length])
+            yield from (file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file())

@@ -1,32 +1,39 @@
 """`make demo`: the sample world goes through the whole graph, as real runs on a real Dagster instance.
 
-Fetch, build the world, then what a week on the platform does: intake of five days as a backfill, a enrolment, a
-refresh, two reviewers at their queue, a night. Running it again finds everything done and changes nothing.
+Fetch, build the world, then what a week on the platform does: intake of five days as a backfill, an enrolment, a
+refresh, two reviewers at their queue, a night, a prompt. Running it again finds everything done and changes nothing.
+A demo in which a part of this did not happen fails and says which.
 """
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from assets.home import Home
-from orchestration.commands.shared import table
-from orchestration.demo.cases import CASES, outcome
+from orchestration.commands.shared import plain, table
+from orchestration.demo import story
+from orchestration.demo.cases import Case, outcome
+from orchestration.demo.deliveries import DELIVERIES, Delivery
 from orchestration.demo.fetch import fetch
 from orchestration.demo.people import enrol_everybody, review_everything
 from orchestration.demo.world import build_world
 from orchestration.reading import standing
 from orchestration.resources import open_home
 from orchestration.session import Session
-from orchestration.settings import Settings
+from orchestration.settings import ROOT, Settings
 from orchestration.summary import show
 
 
-def _cases(home: Home) -> Table:
+def _cases(home: Home, cases: Sequence[Case]) -> Table:
     """What was wrong in the sample world, and whether the platform noticed."""
-    outcomes = [outcome(home.lake, case) for case in CASES]
+    outcomes = [outcome(home.lake, case) for case in cases]
     rows = [
         (("✓" if o.as_expected else "✗"), o.case.file, o.case.wrong, o.case.reason if o.as_expected else o.found)
         for o in outcomes
@@ -36,13 +43,14 @@ def _cases(home: Home) -> Table:
     )
 
 
-def run_demo(settings: Settings, console: Console | None = None) -> None:
+def run_demo(settings: Settings, console: Console | None = None, deliveries: Sequence[Delivery] = DELIVERIES) -> None:
+    """Run the demo. Raises LaunchError where a run fails, DemoFailed where a part of the story did not happen."""
     console, started = console or Console(), time.monotonic()
     home = open_home(settings)
     console.rule("Sample footage and networks")
     fetch(settings.vendor)
     console.rule("The sample world")
-    world = build_world(home)
+    world = build_world(home, deliveries)
     console.print(f"{len(world.deliveries)} deliveries on {len(world.days)} days, {len(world.requests)} requests")
     with Session(settings, console) as session:
         console.rule("Requests, and the intake of every received day")
@@ -56,14 +64,33 @@ def run_demo(settings: Settings, console: Console | None = None) -> None:
         console.print(f"{review_everything(home)} reviews given")
         console.rule("Night: eligibility, snapshot, training, evaluation, gate, release")
         session.job("nightly", {"rushes/why": "demo"})
+    console.rule("A prompt")
+    sample = settings.state / "demo-sample.mp4"
+    with console.status("the champion answers"):
+        answered = story.answer_prompt(home, sample)
+    console.print(plain(f'"{story.PROMPT}": ' + (f"{sample} ({answered})" if answered else "no version serves")))
     console.rule("What came out")
     show(standing(home), console)
-    console.print(_cases(home))
+    console.print(_cases(home, world.cases))
     console.rule()
-    console.print(f"The demo took {time.monotonic() - started:.0f} s. Next: [bold]make ui[/], then look at")
-    console.print(
-        "  · the asset graph and any asset's last materialisation in the Dagster UI (contact sheets, plots, checks)"
-    )
-    console.print("  · the run and the model version `video-transformer` in the MLflow UI")
-    console.print('  · [bold].venv/bin/rushes generate "a red circle moves right" -o sample.mp4[/]')
-    console.print("  · [bold].venv/bin/rushes trace ID[/] with a clip, request, snapshot or model identity from above")
+    console.print(f"The demo took {time.monotonic() - started:.0f} s.")
+    story.require(home, world, sample)
+    _next_steps(home, settings, console)
+
+
+def _next_steps(home: Home, settings: Settings, console: Console) -> None:
+    """What to look at now; the commands can be copied as they are."""
+    elsewhere = {"RUSHES_HOME": settings.home, "RUSHES_STATE": str(settings.state)}
+    default = Settings.from_env({})
+    named = {} if settings.home == default.home else elsewhere
+    prefix = "".join(f"{name}={shlex.quote(value)} " for name, value in named.items())
+    tool = Path(sys.executable).with_name("rushes")
+    rushes = prefix + shlex.quote(str(tool.relative_to(ROOT) if tool.is_relative_to(ROOT) else tool))
+    clip = home.lake.rows("snapshot_members")[0]["clip_id"]
+    console.print("Next:")
+    for command, why in (
+        (f"{prefix}make ui", "the asset graph, every run and version, in the Dagster and MLflow UIs"),
+        (f'{rushes} generate "{story.PROMPT}" --seed 1 -o sample.mp4', "another video for a prompt of yours"),
+        (f"{rushes} trace {clip[:16]}", "where a training clip came from and went; requests and versions too"),
+    ):
+        console.print(f"  {plain(command, 4000)}\n      {why}", soft_wrap=True, highlight=False)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,17 @@ class World:
     cases: tuple[Case, ...]
 
 
-def build_world(home: Home) -> World:
+def build_world(home: Home, deliveries: Sequence[Delivery] = DELIVERIES) -> World:
     """Put the sample world into the home. Building it again changes nothing, and a broken-off build is completed.
 
-    Needs the footage that `orchestration.demo.fetch` brings; raises FileNotFoundError without it.
+    Fewer `deliveries` make a smaller world, with the cases that are among their clips. Needs the footage that
+    `orchestration.demo.fetch` brings; raises FileNotFoundError without it.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     for request_id, (org_id, line) in REQUESTS.items():
         add_request(home.database_url, parse_line(line), ENROLLED_AT, org_id=org_id, request_id=request_id)
-    missing = [delivery for delivery in DELIVERIES if not home.store.exists(_key(delivery, "delivery.json"))]
+    missing = [delivery for delivery in deliveries if not home.store.exists(_key(delivery, "delivery.json"))]
     clips = [clip for delivery in missing for clip in delivery.clips]
     steps = len(clips) + len({clip.cut for clip in clips if clip.cut}) + sum(clip.cut is None for clip in clips)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -67,8 +68,10 @@ def build_world(home: Home) -> World:
             _deliver(home, delivery, studio)
             progress.advance(task, len(delivery.clips))
         progress.update(task, description="the sample world is in the inbox")
-    days = tuple(sorted({delivery.day for delivery in DELIVERIES}))
-    return World(days, DELIVERIES, tuple(REQUESTS), CASES)
+    days = tuple(sorted({delivery.day for delivery in deliveries}))
+    delivered = {(delivery.delivery_id, place) for delivery in deliveries for place in range(len(delivery.clips))}
+    cases = tuple(case for case in CASES if (case.delivery_id, case.position) in delivered)
+    return World(days, tuple(deliveries), tuple(REQUESTS), cases)
 
 
 def _key(delivery: Delivery, name: str) -> str:

@@ -43,3 +43,20 @@ def test_a_flood_of_refused_files_is_counted_and_not_all_listed() -> None:
     said = console.export_text()
     assert "and 40 more" in said
     assert said.count("d-1/") == LISTED
+
+
+def test_the_summary_shows_scores_in_words_and_unmeasured_ones_in_one_line() -> None:
+    def row(metric: str, part: str, value: float | None) -> dict[str, Any]:
+        ends = {"ci_low": None, "ci_high": None}
+        said = {"unit": "share", "better": "higher", "n": 48, "why": None if value else "no trials were asked for"}
+        return {"metric": metric, "slice": part, "value": value} | ends | said
+
+    scores = [row("trial_colour", "all", 0.9), row("trial_colour", "reference=base", 0.8)]
+    scores += [row(f"trial_{name}", "all", None) for name in ("side", "count", "direction")]
+    console = Console(record=True, width=160)
+    show(Standing(snapshot={"root": "ab", "members": 2}, scorecard=scores), console)
+    said = console.export_text()
+    (line,) = [line for line in said.splitlines() if "colour as the prompt says" in line]
+    assert "90 %" in line
+    assert "80 %" in line
+    assert said.lower().count("not measured") == 1

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assets.curation.measuring import lettering, quality, shots, signals
 from assets.curation.measuring.plugins import available
-from assets.curation.measuring.shots import DETECTOR_VERSION
-from assets.curation.measuring.signals import SIGNALS_VERSION
 from assets.home import Home
+from assets.ingestion import identity
 from assets.ingestion.probe import digests_key
 from assets.ingestion.reasons import Code
 from assets.ingestion.verdict import Limits
@@ -135,10 +135,20 @@ def result_key(version: str, sha256: str) -> str:
 
 
 def pass_version(faces: Path | None, plugins: Mapping[str, Path] | None = None) -> str:
-    """Names everything that a stored result depends on besides the file."""
+    """Names everything that a stored result depends on besides the file: each step's version, each model's digest.
+
+    A result holds signals, shots, scores and clip ids, so the version of each of them is part of the name.
+    """
+    versions = (
+        signals.SIGNALS_VERSION,
+        shots.DETECTOR_VERSION,
+        quality.QUALITY_VERSION,
+        lettering.LETTERING_VERSION,
+        f"identity-{identity.IDENTITY_VERSION}",
+    )
     models = {"faces": faces} | dict(plugins or {})
-    named = "_".join(f"{name}-{_digest(model) if model else 'none'}" for name, model in models.items())
-    return f"{SIGNALS_VERSION}_{DETECTOR_VERSION}_{named}"
+    named = (f"{name}-{_digest(model) if model else 'none'}" for name, model in models.items())
+    return "_".join((*versions, *named))
 
 
 def _digest(model: Path) -> str:

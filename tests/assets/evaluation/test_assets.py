@@ -8,15 +8,21 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pytest
+from safetensors.numpy import load
 
+from assets.dataset import renditions
 from assets.dataset.snapshot import build
 from assets.evaluation import assets as evaluation
+from assets.evaluation import report
+from assets.evaluation.current import current_model
 from assets.evaluation.gate import COPIES, OVERALL, PRIMARY
+from assets.evaluation.measuring import SCENE_SEEDS
 from assets.evaluation.registry import CANDIDATE, CHAMPION, Registry
 from assets.evaluation.scorecards import Scorecard, heldout_digest, store_scorecard
 from assets.home import Home
 from assets.release import assets as release
 from assets.release.bundle import read_manifest, unmarked
+from training.simulate import random_scene
 from training.video import write_mp4
 
 STAGES = [
@@ -86,7 +92,8 @@ def test_a_good_model_goes_from_its_weights_to_a_marked_release(trained: Home):
     logged = {item.path for item in registry.client.list_artifacts(version.run_id, "release")}
     assert logged == {"release/model_card.md", "release/data_summary.md", "release/data_summary.json"}
     videos = [item.path for item in registry.client.list_artifacts(version.run_id, "samples")]
-    assert videos == ["samples/s-1.mp4"]
+    assert videos == ["samples/prompts.md", "samples/s-1.mp4"]
+    assert "Not measured" not in registry.client.get_run(version.run_id).data.tags["mlflow.note.content"]
 
 
 def test_the_same_model_again_makes_no_second_version_and_no_new_file(trained: Home):
@@ -136,6 +143,61 @@ def test_a_released_file_that_lost_its_marks_fails_the_check(trained: Home, weig
     result = materialise(trained, *STAGES)
     (check,) = [c for c in result.get_asset_check_evaluations() if c.check_name == release.MARKED]
     assert not check.passed
+
+
+def serves(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    (check,) = [one for one in result.get_asset_check_evaluations() if one.check_name == evaluation.SERVES]
+    return check
+
+
+def test_a_night_that_ends_without_a_champion_warns_and_says_why(trained: Home, registry: Registry, weights: Path):
+    learn(trained, registry, build(trained, datetime.now(UTC)).sealed, weights, "m-2", flow=float("inf"))
+    result = materialise(trained, *STAGES)
+    assert result.success
+    check = serves(result)
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "the gate refused version 1 (" in (check.description or "")
+    assert serves(materialise(trained, evaluation.champion)).passed is False
+
+
+def test_a_night_that_ends_with_a_champion_says_which_version_serves(trained: Home):
+    check = serves(materialise(trained, *STAGES))
+    assert check.passed
+    assert check.description == "version 1 serves"
+
+
+def test_a_sample_stands_beside_the_real_clip_on_its_page_and_a_rendered_scene_in_mlflow(
+    trained: Home, registry: Registry, tmp_path: Path
+):
+    sealed = current_model(trained).sealed
+    held = next(member for member in sealed.members if member["split"] == "heldout")
+    scene = random_scene(SCENE_SEEDS[0]).caption()
+    renditions.render_all(trained, [held])
+    video = trained.store.get("samples/m-1/s-1.mp4")
+    rows = []
+    for name, prompt in (("s-0", scene), ("s-1", held["caption"]), ("s-2", "a prompt of nobody")):
+        trained.store.put(f"samples/m-1/{name}.mp4", video)
+        rows.append(
+            trained.lake.rows("samples")[0]
+            | {"sample_id": name, "prompt": prompt, "media_key": f"samples/m-1/{name}.mp4"}
+        )
+    trained.lake.write("samples", rows)
+    videos = report.load_videos(trained, current_model(trained))
+    assert [(v.prompt, v.truth_is) for v in videos] == [
+        (held["caption"], report.HELD_OUT),
+        (scene, report.RENDERED),
+        ("a prompt of nobody", ""),
+    ]
+    real = load(trained.store.get(renditions.key(held["clip_id"])))["frames"]
+    assert np.array_equal(videos[0].truth, real)
+    page = report.moving(videos)
+    assert page.index("right: the held-out clip") < page.index("right: the rendered scene")
+
+    materialise(trained, *STAGES)
+    run_id = registry.version("1").run_id
+    logged = {item.path for item in registry.client.list_artifacts(run_id, "samples")}
+    files = {f"samples/{name}" for name in ("s-0.mp4", "s-1.mp4", "s-2.mp4", "s-0-rendered.mp4", "prompts.md")}
+    assert logged == files, "no pictures of a contributor are copied to where a withdrawal does not delete them"
 
 
 def test_without_a_model_the_stage_says_what_to_do(home: Home):

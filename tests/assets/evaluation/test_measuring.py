@@ -54,7 +54,8 @@ def test_a_model_is_sampled_and_measured_through_dagster_and_the_second_time_not
     assert home.lake.read("scorecard").num_rows == len(stored.rows)
     assert home.lake.read("samples").num_rows == len(measuring.prompts(sealed))
     (videos,) = first.asset_materializations_for_node("samples")
-    assert "data:image/webp" in str(videos.metadata["videos"].value)
+    assert "data:image/webp" in str(videos.metadata["beside_rendered_scenes"].value)
+    assert "right: the held-out clip" in str(videos.metadata["beside_real_clips"].value)
 
     before = home.lake.read("samples"), home.lake.read("scorecard")
     again = dg.materialize([evaluation.samples, evaluation.scorecard], resources={"home": home})

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import training
 from assets.home import Home
 from assets.model import launch
-from assets.model.config import ConfigError, Plan, choices, code_digest, code_version, plan
+from assets.model.config import (
+    ENTRIES,
+    ConfigError,
+    Plan,
+    choices,
+    code_digest,
+    code_version,
+    plan,
+    source_digest,
+    sources,
+)
 
 ROOT = "ab" * 32
 
@@ -67,6 +80,55 @@ def test_the_code_digest_follows_the_settings() -> None:
     assert code_digest({}) == code_digest({})
     assert code_digest({}) != code_digest({"seed": 1})
     assert len(code_version()) == 16
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of the training package whose files a test may change."""
+    return Path(shutil.copytree(Path(training.__file__).parent, tmp_path / "training"))
+
+
+def digest_after_a_change(package: Path, module: str) -> str:
+    with (package / module).open("a") as source:
+        source.write("\n# changed\n")
+    return source_digest.__wrapped__(package, ENTRIES)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("fit.py", "module.py", "data.py", "text.py", "sampling.py"),
+        *("consent/guard.py", "consent/snapshot.py", "consent/ledger/reading.py", "consent/__init__.py"),
+        *("evaluate/flow_loss.py", "evaluate/reconstruction.py"),  # training chooses by them
+    ],
+)
+def test_a_change_of_a_module_that_decides_weights_is_another_code_version(package: Path, module: str) -> None:
+    assert source_digest(package, ENTRIES) == code_version()
+    assert digest_after_a_change(package, module) != code_version()
+
+
+@pytest.mark.parametrize("module", ["evaluate/trials.py", "evaluate/scorecard.py", "consent/proofs/models.py"])
+def test_a_change_of_a_module_that_only_measures_or_proves_makes_no_model_look_new(package: Path, module: str) -> None:
+    assert digest_after_a_change(package, module) == code_version()
+
+
+def test_a_module_in_a_sub_folder_counts_once_training_imports_it(package: Path) -> None:
+    (package / "deep").mkdir()
+    for name in ("__init__.py", "rule.py"):
+        (package / "deep" / name).write_text("")
+    assert source_digest.__wrapped__(package, ENTRIES) == code_version()
+    with (package / "data.py").open("a") as source:
+        source.write("\n\ndef late() -> None:\n    from training.deep import rule  # noqa: F401\n")
+    assert {package / "deep" / "__init__.py", package / "deep" / "rule.py"} <= set(sources(package, ENTRIES))
+
+
+def test_only_measuring_and_proving_is_left_out_of_the_code_version() -> None:
+    folder = Path(training.__file__).parent
+    left_out = {
+        path.relative_to(folder).as_posix() for path in set(folder.rglob("*.py")) - set(sources(folder, ENTRIES))
+    }
+    allowed = ("evaluate/", "consent/proofs/", "consent/statements.py", "simulate/", "base.py")
+    assert [path for path in sorted(left_out) if not path.startswith(allowed)] == []
 
 
 def test_a_transformer_is_told_what_curation_measured_of_the_snapshots_members(small_world: Any) -> None:

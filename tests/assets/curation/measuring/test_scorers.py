@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import assets
 from assets.curation.measuring.frames import SMALL_SIDE, read
 from assets.curation.measuring.lettering import Letters
 from assets.curation.measuring.plugins import BadScorer, available, load
@@ -22,6 +25,7 @@ from assets.curation.measuring.sound import GATE_LUFS, Sound, integrated
 from assets.curation.measuring.spectrum import detail_share, noise_sigma
 from assets.curation.measuring.work import pass_version
 from assets.ingestion.decoding import open_container
+from assets.model.config import sources
 from tests.assets.curation.pictures import texture
 from training.video import write_mp4
 
@@ -177,6 +181,32 @@ def test_a_plugin_scores_and_its_version_follows_model_and_card(tmp_path: Path) 
     with_plugin = pass_version(None, available(tmp_path))
     (tmp_path / "nsfw.json").write_text(json.dumps(card | {"output": 1}))
     assert len({pass_version(None), with_plugin, pass_version(None, available(tmp_path))}) == 3
+
+
+STEPS = [
+    ("assets.curation.measuring.signals", "SIGNALS_VERSION"),
+    ("assets.curation.measuring.shots", "DETECTOR_VERSION"),
+    ("assets.curation.measuring.quality", "QUALITY_VERSION"),
+    ("assets.curation.measuring.lettering", "LETTERING_VERSION"),
+    ("assets.ingestion.identity", "IDENTITY_VERSION"),
+]
+
+
+@pytest.mark.parametrize(("module", "constant"), STEPS, ids=lambda value: value.rpartition(".")[2])
+def test_another_version_of_any_step_of_the_pass_is_another_pass(
+    module: str, constant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = pass_version(None)
+    monkeypatch.setattr(importlib.import_module(module), constant, "another")
+    assert pass_version(None) != before
+
+
+def test_every_version_constant_of_the_pass_is_part_of_its_version() -> None:
+    folder, own = Path(assets.__file__).parent, set()
+    for source in sources(folder, ("curation/measuring/worker",)):
+        module = ".".join(source.relative_to(folder.parent).with_suffix("").parts)
+        own |= {(module, name) for name in re.findall(r"^(\w*VERSION) = ", source.read_text(), re.MULTILINE)}
+    assert own == set(STEPS)
 
 
 @pytest.mark.parametrize("card", [None, "[]", '{"version": "1"}', "{"])

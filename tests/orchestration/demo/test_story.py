@@ -1,0 +1,83 @@
+"""A demo of which a part did not happen says so, and its command fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assets.evaluation.registry import MODEL, Registry
+from assets.home import Home
+from orchestration.demo import run, story
+from orchestration.demo.cases import CASES
+from orchestration.demo.deliveries import DELIVERIES, REQUESTS
+from orchestration.demo.story import DemoFailed, require
+from orchestration.demo.world import World
+from tests.assets.evaluation.conftest import empty_registry
+
+__all__ = ["empty_registry"]
+
+WORLD = World(("2026-11-02",), DELIVERIES, tuple(REQUESTS), CASES)
+
+
+def test_everything_that_did_not_happen_is_listed(home: Home, tmp_path: Path) -> None:
+    with pytest.raises(DemoFailed) as failed:
+        require(home, WORLD, tmp_path / "sample.mp4")
+    said = str(failed.value)
+    assert all(f"request {request_id} is not in the warehouse" in said for request_id in REQUESTS)
+    assert all(f"registered 0 of {len(d.clips)} files of {d.delivery_id}" in said for d in DELIVERIES)
+    assert all(f"{case.delivery_id}/{case.file} should be {case.reason}" in said for case in CASES)
+    assert "no snapshot was sealed" in said
+    assert "no version is champion (asset champion): no version is registered" in said
+    assert f'"{story.PROMPT}" was not answered' in said
+
+
+@pytest.fixture
+def refused(home: Home, empty_registry: Path) -> Home:
+    """A home whose only version was refused by the gate."""
+    shutil.copyfile(empty_registry, home.state / "mlflow.db")
+    tags = {"model_key": "m-1", "gate": "refused", "gate_reasons": "learned: too little"}
+    Registry(home).client.create_registered_model(MODEL)
+    Registry(home).client.create_model_version(MODEL, "file:///nowhere", tags=tags)
+    return home
+
+
+def test_a_missing_champion_is_told_with_the_gates_reasons(refused: Home, tmp_path: Path) -> None:
+    with pytest.raises(DemoFailed, match=r"no version is champion .* version 1: learned: too little"):
+        require(refused, World((), (), (), ()), tmp_path / "sample.mp4")
+
+
+def test_the_answer_of_an_earlier_run_does_not_pass_for_this_ones(refused: Home, tmp_path: Path) -> None:
+    sample = tmp_path / "sample.mp4"
+    sample.write_bytes(b"of an earlier run")
+    assert story.answer_prompt(refused, sample) is None
+    assert not sample.exists()
+
+
+def test_the_command_of_a_demo_without_a_champion_fails_and_says_why(
+    refused: Home, rushes: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoSession:
+        """Services and runs take minutes: here they do nothing, which the demo has to notice."""
+
+        def __init__(self, *settings: Any) -> None: ...
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *error: Any) -> None: ...
+
+        def job(self, name: str, tags: Any = None) -> None: ...
+
+        def intake(self, days: Any) -> None: ...
+
+    monkeypatch.setattr(run, "Session", NoSession)
+    monkeypatch.setattr(run, "fetch", lambda vendor: None)
+    monkeypatch.setattr(run, "build_world", lambda home, deliveries: World((), (), (), ()))
+    said = rushes("demo", code=1)
+    assert "the demo did not reach its end" in said
+    assert "version 1: learned: too little" in said
+    assert "Next:" not in said
