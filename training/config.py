@@ -122,6 +122,13 @@ LADDER: dict[str, Size] = {
 }
 
 
+# by task: what its weights are judged by on held-out clips, and whether more of it is better
+HELD_OUT: dict[str, tuple[str, bool]] = {
+    "codec": ("heldout/psnr_db", True),
+    "transformer": ("heldout/flow_loss", False),
+}
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """`python -m training.fit`: one task, from a sealed snapshot to weights in `run_dir`."""
@@ -150,6 +157,7 @@ class TrainConfig:
     steps: int = 800
     eval_every: int = 100
     checkpoint_every: int = 100
+    patience: int = 0  # held-out measurements in a row without improvement after which the run ends; 0: it never does
     lr: float = 2e-3
     batch_tokens: int = 1280  # codec: latent cells; transformer: tokens
     batch_squares: int = 0  # transformer: most that a step's squared lengths sum to, as attention costs; 0: no bound
@@ -185,8 +193,9 @@ class TrainConfig:
         for name in ("steps", "eval_every", "checkpoint_every", "batch_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.batch_squares < 0:
-            raise ConfigError(f"batch_squares must not be negative, got {self.batch_squares}")
+        for name in ("batch_squares", "patience"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         if not self.lr > 0:
             raise ConfigError(f"lr must be positive, got {self.lr}")
         if not self.modes or any(weight < 0 for weight in self.modes.values()):
