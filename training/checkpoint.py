@@ -32,9 +32,9 @@ def save_checkpoint(
     folder: Path,
     learner: Learner,
     optimizer: torch.optim.Optimizer,
-    best: Best,
     exposure: Exposure,
     extra: dict[str, Any],
+    best: Best | None = None,
 ) -> None:
     """Write the learner after its last step, durably and at once, and remove what is older than the newest KEEP.
 
@@ -49,12 +49,15 @@ def save_checkpoint(
     partial = folder / f".{target.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for name, tensors in (("weights.safetensors", weights), ("ema.safetensors", average), (BEST, best.weights)):
+    files = {"weights.safetensors": weights, "ema.safetensors": average}
+    state = {**learner.state(), **extra, **fields(exposure)}
+    if best is not None:
+        files[BEST], state["best"] = best.weights, best.state()
+    for name, tensors in files.items():
         plain = {key: tensor.contiguous() for key, tensor in tensors.items()}
         save_file(plain, partial / name, header(exposure))
     random_state = {"cpu": torch.get_rng_state()}
     torch.save({"optimizer": moments, "random": random_state}, partial / "optimizer.pt")
-    state = {**learner.state(), "best": best.state(), **extra, **fields(exposure)}
     (partial / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True))
     for path in partial.iterdir():
         _sync(path)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import types
 import typing
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,19 +99,57 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True)
+class SamplingConfig:
+    """How a model is sampled unless the caller says otherwise. It is part of the model, in transformer.json.
+
+    Results depend on all of it: a model that was trained on noisier times must be sampled there (`noise_shift`), and one
+    that was trained on one size and frame rate is at its best there.
+    """
+
+    noise_shift: float = 0.0  # of training, see TrainConfig
+    guidance: float = 3.0  # 1: none
+    steps: int = 24
+    width: int = 64  # pixels
+    height: int = 64
+    frames: int = 17
+    fps: float = 8.0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "width", "height", "frames"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 1 <= self.fps <= 120:
+            raise ConfigError(f"fps must be from 1 to 120, got {self.fps:g}")
+        for name in ("noise_shift", "guidance"):
+            if not math.isfinite(getattr(self, name)):
+                raise ConfigError(f"{name} must be a finite number, got {getattr(self, name)}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
+
+@dataclass(frozen=True)
 class Size:
     """One rung of the ladder."""
 
     transformer: TransformerConfig
     codec: CodecConfig
     parameters: int  # of the transformer; tests count them
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
 # Head width 128 from S upwards: GPU attention kernels reach a third more of their rate than at 64.
 LADDER: dict[str, Size] = {
     # One value in twelve is kept, not one in 48: so few convolutions cannot make up for it. The tokens then hold twice as
     # many values as the transformer is wide, so what their covariance says does not go through it.
-    "nano": Size(TransformerConfig(128, 4, 4, channels=64, predicts="correction"), CodecConfig(channels=64), 1_375_584),
+    "nano": Size(
+        TransformerConfig(128, 4, 4, channels=64, predicts="correction"),
+        CodecConfig(channels=64),
+        1_375_584,
+        SamplingConfig(guidance=1.5),
+    ),
     "micro": Size(TransformerConfig(256, 6, 4), CodecConfig(width=128, encoder_blocks=2, decoder_blocks=4), 7_085_984),
     "S": Size(TransformerConfig(384, 12, 3), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 29_896_864),
     "B": Size(TransformerConfig(768, 12, 6), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 118_474_144),
@@ -152,6 +191,7 @@ class TrainConfig:
     size: str = "nano"
     codec_shape: dict[str, Any] = field(default_factory=dict)  # CodecConfig's fields in which this run leaves its size
     transformer_shape: dict[str, Any] = field(default_factory=dict)  # TransformerConfig's, likewise
+    sampling_shape: dict[str, Any] = field(default_factory=dict)  # SamplingConfig's, likewise; not noise_shift
     numbers: str = ""  # transformer: file of what was measured of the clips, see conditioning.read_numbers
     seed: int = 0
     steps: int = 800
@@ -203,7 +243,7 @@ class TrainConfig:
         needed = ("frames_dir",) if self.task == "codec" else ("latents_dir", "codec_dir", "text_dir")
         if absent := [name for name in needed if not getattr(self, name)]:
             raise ConfigError(f"task {self.task} needs {', '.join(absent)}")
-        _ = self.codec, self.transformer  # raises where a shape does not fit
+        _ = self.codec, self.transformer, self.sampling  # raises where a shape does not fit
 
     @property
     def packing(self) -> dict[str, Any]:
@@ -219,6 +259,14 @@ class TrainConfig:
     def transformer(self) -> TransformerConfig:
         """The size's, with what `transformer_shape` changes."""
         return _shaped("transformer_shape", LADDER[self.size].transformer, self.transformer_shape)
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """The size's, with what `sampling_shape` changes and this run's `noise_shift`."""
+        if "noise_shift" in self.sampling_shape:
+            raise ConfigError("sampling_shape: noise_shift is that of training; set noise_shift itself")
+        changed = _shaped("sampling_shape", LADDER[self.size].sampling, self.sampling_shape)
+        return replace(changed, noise_shift=self.noise_shift)
 
     @property
     def modes(self) -> dict[str, float]:
@@ -257,10 +305,11 @@ class GenerateConfig:
     out: str
     seeds: list[int] | None = None  # one for each prompt; None: 0, 1, 2, ...
     negative_prompt: str = ""
-    steps: int = 24
-    guidance: float = 3.0
-    frames: int = 17
-    size: list[int] | None = None  # width and height in pixels; None: 64 x 64
+    # None, here and of a frame rate in `numbers` that is not told: the model's own, see SamplingConfig
+    steps: int | None = None
+    guidance: float | None = None
+    frames: int | None = None
+    size: list[int] | None = None  # width and height in pixels
     method: str = "euler"
     guidance_interval: list[float] = field(
         default_factory=lambda: [0.0, 1.0]
@@ -277,8 +326,6 @@ class GenerateConfig:
             raise ConfigError(f"size must be width and height, got {self.size}")
         if len(self.guidance_interval) != 2:
             raise ConfigError(f"guidance_interval must be two times, got {self.guidance_interval}")
-        if self.negative_prompt and self.guidance == 1:
-            raise ConfigError("a negative prompt acts through guidance, which is 1: off")
         for entry in self.references:
             if not {"role", "path"} <= set(entry) <= {"role", "path", "seconds"}:
                 raise ConfigError(f'references must hold {{"role", "path"}} and perhaps "seconds", got {entry!r}')
@@ -333,6 +380,15 @@ def build(kind: type[Config], values: dict[str, Any]) -> Config:
         raise ConfigError(f"missing key {', '.join(missing)}")
     hints = typing.get_type_hints(kind)
     return kind(**{name: _typed(name, value, hints[name]) for name, value in values.items()})
+
+
+def read_sampling(folder: str | Path) -> SamplingConfig:
+    """How the model in a folder is sampled: what its transformer.json says, or the defaults where it says nothing."""
+    path = Path(folder) / "transformer.json"
+    try:
+        return build(SamplingConfig, dict(json.loads(path.read_text()).get("sampling", {})))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: it does not say how the model is sampled: {error}") from error
 
 
 def _shaped(what: str, shape: Config, changes: dict[str, Any]) -> Config:

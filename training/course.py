@@ -150,7 +150,7 @@ class Course(Callback):
             "manifest_sha256": self.guard.manifest_sha256,
         }
         extra = {**kept, "start": self.measured, "last": self.last}
-        checkpoints.save_checkpoint(self.folder, learner, optimizer, self.best, self.guard.exposure, extra)
+        checkpoints.save_checkpoint(self.folder, learner, optimizer, self.guard.exposure, extra, self.best)
 
     def _progress(self, learner: Learner, step: int) -> None:
         """One line for people, one record for machines: loss, gradient norm, rate, and the meter's figures since the last."""

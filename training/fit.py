@@ -42,6 +42,7 @@ from training.prefetch import ahead
 from training.repetition import RepetitionError
 from training.reporting import Reporter, reporter
 from training.start import Start, find_start
+from training.transformer import grid_of
 
 DONE, UNFIT, REFUSED, DIVERGED = 0, 1, 3, 4
 HELDOUT_CLIPS = 32  # measured while training; the scorecard measures all
@@ -193,7 +194,11 @@ def _codec(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learner, An
 
 def _transformer(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learner, Any, Sequence[Item]]:
     codec = load_codec(config.codec_dir).config
-    shape = replace(config.transformer, channels=codec.channels)
+    shape, own = replace(config.transformer, channels=codec.channels), config.sampling
+    try:
+        grid_of(own.frames, own.size, codec.stride, codec.patch * shape.patch)
+    except ValueError as error:  # before hours are spent on a model whose own size it could not make
+        raise DataError(f"the sampling of this model does not fit its codec, see sampling_shape: {error}") from error
     measured = read_measured(config.numbers)
 
     def clips(members: list[dict[str, Any]]) -> LatentClips:
