@@ -59,12 +59,18 @@ class Serving:
             mine = [version for version in _versions(self.registry) if version.model_key == key]
         except Exception as error:  # whatever the client of a registry raises
             why = f"the registry at {where} cannot be asked whether consent still holds"
-            raise NothingToServe(f"model {key} does not answer: {why} ({_first_line(error)}). {ADVICE}") from error
+            raise NothingToServe(f"model {key} does not answer: {why} ({self._told(error)}). {ADVICE}") from error
         if not mine:
             raise NothingToServe(f"model {key} does not answer: the registry at {where} does not know it. {ADVICE}")
         for version in mine:
             if version.taint:
                 raise NothingToServe(f"version {version.number} must not serve: {version.taint}")
+
+    def _told(self, error: Exception) -> str:
+        """The error's first line; MLflow names the address in it, whose password is nobody's business."""
+        password = urlsplit(self.registry).password
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        return line.replace(f":{password}@", "@") if password else line
 
 
 def _versions(uri: str) -> list[Version]:
@@ -87,7 +93,3 @@ def without_password(uri: str) -> str:
     if parts.password is None:
         return uri
     return urlunsplit(parts._replace(netloc=f"{parts.username}@{parts.netloc.rpartition('@')[2]}"))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
