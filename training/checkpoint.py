@@ -1,9 +1,10 @@
 """Checkpoints: whole folders that appear at once, so that a kill at any moment leaves the last whole one.
 
-    checkpoints/step-00000120/  weights.safetensors  ema.safetensors  optimizer.pt  state.json
+    checkpoints/step-00000120/  weights.safetensors  ema.safetensors  best.safetensors  optimizer.pt  state.json
 
-Weights are safetensors. Optimiser and random state are tensors and plain containers, read with `weights_only=True`, so
-nothing in them can run. Every checkpoint says, in `state.json` and inside both weight files, what it ever saw.
+`ema` is the average after that step, `best` the best average until then. Weights are safetensors. Optimiser and random
+state are tensors and plain containers, read with `weights_only=True`, so nothing in them can run. Every checkpoint says,
+in `state.json` and inside each weight file, what it ever saw.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from training.best import FILE as BEST
+from training.best import Best
 from training.data import DataError
 from training.exposure import TAINTED, Exposure, fields, header
 from training.module import Learner
@@ -26,7 +29,12 @@ KEEP = 2  # the newest checkpoints that stay
 
 
 def save_checkpoint(
-    folder: Path, learner: Learner, optimizer: torch.optim.Optimizer, exposure: Exposure, extra: dict[str, Any]
+    folder: Path,
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    exposure: Exposure,
+    extra: dict[str, Any],
+    best: Best | None = None,
 ) -> None:
     """Write the learner after its last step, durably and at once, and remove what is older than the newest KEEP.
 
@@ -41,12 +49,15 @@ def save_checkpoint(
     partial = folder / f".{target.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for name, tensors in (("weights", weights), ("ema", average)):
+    files = {"weights.safetensors": weights, "ema.safetensors": average}
+    state = {**learner.state(), **extra, **fields(exposure)}
+    if best is not None:
+        files[BEST], state["best"] = best.weights, best.state()
+    for name, tensors in files.items():
         plain = {key: tensor.contiguous() for key, tensor in tensors.items()}
-        save_file(plain, partial / f"{name}.safetensors", header(exposure))
+        save_file(plain, partial / name, header(exposure))
     random_state = {"cpu": torch.get_rng_state()}
     torch.save({"optimizer": moments, "random": random_state}, partial / "optimizer.pt")
-    state = {**learner.state(), **extra, **fields(exposure)}
     (partial / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True))
     for path in partial.iterdir():
         _sync(path)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import types
 import typing
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,15 +100,34 @@ class TransformerConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """What a model is sampled with unless the caller says otherwise. It is stored with the weights."""
+    """How a model is sampled unless the caller says otherwise. It is part of the model, in transformer.json.
 
-    noise_shift: float = 0.0
-    guidance: float = 3.0
+    Results depend on all of it: a model that was trained on noisier times must be sampled there (`noise_shift`), and one
+    that was trained on one size and frame rate is at its best there.
+    """
+
+    noise_shift: float = 0.0  # of training, see TrainConfig
+    guidance: float = 3.0  # 1: none
     steps: int = 24
-    width: int = 64
+    width: int = 64  # pixels
     height: int = 64
     frames: int = 17
     fps: float = 8.0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "width", "height", "frames"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 1 <= self.fps <= 120:
+            raise ConfigError(f"fps must be from 1 to 120, got {self.fps:g}")
+        for name in ("noise_shift", "guidance"):
+            if not math.isfinite(getattr(self, name)):
+                raise ConfigError(f"{name} must be a finite number, got {getattr(self, name)}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
 
 
 @dataclass(frozen=True)
@@ -117,7 +137,7 @@ class Size:
     transformer: TransformerConfig
     codec: CodecConfig
     parameters: int  # of the transformer; tests count them
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
 # Head width 128 from S upwards: GPU attention kernels reach a third more of their rate than at 64.
@@ -148,6 +168,12 @@ RECIPE: dict[str, dict[str, Any]] = {
     "transformer": {"noise_shift": 1.3, "text_mode": 2.0, "numeric_dropout": 0.3},
 }
 
+# by task: what its weights are judged by on held-out clips, and whether more of it is better
+HELD_OUT: dict[str, tuple[str, bool]] = {
+    "codec": ("heldout/psnr_db", True),
+    "transformer": ("heldout/flow_loss", False),
+}
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -172,6 +198,7 @@ class TrainConfig:
     size: str = "nano"
     codec_shape: dict[str, Any] = field(default_factory=dict)  # CodecConfig's fields in which this run leaves its size
     transformer_shape: dict[str, Any] = field(default_factory=dict)  # TransformerConfig's, likewise
+    sampling_shape: dict[str, Any] = field(default_factory=dict)  # SamplingConfig's, likewise; not noise_shift
     numbers: str = ""  # transformer: file of what was measured of the clips, see conditioning.read_numbers
     # Share of each step's clips that are rendered scenes (simulate/supply.py), which nobody's consent is needed for, and how
     # many different ones there are. 1: nothing else, and no snapshot is named.
@@ -181,6 +208,7 @@ class TrainConfig:
     steps: int = 800
     eval_every: int = 100
     checkpoint_every: int = 100
+    patience: int = 0  # held-out measurements in a row without improvement after which the run ends; 0: it never does
     lr: float = 2e-3
     batch_tokens: int = 1280  # codec: latent cells; transformer: tokens
     batch_squares: int = 0  # transformer: most that a step's squared lengths sum to, as attention costs; 0: no bound
@@ -217,8 +245,9 @@ class TrainConfig:
         for name in ("steps", "eval_every", "checkpoint_every", "batch_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.batch_squares < 0:
-            raise ConfigError(f"batch_squares must not be negative, got {self.batch_squares}")
+        for name in ("batch_squares", "patience"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         if not self.lr > 0:
             raise ConfigError(f"lr must be positive, got {self.lr}")
         if not self.modes or any(weight < 0 for weight in self.modes.values()):
@@ -236,7 +265,7 @@ class TrainConfig:
             needed.append("text_encoder")
         if absent := [name for name in needed if not getattr(self, name)]:
             raise ConfigError(f"task {self.task} needs {', '.join(absent)}")
-        _ = self.codec, self.transformer  # raises where a shape does not fit
+        _ = self.codec, self.transformer, self.sampling  # raises where a shape does not fit
 
     @property
     def rendered_only(self) -> bool:
@@ -256,6 +285,14 @@ class TrainConfig:
     def transformer(self) -> TransformerConfig:
         """The size's, with what `transformer_shape` changes."""
         return _shaped("transformer_shape", LADDER[self.size].transformer, self.transformer_shape)
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """The size's, with what `sampling_shape` changes and this run's `noise_shift`."""
+        if "noise_shift" in self.sampling_shape:
+            raise ConfigError("sampling_shape: noise_shift is that of training; set noise_shift itself")
+        changed = _shaped("sampling_shape", LADDER[self.size].sampling, self.sampling_shape)
+        return replace(changed, noise_shift=self.noise_shift)
 
     @property
     def modes(self) -> dict[str, float]:
@@ -294,10 +331,11 @@ class GenerateConfig:
     out: str
     seeds: list[int] | None = None  # one for each prompt; None: 0, 1, 2, ...
     negative_prompt: str = ""
-    steps: int = 24
-    guidance: float = 3.0
-    frames: int = 17
-    size: list[int] | None = None  # width and height in pixels; None: 64 x 64
+    # None, here and of a frame rate in `numbers` that is not told: the model's own, see SamplingConfig
+    steps: int | None = None
+    guidance: float | None = None
+    frames: int | None = None
+    size: list[int] | None = None  # width and height in pixels
     method: str = "euler"
     guidance_interval: list[float] = field(
         default_factory=lambda: [0.0, 1.0]
@@ -314,8 +352,6 @@ class GenerateConfig:
             raise ConfigError(f"size must be width and height, got {self.size}")
         if len(self.guidance_interval) != 2:
             raise ConfigError(f"guidance_interval must be two times, got {self.guidance_interval}")
-        if self.negative_prompt and self.guidance == 1:
-            raise ConfigError("a negative prompt acts through guidance, which is 1: off")
         for entry in self.references:
             if not {"role", "path"} <= set(entry) <= {"role", "path", "seconds"}:
                 raise ConfigError(f'references must hold {{"role", "path"}} and perhaps "seconds", got {entry!r}')
@@ -370,6 +406,15 @@ def build(kind: type[Config], values: dict[str, Any]) -> Config:
         raise ConfigError(f"missing key {', '.join(missing)}")
     hints = typing.get_type_hints(kind)
     return kind(**{name: _typed(name, value, hints[name]) for name, value in values.items()})
+
+
+def read_sampling(folder: str | Path) -> SamplingConfig:
+    """How the model in a folder is sampled: what its transformer.json says, or the defaults where it says nothing."""
+    path = Path(folder) / "transformer.json"
+    try:
+        return build(SamplingConfig, dict(json.loads(path.read_text()).get("sampling", {})))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: it does not say how the model is sampled: {error}") from error
 
 
 def _shaped(what: str, shape: Config, changes: dict[str, Any]) -> Config:

@@ -1,6 +1,7 @@
 """The course of a run as a Lightning callback: where it starts, what it measures on the way, when it saves and stops.
 
 Consent is read again at each checkpoint, before the checkpoint is written: nothing trained beyond a revocation is kept.
+The best weights so far are part of the checkpoint and of nothing else, so the same holds for them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from lightning import Callback, LightningModule, Trainer
 from safetensors.torch import load_file
 
 from training import checkpoint as checkpoints
+from training.best import Best
 from training.config import TrainConfig
 from training.consent.guard import ConsentGuard
 from training.consent.violation import ConsentViolation
@@ -43,6 +45,8 @@ class Course(Callback):
         self.folder = Path(config.run_dir) / CHECKPOINTS
         self.done = start.done
         self.measured: dict[str, float] = {}  # on held-out clips, where the run began
+        self.last: dict[str, Any] = {}  # the latest measurement: its `step`, and what was `measured`
+        self.best = Best(config.task)
         self.fresh = start.checkpoint is None  # nothing of this run is saved yet
         self.interrupted = False
 
@@ -53,6 +57,15 @@ class Course(Callback):
         if not state:
             return Cursor()
         return Cursor(state["epoch"], state["pack"]) if self.start.same_data else Cursor(state["epoch"] + 1)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether so many measurements in a row have not improved that the run ends."""
+        return 0 < self.config.patience <= self.best.since
+
+    @property
+    def finished(self) -> bool:
+        return self.done >= self.config.steps or self.out_of_patience
 
     def begin(self, learner: Learner) -> None:
         """Load what the run starts from, and measure it unless its checkpoint did."""
@@ -68,14 +81,22 @@ class Course(Callback):
             self.report.say(f"{task}: starts from the weights in {start.parent.name}")
         else:
             learner.initialise()
-        if start.checkpoint is not None and start.same_data:
-            self.measured = start.state["start"]
-        else:
-            self.measured = learner.heldout()
-            self.report.metrics(self.done, self.measured)
+        if start.checkpoint is not None and start.same_data and "best" in start.state:
+            self.measured, self.last = start.state["start"], start.state["last"]
+            self.best.load(start.state["best"], start.checkpoint, self.report.rank == 0)
+        else:  # other clips may be held out now, so a best of other data cannot be compared with
+            self.measured = self.measure(learner, self.done)
             self.report.say(f"{task}: {_parameters(learner):,} parameters, start {shown(self.measured)}")
         self.result["start"] = self.measured
         self.result["parameters"] = _parameters(learner)
+
+    def measure(self, learner: Learner, step: int) -> dict[str, float]:
+        """Measure the averaged weights on held-out clips, and keep them if they are the best so far."""
+        values = learner.heldout()
+        self.report.metrics(step, values)
+        self.last = {"step": step, "measured": values}
+        self.best.offer(step, values, learner, self.report.rank == 0)
+        return values
 
     def on_train_start(self, trainer: Trainer, learner: LightningModule) -> None:
         if self.start.checkpoint is not None:
@@ -93,15 +114,17 @@ class Course(Callback):
         c, step = self.config, learner.last.step
         self.meter.ends(learner.last.tokens, learner.flops(learner.last))
         self.report.advance(loss=f"{learner.loss:.4f}")
-        last = step == c.steps
-        if step % c.eval_every == 0 and not last:
-            self.report.metrics(step, learner.heldout())
-        if step % max(1, c.steps // LINES) == 0 or last:
+        self.done = step
+        if step % c.eval_every == 0 or step == c.steps:
+            self.measure(learner, step)
+        if step % max(1, c.steps // LINES) == 0 or self.finished:
             self._progress(learner, step)
-        if step % c.checkpoint_every == 0 or last or step == self.until:
+        if step % c.checkpoint_every == 0 or self.finished or step == self.until:
             self.ask_consent(learner)
             self._save(learner, trainer.optimizers[0])
-        if step == self.until and not last:
+        if self.finished:
+            trainer.should_stop = True
+        elif step == self.until:
             self.interrupted = trainer.should_stop = True
         self.meter.pause()
 
@@ -126,8 +149,8 @@ class Course(Callback):
             "parent": self.start.parent_sha256,
             "manifest_sha256": self.guard.manifest_sha256,
         }
-        extra = {**kept, "start": self.measured}
-        checkpoints.save_checkpoint(self.folder, learner, optimizer, self.guard.exposure, extra)
+        extra = {**kept, "start": self.measured, "last": self.last}
+        checkpoints.save_checkpoint(self.folder, learner, optimizer, self.guard.exposure, extra, self.best)
 
     def _progress(self, learner: Learner, step: int) -> None:
         """One line for people, one record for machines: loss, gradient norm, rate, and the meter's figures since the last."""

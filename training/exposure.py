@@ -60,13 +60,14 @@ def of_weights(path: Path) -> dict[str, str]:
 
 
 def of_checkpoint(checkpoint: Path, state: Mapping[str, Any]) -> dict[str, str]:
-    """What a checkpoint's weights saw; the state and both weight files must agree. Raises ConsentViolation."""
+    """What a checkpoint's weights saw; the state and all weight files must agree. Raises ConsentViolation."""
     try:
         said = _checked(state[SINCE])
         roots = list(state[ROOTS])
     except (KeyError, TypeError, ValueError) as error:
         raise _unknown(checkpoint / "state.json", error) from error
-    statements = [of_weights(checkpoint / name) for name in ("weights.safetensors", "ema.safetensors")]
+    names = ("weights", "ema", "best") if "best" in state else ("weights", "ema")
+    statements = [of_weights(checkpoint / f"{name}.safetensors") for name in names]
     if roots != sorted(said) or any(statement != said for statement in statements):
         raise ConsentViolation.of_all("exposure.contradicted", f"{checkpoint}: state.json says other than the weights")
     if not said and state.get("snapshot_root"):

@@ -1,5 +1,6 @@
 """`python -m training.fit --config run.json`: one training run, from a sealed snapshot to published weights.
 
+What is published are the averaged weights of the step that measured best on held-out clips, which may be the run's start.
 The same command runs under `torchrun`, each process with the whole model or, as the configuration's `strategy` says, with
 a shard of it. The run holds itself to consent: before its first step it recomputes the root of every snapshot that its
 weights ever saw and asks the ledger about every clip, and again at each checkpoint. Killed at any moment, the same command
@@ -31,7 +32,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from training import exposure, repetition
 from training.allocator import keep_freed_memory
 from training.codec import load_codec
-from training.config import LADDER, CodecConfig, ConfigError, TrainConfig, TransformerConfig, read_config
+from training.config import CodecConfig, ConfigError, TrainConfig, TransformerConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation
 from training.course import Course, shown
 from training.data import (
@@ -55,6 +56,7 @@ from training.reporting import Reporter, reporter
 from training.simulate.supply import HELDOUT, RenderedClips, RenderedFrames
 from training.start import Start, find_start
 from training.text import TextEncoder
+from training.transformer import grid_of
 
 DONE, UNFIT, REFUSED, DIVERGED = 0, 1, 3, 4
 HELDOUT_CLIPS = 32  # measured while training; the scorecard measures all
@@ -157,29 +159,37 @@ def _run(course: Course) -> None:
         )
     course.begin(learner)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if course.done < config.steps:
+    if not course.finished:
         with closing(ahead(train(course.cursor, course.done + 1, rank, world))) as steps:
             _trainer(config, course, world).fit(learner, train_dataloaders=steps)
     if course.interrupted:
         result["stopped"] = f"interrupted after step {course.until}"
         return
+    if course.last["step"] != course.done:  # fewer steps are asked for than a checkpoint has, where none was due
+        course.measure(learner, course.done)
     course.guard.check()
-    result["end"] = learner.heldout()
-    learner.average.gather()
-    result["steps"] = config.steps
+    best = course.best
+    result |= {"end": best.measured, "best_step": best.step, "last": course.last["measured"]}
+    result |= {"steps": course.done, "early_stop": course.done < config.steps}
     result["clips_seen"] = _seen(config, learner.last.cursor if learner.last else course.cursor, items)
+    learner.average.gather()
     if rank == 0:
+        learner.average.load(best.weights, learner.average.updates)
         _publish(learner, Path(config.run_dir), course.guard)
     result["weights"] = str(Path(config.run_dir) / f"{config.task}.safetensors")
-    report.metrics(config.steps, result["end"])
-    report.say(
-        f"{config.task}: done, {shown(result['start'])} -> {shown(result['end'])} in {report.seconds:.0f} s",
-        {"end": result["end"]},
-    )
+    report.say(f"{config.task}: {_ended(result)} in {report.seconds:.0f} s", {"end": result["end"]})
+
+
+def _ended(result: Mapping[str, Any]) -> str:
+    """How a run ended, in words: also where it stopped early, and where an earlier step was better than its last."""
+    steps, best = result["steps"], result["best_step"]
+    early = f" after step {steps}, as nothing improved any more" if result["early_stop"] else ""
+    said = f"done{early}, {shown(result['start'])} -> {shown(result['end'])}"
+    return said if best == steps else f"{said} at step {best}, the best (step {steps}: {shown(result['last'])}),"
 
 
 def _publish(learner: Learner, run_dir: Path, guard: ConsentGuard) -> None:
-    """The weights and their description, each whole or not there."""
+    """The averaged weights and their description, each whole or not there."""
     partial = run_dir / f".weights.{os.getpid()}.partial"
     learner.save(partial, guard.exposure)
     for path in sorted(partial.iterdir()):
@@ -228,7 +238,11 @@ def _codec(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learner, An
 
 def _transformer(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learner, Any, Sequence[Item]]:
     codec = load_codec(config.codec_dir)
-    shape = replace(config.transformer, channels=codec.config.channels)
+    shape, own = replace(config.transformer, channels=codec.config.channels), config.sampling
+    try:
+        grid_of(own.frames, own.size, codec.config.stride, codec.config.patch * shape.patch)
+    except ValueError as error:  # before hours are spent on a model whose own size it could not make
+        raise DataError(f"the sampling of this model does not fit its codec, see sampling_shape: {error}") from error
     train, heldout, beside = (
         _rendered_clips(config, codec, shape) if config.rendered_only else _latents(config, codec, shape, weights)
     )
@@ -266,10 +280,9 @@ def _rendered_clips(config: TrainConfig, codec: VideoCodec, shape: TransformerCo
 
 def _rendered_frames(config: TrainConfig, codec: CodecConfig) -> tuple[RenderedFrames, RenderedFrames]:
     """The rendered clips that the run may train on, and those that are held out."""
-    sampling = LADDER[config.size].sampling
     return (
-        RenderedFrames(sampling, codec, config.rendered_clips),
-        RenderedFrames(sampling, codec, RENDERED_HELDOUT, HELDOUT),
+        RenderedFrames(config.sampling, codec, config.rendered_clips),
+        RenderedFrames(config.sampling, codec, RENDERED_HELDOUT, HELDOUT),
     )
 
 

@@ -311,7 +311,7 @@ class TransformerLearner(Learner):
             return {"heldout/flow_loss": float(flow_loss(self.model, self.heldout_samples).mean())}
 
     def save(self, folder: Path, exposure: Exposure) -> None:
-        save_transformer(self.average.weights(), self.model.config, folder, exposure)
+        save_transformer(self.average.weights(), self.model.config, folder, exposure, self.config.sampling)
 
 
 def compile_blocks(model: Transformer, backend: str = "inductor") -> None:

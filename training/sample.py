@@ -19,13 +19,13 @@ from torch import Tensor
 
 from training.codec import load_codec, to_bytes
 from training.conditioning import numbers
-from training.config import ConfigError, GenerateConfig, build, read_config
+from training.config import ConfigError, GenerateConfig, SamplingConfig, build, read_config
 from training.given import Reference, Start, lay, read_reference
 from training.patches import VideoCodec
 from training.reporting import bar, write_json
 from training.sampling import Request, Sampler, sample
 from training.text import TextEncoder, TextEncoderError
-from training.transformer import REFERENCE_FPS, Transformer, load_transformer, to_tokens
+from training.transformer import Transformer, grid_of, load_transformer, to_tokens
 from training.video import write_mp4
 
 BATCH_TOKENS = 2560  # tokens that are sampled at a time
@@ -68,10 +68,12 @@ def write_videos(c: GenerateConfig, progress: Callable[[int], None] = lambda don
     seeds = list(range(len(c.prompts))) if c.seeds is None else c.seeds
     if len(seeds) != len(c.prompts):
         raise ValueError(f"{len(c.prompts)} prompts need as many seeds, got {len(seeds)}")
-    low, high = c.guidance_interval
-    sampler = Sampler(c.steps, c.guidance, c.method, (low, high), c.guidance_rescale)
-    width, height = c.size or (64, 64)
     codec, model, encoder = load_codec(c.model_dir), load_transformer(c.model_dir), TextEncoder(c.text_encoder)
+    own, (low, high) = model.sampling, c.guidance_interval
+    more: dict[str, Any] = {"method": c.method, "interval": (low, high), "rescale": c.guidance_rescale}
+    sampler = Sampler.of(own, c.steps, c.guidance, **more)
+    frames = own.frames if c.frames is None else c.frames
+    width, height = c.size or own.size
     videos = make(
         codec,
         model,
@@ -79,7 +81,7 @@ def write_videos(c: GenerateConfig, progress: Callable[[int], None] = lambda don
         c.prompts,
         seeds,
         sampler,
-        c.frames,
+        frames,
         (width, height),
         c.negative_prompt,
         c.numbers,
@@ -88,10 +90,10 @@ def write_videos(c: GenerateConfig, progress: Callable[[int], None] = lambda don
         progress,
     )
     rows = []
-    fps = _fps(c.numbers)
+    fps = _fps(c.numbers, own)
     for index, (prompt, seed, video) in enumerate(zip(c.prompts, seeds, videos, strict=True)):
         path = write_mp4(Path(c.out) / f"{index:03d}-{seed}.mp4", video.numpy(), fps)
-        row = {"path": str(path), "prompt": prompt, "seed": seed, "fps": fps, "frames": c.frames}
+        row = {"path": str(path), "prompt": prompt, "seed": seed, "fps": fps, "frames": frames}
         rows.append(row | {"width": width, "height": height})
     return rows
 
@@ -111,8 +113,10 @@ def make(
     strength: float = 0.7,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Tensor]:
-    """Videos uint8 [T, H, W, 3], one a prompt, at `known["fps"]` or else 8 frames a second."""
-    grid, fps = token_grid(codec, model, frames, size), _fps(known)
+    """Videos uint8 [T, H, W, 3], one a prompt, at `known["fps"]` or else the model's own frame rate."""
+    if negative_prompt and sampler.guidance == 1:
+        raise ValueError("a negative prompt acts through guidance, which is 1: off")
+    grid, fps = token_grid(codec, model, frames, size), _fps(known, model.sampling)
     negative_MT = torch.from_numpy(encoder.tokens([negative_prompt])[0]) if negative_prompt else None
     seconds, told = codec.config.stride / fps, numbers({**known, "fps": fps})
     requests = [
@@ -139,8 +143,8 @@ def begun(request: Request, start: Start, patch: int, strength: float) -> Reques
     return replace(request, x_NP=x_NP, given_N=given_N, strength=strength if start.sourced else 1.0)
 
 
-def _fps(known: Mapping[str, float]) -> float:
-    fps = float(known.get("fps", REFERENCE_FPS))
+def _fps(known: Mapping[str, float], own: SamplingConfig) -> float:
+    fps = float(known.get("fps", own.fps))
     if not 1 <= fps <= 120:
         raise ValueError(f"a video has 1 to 120 frames a second, not {fps:g}")
     return fps
@@ -148,13 +152,7 @@ def _fps(known: Mapping[str, float]) -> float:
 
 def token_grid(codec: VideoCodec, model: Transformer, frames: int, size: tuple[int, int]) -> tuple[int, int, int]:
     """Tokens in time, down and across for a video of so many frames and pixels. Raises ValueError where none fit."""
-    stride, cell = codec.config.stride, codec.config.patch * model.config.patch
-    width, height = size
-    if frames < 1 or (frames - 1) % stride or width < cell or height < cell or width % cell or height % cell:
-        raise ValueError(
-            f"a video has {stride}k + 1 frames and sides that are multiples of {cell}, got {frames} x {width}x{height}"
-        )
-    return (frames - 1) // stride + 1, height // cell, width // cell
+    return grid_of(frames, size, codec.config.stride, codec.config.patch * model.config.patch)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from torch import Tensor
 from training import flow
 from training.attention import Segments
 from training.conditioning import Grid
+from training.config import SamplingConfig
 from training.packing import Batch, Sample, collate
 from training.transformer import Transformer, from_tokens, positions
 
@@ -59,7 +61,13 @@ class Sampler:
     method: str = "euler"
     interval: tuple[float, float] = (0.0, 1.0)
     rescale: float = 0.0
-    noise_shift: float = 0.0  # of TrainConfig, if the model was trained with one
+    noise_shift: float = 0.0  # that of training
+
+    @classmethod
+    def of(cls, own: SamplingConfig, steps: int | None = None, guidance: float | None = None, **more: Any) -> Sampler:
+        """A model's own sampler, with what the caller changes; None: the model's. The noise shift is always the model's."""
+        steps = own.steps if steps is None else steps
+        return cls(steps, own.guidance if guidance is None else guidance, noise_shift=own.noise_shift, **more)
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.method not in ("euler", "heun"):

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from training.attention import Segments, attend
 from training.conditioning import NUMERIC
-from training.config import TransformerConfig
+from training.config import SamplingConfig, TransformerConfig, read_sampling
 from training.exposure import Exposure, header
 from training.gaussian import GaussianVelocity
 from training.packing import Batch
@@ -47,6 +47,7 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = c = config
+        self.sampling = SamplingConfig()  # how it is sampled unless the caller says otherwise
         if c.predicts not in ("velocity", "correction", "clip"):
             raise ValueError(f"a transformer predicts velocity, correction or clip, not {c.predicts!r}")
         self.embed_patch = nn.Linear(c.token_values, c.width)
@@ -207,6 +208,16 @@ def positions(grid: tuple[int, int, int], seconds_per_frame: float) -> Tensor:
     return torch.stack(torch.meshgrid(time_t, down_h, across_w, indexing="ij"), dim=-1).flatten(0, 2)
 
 
+def grid_of(frames: int, size: tuple[int, int], stride: int, cell: int) -> tuple[int, int, int]:
+    """Tokens in time, down and across, where one has `stride` frames and `cell` pixels a side. ValueError where none fit."""
+    width, height = size
+    if frames < 1 or (frames - 1) % stride or width < cell or height < cell or width % cell or height % cell:
+        raise ValueError(
+            f"a video has {stride}k + 1 frames and sides that are multiples of {cell}, got {frames} x {width}x{height}"
+        )
+    return (frames - 1) // stride + 1, height // cell, width // cell
+
+
 def rotations(position_N3: Tensor, head_width: int, theta: float) -> tuple[Tensor, Tensor]:
     """Factors [N, 1, K] of a head's values and of their partners, see `rotate`: cos twice, and -sin and sin, of the
     rotary angles. A third of the pairs for each axis, what is over goes to time."""
@@ -264,19 +275,27 @@ def _segment_mean(x_MT: Tensor, segments: Segments) -> Tensor:
 
 
 def save_transformer(
-    weights: dict[str, Tensor], config: TransformerConfig, folder: Path, exposure: Exposure | None = None
+    weights: dict[str, Tensor],
+    config: TransformerConfig,
+    folder: Path,
+    exposure: Exposure | None = None,
+    sampling: SamplingConfig | None = None,
 ) -> None:
-    """Write transformer.safetensors, with what the weights saw, and transformer.json."""
+    """Write transformer.safetensors, with what the weights saw, and transformer.json, with how they are sampled."""
     folder.mkdir(parents=True, exist_ok=True)
     plain = {name: tensor.contiguous() for name, tensor in weights.items()}
     save_file(plain, folder / "transformer.safetensors", header(exposure))
-    (folder / "transformer.json").write_text(json.dumps(asdict(config), indent=1, sort_keys=True) + "\n")
+    described = {**asdict(config), "sampling": asdict(sampling or SamplingConfig())}
+    (folder / "transformer.json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n")
 
 
 def load_transformer(folder: str | Path) -> Transformer:
     """Read what `save_transformer` wrote; in evaluation mode, without gradients."""
     folder = Path(folder)
-    model = Transformer(TransformerConfig(**json.loads((folder / "transformer.json").read_text())))
+    described = json.loads((folder / "transformer.json").read_text())
+    described.pop("sampling", None)
+    model = Transformer(TransformerConfig(**described))
+    model.sampling = read_sampling(folder)
     model.load_state_dict(with_all_numbers(load_file(folder / "transformer.safetensors")))
     return model.eval().requires_grad_(False)
 

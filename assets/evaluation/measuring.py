@@ -24,7 +24,6 @@ from assets.model.launch import Launch
 HELDOUT_PROMPTS = 4
 SCENE_SEEDS = (11, 23, 47, 81)  # simulated scenes whose facts are known; never changed, so that nights compare
 MEASURED_SCENES = 24  # further simulated scenes, generated to be measured and not kept
-SAMPLING = {"steps": 24, "guidance": 3.0, "frames": 17, "size": [64, 64]}
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,6 @@ def prepare_samples(home: Home, model_key: str, wanted: Sequence[Prompt]) -> Lau
         "prompts": [prompt.text for prompt in wanted],
         "seeds": [prompt.seed for prompt in wanted],
         "out": str(run_dir / "videos"),
-        **SAMPLING,
     }
     return launch.prepare(home, "training.sample", run_dir, config)
 

@@ -1,7 +1,8 @@
 """The registered model as code: prompts in, marked video files out. MLflow runs this file when it loads a version.
 
 No pickle: the weights are safetensors, the rest is this file and the installed platform. Files leave through the
-release's door only, so a prediction is marked like everything else.
+release's door only, so a prediction is marked like everything else, and a version that a withdrawal reaches gives none,
+however long ago it was loaded.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from mlflow.pyfunc import PythonModel
 if TYPE_CHECKING:
     import pandas as pd
 
+SETTINGS = {"steps": int, "guidance": float}  # columns by which a row leaves the model's own sampling
+
 
 class VideoTransformer(PythonModel):
     def load_context(self, context: Any) -> None:
@@ -24,8 +27,9 @@ class VideoTransformer(PythonModel):
     def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """A row a prompt: `prompt`, `path` of its mp4 (empty when refused) and `refused`, the policy's reasons.
 
-        `model_input`: a frame with the column `prompt` and optionally `seed`, `steps`, `guidance` (the last two are
-        one setting a batch, taken from the first row), or a list of prompts or of such rows. `params`: `output_dir`.
+        `model_input`: a frame with the column `prompt` and optionally `seed`, `steps` and `guidance`, or a list of
+        prompts or of such rows; where a row names no steps or guidance, the model's own hold. `params`: `output_dir`.
+        Raises NothingToServe where the registry says that the version is tainted, or cannot be asked.
         """
         import pandas as pd
 
@@ -34,7 +38,7 @@ class VideoTransformer(PythonModel):
         rows = _rows(model_input)
         folder = Path((params or {}).get("output_dir") or tempfile.mkdtemp(prefix="rushes-videos-"))
         folder.mkdir(parents=True, exist_ok=True)
-        options = {name: kind(rows[0][name]) for name, kind in (("steps", int), ("guidance", float)) if name in rows[0]}
+        options = [{name: kind(row[name]) for name, kind in SETTINGS.items() if name in row} for row in rows]
         seeds = [int(row.get("seed", index)) for index, row in enumerate(rows)]
         answers = answer(self.folder, [str(row["prompt"]) for row in rows], seeds, folder, options)
         return pd.DataFrame(

@@ -12,11 +12,14 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assets.evaluation.description import version_description
-from assets.evaluation.serving import Serving
+from assets.evaluation.serving import Serving, without_password
 from assets.evaluation.tracking import Tracking, existing_is_fine, texts, ui_address
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 MODEL = "video-transformer"
 CANDIDATE, CHAMPION = "candidate", "champion"
@@ -72,6 +75,7 @@ class Registry(Tracking):
             serving = Serving(
                 text_encoder=str(self.home.text_encoder),
                 keys=str(self.home.signing),
+                registry=without_password(self.home.mlflow_uri),
                 claims={
                     "model_id": labels["model_key"],
                     "snapshot_root": labels.get("snapshot_root", ""),
@@ -110,25 +114,7 @@ class Registry(Tracking):
         """Every version, newest first; none when nothing was ever registered."""
         if self.database_is_missing():
             return []  # asking would create it, which takes seconds
-        import mlflow
-
-        try:
-            aliases = self.client.get_registered_model(MODEL).aliases
-        except mlflow.MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return []
-            raise
-        found = [
-            Version(
-                number := str(version.version),
-                version.run_id or "",
-                version.source or "",
-                dict(version.tags),
-                tuple(sorted(name for name, owner in aliases.items() if str(owner) == number)),
-            )
-            for version in self.client.search_model_versions(f"name = '{MODEL}'")
-        ]
-        return sorted(found, key=lambda version: int(version.number), reverse=True)
+        return versions_of(self.client)
 
     def version(self, number: str) -> Version:
         """Raises LookupError for a number that is not there."""
@@ -179,6 +165,29 @@ class Registry(Tracking):
     def url(self, target: str, base: str | None = None) -> str:
         """Where MLflow's UI shows a version (a number) or a run (anything else)."""
         return self.version_url(target, base) if str(target).isdigit() else self.run_url(target, base)
+
+
+def versions_of(client: MlflowClient) -> list[Version]:
+    """Every version that the client's registry has, newest first."""
+    import mlflow
+
+    try:
+        aliases = client.get_registered_model(MODEL).aliases
+    except mlflow.MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return []
+        raise
+    found = [
+        Version(
+            number := str(version.version),
+            version.run_id or "",
+            version.source or "",
+            dict(version.tags),
+            tuple(sorted(name for name, owner in aliases.items() if str(owner) == number)),
+        )
+        for version in client.search_model_versions(f"name = '{MODEL}'")
+    ]
+    return sorted(found, key=lambda version: int(version.number), reverse=True)
 
 
 def _weights(model_dir: Path) -> Iterable[Path]:

@@ -109,8 +109,13 @@ class Tracking:
         return f"{ui_address(base)}/#/experiments/{self.ensure_experiment()}/runs/{run_id}"
 
     def database_is_missing(self) -> bool:
-        path = self.home.mlflow_uri.removeprefix("sqlite:///")
-        return path != self.home.mlflow_uri and not Path(path).is_file()
+        return database_is_missing(self.home.mlflow_uri)
+
+
+def database_is_missing(uri: str) -> bool:
+    """Whether the address is that of a SQLite file that is not there; a client would create it."""
+    path = uri.removeprefix("sqlite:///")
+    return path != uri and not Path(path).is_file()
 
 
 def ui_address(base: str | None) -> str:

@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
 
 GIVEN, GUIDANCE, NUMBERS, MAKING = "What is given", "Guidance", "Numbers that the model is told", "Making"
 FILE = "file or clip id"
+OWN = "Default: the model's own."
 
 
 def generate(
@@ -58,8 +59,9 @@ def generate(
     ] = 0.7,
     negative: Annotated[str, typer.Option(rich_help_panel=GUIDANCE, help="Negative prompt: what not to see.")] = "",
     guidance: Annotated[
-        float, typer.Option(rich_help_panel=GUIDANCE, help="How strongly the prompt pulls; 1: no guidance.")
-    ] = 3.0,
+        float | None,
+        typer.Option(rich_help_panel=GUIDANCE, help=f"How strongly the prompt pulls; 1: no guidance. {OWN}"),
+    ] = None,
     guidance_interval: Annotated[
         str,
         typer.Option(
@@ -75,12 +77,14 @@ def generate(
             metavar="NAME=VALUE",
             rich_help_panel=NUMBERS,
             help="What clips are measured by: fps, motion; the camera's pan, tilt and zoom; quality. Repeatable. "
-            "What is not told is left to the model, fps is 8.",
+            "What is not told is left to the model; fps has the model's own as its default.",
         ),
     ] = None,
-    frames: Annotated[int, typer.Option(rich_help_panel=MAKING, help="4k + 1 frames.")] = 17,
-    size: Annotated[str, typer.Option(metavar="WxH", rich_help_panel=MAKING, help="Multiples of 16.")] = "64x64",
-    steps: Annotated[int, typer.Option(rich_help_panel=MAKING, help="Steps from noise to video.")] = 24,
+    frames: Annotated[int | None, typer.Option(rich_help_panel=MAKING, help=f"4k + 1 frames. {OWN}")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", rich_help_panel=MAKING, help=f"Multiples of 16. {OWN}")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(rich_help_panel=MAKING, help=f"Steps from noise to video. {OWN}")] = None,
     method: Annotated[
         str, typer.Option(rich_help_panel=MAKING, help="euler, or heun: twice the work a step, more exact.")
     ] = "euler",
@@ -106,7 +110,7 @@ def generate(
         "guidance_rescale": guidance_rescale,
         "numbers": {k: _number(v, k) for k, v in (_pair(text, "NAME=VALUE") for text in number or ())},
         "frames": frames,
-        "size": [int(_number(part, "--size")) for part in size.lower().split("x")],
+        "size": [int(_number(part, "--size")) for part in size.lower().split("x")] if size else None,
         "steps": steps,
         "method": method,
     }

@@ -49,11 +49,24 @@ def one_of_two(config: TrainConfig, until: int | None) -> int:
     return fit(config, Reporter(Path(config.run_dir), int(os.environ["RANK"])), until)
 
 
-def in_two(config: TrainConfig, until: int | None = None) -> dict[str, Any]:
+def of_another_mind(config: TrainConfig, _: None) -> int:
+    """What each of two processes runs where they measure apart: for the first step 2 is the best, for the second step 6."""
+    measured = ({2: 0.5}, {6: 0.1})[int(os.environ["RANK"])]
+    real = module.TransformerLearner.heldout
+
+    def heldout(learner: Any) -> dict[str, float]:
+        real(learner)  # in shards all processes measure together
+        return {"heldout/flow_loss": measured.get(learner.average.updates, 1.0)}
+
+    module.TransformerLearner.heldout = heldout
+    return fit(config, Reporter(Path(config.run_dir), int(os.environ["RANK"])))
+
+
+def in_two(config: TrainConfig, until: int | None = None, runs: str = "one_of_two") -> dict[str, Any]:
     script = Path(f"{config.run_dir}.py")
     script.write_text(
-        "from tests.training.test_shards import one_of_two\nfrom training.config import TrainConfig\n"
-        f"raise SystemExit(one_of_two(TrainConfig(**{asdict(config)!r}), {until}))\n"
+        f"from tests.training.test_shards import {runs}\nfrom training.config import TrainConfig\n"
+        f"raise SystemExit({runs}(TrainConfig(**{asdict(config)!r}), {until}))\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -87,9 +100,33 @@ def test_two_processes_in_shards_train_the_model_of_one_and_either_goes_on_from_
     for config, result in ((by_one, in_one(by_one)), (sharded, in_two(sharded))):
         assert (result["resumed_from_step"], result["stopped"]) == (3, None)
         assert result["parameters"] == one["parameters"]
-        for when in ("start", "end"):
+        assert result["best_step"] == one["best_step"]
+        for when in ("start", "end", "last"):
             assert result[when]["heldout/flow_loss"] == pytest.approx(one[when]["heldout/flow_loss"], rel=1e-5)
         found, expected = weights(config), weights(alone)
         assert found.keys() == expected.keys()
         for name, tensor in expected.items():
             torch.testing.assert_close(found[name], tensor, **SAME, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_the_first_process_decides_for_all_which_step_is_the_best_and_when_to_end(
+    encoded_world: TrainingWorld, strategy: str
+) -> None:
+    settings: dict[str, Any] = {
+        "steps": 12,
+        "eval_every": 2,
+        "patience": 2,
+        "checkpoint_every": 2,
+        "strategy": strategy,
+    }
+    config = encoded_world.flow_config("apart", batch_tokens=240, transformer_shape=SHAPE, **settings)
+    result = in_two(config, runs="of_another_mind")
+    assert (result["stopped"], result["steps"], result["best_step"], result["early_stop"]) == (None, 6, 2, True)
+    (kept, _) = sorted((Path(config.run_dir) / "checkpoints").iterdir())
+    assert kept.name == "step-00000004"
+    best = load_file(kept / "best.safetensors")
+    for name, tensor in weights(config).items():
+        torch.testing.assert_close(best[name], tensor, rtol=0, atol=0, msg=name)
+    assert any(not torch.equal(tensor, best[name]) for name, tensor in load_file(kept / "ema.safetensors").items())

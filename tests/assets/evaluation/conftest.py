@@ -38,16 +38,17 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def untrained(tmp_path: Path) -> Path:
-    """A real model of the smallest size, as it is before its first step: it saw nothing, and says so."""
+    """A real model of the smallest size, as it is before its first step, sampled in two: it saw nothing, and says so."""
     import torch
 
     from training.codec import Codec, save_codec
-    from training.config import LADDER
+    from training.config import LADDER, SamplingConfig
     from training.transformer import Transformer, save_transformer
 
     torch.manual_seed(0)
     size, folder = LADDER["nano"], tmp_path / "untrained"
     folder.mkdir()
     save_codec(Codec(size.codec), folder, exposure={})
-    save_transformer(Transformer(size.transformer).state_dict(), size.transformer, folder, exposure={})
+    weights = Transformer(size.transformer).state_dict()
+    save_transformer(weights, size.transformer, folder, exposure={}, sampling=SamplingConfig(steps=2, frames=9, fps=4))
     return folder

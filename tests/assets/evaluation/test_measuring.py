@@ -37,7 +37,6 @@ def test_a_model_is_sampled_and_measured_through_dagster_and_the_second_time_not
     home: Home, sealed: Sealed, untrained: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(measuring, "MEASURED_SCENES", 2)
-    monkeypatch.setattr(measuring, "SAMPLING", measuring.SAMPLING | {"steps": 2})
     publish(home, sealed, untrained)
     renditions.render_all(home, sealed.members)
     for started in measuring.rescoring(home, "m-1", sealed):  # encodes the clips, then measures without samples
@@ -52,7 +51,9 @@ def test_a_model_is_sampled_and_measured_through_dagster_and_the_second_time_not
     assert stored is not None
     assert (gate.COPIES, gate.OVERALL) in gate.scores(stored.rows)
     assert home.lake.read("scorecard").num_rows == len(stored.rows)
-    assert home.lake.read("samples").num_rows == len(measuring.prompts(sealed))
+    made = home.lake.read("samples").to_pylist()
+    assert len(made) == len(measuring.prompts(sealed))
+    assert {(row["frames"], row["fps"], row["width"]) for row in made} == {(9, 4.0, 64)}, "as the model says of itself"
     (videos,) = first.asset_materializations_for_node("samples")
     assert "data:image/webp" in str(videos.metadata["beside_rendered_scenes"].value)
     assert "right: the held-out clip" in str(videos.metadata["beside_real_clips"].value)

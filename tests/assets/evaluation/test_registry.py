@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from assets.evaluation.registry import CHAMPION, CLEAN, Registry
-from assets.evaluation.serving import Serving
+from assets.evaluation.serving import Serving, without_password
 
 ROOT = "ab" * 32
 
@@ -83,6 +83,18 @@ def test_the_environment_moves_a_package_to_another_machine(
     folder = registry.model_folder(registered(registry, weights))
     monkeypatch.setenv("RUSHES_TEXT_ENCODER", "/elsewhere/minilm")
     assert Serving.read(folder).text_encoder == "/elsewhere/minilm"
+
+
+def test_a_package_names_its_registry_without_a_password(
+    registry: Registry, weights: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("RUSHES_MLFLOW_URI", raising=False)
+    folder = registry.model_folder(registered(registry, weights))
+    assert Serving.read(folder).registry == registry.home.mlflow_uri
+    monkeypatch.setenv("RUSHES_MLFLOW_URI", "http://elsewhere:5000")
+    assert Serving.read(folder).registry == "http://elsewhere:5000"
+    assert without_password("postgresql://ann:secret@host:5432/mlflow") == "postgresql://ann@host:5432/mlflow"
+    assert without_password("sqlite:////a/b.db") == "sqlite:////a/b.db"
 
 
 def test_a_run_keeps_its_status_when_its_model_is_registered(registry: Registry, weights: Path):

@@ -14,6 +14,10 @@ from assets.release.policy import PromptRefused
 CLAIMS = {"model_id": "model-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": "7:" + "cd" * 32}
 
 
+def allowed() -> None:
+    """Nobody has withdrawn anything."""
+
+
 @pytest.fixture
 def package(tmp_path: Path, keys: Path) -> Path:
     folder = tmp_path / "package"
@@ -25,7 +29,7 @@ def package(tmp_path: Path, keys: Path) -> Path:
 def test_every_answer_is_a_marked_file_in_the_order_asked(
     sampler: list[dict[str, Any]], package: Path, keys: Path, tmp_path: Path
 ):
-    answers = answer(package, ["a red ball", "a blue cube"], [1, 2], tmp_path / "out")
+    answers = answer(package, ["a red ball", "a blue cube"], [1, 2], tmp_path / "out", may_answer=allowed)
     assert [a.prompt for a in answers] == sampler[0]["prompts"] == ["a red ball", "a blue cube"]
     assert all(a.path and read_marks(a.path, keys).complete for a in answers)
 
@@ -33,7 +37,7 @@ def test_every_answer_is_a_marked_file_in_the_order_asked(
 def test_a_refused_prompt_is_not_generated_and_does_not_stop_the_others(
     sampler: list[dict[str, Any]], package: Path, tmp_path: Path
 ):
-    first, second = answer(package, ["a nude", "a red ball"], [1, 2], tmp_path / "out")
+    first, second = answer(package, ["a nude", "a red ball"], [1, 2], tmp_path / "out", may_answer=allowed)
     assert first.path is None
     assert first.refused == ("policy.sexual",)
     assert second.path is not None
@@ -45,7 +49,7 @@ def test_a_file_that_cannot_be_marked_does_not_leave(
 ):
     Serving(text_encoder="minilm", keys=str(keys), claims=CLAIMS | {"snapshot_root": ""}).write(package)
     with pytest.raises(MarkError, match="snapshot_root"):
-        answer(package, ["a red ball"], [1], tmp_path / "out")
+        answer(package, ["a red ball"], [1], tmp_path / "out", may_answer=allowed)
     assert not list(tmp_path.rglob("out/*.mp4"))
 
 
@@ -58,3 +62,43 @@ def test_a_refused_prompt_is_refused_before_anything_is_looked_up(home: Home, tm
     with pytest.raises(PromptRefused, match=r"policy\.gore"):
         generate_marked(home, "a beheading", tmp_path / "out.mp4")
     assert not (home.state / "mlflow.db").exists()
+
+
+def test_prompts_with_other_options_are_made_apart_and_come_back_in_order(
+    sampler: list[dict[str, Any]], package: Path, tmp_path: Path
+):
+    options = [{"steps": 2}, {}, {"steps": 2}]
+    answers = answer(package, ["a red ball", "a blue cube", "a red ball"], [1, 1, 2], tmp_path, options, allowed)
+    assert [a.prompt for a in answers] == ["a red ball", "a blue cube", "a red ball"]
+    assert len({a.path for a in answers if a.path and a.path.is_file()}) == 3
+    said = {tuple(call["seeds"]): (call["prompts"], call.get("steps")) for call in sampler}
+    assert said == {(1, 2): (["a red ball", "a red ball"], 2), (1,): (["a blue cube"], None)}
+
+
+def test_the_same_prompt_and_seed_with_other_options_is_another_file(
+    sampler: list[dict[str, Any]], package: Path, tmp_path: Path
+):
+    first, second = answer(package, ["a red ball"] * 2, [1, 1], tmp_path, [{"steps": 2}, {"steps": 3}], allowed)
+    assert first.path != second.path
+
+
+def test_a_permission_that_ends_while_videos_are_made_lets_none_of_them_leave(
+    sampler: list[dict[str, Any]], package: Path, tmp_path: Path
+):
+    def ends() -> None:
+        if sampler:
+            raise NothingToServe("withdrawn")
+
+    with pytest.raises(NothingToServe, match="withdrawn"):
+        answer(package, ["a red ball", "a blue cube"], [1, 2], tmp_path / "out", may_answer=ends)
+    assert len(sampler) == 1
+    assert not list(tmp_path.rglob("out/*"))
+
+
+def test_a_package_that_names_no_registry_does_not_answer(
+    sampler: list[dict[str, Any]], package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("RUSHES_MLFLOW_URI", raising=False)
+    with pytest.raises(NothingToServe, match=r"names no registry.*Set RUSHES_MLFLOW_URI"):
+        answer(package, ["a red ball"], [1], tmp_path / "out")
+    assert sampler == []
