@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from training import checkpoint as checkpoints
 from training.best import Best
 from training.config import TrainConfig
-from training.consent.guard import ConsentGuard
+from training.consent.guard import Guard
 from training.consent.violation import ConsentViolation
 from training.exposure import CHECKPOINTS
 from training.meter import Meter
@@ -35,7 +35,7 @@ class Course(Callback):
         self,
         config: TrainConfig,
         report: Reporter,
-        guard: ConsentGuard,
+        guard: Guard,
         start: Start,
         result: dict[str, Any],
         until: int | None,

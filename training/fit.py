@@ -22,7 +22,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -33,7 +32,7 @@ from training import exposure, repetition
 from training.allocator import keep_freed_memory
 from training.codec import load_codec
 from training.config import CodecConfig, ConfigError, TrainConfig, TransformerConfig, read_config
-from training.consent.guard import ConsentGuard, ConsentViolation
+from training.consent.guard import ConsentGuard, ConsentViolation, Guard, RenderedOnly
 from training.course import Course, shown
 from training.data import (
     CaptionedClips,
@@ -104,33 +103,10 @@ def fit(config: TrainConfig, report: Reporter, until: int | None = None) -> int:
     return code
 
 
-class RenderedOnly:
-    """The guard of a run that reads no clip of anybody: there is nothing to ask the ledger.
-
-    Raises ConsentViolation where the run would start from weights that saw somebody's clips.
-    """
-
-    exposure: Mapping[str, str] = MappingProxyType({})
-    manifest_sha256 = ""
-
-    def __init__(self, start: Start) -> None:
-        if start.exposure:
-            raise ConsentViolation.of_all(
-                "exposure.unproven",
-                "the weights to start from saw clips, and this run names no ledger to ask about them",
-            )
-
-    def check(self) -> None:
-        """Nothing to check."""
-
-
-Guard = ConsentGuard | RenderedOnly
-
-
 def _guard(config: TrainConfig, start: Start) -> Guard:
     """Holds this run's snapshot to the ledger, and every snapshot that the weights it starts from ever saw."""
     if config.rendered_only:
-        return RenderedOnly(start)
+        return RenderedOnly(start.exposure)
     manifests = {ancestor["root"]: ancestor["manifest"] for ancestor in config.ancestors}
     return ConsentGuard(
         config.manifest, config.snapshot_root, config.database_url, seen=start.exposure, ancestors=manifests
@@ -188,7 +164,7 @@ def _ended(result: Mapping[str, Any]) -> str:
     return said if best == steps else f"{said} at step {best}, the best (step {steps}: {shown(result['last'])}),"
 
 
-def _publish(learner: Learner, run_dir: Path, guard: ConsentGuard) -> None:
+def _publish(learner: Learner, run_dir: Path, guard: Guard) -> None:
     """The averaged weights and their description, each whole or not there."""
     partial = run_dir / f".weights.{os.getpid()}.partial"
     learner.save(partial, guard.exposure)
@@ -223,8 +199,9 @@ def _seen(config: TrainConfig, cursor: Cursor, items: Sequence[Item]) -> dict[st
 
 
 def _codec(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learner, Any, Sequence[Item]]:
-    rendered, heldout = _rendered_frames(config, config.codec)
+    rendered, rendered_heldout = _rendered_frames(config, config.codec)
     clips: Pictures = rendered
+    heldout: Pictures = rendered_heldout
     if not config.rendered_only:
         clips = FrameClips(config.frames_dir, read_members(config.manifest, "train"), weights)
         heldout = FrameClips(config.frames_dir, spread(read_members(config.manifest, "heldout"), HELDOUT_CLIPS))
@@ -250,8 +227,7 @@ def _transformer(config: TrainConfig, weights: Mapping[str, int]) -> tuple[Learn
     def steps(cursor: Cursor, first: int, rank: int, world: int) -> Iterable[Any]:
         return flow_steps(config, train, cursor, first, rank, world, beside)
 
-    sources = [source for source in (train, beside) if source is not None]
-    return TransformerLearner(config, shape, heldout, sources), steps, train.items()
+    return TransformerLearner(config, shape, heldout, train), steps, train.items()
 
 
 Read = tuple[CaptionedClips, list[Sample], CaptionedClips | None]  # to train on, held out, rendered clips beside them

@@ -211,7 +211,9 @@ class CodecLearner(Learner):
 
     model: PatchCodec
     LATENT_NOISE = 0.2
-    LINEAR_RATE = 0.02  # the linear path starts where it should be; at full rate it first loses a fifth of a decibel
+    # The linear path starts where it should be; at full rate it first loses a fifth of a decibel. A step of Adam's moves its
+    # outputs by as much as it has inputs, so larger patches take a smaller share.
+    LINEAR_RATE, INPUTS = 0.02, 768
 
     def __init__(self, config: TrainConfig, clips: Pictures, heldout: Pictures) -> None:
         super().__init__(config, seeded(lambda: build_codec(config.codec), config.seed))
@@ -239,7 +241,8 @@ class CodecLearner(Learner):
         return (self.model.decode(z_BCthw) - x_BCTHW).square().mean(dim=(1, 2, 3, 4))
 
     def rate_scale(self, name: str) -> float:
-        return self.LINEAR_RATE if name.startswith(("stem.", "head.")) else 1.0
+        share = self.LINEAR_RATE * min(1.0, self.INPUTS / self.config.codec.tube_values)
+        return share if name.startswith(("stem.", "head.")) else 1.0
 
     def heldout(self) -> dict[str, float]:
         clips = [self.heldout_clips.read(clip_id)[0] for clip_id in self.heldout_clips.clip_ids]
@@ -262,6 +265,9 @@ class TransformerLearner(Learner):
     """Rectified flow on cached latents."""
 
     model: Transformer
+    CLIP_TIME = (
+        0.2  # below it a predicted clip's loss counts as at it (min-SNR weighting, Hang et al., arXiv 2303.09556)
+    )
 
     def __init__(
         self,
@@ -273,17 +279,10 @@ class TransformerLearner(Learner):
         super().__init__(config, seeded(lambda: Transformer(shape), config.seed))
         self.clips, self.heldout_samples = clips, list(heldout)
 
-    FITTED = 500  # clips of each source from which the covariance is measured, at most
-
     def initialise(self) -> None:
-        """The velocity that the tokens' covariance decides, where the model uses one."""
-        if self.model.gaussian is None or not self.sources:
-            return
-        tokens = []
-        for source in self.sources:
-            clip_ids = list(source.captions)
-            tokens += [source.read(clip_id).x_NP for clip_id in clip_ids[:: -(-len(clip_ids) // self.FITTED)]]
-        self.model.gaussian.fit(tokens)
+        """The velocity that the tokens' covariance decides, where the transformer corrects one."""
+        if self.model.gaussian is not None and self.clips is not None:
+            self.model.gaussian.fit(self.clips.read(clip_id).x_NP for clip_id in self.clips.captions)
 
     def configure_model(self) -> None:
         """Lightning's hook before the optimiser is made: where the strategy has a mesh, each process keeps its part."""
@@ -292,16 +291,20 @@ class TransformerLearner(Learner):
             self.average.shard()
 
     def begin_from(self, weights: dict[str, Tensor]) -> None:
-        """The parent's weights, but for the covariance: it is measured again, on the clips of this run."""
         super().begin_from(with_all_numbers(weights) if "null_number_Q16" in weights else weights)
-        self.initialise()
 
     def losses(self, step: FlowStep) -> Tensor:
         batch = step.batch.to(self.device)
         e_NP, t_F, given_N = (x.to(self.device) for x in (step.e_NP, step.t_F, step.given_N))
         t_N = t_F[batch.frame_N].masked_fill(given_N, 0)
-        v_NP = self.model(flow.interpolate(batch.x_NP, e_NP, t_N), t_F, given_N, batch)
-        return flow.loss_per_sample(v_NP, flow.velocity(batch.x_NP, e_NP), given_N, batch.segments)
+        v_NP, target_NP = (
+            self.model(flow.interpolate(batch.x_NP, e_NP, t_N), t_F, given_N, batch),
+            flow.velocity(batch.x_NP, e_NP),
+        )
+        if self.model.config.predicts == "clip":  # its velocity's error grows as 1/t without meaning more
+            scale_N1 = (t_N / self.CLIP_TIME).clamp(max=1)[:, None]
+            v_NP, target_NP = v_NP * scale_N1, target_NP * scale_N1
+        return flow.loss_per_sample(v_NP, target_NP, given_N, batch.segments)
 
     def flops(self, step: FlowStep) -> int:
         return step_flops(self.model.config, step.batch)

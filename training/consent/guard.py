@@ -29,7 +29,7 @@ from training.consent.state import ConsentState
 from training.consent.times import instant, now_utc, time_text
 from training.consent.violation import WHOLE, ConsentViolation
 
-__all__ = ["WHOLE", "ConsentGuard", "ConsentViolation"]
+__all__ = ["WHOLE", "ConsentGuard", "ConsentViolation", "Guard", "RenderedOnly"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,26 @@ class _Passed:
     size: int
     root: str
     turns: dict[str, tuple[datetime, ...]]
+
+
+class RenderedOnly:
+    """The guard of a run that reads nobody's clips: there is nothing to ask a ledger about.
+
+    `seen` is what the weights that it starts from saw; raises ConsentViolation where that is anything.
+    """
+
+    exposure: Mapping[str, str] = MappingProxyType({})
+    manifest_sha256 = ""
+
+    def __init__(self, seen: Mapping[str, str]) -> None:
+        if seen:
+            raise ConsentViolation.of_all(
+                "exposure.unproven",
+                "the weights to start from saw clips, and this run names no ledger to ask about them",
+            )
+
+    def check(self) -> None:
+        """There is nothing to check."""
 
 
 class ConsentGuard:
@@ -146,6 +166,9 @@ class ConsentGuard:
                 reasons.setdefault(facts.clip_id, set()).update(decision.reasons)
         if reasons:
             raise ConsentViolation({clip_id: tuple(sorted(codes)) for clip_id, codes in reasons.items()})
+
+
+Guard = ConsentGuard | RenderedOnly
 
 
 def parties_of(facts: ClipFacts) -> set[str]:
