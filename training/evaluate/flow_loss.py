@@ -7,21 +7,24 @@ tracks quality (Open-Sora report 3) where the training loss, at random times, is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training import flow
 from training.packing import Sample, collate
-from training.transformer import Transformer
 
 TIMES = tuple((i + 0.5) / 8 for i in range(8))
 
 
 @torch.no_grad()
-def flow_loss(model: Transformer, samples: Sequence[Sample], token_budget: int = 2560) -> Tensor:
-    """Loss by clip and time, f32 [clips, 8], all tokens noisy, captions and numbers given. Untrained: about 2."""
-    device = next(model.parameters()).device
+def flow_loss(model: nn.Module, samples: Sequence[Sample], token_budget: int = 2560) -> Tensor:
+    """Loss by clip and time, f32 [clips, 8], all tokens noisy, captions and numbers given. Untrained: about 2.
+
+    `model` is a transformer, or anything else that is called like one (references.py).
+    """
+    device = next(chain(model.parameters(), model.buffers())).device
     rows = []
     for group in _groups(samples, token_budget):
         batch = collate(group).to(device)
