@@ -7,7 +7,8 @@ record of decisions `verdicts`'. Hard rules (consent, copies, taint) bind everyo
                     decides, an untrained network, the base model. None of them moves with where the run started.
     obeys           on rendered trials, colour, direction and side reach a floor, and the base's obedience is kept
     reconstruction  the codec reaches a floor
-    better          than the champion beyond noise, in held-out loss or in obedience (two claims, hence Holm's correction)
+    better          than the champion beyond noise, in held-out loss or in obedience, and worse in neither (two claims:
+                    Holm's correction)
     no_regression   not worse than the champion by more than a margin, in every metric of MARGINS. All must hold, so this
                     needs no correction (an intersection-union test, Berger 1982).
     slices          no part of the held-out clips far worse
@@ -208,7 +209,9 @@ def _compare(candidate: Contender, champion: Contender, metric: str) -> Paired |
 
 
 def _better(pairs: Mapping[str, Paired | None]) -> Reason:
+    """Won in one claim and lost in none, both beyond noise: else two models could replace each other in turn."""
     direction = {margin.metric: margin.better for margin in MARGINS}
+    opposite = {"higher": "lower", "lower": "higher"}
     adjusted = holm({m: pair.p_value(direction[m]) for m in CLAIMS if (pair := pairs[m]) is not None})
     figures = [
         figure(
@@ -217,8 +220,12 @@ def _better(pairs: Mapping[str, Paired | None]) -> Reason:
         for m in CLAIMS
     ]
     won = [one for one in figures if one.passed]
-    texts = "; ".join(one.finding for one in won or figures)
-    return Reason("better", bool(won), texts if won else f"no improvement beyond noise: {texts}", tuple(figures))
+    lost = [m for m in CLAIMS if (pair := pairs[m]) is not None and pair.p_value(opposite[direction[m]]) <= ALPHA]
+    texts = "; ".join(one.finding for one in figures)
+    if won and not lost:
+        return Reason("better", True, "; ".join(one.finding for one in won), tuple(figures))
+    why = f"worse beyond noise in {lost[0]}" if lost else "no improvement beyond noise"
+    return Reason("better", False, f"{why}: {texts}", tuple(figures))
 
 
 def _said(p: float | None) -> str:
