@@ -359,7 +359,7 @@ class GenerateConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """`python -m training.evaluate`: a model measured on a snapshot's held-out clips, as rows in the file `out`."""
+    """`python -m training.evaluate`: a model measured on a snapshot's held-out clips, as JSON in the file `out`."""
 
     model_dir: str
     manifest: str
@@ -372,7 +372,10 @@ class EvaluateConfig:
     numbers: str = ""  # file of what was measured of the clips, as TrainConfig has it
     samples: list[dict[str, Any]] | None = None  # {"path", "prompt"} of videos that this model generated
     scenes: int = 24  # simulated prompts whose colour is checked; 0: not measured
-    trials: int = 0  # held-out trials (simulate/trial.py) that are made and judged attribute by attribute
+    # held-out trials for each question (evaluate/trials.py): so many pairs, and as many that move; 0: not measured
+    trials: int = 0
+    base_dir: str = ""  # the base model of the size, to be compared with; empty: the size has none
+    base_scores: str = ""  # file with the base's answers on the trials: read if it is about these, written if not
     seed: int = 0
 
 

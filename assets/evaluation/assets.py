@@ -83,12 +83,12 @@ def scorecard(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -
     """Measured quality of the newest model, each number with its slice, interval, sample count and method."""
     model = _current(home)
     card = scorecards.stored_scorecard(home, model.model_key, scorecards.heldout_digest(model.sealed))
-    if reused := card is not None:
+    if reused := card is not None and bool(card.values):
         context.log.info("nothing new: this model was measured on these clips")
     else:
         started = measuring.prepare_scorecard(home, model.model_key, model.sealed, model.samples(home))
         _execute(context, started)
-        card = measuring.read_scorecard(model.model_key, model.sealed, started.run_dir)
+        card = measuring.read_scorecard(home, model.model_key, model.sealed, started.run_dir)
         scorecards.store_scorecard(home, card)
     assert card is not None
     home.lake.write("scorecard", card.rows)
@@ -254,19 +254,21 @@ def _became(registry: Registry, model: CurrentModel, candidate: str, serving: st
 def _rescored(
     context: dg.AssetExecutionContext, home: Home, registry: Registry, model: CurrentModel
 ) -> scorecards.Scorecard | None:
-    """The champion's scorecard on the candidate's held-out clips, measured now where it was not yet.
+    """The champion's scorecard on the candidate's held-out clips and trials, measured now where it was not yet.
 
-    None where there is no other champion.
+    None where there is no other champion. One that was measured on other trials, or by another method, is measured anew.
     """
     serving = registry.alias(CHAMPION)
     rival = registry.version(serving).model_key if serving else None
     if rival is None or rival == model.model_key:
         return None
-    if card := scorecards.stored_scorecard(home, rival, scorecards.heldout_digest(model.sealed)):
+    heldout = scorecards.heldout_digest(model.sealed)
+    own, card = (scorecards.stored_scorecard(home, key, heldout) for key in (model.model_key, rival))
+    if card and own and own.comparable(card):
         return card
     context.log.info(f"measuring the champion, version {serving}, on the candidate's held-out clips")
     for started in measuring.rescoring(home, rival, model.sealed):
         _execute(context, started)
-    card = measuring.read_scorecard(rival, model.sealed, started.run_dir)
+    card = measuring.read_scorecard(home, rival, model.sealed, started.run_dir)
     scorecards.store_scorecard(home, card)
     return card

@@ -19,11 +19,15 @@ from assets.dataset.views import local_view
 from assets.evaluation.scorecards import Scorecard, heldout_digest
 from assets.home import Home
 from assets.model import launch, published
+from assets.model.config import shaping
 from assets.model.launch import Launch
+from assets.store import write_atomically
 
 HELDOUT_PROMPTS = 4
 SCENE_SEEDS = (11, 23, 47, 81)  # simulated scenes whose facts are known; never changed, so that nights compare
+MEASURED_TRIALS = 48  # for each of the gate's questions: rendered trials, generated to be measured and not kept
 MEASURED_SCENES = 24  # further simulated scenes, generated to be measured and not kept
+BASE_SCORES = "base_scores.json"
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,12 @@ def prepare_scorecard(home: Home, model_key: str, sealed: Sealed, samples: Seque
     """The launch that measures a model on a snapshot's held-out clips, and its samples against the training clips."""
     run_dir = home.scratch(f"scorecard/{model_key}-{heldout_digest(sealed)[:16]}")
     folder = published.local_folder(home, model_key)
+    base_dir = base_folder(home, model_key)
+    if base_dir is not None:
+        stored, local = _base_scores(home, model_key, base_dir, folder), run_dir / BASE_SCORES
+        local.unlink(missing_ok=True)
+        if home.store.exists(stored):
+            write_atomically(local, home.store.get(stored))
     config = {
         "model_dir": str(folder),
         "manifest": str(sealed.path),
@@ -107,6 +117,9 @@ def prepare_scorecard(home: Home, model_key: str, sealed: Sealed, samples: Seque
         "numbers": str(launch.write_numbers(home, sealed, run_dir)),
         "samples": [{"path": str(home.store.fetch(row["media_key"])), "prompt": row["prompt"]} for row in samples],
         "scenes": MEASURED_SCENES,
+        "trials": MEASURED_TRIALS,
+        "base_dir": str(base_dir or ""),
+        "base_scores": str(run_dir / BASE_SCORES) if base_dir else "",
         "out": str(run_dir / "metrics.json"),
     }
     return launch.prepare(home, "training.evaluate", run_dir, config)
@@ -127,7 +140,58 @@ def rescoring(home: Home, model_key: str, sealed: Sealed) -> Iterator[Launch]:
     yield prepare_scorecard(home, model_key, sealed, ())
 
 
-def read_scorecard(model_key: str, sealed: Sealed, run_dir: Path) -> Scorecard:
-    """What the process measured, as rows of the table `scorecard`."""
-    rows = json.loads((run_dir / "metrics.json").read_text())
-    return Scorecard(model_key, heldout_digest(sealed), [{"model_key": model_key, **row} for row in rows])
+def read_scorecard(home: Home, model_key: str, sealed: Sealed, run_dir: Path) -> Scorecard:
+    """What the process measured: rows of the table `scorecard` and the values behind them.
+
+    The base model's answers on the trials, if it had to measure them, go into the store for the next night.
+    """
+    measured = json.loads((run_dir / "metrics.json").read_text())
+    base_dir, local = base_folder(home, model_key), run_dir / BASE_SCORES
+    if base_dir is not None and local.is_file():
+        stored = _base_scores(home, model_key, base_dir, published.local_folder(home, model_key))
+        if not home.store.exists(stored):
+            home.store.put(stored, local)
+    rows = [{"model_key": model_key, **row} for row in measured["rows"]]
+    return Scorecard(model_key, heldout_digest(sealed), rows, measured["values"])
+
+
+def base_key(home: Home, model_key: str) -> str | None:
+    """The key of the base model of a model's size; None where the size has none, or is not known."""
+    from training import base
+
+    size = _size(home, model_key)
+    return base.key(size) if size else None
+
+
+def base_folder(home: Home, model_key: str) -> Path | None:
+    """Where the weights of the base model of a model's size are; None as for `base_key`."""
+    from training import base
+
+    size = _size(home, model_key)
+    return base.folder(size) if size else None
+
+
+def _size(home: Home, model_key: str) -> str:
+    record = published.pair(home, model_key) or {}
+    choices = record.get("transformer", {}).get("choices")
+    return "" if choices is None else str(shaping(choices)["size"])
+
+
+def _base_scores(home: Home, model_key: str, base_dir: Path, folder: Path) -> str:
+    """The key under which the base's answers on the trials are kept for all models of the size."""
+    from training.evaluate.base_scores import digest
+
+    told = digest(base_dir, folder, MEASURED_TRIALS, 0)
+    return f"models/{base_key(home, model_key)}/trials-{told[:16]}.json"
+
+
+def encoding(home: Home, model_key: str) -> str | None:
+    """Digest of the latent space that a model's codec encodes into; None where its weights are gone or cannot be read."""
+    from safetensors import SafetensorError
+
+    from training.evaluate.latent_space import latent_space
+
+    try:
+        return latent_space(published.local_folder(home, model_key, ("codec",)))
+    except (OSError, ValueError, SafetensorError):
+        return None

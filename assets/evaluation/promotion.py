@@ -7,15 +7,16 @@ way to the versions that it reaches is the consent stage's.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from assets.consent.withdrawals.models import exposure_of
-from assets.evaluation import gate
+from assets.evaluation import gate, measuring, verdicts
 from assets.evaluation.gate import Contender, Decision
 from assets.evaluation.registry import CHAMPION, Registry, Version
 from assets.evaluation.scorecards import Scorecard, stored_scorecard
+from assets.evaluation.verdicts import Case, Verdict
 from assets.home import Home
-from assets.model import published
+
+VERDICT = "gate_verdict"  # the tag that says where the last verdict is kept
 
 
 class PromotionRefused(RuntimeError):
@@ -25,31 +26,26 @@ class PromotionRefused(RuntimeError):
 def contender(home: Home, version: Version, scorecard: Scorecard | None = None) -> Contender:
     """What is known of a version, its consent asked of the ledger at this moment.
 
-    `scorecard` replaces the scores that were stored when the version was measured first; copies are always looked for
+    `scorecard` replaces the values that were stored when the version was measured first; copies are always looked for
     among the clips that it was trained on, so that finding stays.
     """
     own = stored_scorecard(home, version.model_key)
     card = scorecard or own
-    record = published.pair(home, version.model_key) or {}
-    first = published.pair(home, published.origin(home, version.model_key)) or {}
-    start = _measured(first, "transformer", "start", "heldout/flow_loss")  # a child begins where its parents got to
-    end = _measured(record, "transformer", "end", "heldout/flow_loss")
+    measured = gate.scores(card.rows) if card else {}
+    psnr = measured.get(("reconstruction_psnr", gate.OVERALL))
     copies = gate.scores(own.rows if own else ()).get((gate.COPIES, gate.OVERALL))
     return Contender(
         version=version.number,
         heldout=card.heldout if card else None,
-        scores=gate.scores(card.rows) if card else {},
-        improvement=end / start if start and end is not None else None,
-        psnr_db=_measured(record, "codec", "end", "heldout/psnr_db"),
+        latents=measuring.encoding(home, version.model_key),
+        values=card.values if card else {},
+        base=measuring.base_key(home, version.model_key),
+        base_apart=card.base_apart if card else "",
+        psnr_db=psnr.value if psnr else None,
         copies=round(copies.value) if copies else None,
         taint=version.taint,
         consent=tuple(standing_violations(home, *exposure_of(home, version))),
     )
-
-
-def _measured(record: dict[str, Any], task: str, when: str, name: str) -> float | None:
-    value = record.get(task, {}).get("result", {}).get(when, {}).get(name)
-    return float(value) if isinstance(value, int | float) else None
 
 
 def standing_violations(home: Home, *roots: str) -> list[str]:
@@ -71,31 +67,45 @@ def standing_violations(home: Home, *roots: str) -> list[str]:
 
 
 def decide_and_move(home: Home, candidate: str, rescored: Scorecard | None = None) -> Decision:
-    """Run the gate for a version and make it champion if it passes. Deciding again changes nothing.
+    """Run the gate for a version and make it champion if it passes. Deciding the same case again changes nothing.
 
-    `rescored` is the champion's scorecard on the clips that the candidate was measured on. The reasons are tagged on
-    the candidate.
+    `rescored` is the champion's scorecard on the clips that the candidate was measured on. The verdict joins the history
+    and is tagged on the candidate. The champion itself is asked about hard rules alone, and keeps the verdict that it has.
     """
     registry = Registry(home)
     version, current = registry.version(candidate), registry.alias(CHAMPION)
+    facts = contender(home, version)
     if current == candidate:
-        broken = [reason for reason in gate.hard_rules(contender(home, version)) if not reason.passed]
+        broken = [reason for reason in gate.hard_rules(facts) if not reason.passed]
         standing = gate.Reason("champion", True, "is the champion already")
-        decision = Decision(candidate, None, not broken, tuple(broken) or (standing,))
-    else:
-        rival = contender(home, registry.version(current), rescored) if current else None
-        decision = gate.decide(contender(home, version), rival)
-    if decision.promote and current != candidate:
-        registry.set_alias(CHAMPION, candidate)
-    _record(registry, decision)
-    return decision
+        return Decision(candidate, None, not broken, tuple(broken) or (standing,))
+    serving = registry.version(current) if current else None
+    rival = contender(home, serving, rescored) if serving else None
+    case = Case.of(version.model_key, serving.model_key if serving else None, _head(home), facts, rival)
+    verdict = verdicts.find(home, case) or verdicts.record(home, case, gate.decide(facts, rival))
+    if version.tags.get(VERDICT) != verdict.key:  # new, or what follows from it was interrupted
+        if verdict.decision.promote:
+            registry.set_alias(CHAMPION, candidate)
+        _tag(registry, candidate, verdict)
+    return verdict.decision
 
 
-def _record(registry: Registry, decision: Decision) -> None:
-    registry.tag(decision.version, "gate", "passed" if decision.promote else "refused")
-    registry.tag(decision.version, "gate_reasons", decision.summary[:5000])
+def _head(home: Home) -> str:
+    """The ledger's head, as size:root."""
+    from training.consent.ledger import Ledger
+
+    head = Ledger(home.database_url, create=False).head()
+    return f"{head.size}:{head.root}"
+
+
+def _tag(registry: Registry, version: str, verdict: Verdict) -> None:
+    """The last verdict, on the version's page. What tells that all of it is there goes last."""
+    decision = verdict.decision
+    registry.tag(version, "gate", "passed" if decision.promote else "refused")
+    registry.tag(version, "gate_reasons", decision.summary[:5000])
     details = [{"rule": r.rule, "passed": r.passed, "detail": r.detail} for r in decision.reasons]
-    registry.tag(decision.version, "gate_rules", json.dumps(details)[:5000])
+    registry.tag(version, "gate_rules", json.dumps(details)[:5000])
+    registry.tag(version, VERDICT, verdict.key)
 
 
 def promote(home: Home, version: str) -> str:
@@ -136,7 +146,7 @@ def reconcile_champion(home: Home) -> str:
         return f"version {current} may serve"
     registry.tag(current, "refused_as_champion", why[:5000])
     for other in registry.versions():
-        accepted = other.number != current and other.taint is None and _was_accepted(other)
+        accepted = other.number != current and other.taint is None and _was_accepted(home, other)
         if accepted and not _broken(home, other):
             registry.set_alias(CHAMPION, other.number)
             return f"version {current} must not serve ({why}); version {other.number} is champion again"
@@ -144,5 +154,7 @@ def reconcile_champion(home: Home) -> str:
     return f"version {current} must not serve ({why}); no other version may, so there is no champion"
 
 
-def _was_accepted(version: Version) -> bool:
-    return version.tags.get("gate") == "passed" or "promoted_by" in version.tags
+def _was_accepted(home: Home, version: Version) -> bool:
+    """Whether the gate ever passed it, whatever it said of it later, or a person chose it."""
+    chosen = version.tags.get("gate") == "passed" or "promoted_by" in version.tags
+    return chosen or verdicts.ever_passed(home, version.model_key)

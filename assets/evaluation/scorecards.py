@@ -9,20 +9,43 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from assets.dataset.sealed import Sealed
 from assets.home import Home
 
+BASE = "reference=base"
+APART = "another latent space"  # how `training.evaluate` begins to say that a base's loss does not compare
+
 
 @dataclass(frozen=True)
 class Scorecard:
-    """`rows` are those of the table `scorecard`; `heldout` names the clips they were measured on."""
+    """`rows` are those of the table `scorecard`; `heldout` names the clips they were measured on.
+
+    `values` are the numbers behind them: by metric, or "metric@slice", the value of each clip, trial or scene. A scorecard
+    stored before there were any has none.
+    """
 
     model_key: str
     heldout: str
     rows: Sequence[Mapping[str, Any]]
+    values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def base_apart(self) -> str:
+        """Why the base model's loss does not compare with this model's; empty where it does."""
+        whys = (row["why"] for row in self.rows if (row["metric"], row["slice"]) == ("heldout_flow_loss", BASE))
+        return next((why for why in whys if why and why.startswith(APART)), "")
+
+    def comparable(self, other: Scorecard) -> bool:
+        """Whether all that was measured item by item was measured on the same items, by the same methods."""
+        ours, theirs = ({row["metric"]: row["method"] for row in card.rows} for card in (self, other))
+        return all(
+            other.values.get(metric, {}).keys() == items.keys() and theirs.get(metric) == ours.get(metric)
+            for metric, items in self.values.items()
+            if "@" not in metric
+        )
 
 
 def heldout_digest(sealed: Sealed) -> str:
@@ -37,8 +60,7 @@ def _key(model_key: str, heldout: str | None = None) -> str:
 
 def store_scorecard(home: Home, card: Scorecard) -> None:
     """Keep it under its held-out clips, and as the model's own if it is the first."""
-    record = {"model_key": card.model_key, "heldout": card.heldout, "rows": [dict(row) for row in card.rows]}
-    data = json.dumps(record, indent=1, sort_keys=True).encode()
+    data = json.dumps(asdict(card), indent=1, sort_keys=True).encode()
     home.store.put(_key(card.model_key, card.heldout), data)
     own = stored_scorecard(home, card.model_key)
     if own is None or own.heldout == card.heldout:

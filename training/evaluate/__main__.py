@@ -1,4 +1,7 @@
-"""`python -m training.evaluate --config evaluate.json`: measure a model and write its scorecard's rows as JSON.
+"""`python -m training.evaluate --config evaluate.json`: measure a model and write its scorecard as JSON.
+
+The file holds {"rows": [...], "values": {metric: {item: number}}}: what was measured, and the numbers behind it by clip,
+trial or scene.
 
 Exit codes: 0 done, 1 the configuration or the data do not fit.
 """
@@ -25,13 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = read_config(EvaluateConfig, parser.parse_args(arguments).config)
         with bar("scorecard", PARTS) as progress:
-            rows = scorecard(config, progress)
+            measured = scorecard(config, progress)
     except (ConfigError, DataError, TextEncoderError, VideoError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    write_json(Path(config.out), rows, allow_nan=False)
-    measured = sum(row["state"] == "measured" for row in rows)
-    print(f"measured {measured} of {len(rows)} rows in {time.monotonic() - started:.1f} s", flush=True)
+    write_json(Path(config.out), {"rows": measured.rows, "values": measured.values}, allow_nan=False)
+    there = sum(row["state"] == "measured" for row in measured.rows)
+    print(f"measured {there} of {len(measured.rows)} rows in {time.monotonic() - started:.1f} s", flush=True)
     return 0
 
 

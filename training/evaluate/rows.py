@@ -7,13 +7,13 @@ Knows nothing of what is measured.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from training.evaluate.shares import wilson
 from training.flow import keyed
 
 DRAWS = 2000
@@ -85,14 +85,3 @@ def interval(values: Sequence[float], key: str) -> tuple[float, float]:
     means_D = x_N[picks_DN].mean(1)
     low, high = torch.quantile(means_D, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return low, high
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (E. B. Wilson, JASA 22, 1927). ValueError for a share of nothing."""
-    if not 0 <= right <= n or n < 1:
-        raise ValueError(f"{right} of {n} is no share")
-    z = 1.959964
-    share, width = right / n, z * math.sqrt(right * (n - right) / n + z**2 / 4) / (n + z**2)
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    # exact at the ends, where rounding would leave 0.999...
-    return (0.0 if right == 0 else middle - width), (1.0 if right == n else middle + width)

@@ -1,4 +1,5 @@
-"""The scorecard of a model: all measurements on one snapshot's held-out clips and on the model's own samples, as rows.
+"""The scorecard of a model: all measurements on one snapshot's held-out clips and on the model's own samples, as rows and
+as the values by clip, trial or scene behind them.
 
 What belongs here: which clips and slices each measurement sees. How a number comes about is its own module's.
 """
@@ -8,36 +9,37 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.codec import load_codec
 from training.config import EvaluateConfig
 from training.data import FrameClips, LatentClips, read_measured, read_members
-from training.evaluate import copies, temporal
+from training.evaluate import base_scores, copies, references, temporal
 from training.evaluate.adherence import colour_of
-from training.evaluate.flow_loss import flow_loss
+from training.evaluate.flow_loss import TIMES, flow_loss
+from training.evaluate.measured import Measured, by_part, key
 from training.evaluate.reconstruction import psnr, reconstruct, ssim
 from training.evaluate.rows import Metric, Row
 from training.evaluate.trials import METRICS as TRIAL_METRICS
-from training.evaluate.trials import trial_rows
+from training.evaluate.trials import heldout_trials, judged
 from training.packing import Sample
 from training.patches import VideoCodec
 from training.sample import make
 from training.sampling import Sampler
 from training.simulate import random_scene, render
-from training.simulate.supply import FPS, HELDOUT, pictures
-from training.simulate.trial import random_trial
+from training.simulate.supply import FPS, pictures
+from training.simulate.trial import Trial
 from training.text import TextEncoder
 from training.transformer import Transformer, load_transformer
 from training.video import read_frames
 
-FLOW = Metric("heldout_flow_loss", "squared error", "lower", "rectified flow, 8 fixed times, keyed noise, v1")
+FLOW = Metric("heldout_flow_loss", "squared error", "lower", "rectified flow, 8 fixed times, keyed noise, v2")
 PSNR = Metric("reconstruction_psnr", "dB", "higher", "uint8 pixels, mean over clips, v1")
 SSIM = Metric("reconstruction_ssim", "1", "higher", "grey, 7x7 uniform window, v1")
 FLICKER = Metric("temporal_flicker", "1", "none", "VBench temporal flickering, RGB; 1 is still, v1")
@@ -86,8 +88,8 @@ class Bench:
 PARTS = 5  # of a scorecard, as `progress` hears of them
 
 
-def scorecard(config: EvaluateConfig, progress: Callable[[int], None] = lambda done: None) -> list[Row]:
-    """Every row, measured or not."""
+def scorecard(config: EvaluateConfig, progress: Callable[[int], None] = lambda done: None) -> Measured:
+    """Every row, measured or not, and the values behind them."""
     bench = Bench.open(config)
     frames = FrameClips(config.frames_dir, [*bench.heldout, *bench.train])
     heldout = {m["clip_id"]: frames.read(m["clip_id"]) for m in bench.heldout}
@@ -102,17 +104,17 @@ def scorecard(config: EvaluateConfig, progress: Callable[[int], None] = lambda d
     samples = [clips.read(clip_id) for clip_id in heldout]
     parts = slices(samples)
     made = [(item["path"], *_video(item["path"])) for item in config.samples or ()]
-    rows: list[Row] = []
+    found = Measured([])
     for measure in (
-        lambda: flow_rows(bench, samples, parts),
-        lambda: reconstruction_rows(bench, heldout, parts),
-        lambda: scene_rows(bench) + known_truth_rows(bench),
-        lambda: sample_rows(made, heldout),
-        lambda: copy_rows([video for _, video, _ in made], frames, bench),
+        lambda: flow_losses(bench, samples, parts) + reference_losses(bench, samples),
+        lambda: reconstructions(bench, heldout, parts),
+        lambda: scene_colours(bench) + known_truth(bench),
+        lambda: Measured(sample_rows(made, heldout)),
+        lambda: Measured(copy_rows([video for _, video, _ in made], frames, bench)),
     ):
-        rows += measure()
+        found += measure()
         progress(1)
-    return rows + [metric.missing(why) for metric, why in ABSENT]
+    return found + Measured([metric.missing(why) for metric, why in ABSENT])
 
 
 def slices(samples: Sequence[Sample]) -> dict[str, list[str]]:
@@ -130,28 +132,62 @@ def slices(samples: Sequence[Sample]) -> dict[str, list[str]]:
     return dict(parts)
 
 
-def flow_rows(bench: Bench, samples: Sequence[Sample], parts: dict[str, list[str]]) -> list[Row]:
+def flow_losses(bench: Bench, samples: Sequence[Sample], parts: dict[str, list[str]]) -> Measured:
+    """The loss by clip, as the mean over the eight times, and how fast the model is."""
     started = time.perf_counter()
-    losses = flow_loss(bench.model, samples)
+    by_clip = _by_clip(bench.model, samples)
     seconds = time.perf_counter() - started
-    tokens = sum(len(s.x_NP) for s in samples) * losses.shape[1]
-    by_clip = {s.clip_id: value for s, value in zip(samples, losses.mean(1).tolist(), strict=True)}
-    return [*FLOW.slices(by_clip, parts), STEP.exact("all", tokens / seconds, len(samples))]
+    tokens = sum(len(s.x_NP) for s in samples) * len(TIMES)
+    rows = [*FLOW.slices(by_clip, parts), STEP.exact("all", tokens / seconds, len(samples))]
+    return Measured(rows, by_part(FLOW.name, by_clip, parts))
 
 
-def reconstruction_rows(
-    bench: Bench, heldout: dict[str, tuple[Tensor, float]], parts: dict[str, list[str]]
-) -> list[Row]:
+def reference_losses(bench: Bench, samples: Sequence[Sample]) -> Measured:
+    """The loss of each reference (references.py) on the same clips, times and noise."""
+    config, shape = bench.config, bench.model.config
+    train = references.spread([member["clip_id"] for member in bench.train])
+    clips = LatentClips(
+        config.latents_dir,
+        config.text_dir,
+        [member for member in bench.train if member["clip_id"] in set(train)],
+        shape.patch,
+        bench.codec.config.stride,
+    )
+    closed_form = references.ClosedForm((clips.read(clip_id).x_NP for clip_id in train), shape.token_values)
+    found = _reference("closed_form", closed_form, samples)
+    found += _reference("untrained", references.untrained(shape), samples)
+    if not config.base_dir:
+        return found + Measured([FLOW.missing("this size has no base model", "reference=base")])
+    base = load_transformer(config.base_dir)
+    if why := references.apart(config.model_dir, config.base_dir, shape, base.config):
+        return found + Measured([FLOW.missing(why, "reference=base")])
+    return found + _reference("base", base, samples)
+
+
+def _reference(name: str, model: nn.Module, samples: Sequence[Sample]) -> Measured:
+    part, by_clip = f"reference={name}", _by_clip(model, samples)
+    return Measured([FLOW.row(part, list(by_clip.values()))], {key(FLOW.name, part): by_clip})
+
+
+def _by_clip(model: nn.Module, samples: Sequence[Sample]) -> dict[str, float]:
+    return {s.clip_id: value for s, value in zip(samples, flow_loss(model, samples).mean(1).tolist(), strict=True)}
+
+
+def reconstructions(bench: Bench, heldout: dict[str, tuple[Tensor, float]], parts: dict[str, list[str]]) -> Measured:
+    """PSNR and SSIM of the codec by clip."""
     pairs = {clip_id: (frames, reconstruct(bench.codec, frames)) for clip_id, (frames, _) in heldout.items()}
-    rows = PSNR.slices({clip_id: psnr(*pair) for clip_id, pair in pairs.items()}, parts)
-    return rows + SSIM.slices({clip_id: ssim(*pair) for clip_id, pair in pairs.items()}, parts)
+    found = Measured([])
+    for metric, measure in ((PSNR, psnr), (SSIM, ssim)):
+        by_clip = {clip_id: measure(*pair) for clip_id, pair in pairs.items()}
+        found += Measured(metric.slices(by_clip, parts), {metric.name: by_clip})
+    return found
 
 
-def scene_rows(bench: Bench) -> list[Row]:
+def scene_colours(bench: Bench) -> Measured:
     """Colour of generated scenes, of rendered ones (the method's own check) and of their reconstructions (the ceiling)."""
     count = bench.config.scenes
     if count == 0:
-        return [COLOUR.missing("no simulated prompts were asked for"), SPEED.missing("nothing was generated")]
+        return Measured([COLOUR.missing("no simulated prompts were asked for"), SPEED.missing("nothing was generated")])
     scenes, own = [random_scene(SCENE_SEEDS + i) for i in range(count)], bench.model.sampling
     started = time.perf_counter()
     videos = make(
@@ -171,28 +207,56 @@ def scene_rows(bench: Bench) -> list[Row]:
         "reference=rendered": rendered,
         "reference=codec": [reconstruct(bench.codec, frames) for frames in rendered],
     }
-    rows = [
-        COLOUR.row(part, [float(colour_of(v) == s.colour) for v, s in zip(shown, scenes, strict=True)])
-        for part, shown in kinds.items()
-    ]
-    return [*rows, SPEED.exact("all", seconds / count, count)]
+    found = Measured([SPEED.exact("all", seconds / count, count)])
+    for part, shown in kinds.items():
+        right = [float(colour_of(v) == s.colour) for v, s in zip(shown, scenes, strict=True)]
+        by_scene = {f"scene-{SCENE_SEEDS + i}": value for i, value in enumerate(right)}
+        found += Measured([COLOUR.row(part, right)], {key(COLOUR.name, part): by_scene})
+    return found
 
 
-def known_truth_rows(bench: Bench) -> list[Row]:
-    """Adherence and physics of generated trials, of rendered ones (the method's check) and of what the codec keeps."""
-    count, own = bench.config.trials, bench.model.sampling
-    frames, size = own.frames, own.size
-    if count == 0:
-        return [metric.missing("no simulated trials were asked for") for metric in TRIAL_METRICS]
-    trials = [random_trial(HELDOUT + i, seconds=(frames - 1) / FPS) for i in range(count)]
-    captions, seeds = [trial.caption() for trial in trials], [bench.config.seed + i for i in range(count)]
-    made = make(
-        bench.codec, bench.model, bench.encoder, captions, seeds, Sampler.of(own), frames, size, known={"fps": FPS}
-    )
-    rendered = [pictures(trial, size, frames) for trial in trials]
+def known_truth(bench: Bench) -> Measured:
+    """Adherence and physics of generated trials, of the base model's, of rendered ones (the method's check) and of what
+    the codec keeps of these."""
+    config, frames, size = bench.config, bench.model.sampling.frames, bench.model.sampling.size
+    if config.trials == 0:
+        return Measured([metric.missing("no simulated trials were asked for") for metric in TRIAL_METRICS])
+    trials = heldout_trials(config.trials, (frames - 1) / FPS)
+    made = asked(bench.codec, bench.model, bench, trials, frames, size)
+    rendered = [pictures(trial, size, frames) for trial in trials.values()]
     coded = [reconstruct(bench.codec, video) for video in rendered]
     kinds = {"all": made, "reference=rendered": rendered, "reference=codec": coded}
-    return [row for part, shown in kinds.items() for row in trial_rows(part, shown, trials, FPS)]
+    found = Measured([])
+    for part, shown in kinds.items():
+        found += judged(part, shown, trials, FPS)
+    return found + base_truth(bench, trials, frames, size) if config.base_dir else found
+
+
+def base_truth(bench: Bench, trials: Mapping[str, Trial], frames: int, size: tuple[int, int]) -> Measured:
+    """The base model's answers on the same trials, from the file that keeps them if they are there."""
+    config = bench.config
+
+    def measure() -> Measured:
+        codec, model = load_codec(config.base_dir), load_transformer(config.base_dir)
+        return judged("reference=base", asked(codec, model, bench, trials, frames, size), trials, FPS)
+
+    told = base_scores.digest(config.base_dir, config.model_dir, config.trials, config.seed)
+    return base_scores.kept(config.base_scores, told, measure)
+
+
+def asked(
+    codec: VideoCodec,
+    model: Transformer,
+    bench: Bench,
+    trials: Mapping[str, Trial],
+    frames: int,
+    size: tuple[int, int],
+) -> list[Tensor]:
+    """Videos that a model makes of the trials' captions, each under the seed of its place in the list."""
+    captions = [trial.caption() for trial in trials.values()]
+    seeds = [bench.config.seed + i for i in range(len(captions))]
+    sampler = Sampler.of(model.sampling)
+    return make(codec, model, bench.encoder, captions, seeds, sampler, frames, size, known={"fps": FPS})
 
 
 def sample_rows(made: Sequence[tuple[str, Tensor, float]], heldout: dict[str, tuple[Tensor, float]]) -> list[Row]:

@@ -15,13 +15,13 @@ from assets.dataset.snapshot import build
 from assets.evaluation import assets as evaluation
 from assets.evaluation import report
 from assets.evaluation.current import current_model
-from assets.evaluation.gate import COPIES, OVERALL, PRIMARY
 from assets.evaluation.measuring import SCENE_SEEDS
 from assets.evaluation.registry import CANDIDATE, CHAMPION, Registry
 from assets.evaluation.scorecards import Scorecard, heldout_digest, store_scorecard
 from assets.home import Home
 from assets.release import assets as release
 from assets.release.bundle import read_manifest, unmarked
+from tests.assets.evaluation import scores
 from training.simulate import random_scene
 from training.video import write_mp4
 
@@ -54,11 +54,9 @@ def trained(registry: Registry, small_world: Any, weights: Path, tmp_path: Path)
 
 
 def learn(home: Home, registry: Registry, sealed: Any, weights: Path, model_key: str, flow: float) -> None:
-    result = {"start": {"heldout/flow_loss": 1.0}, "end": {"heldout/flow_loss": flow}, "steps": 9}
     record = {
         "model_key": model_key, "snapshot_root": sealed.root, "code_version": "c", "parent_model": None,
-        "codec": {"result": {"start": {}, "end": {"heldout/psnr_db": 25.0}}},
-        "transformer": {"result": result, "mlflow_run_id": registry.start_run(model_key, model_key)},
+        "transformer": {"result": {"steps": 9}, "mlflow_run_id": registry.start_run(model_key, model_key)},
     }  # fmt: skip
     for file in weights.iterdir():
         home.store.put(f"models/{model_key}/{file.name}", file)
@@ -71,13 +69,9 @@ def learn(home: Home, registry: Registry, sealed: Any, weights: Path, model_key:
         {"sample_id": "s-1", "model_key": model_key, "prompt": "grey", "seed": 1, "frames": 9, "fps": 8.0,
          "media_key": f"samples/{model_key}/s-1.mp4", "width": 64, "height": 64}
     ])  # fmt: skip
-    rows = [
-        {"model_key": model_key, "metric": metric, "slice": OVERALL, "value": value, "ci_low": value, "ci_high": value,
-         "n": 1, "unit": "1", "better": better, "method": "t/1", "state": "measured", "why": None}
-        for metric, value, better in ((PRIMARY, flow, "lower"), (COPIES, 0.0, "lower"))
-    ]  # fmt: skip
+    rows = scores.rows(model_key, level=flow)
     home.lake.write("scorecard", rows)
-    store_scorecard(home, Scorecard(model_key, heldout_digest(sealed), rows))
+    store_scorecard(home, Scorecard(model_key, heldout_digest(sealed), rows, scores.values(flow)))
 
 
 def test_a_good_model_goes_from_its_weights_to_a_marked_release(trained: Home):
@@ -104,6 +98,8 @@ def test_the_same_model_again_makes_no_second_version_and_no_new_file(trained: H
     assert [version.number for version in Registry(trained).versions()] == ["1"]
     assert {key: trained.store.get(key) for key in trained.store.list("release")} == before
     assert metadata(again, "champion")["decision"] == "every rule passed"
+    assert "better" not in metadata(again, "champion")["rules"]
+    assert len(list(trained.store.list("gate/m-1"))) == 1
 
 
 def test_a_worse_model_becomes_candidate_only_and_releases_nothing(trained: Home, weights: Path):
@@ -115,6 +111,9 @@ def test_a_worse_model_becomes_candidate_only_and_releases_nothing(trained: Home
     assert (registry.alias(CANDIDATE), registry.alias(CHAMPION)) == ("2", "1")
     assert "nothing new is released" in metadata(result, "release_bundle")["outcome"]
     assert read_manifest(trained, "m-2") == {}
+    rules = metadata(result, "champion")["rules"]
+    assert "heldout_flow_loss against the champion" in rules
+    assert "difference [95 %]" in rules
 
 
 def test_a_withdrawal_after_training_stops_the_registration(trained: Home, small_world: Any):

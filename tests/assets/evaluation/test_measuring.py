@@ -37,11 +37,12 @@ def test_a_model_is_sampled_and_measured_through_dagster_and_the_second_time_not
     home: Home, sealed: Sealed, untrained: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(measuring, "MEASURED_SCENES", 2)
+    monkeypatch.setattr(measuring, "MEASURED_TRIALS", 2)
     publish(home, sealed, untrained)
     renditions.render_all(home, sealed.members)
     for started in measuring.rescoring(home, "m-1", sealed):  # encodes the clips, then measures without samples
         subprocess.run(started.command, env={**started.env}, cwd=started.cwd, check=True, timeout=300)
-    card = measuring.read_scorecard("m-1", sealed, started.run_dir)
+    card = measuring.read_scorecard(home, "m-1", sealed, started.run_dir)
     assert (gate.PRIMARY, gate.OVERALL) in gate.scores(card.rows)
     assert (gate.COPIES, gate.OVERALL) not in gate.scores(card.rows)
 
@@ -50,6 +51,8 @@ def test_a_model_is_sampled_and_measured_through_dagster_and_the_second_time_not
     stored = stored_scorecard(home, "m-1")
     assert stored is not None
     assert (gate.COPIES, gate.OVERALL) in gate.scores(stored.rows)
+    assert stored.values["trial_colour"].keys() == card.values["trial_colour"].keys()
+    assert len(stored.values["heldout_flow_loss@closed_form"]) == len(stored.values["heldout_flow_loss"])
     assert home.lake.read("scorecard").num_rows == len(stored.rows)
     made = home.lake.read("samples").to_pylist()
     assert len(made) == len(measuring.prompts(sealed))

@@ -9,11 +9,12 @@ import pytest
 
 from assets.dataset.sealed import Sealed
 from assets.dataset.snapshot import build
-from assets.evaluation.gate import COPIES, OVERALL, PRIMARY
 from assets.evaluation.promotion import PromotionRefused, decide_and_move, promote, reconcile_champion
 from assets.evaluation.registry import CHAMPION, Registry
 from assets.evaluation.scorecards import Scorecard, heldout_digest, store_scorecard
+from assets.evaluation.verdicts import verdicts
 from assets.store import write_atomically
+from tests.assets.evaluation import scores
 
 Register = Callable[..., str]
 
@@ -23,31 +24,24 @@ def sealed(small_world: Any) -> Sealed:
     return build(small_world.home, datetime.now(UTC)).sealed
 
 
-def row(metric: str, value: float, noise: float = 0.01, better: str = "lower") -> dict[str, Any]:
-    return {
-        "metric": metric, "slice": OVERALL, "value": value, "ci_low": value - noise, "ci_high": value + noise,
-        "n": 8, "unit": "1", "better": better, "method": "test", "state": "measured", "why": None,
-    }  # fmt: skip
-
-
 @pytest.fixture
 def register(registry: Registry, weights: Path, sealed: Sealed) -> Register:
-    """Registers a trained and measured model: `flow` is its held-out flow loss, from a start of 1."""
+    """Registers a trained and measured model: `flow` is its held-out flow loss, where the closed form has 1."""
     import json
 
     def one(model_key: str, flow: float = 0.4, copies: int = 0, snapshot: Sealed = sealed) -> str:
         record = {
             "model_key": model_key,
             "snapshot_root": snapshot.root,
-            "codec": {"result": {"start": {}, "end": {"heldout/psnr_db": 25.0}}},
-            "transformer": {
-                "result": {"start": {"heldout/flow_loss": 1.0}, "end": {"heldout/flow_loss": flow}},
-                "mlflow_run_id": registry.start_run(model_key, model_key),
-            },
+            "transformer": {"mlflow_run_id": registry.start_run(model_key, model_key)},
         }
         registry.home.store.put(f"models/{model_key}/result.json", json.dumps(record).encode())
-        rows = [row(PRIMARY, flow), row(COPIES, copies, 0.0, "none")]
-        store_scorecard(registry.home, Scorecard(model_key, heldout_digest(snapshot), rows))
+        for file in weights.glob("codec.*"):
+            registry.home.store.put(f"models/{model_key}/{file.name}", file)
+        card = Scorecard(
+            model_key, heldout_digest(snapshot), scores.rows(model_key, copies=copies), scores.values(flow)
+        )
+        store_scorecard(registry.home, card)
         tags = {"model_key": model_key, "snapshot_root": snapshot.root, "ledger_checkpoint": "1:ab"}
         return registry.register(record["transformer"]["mlflow_run_id"], weights, tags)
 
@@ -79,10 +73,61 @@ def test_a_better_model_does(registry: Registry, register: Register):
 
 def test_deciding_again_changes_nothing(registry: Registry, register: Register):
     first, worse = register("m-1", flow=0.3), register("m-2", flow=0.45)
+    said = []
     for _ in range(2):
         assert decide_and_move(registry.home, first).promote
         assert not decide_and_move(registry.home, worse).promote
         assert registry.alias(CHAMPION) == first
+        history = [verdict for key in ("m-1", "m-2") for verdict in verdicts(registry.home, key)]
+        said.append((history, registry.version(first).tags, registry.version(worse).tags))
+    assert said[0] == said[1]
+    assert len(said[0][0]) == 2
+
+
+def test_a_champion_that_is_decided_about_again_keeps_the_verdict_that_made_it_one(
+    registry: Registry, register: Register
+):
+    version = register("m-1")
+    first = decide_and_move(registry.home, version)
+    assert decide_and_move(registry.home, version).reasons[0].detail == "is the champion already"
+    tags = registry.version(version).tags
+    assert "learned" in tags["gate_rules"]
+    assert [verdict.decision for verdict in verdicts(registry.home, "m-1")] == [first]
+    assert tags["gate_verdict"] == verdicts(registry.home, "m-1")[0].key
+
+
+def test_a_later_comparison_adds_to_the_history_and_a_version_that_passed_once_stays_accepted(
+    registry: Registry, register: Register
+):
+    first, better, copier = register("m-1", flow=0.45), register("m-2", flow=0.3), register("m-3", copies=2)
+    decide_and_move(registry.home, first)
+    decide_and_move(registry.home, better)
+    assert not decide_and_move(registry.home, first).promote  # a night that trains nothing meets the new champion
+    assert registry.version(first).tags["gate"] == "refused"
+    history = verdicts(registry.home, "m-1")
+    assert [(verdict.case.rival, verdict.decision.promote) for verdict in history] == [("none", True), ("m-2", False)]
+    registry.tag(better, "taint", "consent k-1 revoked")
+    registry.set_alias(CHAMPION, copier)
+    reconcile_champion(registry.home)
+    assert registry.alias(CHAMPION) == first
+
+
+def test_a_move_that_was_interrupted_after_the_verdict_is_finished(
+    registry: Registry, register: Register, monkeypatch: pytest.MonkeyPatch
+):
+    version = register("m-1")
+    with monkeypatch.context() as patched:
+        patched.setattr(Registry, "set_alias", _killed)
+        with pytest.raises(OSError, match="killed"):
+            decide_and_move(registry.home, version)
+    assert registry.alias(CHAMPION) is None
+    assert decide_and_move(registry.home, version).promote
+    assert registry.alias(CHAMPION) == version
+    assert len(verdicts(registry.home, "m-1")) == 1
+
+
+def _killed(*_: Any) -> None:
+    raise OSError("killed")
 
 
 def test_a_model_that_copies_a_clip_is_promoted_by_nobody(registry: Registry, register: Register):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from assets.evaluation.scorecards import APART
 from tests.training.conftest import TrainingWorld, encode_world, make_world, scene_clip
 from training.evaluate.__main__ import main
 from training.evaluate.flow_loss import flow_loss
@@ -46,7 +47,7 @@ def evaluate(world: TrainingWorld, **changes) -> dict[tuple[str, str], dict]:
     }
     (world.root / "evaluate.json").write_text(json.dumps(values | changes))
     assert main(["--config", str(world.root / "evaluate.json")]) == 0
-    rows = json.loads((world.root / "metrics.json").read_text())
+    rows = json.loads((world.root / "metrics.json").read_text())["rows"]
     assert len({(row["metric"], row["slice"]) for row in rows}) == len(rows)
     return {(row["metric"], row["slice"]): row for row in rows}
 
@@ -75,11 +76,67 @@ def test_every_metric_has_a_row_and_a_copied_sample_is_found(trained: TrainingWo
     assert rows["temporal_flicker", "reference=heldout"]["n"] == 3
 
 
+def values(world: TrainingWorld) -> dict[str, dict[str, float]]:
+    return json.loads((world.root / "metrics.json").read_text())["values"]
+
+
+@needs_minilm
+def test_the_loss_is_measured_beside_references_clip_by_clip(trained: TrainingWorld) -> None:
+    model = trained.root / "model"
+    rows = evaluate(trained, scenes=0, base_dir=str(model))
+    found = values(trained)
+    clips = found["heldout_flow_loss"].keys()
+    assert len(clips) == 3
+    for name in ("closed_form", "untrained", "base"):
+        assert found[f"heldout_flow_loss@{name}"].keys() == clips
+        by_clip = found[f"heldout_flow_loss@{name}"].values()
+        assert rows["heldout_flow_loss", f"reference={name}"]["value"] == pytest.approx(sum(by_clip) / 3)
+    assert found["heldout_flow_loss@base"] == pytest.approx(found["heldout_flow_loss"])  # it is its own base here
+    loss = {name: rows["heldout_flow_loss", f"reference={name}"]["value"] for name in ("closed_form", "untrained")}
+    assert loss["closed_form"] < 1.5 < loss["untrained"]
+    assert found["reconstruction_psnr"].keys() == found["reconstruction_ssim"].keys() == clips
+
+
+@needs_minilm
+def test_a_base_whose_codec_encodes_otherwise_is_not_compared_and_one_that_decodes_otherwise_is(
+    trained: TrainingWorld,
+) -> None:
+    base = trained.root / "base"
+    shutil.copytree(trained.root / "model", base, dirs_exist_ok=True)
+    for name, compared in (("head.tube.bias", True), ("mean_2C1", False)):
+        weights = load_file(trained.root / "model" / "codec.safetensors")
+        weights[name] += 1
+        save_file(weights, base / "codec.safetensors")
+        row = evaluate(trained, scenes=0, base_dir=str(base))["heldout_flow_loss", "reference=base"]
+        assert (row["state"] == "measured") is compared
+    assert row["why"].startswith(APART)
+
+
+@needs_minilm
+def test_the_base_is_asked_the_same_trials_once(trained: TrainingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training.evaluate import scorecard as module
+
+    made, make = [], module.make
+    monkeypatch.setattr(module, "make", lambda *a, **k: made.append(len(a[3])) or make(*a, **k))
+    kept = trained.root / "kept.json"
+    asked = {"scenes": 0, "trials": 1, "base_dir": str(trained.root / "model"), "base_scores": str(kept)}
+    evaluate(trained, **asked)
+    first = values(trained)
+    assert first["trial_colour@base"].keys() == first["trial_colour"].keys()
+    evaluate(trained, **asked)
+    assert made == [2, 2, 2]  # the model and its base, then the model alone
+    assert values(trained) == first
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"digest": "of other weights"}))
+    evaluate(trained, **asked)
+    assert made == [2, 2, 2, 2, 2]
+
+
 @needs_minilm
 def test_trials_are_made_and_judged_beside_rendered_ones_and_the_codecs(trained: TrainingWorld) -> None:
     rows = evaluate(trained, scenes=0, trials=3)
     for part in ("all", "reference=rendered", "reference=codec"):
-        assert rows["trial_colour", part]["n"] == 3
+        assert rows["trial_colour", part]["n"] == 6
+        assert rows["trial_side", part]["n"] == rows["trial_direction", part]["n"] == 3
     assert rows["trial_colour", "reference=rendered"]["value"] == 1
     assert rows["trial_colour", "all"]["value"] == 0  # two shapes' landscapes and a few steps: no trial is right
     none = evaluate(trained, scenes=0)["trial_colour", "all"]

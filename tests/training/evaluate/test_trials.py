@@ -12,7 +12,7 @@ from training.evaluate import physics
 from training.evaluate.attributes import adherence
 from training.evaluate.objects import NAMES, Seen, look, regions
 from training.evaluate.rows import wilson
-from training.evaluate.trials import ATTRIBUTES, METRICS, trial_rows
+from training.evaluate.trials import ATTRIBUTES, METRICS, heldout_trials, judged, trial_rows
 from training.simulate.stage import render_trial
 from training.simulate.trial import Trial, random_trial
 
@@ -197,3 +197,13 @@ def test_trial_rows_say_each_metric_with_its_interval_and_what_was_not_asked() -
     assert 0.4 < rows["trial_colour"]["ci_low"] < rows["trial_colour"]["ci_high"] == 1
     assert rows["trial_permanence"]["state"] == rows["trial_gravity_residual"]["state"] == "not_measured"
     assert all("v1" in row["method"] for row in rows.values())
+
+
+def test_every_question_is_asked_as_often_and_a_longer_list_begins_like_a_shorter_one() -> None:
+    asked = heldout_trials(4, 1.5)
+    assert [trial.kind for trial in asked.values()].count("pair") == 4
+    assert [trial.kind for trial in asked.values() if trial.kind != "pair"] == ["glide", "fall", "occlude", "collide"]
+    assert list(heldout_trials(9, 1.5).items())[:8] == list(asked.items())
+    found = judged("reference=base", [film(trial) for trial in asked.values()], asked, FPS).values
+    assert found["trial_colour@base"] == dict.fromkeys(asked, 1.0)
+    assert [len(found[f"trial_{name}@base"]) for name in ("side", "direction")] == [4, 4]
