@@ -10,33 +10,33 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-# metric: what it says
+# metric: what it is called
 NUMBERS: Mapping[str, str] = {
-    "heldout_flow_loss": "prediction error on held-out clips",
-    "reconstruction_psnr": "held-out clips, encoded and decoded",
-    "trial_colour": "colour as the prompt says",
-    "trial_direction": "direction as the prompt says",
-    "trial_side": "left and right as the prompt says",
-    "trial_count": "number of things as the prompt says",
-    "trial_permanence": "what was hidden comes out again",
-    "prompt_colour": "colour of simple scenes as the prompt says",
-    "memorised_clips": "samples that copy a training clip",
-    "temporal_flicker": "stillness from frame to frame",
-    "motion_smoothness": "smoothness of motion",
-    "dynamic_degree": "videos in which much moves",
-    "sampling_speed": "time to make a video",
+    "heldout_flow_loss": "flow loss, held-out",
+    "reconstruction_psnr": "reconstruction",
+    "trial_colour": "colour as asked",
+    "trial_direction": "direction as asked",
+    "trial_side": "left/right as asked",
+    "trial_count": "count as asked",
+    "trial_permanence": "hidden things stay",
+    "prompt_colour": "colour, simple scenes",
+    "memorised_clips": "copied clips",
+    "temporal_flicker": "flicker (1: none)",
+    "motion_smoothness": "motion smoothness",
+    "dynamic_degree": "dynamic degree",
+    "sampling_speed": "time for a video",
 }
 # column: the slices that fill it, the first that was measured
 COLUMNS: Mapping[str, Sequence[str]] = {
     "this model": ("all",),
-    "base model": ("reference=base",),
+    "base": ("reference=base",),
     "best possible": ("reference=codec", "reference=rendered"),
     "real clips": ("reference=heldout",),
-    "without training": ("reference=closed_form", "reference=untrained"),
+    "untrained": ("reference=closed_form", "reference=untrained"),
 }
 UNSAID = {"1", "samples", "squared error"}  # units that the words say already
 LISTED = 3  # metrics without a number that are named, of those with one reason
-WISHES = {"higher": "more is better", "lower": "less is better", "none": ""}
+WISHES = {"higher": " ↑", "lower": " ↓", "none": ""}  # more is better, less is better
 
 
 def headline(rows: Sequence[Row]) -> list[dict[str, str]]:
@@ -46,11 +46,11 @@ def headline(rows: Sequence[Row]) -> list[dict[str, str]]:
     for metric, words in NUMBERS.items():
         if (own := measured.get((metric, "all"))) is None:
             continue
-        line = {"what": words}
+        line = {"what": words + WISHES[own["better"]]}
         for column, slices in COLUMNS.items():
             found = next((row for part in slices if (row := measured.get((metric, part)))), None)
             line[column] = shown_value(found, interval=found is own) if found else ""
-        lines.append(line | {"n": str(own["n"]), "wanted": WISHES[own["better"]], "metric": metric})
+        lines.append(line | {"n": str(own["n"]), "metric": metric})
     empty = {column for column in COLUMNS if not any(line[column] for line in lines)}
     return [{name: value for name, value in line.items() if name not in empty} for line in lines]
 
@@ -73,14 +73,15 @@ def measured(rows: Sequence[Row]) -> list[Row]:
 
 
 def shown_value(row: Row, interval: bool = True) -> str:
-    """The number as people read it, with its 95 % interval where there is one: `96 % (92 to 98)`."""
+    """The number as people read it, with its 95 % interval where there is one: `96 % (92–98)`."""
     share = row["unit"] == "share"
     numbers = [row["value"]]
     if interval and row["ci_low"] is not None:
         numbers += [row["ci_low"], row["ci_high"]]
     value, *ends = (f"{100 * number:.0f}" if share else _plain(number) for number in numbers)
     unit = "%" if share else "" if row["unit"] in UNSAID else row["unit"]
-    return f"{value} {unit}".rstrip() + (f" ({ends[0]} to {ends[1]})" if ends else "")
+    unit = unit.removesuffix("/clip")
+    return f"{value} {unit}".rstrip() + (f" ({ends[0]}–{ends[1]})" if ends else "")
 
 
 def _plain(number: float) -> str:

@@ -113,7 +113,8 @@ def _three(frames: np.ndarray, like: np.ndarray) -> list[np.ndarray]:
 
 def scores_page(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: the numbers that matter with their references, and one sentence for what was not measured."""
-    return "\n\n".join([markdown_table(headline(rows)), *not_measured(rows)])
+    key = "↑ more is better, ↓ less. In brackets the 95 % interval; n is the number of clips, prompts or samples."
+    return "\n\n".join([markdown_table(headline(rows)), key, *not_measured(rows)])
 
 
 def all_scores(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -56,7 +56,7 @@ def test_the_summary_shows_scores_in_words_and_unmeasured_ones_in_one_line() -> 
     console = Console(record=True, width=160)
     show(Standing(snapshot={"root": "ab", "members": 2}, scorecard=scores), console)
     said = console.export_text()
-    (line,) = [line for line in said.splitlines() if "colour as the prompt says" in line]
+    (line,) = [line for line in said.splitlines() if "colour as asked" in line]
     assert "90 %" in line
     assert "80 %" in line
     assert said.lower().count("not measured") == 1

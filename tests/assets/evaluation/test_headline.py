@@ -30,10 +30,10 @@ def test_a_number_stands_beside_its_references() -> None:
         row("heldout_flow_loss", "aspect=square", 0.2, unit="squared error", better="lower"),
     ]
     flow, colour = headline(rows)
-    assert colour["what"] == "colour as the prompt says"
-    assert colour["this model"] == "90 % (78 to 96)"
-    assert (colour["base model"], colour["best possible"], colour["wanted"]) == ("85 %", "98 %", "more is better")
-    assert (flow["this model"], flow["without training"], flow["best possible"]) == ("0.3", "0.597", "")
+    assert colour["what"] == "colour as asked ↑"
+    assert colour["this model"] == "90 % (78–96)"
+    assert (colour["base"], colour["best possible"]) == ("85 %", "98 %")
+    assert (flow["this model"], flow["untrained"], flow["best possible"]) == ("0.3", "0.597", "")
     assert "real clips" not in flow, "a column that nothing fills is not shown"
 
 
