@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from assets.evaluation.scorecards import APART
 from tests.training.conftest import TrainingWorld, encode_world, make_world, scene_clip
+from training.evaluate import scorecard
 from training.evaluate.__main__ import main
 from training.evaluate.flow_loss import flow_loss
 from training.fit import fit
@@ -141,6 +142,25 @@ def test_trials_are_made_and_judged_beside_rendered_ones_and_the_codecs(trained:
     assert rows["trial_colour", "all"]["value"] == 0  # two shapes' landscapes and a few steps: no trial is right
     none = evaluate(trained, scenes=0)["trial_colour", "all"]
     assert (none["state"], none["why"]) == ("not_measured", "no simulated trials were asked for")
+
+
+@needs_minilm
+def test_what_is_measured_is_made_the_models_own_way(trained: TrainingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, asked = trained.root / "own", []
+    shutil.copytree(trained.root / "model", own, dirs_exist_ok=True)
+    path = own / "transformer.json"
+    said = {"noise_shift": 0.8, "guidance": 1.0, "steps": 2, "width": 48, "height": 32, "frames": 9}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sampling": said}))
+    real = scorecard.make
+
+    def make(codec, model, encoder, prompts, seeds, sampler, frames, size, **more):
+        asked.append((sampler.noise_shift, sampler.guidance, sampler.steps, *size, frames))
+        return real(codec, model, encoder, prompts, seeds, sampler, frames, size, **more)
+
+    monkeypatch.setattr(scorecard, "make", make)
+    rows = evaluate(trained, scenes=1, trials=1, model_dir=str(own))
+    assert asked == [tuple(said.values())] * 2
+    assert rows["prompt_colour", "reference=codec"]["n"] == 1
 
 
 @needs_minilm
