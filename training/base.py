@@ -28,6 +28,7 @@ from training.config import RECIPE, ConfigError, TrainConfig, build
 
 BASES = Path(__file__).with_name("bases")
 TASKS = ("codec", "transformer")
+JUDGED = 48  # held-out trials of each kind for the card
 # The budget of each size that has a base; the rest of the recipe is shared with the nights (config.RECIPE).
 BUDGETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "nano": {
@@ -86,8 +87,57 @@ def make(size: str, out: Path, work: Path, text_encoder: Path, budget: float = 1
         publish(run_dir, task, out)
         result = json.loads((run_dir / "result.json").read_text())
         results[task] = {"choices": choices} | {name: result[name] for name in ("start", "end", "steps", "parameters")}
+    results["trials"] = {row["metric"]: [row["value"], row["n"]] for row in _judged(out, text_encoder) if row["n"]}
+    (out / "card.md").write_text(card(size, out, results))
     write_json(out / "result.json", {"stopped": None, "size": size, **exposure.fields({}), **results})
     return DONE
+
+
+def _judged(folder: Path, text_encoder: Path) -> list[dict[str, Any]]:
+    """The rows of the held-out trials that every night asks its model, too."""
+    from training.codec import load_codec
+    from training.evaluate.trials import heldout_trials, trial_rows
+    from training.sample import make as generate
+    from training.sampling import Sampler
+    from training.simulate.supply import FPS
+    from training.text import TextEncoder
+    from training.transformer import load_transformer
+
+    codec, model, encoder = load_codec(folder), load_transformer(folder), TextEncoder(text_encoder)
+    own = model.sampling
+    trials = list(heldout_trials(JUDGED, (own.frames - 1) / FPS).values())
+    captions, seeds = [trial.caption() for trial in trials], list(range(len(trials)))
+    videos = generate(codec, model, encoder, captions, seeds, Sampler.of(own), own.frames, own.size)
+    return trial_rows("all", videos, trials, FPS)
+
+
+def card(size: str, folder: Path, results: Mapping[str, Any]) -> str:
+    """What the base is, saw, reaches and is for, in Markdown."""
+    rows = [f"| {name.removeprefix('trial_')} | {value:.2f} | {n} |" for name, (value, n) in results["trials"].items()]
+    digests = [
+        f"- `{task}.safetensors`: {results[task]['parameters']:,} parameters, {results[task]['steps']:,} steps, SHA-256 "
+        f"`{hashlib.sha256((folder / f'{task}.safetensors').read_bytes()).hexdigest()}`"
+        for task in TASKS
+    ]
+    return "\n".join(
+        [
+            f"# Base of size {size}",
+            "",
+            "Where the training of this size starts when no better model of the home may be used. Trained by",
+            "`python -m training.base` on scenes rendered by `training/simulate` alone: it saw nobody's footage.",
+            "Its captions name coloured shapes, directions, sides, camera moves and times of day, and no other words.",
+            "Weights are in half precision, under the project's licence.",
+            "",
+            *digests,
+            "",
+            f"On {JUDGED} pairs and {JUDGED} moving scenes with seeds that were never trained on, judged from pixels:",
+            "",
+            "| asked for | share right | n |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
 
 
 def publish(run_dir: Path, task: str, out: Path) -> None:

@@ -25,6 +25,7 @@ def latent_space(folder: str | Path) -> str:
     with safe_open(folder / "codec.safetensors", framework="numpy") as file:
         for name in sorted(file.keys()):
             if not name.startswith(DECODING):
-                tensor = file.get_tensor(name).astype(np.float32)  # a base is stored in half precision
+                # a base is stored in half precision, and averaging turns -0.0 into 0.0
+                tensor = file.get_tensor(name).astype(np.float32) + np.float32(0)
                 digest.update(f"{name} {tensor.shape}".encode() + tensor.tobytes())
     return digest.hexdigest()
