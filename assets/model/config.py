@@ -38,10 +38,10 @@ PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
     # two cores, a few minutes: what the base knows, and what the night's clips add to it
     "demo": {
         "codec": RECIPE["codec"]
-        | {"steps": 120, "eval_every": 20, "checkpoint_every": 40, "lr": 1e-3, "batch_tokens": 480}
+        | {"steps": 60, "eval_every": 10, "checkpoint_every": 20, "lr": 5e-4, "batch_tokens": 480, "patience": 3}
         | {"rendered_share": 0.25, "rendered_clips": 500},
         "transformer": RECIPE["transformer"]
-        | {"steps": 300, "eval_every": 50, "checkpoint_every": 100, "lr": 1e-3, "batch_tokens": 640}
+        | {"steps": 200, "eval_every": 25, "checkpoint_every": 100, "lr": 1e-3, "batch_tokens": 640, "patience": 4}
         | {"rendered_share": 0.5, "rendered_clips": 4096, "ema_decay": 0.99},
     },
 }
