@@ -168,11 +168,19 @@ class Codec(PatchCodec):
 
 
 def principal_components(x_NP: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean [P] and the `count` leading principal directions [P, count] of the rows, each with a fixed sign."""
+    """Mean [P] and the `count` leading principal directions [P, count] of the rows, each with a fixed sign.
+
+    Where the rows span fewer directions, the rest are any that complete them.
+    """
     mean_P = x_NP.mean(0)
     x_NP = (x_NP - mean_P).double()
-    _, vectors_PP = torch.linalg.eigh(x_NP.T @ x_NP)
-    basis_PC = vectors_PP.flip(1)[:, :count]
+    if len(x_NP) < x_NP.shape[1]:  # few rows: their own space is found much sooner
+        found_PN = torch.linalg.svd(x_NP, full_matrices=False).Vh.T
+        axes_PC = torch.eye(x_NP.shape[1], count, dtype=x_NP.dtype)
+        basis_PC = torch.linalg.qr(torch.cat([found_PN, axes_PC], dim=1)).Q[:, :count]
+    else:
+        _, vectors_PP = torch.linalg.eigh(x_NP.T @ x_NP)
+        basis_PC = vectors_PP.flip(1)[:, :count]
     largest_C = basis_PC.gather(0, basis_PC.abs().argmax(0, keepdim=True))
     return mean_P, (basis_PC * largest_C.sign()).float()
 

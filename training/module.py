@@ -120,11 +120,14 @@ class Learner(LightningModule, ABC):
         return loss
 
     def refuse_divergence(self, value: float, what: str) -> None:
-        """Raise Divergence, in every process at once, if the value is not finite or a loss is far beyond the usual."""
+        """Raise Divergence, in every process at once, if the value is not finite or a loss is far beyond the usual.
+
+        What is usual is known after the clipping's warm-up; the first steps of a good start may well lose most of it.
+        """
         why = None
         if not math.isfinite(value):
             why = f"{what} is {value}"
-        elif what == "loss" and self.usual_loss and value > DIVERGED * self.usual_loss:
+        elif what == "loss" and self.clip.steps >= self.clip.warmup and value > DIVERGED * self.usual_loss:
             why = f"loss {value:.3g} is more than {DIVERGED:g} times the usual {self.usual_loss:.3g}"
         if anywhere(why is not None, self.device):
             raise Divergence(self.last.step, why or f"{what} of another process diverged", self.last.clip_ids)

@@ -54,6 +54,8 @@ class TrainingWorld:
             "checkpoint_every": 2,
             "batch_tokens": 160,
             "warmup": 2,
+            "codec_shape": {"patch": 8, "channels": 64, "encoder_blocks": 1},
+            "transformer_shape": {"patch": 2, "layers": 4, "heads": 4, "predicts": "velocity"},  # no start to lose
         }
         return TrainConfig(**values | changes)
 

@@ -70,12 +70,8 @@ def test_the_last_step_is_published_where_it_is_the_best(encoded_world: Training
 
 
 def test_a_transformer_that_got_worse_is_published_as_it_began_and_measures_so(encoded_world: TrainingWorld) -> None:
-    shape = {
-        "width": 64,
-        "layers": 2,
-        "heads": 2,
-        "predicts": "correction",
-    }  # begins at what can be said in closed form
+    # begins at what can be said in closed form
+    shape = {"width": 64, "layers": 2, "heads": 2, "patch": 2, "predicts": "correction"}
     config = encoded_world.flow_config(steps=12, lr=0.05, eval_every=4, warmup=1, transformer_shape=shape)
     code, result = run(config)
     assert code == 0

@@ -74,6 +74,8 @@ def test_a_loss_that_is_broken_or_far_beyond_the_usual_names_the_step_and_its_cl
     learner = TransformerLearner(world.flow_config(), TransformerConfig(width=16, layers=1, heads=2), [])
     learner.last = SimpleNamespace(step=7, clip_ids=("ab", "cd"))
     learner.refuse_divergence(2.0, "loss")
+    learner.refuse_divergence(DIVERGED * 3, "loss")  # the first steps say nothing of what is usual
+    learner.usual_loss, learner.clip.steps = 2.0, learner.clip.warmup
     learner.refuse_divergence(DIVERGED * 1.9, "loss")
     learner.usual_loss = 2.0
     with pytest.raises(Divergence, match="at step 7, on clips ab, cd") as caught:

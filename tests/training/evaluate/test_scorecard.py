@@ -29,7 +29,8 @@ def trained(tmp_path_factory) -> TrainingWorld:
     """A model folder after a few dozen steps."""
     world = make_world(tmp_path_factory.mktemp("scorecard"))
     encode_world(world)
-    config = world.flow_config("model", steps=40, checkpoint_every=40, batch_tokens=120)
+    shape = {"patch": 2, "layers": 4, "heads": 4, "predicts": "correction"}
+    config = world.flow_config("model", steps=40, checkpoint_every=40, batch_tokens=120, transformer_shape=shape)
     assert fit(config, Reporter(Path(config.run_dir))) == 0
     for file in (world.root / "codec").iterdir():
         shutil.copy(file, world.root / "model")

@@ -36,7 +36,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def started_from(world: TrainingWorld, parent: Path, **changes: Any) -> Any:
-    return world.config("child", **{"steps": 1, "parent_dir": str(parent)} | changes)
+    return world.config("child", **{"steps": 1, "parent_dir": str(parent), "codec_shape": {}} | changes)
 
 
 def test_a_child_of_the_base_has_seen_its_own_snapshot_only(older: TrainingWorld, base: Path) -> None:
