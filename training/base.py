@@ -1,43 +1,18 @@
-"""`python -m training.base`: the small model that a night starts from, trained on rendered scenes alone.
+"""The small models that nights start from: one folder a size in `bases/`, made by `make_base`.
 
 A few dozen clips cannot teach words. So a size may ship with a base: codec and transformer that learned what captions name
-from scenes whose every fact is known, by the same code path as the graph's training (`fit`) and the same recipe at a larger
-budget. Its weights saw nobody's clips, which they say (`exposure`) and which their digest, the base's key, is known for.
-
-    python -m training.base                      train nano, about 90 CPU minutes; killed, the same command resumes
-    python -m training.base --budget 0.1 --out x  the same recipe in a tenth of the steps, into another folder
-
-What belongs here: the recipes, finding a base, and making one. Judging it is `evaluate`'s.
+from rendered scenes whose every fact is known. Its weights saw nobody's clips, which they say (`exposure`) and which their
+digest, the base's key, is known for.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import hashlib
-import json
-import os
-import shutil
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from training import exposure
-from training.config import RECIPE, ConfigError, TrainConfig, build
 
 BASES = Path(__file__).with_name("bases")
 TASKS = ("codec", "transformer")
-JUDGED = 48  # held-out trials of each kind for the card
-# The budget of each size that has a base; the rest of the recipe is shared with the nights (config.RECIPE).
-BUDGETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "nano": {
-        # the encoder stays the closed-form start; what is trained is the decoder
-        "codec": {"steps": 1500, "batch_tokens": 640, "rendered_clips": 500, "train_encoder": False},
-        "transformer": {"steps": 12_000, "batch_tokens": 1280, "rendered_clips": 12_000, "lr": 3e-3, "warmup": 100}
-        | {"ema_decay": 0.998, "eval_every": 500, "checkpoint_every": 500},
-    }
-}
 
 
 def folder(size: str) -> Path | None:
@@ -59,118 +34,3 @@ def key(size: str) -> str | None:
     if (path := folder(size)) is None:
         return None
     return _key(path, tuple((path / f"{task}.safetensors").stat().st_mtime_ns for task in TASKS))
-
-
-def make(size: str, out: Path, work: Path, text_encoder: Path, budget: float = 1.0, seed: int = 0) -> int:
-    """Train codec and transformer in `work`, resuming what is there, and put the base into `out`; an exit code of `fit`."""
-    common = {
-        "manifest": "",
-        "snapshot_root": "",
-        "database_url": "",
-        "rendered_share": 1.0,
-        "size": size,
-        "seed": seed,
-    }
-    from training.fit import DONE, fit
-    from training.reporting import reporter, write_json
-
-    results: dict[str, Any] = {}
-    for task in TASKS:
-        choices = {**RECIPE[task], **BUDGETS[size][task]}
-        choices["steps"] = max(1, round(choices["steps"] * budget))
-        run_dir = work / task
-        more = {"codec_dir": str(out), "text_encoder": str(text_encoder)} if task == "transformer" else {}
-        config = build(TrainConfig, {**common, "task": task, "run_dir": str(run_dir), **choices, **more})
-        with reporter(run_dir) as report:
-            if (code := fit(config, report)) != DONE:
-                return code
-        publish(run_dir, task, out)
-        result = json.loads((run_dir / "result.json").read_text())
-        results[task] = {"choices": choices} | {name: result[name] for name in ("start", "end", "steps", "parameters")}
-    results["trials"] = {row["metric"]: [row["value"], row["n"]] for row in _judged(out, text_encoder) if row["n"]}
-    (out / "card.md").write_text(card(size, out, results))
-    write_json(out / "result.json", {"stopped": None, "size": size, **exposure.fields({}), **results})
-    return DONE
-
-
-def _judged(folder: Path, text_encoder: Path) -> list[dict[str, Any]]:
-    """The rows of the held-out trials that every night asks its model, too."""
-    from training.codec import load_codec
-    from training.evaluate.trials import heldout_trials, trial_rows
-    from training.sample import make as generate
-    from training.sampling import Sampler
-    from training.simulate.supply import FPS
-    from training.text import TextEncoder
-    from training.transformer import load_transformer
-
-    codec, model, encoder = load_codec(folder), load_transformer(folder), TextEncoder(text_encoder)
-    own = model.sampling
-    trials = list(heldout_trials(JUDGED, (own.frames - 1) / FPS).values())
-    captions, seeds = [trial.caption() for trial in trials], list(range(len(trials)))
-    videos = generate(codec, model, encoder, captions, seeds, Sampler.of(own), own.frames, own.size)
-    return trial_rows("all", videos, trials, FPS)
-
-
-def card(size: str, folder: Path, results: Mapping[str, Any]) -> str:
-    """What the base is, saw, reaches and is for, in Markdown."""
-    rows = [f"| {name.removeprefix('trial_')} | {value:.2f} | {n} |" for name, (value, n) in results["trials"].items()]
-    digests = [
-        f"- `{task}.safetensors`: {results[task]['parameters']:,} parameters, {results[task]['steps']:,} steps, SHA-256 "
-        f"`{hashlib.sha256((folder / f'{task}.safetensors').read_bytes()).hexdigest()}`"
-        for task in TASKS
-    ]
-    return "\n".join(
-        [
-            f"# Base of size {size}",
-            "",
-            "Where the training of this size starts when no better model of the home may be used. Trained by",
-            "`python -m training.base` on scenes rendered by `training/simulate` alone: it saw nobody's footage.",
-            "Its captions name coloured shapes, directions, sides, camera moves and times of day, and no other words.",
-            "Weights are in half precision, under the project's licence.",
-            "",
-            *digests,
-            "",
-            f"On {JUDGED} pairs and {JUDGED} moving scenes with seeds that were never trained on, judged from pixels:",
-            "",
-            "| asked for | share right | n |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
-
-
-def publish(run_dir: Path, task: str, out: Path) -> None:
-    """The run's weights in half precision, which is enough to start from, and their description."""
-    from safetensors.torch import load_file, save_file
-
-    out.mkdir(parents=True, exist_ok=True)
-    halves = {name: tensor.half().contiguous() for name, tensor in load_file(run_dir / f"{task}.safetensors").items()}
-    partial = out / f".{task}.{os.getpid()}.partial"
-    save_file(halves, partial, exposure.header({}))
-    partial.chmod(0o644)
-    os.replace(partial, out / f"{task}.safetensors")
-    shutil.copyfile(run_dir / f"{task}.json", out / f"{task}.json")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.base", description="Train a base on rendered scenes.")
-    parser.add_argument("--size", default="nano", choices=sorted(BUDGETS))
-    parser.add_argument("--out", type=Path, help="folder of the finished base (default: the one in this package)")
-    parser.add_argument(
-        "--work", type=Path, default=Path(".rushes/base"), help="folder of checkpoints (default %(default)s)"
-    )
-    parser.add_argument("--text-encoder", type=Path, default=Path(".vendor/minilm"))
-    parser.add_argument("--budget", type=float, default=1.0, help="share of the recipe's steps (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
-    out = given.out or BASES / given.size
-    try:
-        return make(given.size, out, given.work / given.size, given.text_encoder, given.budget, given.seed)
-    except ConfigError as error:
-        print(f"configuration: {error}", file=sys.stderr)
-        return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -41,8 +41,8 @@ PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
         | {"steps": 60, "eval_every": 10, "checkpoint_every": 20, "lr": 5e-4, "batch_tokens": 480, "patience": 3}
         | {"rendered_share": 0.25, "rendered_clips": 500},
         "transformer": RECIPE["transformer"]
-        | {"steps": 200, "eval_every": 25, "checkpoint_every": 100, "lr": 1e-3, "batch_tokens": 640, "patience": 4}
-        | {"rendered_share": 0.5, "rendered_clips": 4096, "ema_decay": 0.99},
+        | {"steps": 200, "eval_every": 25, "checkpoint_every": 100, "lr": 6e-4, "batch_tokens": 480, "patience": 4}
+        | {"rendered_share": 0.7, "rendered_clips": 4096, "ema_decay": 0.995},
     },
 }
 

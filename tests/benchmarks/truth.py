@@ -4,7 +4,7 @@
     python -m tests.benchmarks.truth --budget 0.1   train the same recipe in a tenth of the steps first, and judge that
     python -m tests.benchmarks.truth --look FOLDER  judge a folder's base on a few other trials, and write a picture only
 
-Training is `training.base`'s, which is the graph's own with more steps and rendered clips alone.
+Training is `training.make_base`'s, which is the graph's own with more steps and rendered clips alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training import base
+from training import base, make_base
 from training.codec import load_codec, to_bytes, to_unit
 from training.conditioning import numbers
 from training.evaluate.objects import NAMES, look
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = base.folder("nano")
     if given.budget:
         folder = Path(".rushes/truth/base")
-        base.make("nano", folder, Path(".rushes/truth/work"), MINILM, given.budget)
+        make_base.make("nano", folder, Path(".rushes/truth/work"), MINILM, given.budget)
     assert folder is not None, "nano ships with a base"
     judged = Judged(folder)
     recipe = {"base": json.loads((folder / "result.json").read_text()), "sampler": vars(judged.sampler)}

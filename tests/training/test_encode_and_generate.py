@@ -96,7 +96,7 @@ def model_dir(encoded_world: TrainingWorld) -> Path:
     """A codec and an untrained transformer: its videos are decoded noise."""
     folder = encoded_world.root / "model"
     shutil.copytree(encoded_world.root / "codec", folder)
-    shape = replace(LADDER["nano"].transformer, channels=load_codec(folder).config.channels)
+    shape = replace(LADDER["nano"].transformer, channels=load_codec(folder).config.channels, patch=2)
     save_transformer(Transformer(shape).state_dict(), shape, folder)
     return folder
 

@@ -40,6 +40,7 @@ from training.transformer import Transformer, load_transformer
 from training.video import read_frames
 
 FLOW = Metric("heldout_flow_loss", "squared error", "lower", "rectified flow, 8 fixed times, keyed noise, v2")
+BY_TIME = f"{FLOW.name}_by_time"  # values of it by time instead of by clip
 PSNR = Metric("reconstruction_psnr", "dB", "higher", "uint8 pixels, mean over clips, v1")
 SSIM = Metric("reconstruction_ssim", "1", "higher", "grey, 7x7 uniform window, v1")
 FLICKER = Metric("temporal_flicker", "1", "none", "VBench temporal flickering, RGB; 1 is still, v1")
@@ -135,11 +136,11 @@ def slices(samples: Sequence[Sample]) -> dict[str, list[str]]:
 def flow_losses(bench: Bench, samples: Sequence[Sample], parts: dict[str, list[str]]) -> Measured:
     """The loss by clip, as the mean over the eight times, and how fast the model is."""
     started = time.perf_counter()
-    by_clip = _by_clip(bench.model, samples)
+    by_clip, by_time = _losses(bench.model, samples)
     seconds = time.perf_counter() - started
     tokens = sum(len(s.x_NP) for s in samples) * len(TIMES)
     rows = [*FLOW.slices(by_clip, parts), STEP.exact("all", tokens / seconds, len(samples))]
-    return Measured(rows, by_part(FLOW.name, by_clip, parts))
+    return Measured(rows, by_part(FLOW.name, by_clip, parts) | {BY_TIME: by_time})
 
 
 def reference_losses(bench: Bench, samples: Sequence[Sample]) -> Measured:
@@ -165,12 +166,17 @@ def reference_losses(bench: Bench, samples: Sequence[Sample]) -> Measured:
 
 
 def _reference(name: str, model: nn.Module, samples: Sequence[Sample]) -> Measured:
-    part, by_clip = f"reference={name}", _by_clip(model, samples)
-    return Measured([FLOW.row(part, list(by_clip.values()))], {key(FLOW.name, part): by_clip})
+    part, (by_clip, by_time) = f"reference={name}", _losses(model, samples)
+    values = {key(FLOW.name, part): by_clip, key(BY_TIME, part): by_time}
+    return Measured([FLOW.row(part, list(by_clip.values()))], values)
 
 
-def _by_clip(model: nn.Module, samples: Sequence[Sample]) -> dict[str, float]:
-    return {s.clip_id: value for s, value in zip(samples, flow_loss(model, samples).mean(1).tolist(), strict=True)}
+def _losses(model: nn.Module, samples: Sequence[Sample]) -> tuple[dict[str, float], dict[str, float]]:
+    """By clip, as the mean over times; and by time, as the mean over clips."""
+    losses = flow_loss(model, samples)
+    by_clip = {s.clip_id: value for s, value in zip(samples, losses.mean(1).tolist(), strict=True)}
+    by_time = {f"t={t:.3f}": value for t, value in zip(TIMES, losses.mean(0).tolist(), strict=True)}
+    return by_clip, by_time
 
 
 def reconstructions(bench: Bench, heldout: dict[str, tuple[Tensor, float]], parts: dict[str, list[str]]) -> Measured:

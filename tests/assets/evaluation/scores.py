@@ -16,6 +16,11 @@ def losses(level: float, spread: float = 0.0, seed: int = 0, clips: Sequence[str
     return {clip: EASE.get(clip, 0.6) * level * (1 + rng.gauss(0, spread)) for clip in clips}
 
 
+def by_time(level: float) -> dict[str, float]:
+    """By time of the flow: lowest in the middle, as means over clips are in practice."""
+    return {f"t={t:.1f}": level * (0.6 + (t - 0.6) ** 2) for t in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)}
+
+
 def verdicts(share: float, first: int, step: int, n: int = 48, turn: int = 0) -> dict[str, float]:
     """By trial: the first `share` of them right, beginning at the trial `turn`."""
     names = [f"trial-{first + step * i}" for i in range(n)]
@@ -40,6 +45,8 @@ def values(level: float = 0.6, obeys: float = 0.95, psnr: float = 25.0, **change
         "heldout_flow_loss@closed_form": losses(1.0),
         "heldout_flow_loss@untrained": losses(2.0),
         "heldout_flow_loss@base": losses(0.9),
+        "heldout_flow_loss_by_time": by_time(level),
+        "heldout_flow_loss_by_time@base": by_time(0.9),
         "reconstruction_psnr": dict.fromkeys(CLIPS, psnr),
         "reconstruction_ssim": dict.fromkeys(CLIPS, 0.8),
         **trials(obeys, obeys, obeys),
