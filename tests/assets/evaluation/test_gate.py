@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.evaluation.gate import (
+    BY_TIME,
     FLOORS,
     OBEDIENCE,
     PRIMARY,
@@ -26,7 +27,7 @@ from assets.evaluation.gate import (
     scores,
 )
 from assets.evaluation.paired import cdf, holm, paired, quantile
-from tests.assets.evaluation.scores import CLIPS, losses, trials, values
+from tests.assets.evaluation.scores import CLIPS, by_time, losses, trials, values
 
 
 def good(version: str = "2", level: float = 0.6, **changes: Any) -> Contender:
@@ -96,11 +97,35 @@ def test_a_first_model_that_breaks_one_rule_stays_candidate_and_is_told_which(ch
 
 
 def test_a_refusal_says_the_difference_its_interval_the_number_of_clips_and_what_it_could_find():
-    worse = values(0.9)
-    worse[PRIMARY] = losses(0.9, spread=0.05)
+    worse = values(1.0)
+    worse[PRIMARY] = losses(1.0, spread=0.05)
     summary = decide(good(values=worse), None).summary
-    assert "of the base model: " in summary
+    assert "of the closed form: " in summary
     assert ", n 12, finds 0." in summary
+    assert "of the base model: " in summary
+
+
+def met_base(ratio: dict[str, float], jitter: float = 0.0) -> dict[str, dict[str, float]]:
+    """Values of a model whose loss is so many times the base's by clip, and accordingly by time, with noise of its own."""
+    base = losses(0.9)
+    ours = {clip: loss * ratio.get(clip, 1.0) for clip, loss in base.items()}
+    total = sum(ours.values()) / sum(base.values())
+    times = by_time(0.9)
+    noisy = {t: loss * total * (1 + jitter * (-1) ** place) for place, (t, loss) in enumerate(times.items())}
+    return values(**{PRIMARY: ours, f"{PRIMARY}@base": base, BY_TIME: noisy, f"{BY_TIME}@base": times})
+
+
+def test_a_model_that_learned_the_few_clips_that_the_base_did_not_know_is_better_than_the_base():
+    assert decide(good(values=met_base({CLIPS[-1]: 0.6, CLIPS[-2]: 0.6})), None).promote
+
+
+def test_a_model_no_better_than_the_base_beyond_the_noise_of_measuring_is_refused():
+    assert failed(good(values=met_base({CLIPS[-1]: 0.97}, jitter=0.05))) == ["learned"]
+
+
+def test_a_gain_on_one_clip_does_not_pay_for_a_loss_on_the_others():
+    gained = dict.fromkeys(CLIPS[:-1], 1.15) | {CLIPS[-1]: 0.05}
+    assert failed(good(values=met_base(gained))) == ["learned"]
 
 
 def test_a_size_without_a_base_is_judged_without_one_and_the_verdict_says_so():

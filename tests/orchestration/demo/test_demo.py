@@ -35,10 +35,7 @@ pytestmark = pytest.mark.slow
 
 # files of each delivery, from its first; real footage of three contributors and scenes of three
 FILES = {"d-scenes-1": 16, "d-scenes-2": 6, "d-scenes-3": 4, "d-street": 2, "d-park": 2, "d-snow": 2, "d-broken": 4}
-TRAINING = {
-    "codec": {"steps": 20, "eval_every": 10, "checkpoint_every": 10, "lr": 2e-4},
-    "transformer": {"steps": 90, "eval_every": 30, "checkpoint_every": 30},
-}
+TRAINING = {"codec": {"steps": 20, "checkpoint_every": 10}, "transformer": {"steps": 80, "checkpoint_every": 40}}
 
 
 def short_world() -> list[Delivery]:
