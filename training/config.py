@@ -113,6 +113,7 @@ class SamplingConfig:
     height: int = 64
     frames: int = 17
     fps: float = 8.0
+    deblock: bool = False  # even out small steps between neighbouring tokens, see patches.deblock
 
     def __post_init__(self) -> None:
         for name in ("steps", "width", "height", "frames"):
@@ -148,7 +149,7 @@ LADDER: dict[str, Size] = {
         TransformerConfig(128, 6, 2, patch=1, channels=128, predicts="clip"),
         CodecConfig(channels=128, patch=16, encoder_blocks=0, knee=0.3),
         1_873_120,
-        SamplingConfig(guidance=1.5),
+        SamplingConfig(guidance=1.5, deblock=True),
     ),
     "micro": Size(TransformerConfig(256, 6, 4), CodecConfig(width=128, encoder_blocks=2, decoder_blocks=4), 7_085_984),
     "S": Size(TransformerConfig(384, 12, 3), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 29_896_864),

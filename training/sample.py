@@ -21,7 +21,7 @@ from training.codec import load_codec, to_bytes
 from training.conditioning import numbers
 from training.config import ConfigError, GenerateConfig, SamplingConfig, build, read_config
 from training.given import Reference, Start, lay, read_reference
-from training.patches import VideoCodec
+from training.patches import VideoCodec, deblock
 from training.reporting import bar, write_json
 from training.sampling import Request, Sampler, sample
 from training.text import TextEncoder, TextEncoderError
@@ -131,7 +131,11 @@ def make(
     for first in range(0, len(requests), at_once):
         latents = sample(model, requests[first : first + at_once], sampler)
         with torch.inference_mode():
-            videos += [to_bytes(codec.decode(z_Cthw[None])[0]) for z_Cthw in latents]
+            for z_Cthw in latents:
+                x_CTHW = codec.decode(z_Cthw[None])[0]
+                if model.sampling.deblock:
+                    x_CTHW = deblock(x_CTHW, codec.config.patch * model.config.patch)
+                videos.append(to_bytes(x_CTHW))
         progress(len(latents))
     return videos
 

@@ -16,6 +16,7 @@ from training.config import CodecConfig, ConfigError
 from training.data import mirrored
 from training.evaluate.reconstruction import psnr, reconstruct
 from training.flow import keyed
+from training.patches import deblock
 
 CONFIG = CodecConfig(width=16, encoder_blocks=2, decoder_blocks=2)
 
@@ -202,3 +203,21 @@ def test_a_haar_codec_of_other_channels_is_refused() -> None:
 def test_small_pictures_can_have_small_patches() -> None:
     codec = Codec(CodecConfig(patch=4, width=8, encoder_blocks=1, decoder_blocks=1))
     assert codec.encode(torch.zeros(1, 3, 13, 32, 32)).shape == (1, 16, 4, 8, 8)
+
+
+def test_small_steps_between_cells_are_evened_out_and_edges_stay() -> None:
+    flat = torch.zeros(3, 2, 32, 32)
+    tiled = flat.clone()
+    tiled[..., 16:, :] += 0.1
+    tiled[..., 16:] -= 0.08
+    smooth = deblock(tiled, 16)
+    assert float((smooth[..., 1:] - smooth[..., :-1]).abs().max()) < 0.02
+    assert float((smooth[..., 1:, :] - smooth[..., :-1, :]).abs().max()) < 0.02
+    edge = flat.clone()
+    edge[..., 16:] = 0.9
+    torch.testing.assert_close(deblock(edge, 16), edge)
+
+
+def test_a_ramp_across_cells_is_left_as_it_is() -> None:
+    ramp = torch.linspace(-0.8, 0.8, 48).expand(3, 2, 32, 48).contiguous()
+    torch.testing.assert_close(deblock(ramp, 16), ramp, atol=1e-5, rtol=0)

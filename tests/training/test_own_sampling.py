@@ -55,7 +55,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[Sampler]:
 
 
 def test_training_writes_how_its_model_is_sampled(model: Path) -> None:
-    assert read_sampling(model) == SamplingConfig(noise_shift=0.8, **OWN) == load_transformer(model).sampling
+    assert read_sampling(model) == SamplingConfig(noise_shift=0.8, deblock=True, **OWN) == load_transformer(model).sampling
 
 
 def test_a_model_that_does_not_say_is_sampled_as_always_and_one_that_says_nonsense_is_named(model: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_sampling_that_cannot_be_is_refused(encoded_world: TrainingWorld, chan
         encoded_world.flow_config(sampling_shape=change)
 
 
-def test_the_smallest_size_is_guided_less() -> None:
+def test_the_smallest_size_is_guided_less_and_has_its_tiles_evened_out() -> None:
     given = {"run_dir": "r", "manifest": "m", "snapshot_root": "0", "database_url": "d", "frames_dir": "f"}
-    assert TrainConfig(task="codec", **given).sampling == SamplingConfig(guidance=1.5)
+    assert TrainConfig(task="codec", **given).sampling == SamplingConfig(guidance=1.5, deblock=True)
     assert TrainConfig(task="codec", size="S", **given).sampling == SamplingConfig()
