@@ -127,7 +127,7 @@ def _speed_error(judged: Judged, trial: Trial, seed: int) -> float | None:
 
 
 def contact_sheet(
-    made: Sequence[Tensor], rendered: Sequence[Tensor], path: Path, every: int = 2, scale: int = 2
+    made: Sequence[Tensor], rendered: Sequence[Tensor], path: Path, every: int = 2, scale: int = 1
 ) -> None:
     """Every second frame of each video in a row, the made ones left and the rendered ones beside them."""
     from PIL import Image
