@@ -156,4 +156,4 @@ def test_a_model_is_trained_sampled_and_measured_with_torch_and_lightning_alone(
     said, shown = bare("training.evaluate", common | folders | asked | {"out": str(measured)})
     assert "5/5" in shown
     assert "measured" in said
-    assert any(row["state"] == "measured" for row in json.loads(measured.read_text()))
+    assert any(row["state"] == "measured" for row in json.loads(measured.read_text())["rows"])
