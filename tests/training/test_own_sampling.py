@@ -55,7 +55,9 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[Sampler]:
 
 
 def test_training_writes_how_its_model_is_sampled(model: Path) -> None:
-    assert read_sampling(model) == SamplingConfig(noise_shift=0.8, deblock=True, **OWN) == load_transformer(model).sampling
+    assert (
+        read_sampling(model) == SamplingConfig(noise_shift=0.8, deblock=True, **OWN) == load_transformer(model).sampling
+    )
 
 
 def test_a_model_that_does_not_say_is_sampled_as_always_and_one_that_says_nonsense_is_named(model: Path) -> None:
