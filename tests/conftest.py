@@ -16,6 +16,7 @@ for _name, _value in {
     "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",  # the suite takes one core a process already
 }.items():
     os.environ.setdefault(_name, _value)
 

@@ -18,9 +18,11 @@ __all__ = ["small_world", "world"]
 def rushes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Types `rushes ...` over an empty home, and `typed` when asked; returns what it said, and checks how it ended."""
     from orchestration.cli import main
+    from orchestration.commands import shared
 
     monkeypatch.setenv("RUSHES_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "300")
+    for console in (shared.stdout, shared.stderr):  # they read COLUMNS once, when they are made
+        monkeypatch.setattr(console, "width", 300)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str, typed: str = "", code: int = 0) -> str:

@@ -43,7 +43,6 @@ def rushes(rushes: Rushes, world: World, monkeypatch: pytest.MonkeyPatch) -> Rus
     """Types `rushes review ...` over the world's home; `opened` lists what went to the browser."""
     monkeypatch.setenv("RUSHES_HOME", str(world.home.state))
     monkeypatch.setenv("RUSHES_VENDOR", str(world.home.vendor))
-    monkeypatch.setenv("COLUMNS", "240")
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
     opened: list[str] = []
