@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.ingestion.decoding import open_container, video_stream
+from assets.ingestion.decoding import is_of, open_container, video_stream
 from assets.ingestion.identity import frame_digest
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Film:
 
     def listen(self, packet: av.Packet) -> None:
         """A packet of any stream but the pictures'."""
-        if self._sound and self.audio and packet.stream_index == self.audio.index:
+        if self._sound and self.audio and is_of(packet, self.audio):
             self._sound.add(packet)
 
 
@@ -158,7 +158,7 @@ def read(
         stream = video_stream(container, max_pixels)
         film = Film(container, stream, hear)
         for packet in container.demux(stream, *([film.audio] if film.audio else [])):
-            if packet.stream_index != stream.index:
+            if not is_of(packet, stream):
                 film.listen(packet)
                 continue
             for picture in packet.decode():
