@@ -20,8 +20,9 @@ from assets.curation.telling.captions import Facts, caption_rows
 from assets.curation.telling.embeddings import embedding_rows
 from assets.curation.telling.visual import visual_caption_rows, visual_rows
 from assets.home import Home
+from assets.ingestion.progress import finish
 from assets.lake import Written
-from assets.metadata import definition_metadata, table_metadata
+from assets.metadata import definition_metadata, run_of, table_metadata
 from assets.partitions import received_days
 from assets.pictures import markdown_table
 
@@ -267,4 +268,5 @@ def embeddings(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
     day = context.partition_key
     rows = embedding_rows(home, home.lake.rows("captions", day))
     written = home.lake.write("embeddings", rows, day)
+    finish(home, day, run_of(context))  # nothing of the day's intake comes after this
     return _result(home, "embeddings", day, written, {"encoder": rows[0]["model"] if rows else "not needed"})

@@ -34,6 +34,7 @@ class Code(StrEnum):
     # the file itself
     FILE_GONE = "media.file_gone"
     CHANGED = "media.changed"
+    NO_ROOM = "media.no_room"
     OTHER_BYTES = "media.other_bytes"
     EMPTY = "media.empty"
     TOO_LARGE = "media.too_large"
@@ -93,6 +94,7 @@ class Code(StrEnum):
         return FAULTS.get(self) or TRAITS[self]
 
 
+TEMPORARY = frozenset({Code.FILE_GONE, Code.CHANGED, Code.NO_ROOM})  # the next look at the inbox tries again
 _MANIFEST = "Correct delivery.json and deliver the folder again."
 _AGAIN = "Copy or export it again from the original and deliver that."
 _NOTED = "Accepted as it is."
@@ -113,8 +115,9 @@ FAULTS: dict[Code, str] = {
     Code.NOT_IN_MANIFEST: "The manifest does not name this file. Describe it there, or leave it out.",
     Code.SIDECAR_TOO_LARGE: "A file beside a clip is larger than the clip. Leave it out.",
     Code.CONSENT_UNREADABLE: "The consent file cannot be read. Export the signed events again.",
-    Code.FILE_GONE: "The file could not be read when it was taken in. Deliver it again.",
-    Code.CHANGED: "The file changed while it was taken in. Deliver it when it is complete.",
+    Code.FILE_GONE: "The file could not be read when it was taken in. It is tried again; if it is gone, deliver it again.",
+    Code.CHANGED: "The file changed while it was taken in. It is taken in again when it is complete.",
+    Code.NO_ROOM: "There was no room on our disk for the file, which is no fault of it. It is taken in when there is.",
     Code.OTHER_BYTES: "Not the file that the manifest's sha256 names: it was damaged or exchanged on its way. "
     + _AGAIN,
     Code.EMPTY: "The file is empty. " + _AGAIN,
