@@ -12,7 +12,7 @@ from assets.curation import checks
 from assets.curation.copies import corpus
 from assets.curation.deciding.evidence import Key, by_clip, read_evidence, rows_by_clip
 from assets.curation.deciding.tuning import policy_of
-from assets.curation.deciding.verdicts import decide
+from assets.curation.deciding.verdicts import NOT_MEASURED, decide
 from assets.curation.measuring import clips
 from assets.curation.showing import pages
 from assets.curation.telling.captioner import LocalCaptioner
@@ -145,7 +145,8 @@ def visual_captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Ho
 def verdicts(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """Every check of the policy on every clip: declared against measured, quality, origin.
 
-    A clip counts as good when no fatal or quality check failed or was left undecided; unmeasurable never passes.
+    A clip counts as good when no fatal or quality check failed or was left undecided; unmeasurable never passes, and what
+    the platform failed to measure waits without a reason against it.
     Decided from stored values alone, by the thresholds of this home: `rushes curate replay` tries others.
     """
     day, policy = context.partition_key, policy_of(home)
@@ -158,6 +159,7 @@ def verdicts(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     results = [
         checks.every_check_decided(home, day, found, policy),
         checks.one_policy(home, policy),
+        checks.all_measured(names, rows),
         checks.refusals_steady(home, day, rows),
     ]
     return _result(home, "verdicts", day, written, _verdict_metadata(home, day, decided, found), check_results=results)
@@ -174,7 +176,8 @@ def _verdict_metadata(home: Home, day: str, decided: pages.Day, found: Sequence[
     counts = {
         "policy": decided.policy.name,
         "clips_good": sum(not failed for failed in against.values()),
-        "clips_refused": sum(bool(failed) for failed in against.values()),
+        "clips_refused": sum(any(row["verdict"] != NOT_MEASURED for row in failed) for failed in against.values()),
+        "clips_not_measured": sum(any(row["verdict"] == NOT_MEASURED for row in failed) for failed in against.values()),
     }
     return counts | {title: dg.MetadataValue.md(text) for title, text in shown.items()}
 

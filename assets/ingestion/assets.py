@@ -14,8 +14,8 @@ from assets.ingestion.inbox import list_deliveries
 from assets.ingestion.intake import TakenIn, digest_of, lost, take_in, workroom
 from assets.ingestion.origin import MarkReader, trusted_devices
 from assets.ingestion.probe import ProbePool
-from assets.ingestion.progress import begin
-from assets.ingestion.reasons import advice_on, code_of, printable
+from assets.ingestion.progress import OURS, begin
+from assets.ingestion.reasons import TEMPORARY, advice_on, code_of, printable
 from assets.ingestion.recount import Recount, recount
 from assets.metadata import definition_metadata, picture, run_of, table_metadata
 from assets.partitions import received_days
@@ -108,6 +108,12 @@ def deliveries(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
             blocking=True,
             description="Every received file is accepted or quarantined, and its bytes are where its row says.",
         ),
+        dg.AssetCheckSpec(
+            "all_taken_in",
+            asset="media",
+            description="Every file could be read, stored and decoded to an end (a warning: the next look at the inbox, or"
+            " the next version of the decoder, tries the others again).",
+        ),
     ],
 )
 def media(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
@@ -129,7 +135,7 @@ def media(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg
     return dg.MaterializeResult(
         metadata=table_metadata(home, "media", day, _media_metadata(items, taken, pool.probed)),
         data_version=dg.DataVersion(written.sha256),
-        check_results=[_media_check(home, day)],
+        check_results=[_media_check(home, day), _all_taken_in(items, taken)],
     )
 
 
@@ -219,6 +225,23 @@ def _media_check(home: Home, day: str) -> dg.AssetCheckResult:
         items_without_row=sorted(set(items) - {row["item_id"] for row in rows}),
         rows_without_item=sorted({row["item_id"] for row in rows} - set(items)),
         rows_without_bytes=lost(home.store, rows),
+    )
+
+
+def _all_taken_in(items: list[dict[str, Any]], taken: list[TakenIn]) -> dg.AssetCheckResult:
+    names = {item["item_id"]: item["file_name"] for item in items}
+    shown = [
+        {"file": f"`{names[one.row['item_id']]}`", "why": reason}
+        for one in taken
+        for reason in one.row["reasons"]
+        if code_of(reason) in TEMPORARY | OURS
+    ]
+    return dg.AssetCheckResult(
+        asset_key="media",
+        check_name="all_taken_in",
+        passed=not shown,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"files": len(shown), "which": dg.MetadataValue.md(markdown_table(shown[:REFUSALS_SHOWN]))},
     )
 
 
