@@ -51,7 +51,7 @@ def _result(
     deps=["media"],
     kinds={"python", "parquet", "opencv"},
     owners=["team:data"],
-    code_version="1",
+    code_version="2",
     metadata=definition_metadata("shots"),
 )
 def shots(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
@@ -94,7 +94,9 @@ def signals(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
     Thresholds are drawn into the histograms; deciding is left to `verdicts`.
     """
     day, policy = context.partition_key, policy_of(home)
-    media = home.lake.rows("media", day)
+    # what `shots` could not measure has no signals: measured now, it might fall into other clips
+    failed = {row["item_id"] for row in home.lake.rows("shots", day) if row["not_measured"]}
+    media = [row for row in home.lake.rows("media", day) if row["item_id"] not in failed]
     rows = clips.signal_rows(media, _measured(context, home, media))
     written = home.lake.write("signals", rows, day)
     extra = {
@@ -138,7 +140,7 @@ def visual_captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Ho
     deps=[shots, signals, visual_captions, "deliveries", "media"],
     kinds={"python", "parquet"},
     owners=["team:data"],
-    code_version="1",
+    code_version="2",
     metadata=definition_metadata("verdicts"),
     check_specs=checks.VERDICT_CHECKS,
 )

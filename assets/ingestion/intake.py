@@ -7,7 +7,6 @@ A file that cannot be read, or for which there is no room, has its own row, whic
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -22,7 +21,7 @@ from typing import Any
 from assets.ingestion.inbox import Entry, open_entry, sha256_of
 from assets.ingestion.origin import MarkReader
 from assets.ingestion.probe import ProbePool, remember, remembered
-from assets.ingestion.reasons import Code, code_of, printable
+from assets.ingestion.reasons import DISK_FULL, Code, code_of, printable
 from assets.ingestion.verdict import ProbeResult
 from assets.store import LocalStore, Store
 from assets.workers.executor import Report
@@ -56,7 +55,6 @@ SUFFIXES = {
 }
 # columns of table `media` that a probe measures
 BESIDES = ("reasons", "notes", "windows", "picture", "thumbnails", "frame_digests")
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 ROOM_LEFT = 64 << 20  # bytes, for whatever else is written meanwhile; of a small disk a twentieth
 NOT_OPENED = ProbeResult(reasons=("refused before it was opened",))  # decides where the bytes go, and is told nowhere
 FACTS = tuple(field.name for field in fields(ProbeResult) if field.name not in BESIDES)
@@ -151,7 +149,7 @@ def _or_reason(admit: Callable[[Received, bool], ProbeResult], received: Receive
     except NotStored as reason:
         return str(reason)
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL:
             raise
         return Code.NO_ROOM.because(f"the disk was full before all {received.size} bytes were taken")
 
@@ -172,7 +170,7 @@ def _receive(store: Store, entry: Entry | None) -> Received | str | None:
         path = open_entry(store, entry)
         return Received(path, sha256_of(path), path.stat().st_size)
     except OSError as error:
-        if error.errno in FULL:  # of the copy of what is in an object store
+        if error.errno in DISK_FULL:  # of the copy of what is in an object store
             return Code.NO_ROOM.because("the disk was full before the file was fetched")
         return Code.FILE_GONE.because(f"the file could not be read: {error.strerror or error}")
 

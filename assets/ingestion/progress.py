@@ -7,6 +7,7 @@ that a file which comes or changes later is noticed, and what could not be done 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections import defaultdict
@@ -86,11 +87,12 @@ def waiting(home: Home) -> list[Waiting]:
     for day, folder in unregistered(home):
         new[day].append(folder)
     records = {key.split("/")[-1].removesuffix(".json") for key in home.store.list(RECORDS)}
-    found = (_of_day(home, day, new[day]) for day in sorted(records | set(new)))
+    version = functools.cache(lambda: code_version(home))  # reads the weights
+    found = (_of_day(home, day, new[day], version) for day in sorted(records | set(new)))
     return [one for one in found if one.why]
 
 
-def _of_day(home: Home, day: str, new: list[str]) -> Waiting:
+def _of_day(home: Home, day: str, new: list[str], version: Callable[[], str]) -> Waiting:
     why = [f"{folder} is not registered yet" for folder in new]
     parts = [f"{folder} {manifest_sha256(home.store, day, folder)}" for folder in new]
     record, folders = _read(home, day), set(new)
@@ -107,7 +109,7 @@ def _of_day(home: Home, day: str, new: list[str]) -> Waiting:
         why += record["again"]
         parts += map(code_of, record["again"])
         # a day whose folders were cleared away since is left as it is: taken in again, it would lose what is gone
-        if record["unmeasured"] and len(held) >= len(seen) and record["version"] != (now := code_version(home)):
+        if record["unmeasured"] and len(held) >= len(seen) and record["version"] != (now := version()):
             why += [f"{one}: what measures has changed since" for one in record["unmeasured"]]
             parts.append(now)
     content = hashlib.sha256("\n".join(sorted(map(printable, parts))).encode()).hexdigest()[:16]

@@ -7,9 +7,11 @@ noted, unless the probe's limits refuse it. Text that came from outside goes thr
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 
 MAX_TEXT = 300
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # of an OSError: no fault of what is written
 
 
 class Code(StrEnum):

@@ -166,13 +166,16 @@ def media_row(home: Home, path: Path) -> dict[str, Any]:
 def test_an_error_of_ours_is_told_with_its_text_and_its_files_neighbours_go_on(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A native crash in measuring one of two files, from the child process to every page that shows verdicts."""
+    """A native crash in measuring one of two files, from the child process to every page that shows verdicts. It passes
+    while the day is still under way: a clip is not measured in one table and measured in the next."""
     bad = write_mp4(tmp_path / "bad.mp4", pan(5, 20), FPS)
     deliver(home, DAYS[0], "c-1", {"good.mp4": write_mp4(tmp_path / "good.mp4", pan(3, 20), FPS), "bad.mp4": bad})
     sha256, ask = hashlib.sha256(bad.read_bytes()).hexdigest(), Children.ask
+    crashes = iter(("beside the probe", "for the shots"))
 
     def crash(children: Children, request: dict[str, Any]) -> Any:
-        if "plugins" in request and hashlib.sha256(Path(request["path"]).read_bytes()).hexdigest() == sha256:
+        here = "plugins" in request and hashlib.sha256(Path(request["path"]).read_bytes()).hexdigest() == sha256
+        if here and next(crashes, None):
             raise ChildFailed(Code.CRASHED, "the decoder ended with signal SIGSEGV")
         return ask(children, request)
 

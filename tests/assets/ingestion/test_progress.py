@@ -264,6 +264,25 @@ def test_what_the_decoder_broke_down_over_is_tried_again_by_its_next_version(
     assert why(home) == ["media.crashed: signal (b.mp4): what measures has changed since"]
 
 
+@pytest.mark.parametrize(
+    ("error", "at_once"), [("media.crashed: signal SIGSEGV", False), ("media.no_room: the disk was full", True)]
+)
+def test_what_could_not_be_measured_is_tried_again_by_the_next_version_and_want_of_room_at_once(
+    home: Home, two: Path, monkeypatch: pytest.MonkeyPatch, error: str, at_once: bool
+) -> None:
+    progress.begin(home, DAY, "run")
+    monkeypatch.setattr(progress, "unregistered", lambda home: [])
+    shot = {"clip_id": "c", "item_id": "i", "received_day": DAY, "bytes_sha256": "b", "media_key": "m", "shot_index": 0}
+    place = {"start_frame": 0, "end_frame": 1, "start_s": 0.0, "end_s": 1.0, "boundary": "end", "detector_version": "1"}
+    home.lake.write("shots", [shot | place | {"not_measured": error}], DAY)
+    progress.finish(home, DAY, "run")
+    assert why(home) == ([f"{error} (i)"] if at_once else [])
+    monkeypatch.setattr(progress, "code_version", lambda home: "newer")
+    assert len(why(home)) == 1
+    (two / "a.mp4").unlink()
+    assert bool(why(home)) == at_once, "a day whose files were cleared away would lose them"
+
+
 def test_what_was_dropped_beside_the_days_is_named(home: Home, two: Path) -> None:
     (home.state / "inbox" / "no-manifest").mkdir()
     (home.state / "inbox" / "film.mp4").write_bytes(b"x")
