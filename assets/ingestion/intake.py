@@ -213,8 +213,9 @@ def _require_room(store: Store, scratch: Path, size: int) -> None:
     for folder, bytes_needed in needed.items():
         disk = shutil.disk_usage(folder)
         if bytes_needed + min(ROOM_LEFT, disk.total // 20) > disk.free:
-            free = f"{disk.free} bytes are free where {bytes_needed} and some to spare are needed"
-            raise NotStored(Code.NO_ROOM.because(free))
+            # without what is free now, which would make the same row another one at every look
+            needs = f"the file has {size} bytes, and {bytes_needed} and some to spare are not free"
+            raise NotStored(Code.NO_ROOM.because(needs))
 
 
 def _kept(sha256: str, result: ProbeResult) -> str:

@@ -99,6 +99,7 @@ class Code(StrEnum):
 TEMPORARY = frozenset({Code.FILE_GONE, Code.CHANGED, Code.NO_ROOM})  # the next look at the inbox tries again
 _MANIFEST = "Correct delivery.json and deliver the folder again."
 _AGAIN = "Copy or export it again from the original and deliver that."
+_OURS = "That may be our fault: its next version tries again. A fresh export may help."
 _NOTED = "Accepted as it is."
 FAULTS: dict[Code, str] = {
     Code.MANIFEST_NOT_A_FILE: "delivery.json must be a plain file. " + _MANIFEST,
@@ -147,8 +148,8 @@ FAULTS: dict[Code, str] = {
     Code.TOO_LONG: "Longer than the platform takes in one file. Deliver it in parts.",
     Code.SIZE_CHANGES: "The pictures change their size within the file. Export them at one size.",
     Code.OUT_OF_MEMORY: "Decoding took more memory than one file may. Export it with fewer reference pictures.",
-    Code.TIMEOUT: "Decoding made no progress in the time that one file may take. " + _AGAIN,
-    Code.CRASHED: "The decoder broke down over this file. " + _AGAIN,
+    Code.TIMEOUT: "Decoding made no progress in the time that one file may take. " + _OURS,
+    Code.CRASHED: "The decoder broke down over this file. " + _OURS,
 }
 TRAITS: dict[Code, str] = {
     Code.VARIABLE_FRAME_RATE: "The pace of the pictures varies. Accepted; their own times are kept.",
