@@ -127,9 +127,10 @@ class Film:
     def __init__(
         self, container: InputContainer, stream: VideoStream, hear: Callable[[AudioStream], Sound | None] | None = None
     ) -> None:
-        """`hear` is given the first stream of sound; what it returns gets that stream's packets."""
+        """`hear` is given the first stream of sound that a decoder is known for; what it returns gets its packets."""
         self._frames = Frames(float(stream.average_rate or stream.guessed_rate or 25))
-        audio = container.streams.audio[0] if hear and container.streams.audio else None
+        known = (one for one in container.streams.audio if one.codec_context is not None)
+        audio = next(known, None) if hear else None
         self._sound = hear(audio) if hear and audio else None
         self.audio = audio if self._sound else None  # the stream that is listened to
 
