@@ -55,6 +55,11 @@ def table_metadata(
     return found
 
 
+def run_of(context: dg.AssetExecutionContext) -> str:
+    """The run, under the name that it shares with those that retry it."""
+    return context.run.root_run_id or context.run.run_id
+
+
 def picture(data: bytes, mime: str = "image/webp", alt: str = "") -> dg.MarkdownMetadataValue:
     """A picture the UI shows."""
     return dg.MetadataValue.md(markdown_image(data, mime, alt))

@@ -16,8 +16,10 @@ from orchestration.jobs import intake_job, nightly_job, refresh_job
 
 if TYPE_CHECKING:
     from assets.consent.withdrawals.taint import Actions
+    from assets.ingestion.progress import Waiting
 
-INTAKE_TAG = "rushes/deliveries"
+INTAKE_TAG, WAITING_TAG = "rushes/deliveries", "rushes/waiting"
+TRY_AGAIN_S, TRY_AGAIN_AT_MOST_S = 60.0, 3600.0  # between runs that leave a day's intake as it was: doubled each time
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -38,35 +40,49 @@ def _key(parts: Iterable[str]) -> str:
 
 
 def watch_inbox(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
-    """One run a day with unregistered folders; the run key is their content, so that none asks twice.
+    """One run a day with something to take in: folders that are not registered, files that came later, an intake that did
+    not come to its end, and what could not be taken in or measured before.
 
-    A day whose intake is under way waits: two runs at once would each leave out what the other saw.
+    A day whose intake is under way waits: two runs at once would each leave out what the other saw. What a run has left
+    as it was is asked for again at once, and then at growing intervals.
     """
-    from assets.ingestion.inbox import adopt_loose_folders, manifest_sha256, unregistered
+    from assets.ingestion.inbox import adopt_loose_folders
+    from assets.ingestion.progress import waiting
 
     adopt_loose_folders(home, dt.datetime.now(dt.UTC).date().isoformat())
     busy = {run.tags.get("dagster/partition") for run in unfinished(context.instance, intake_job.name)}
-    waiting: dict[str, list[str]] = {}
-    for day, folder in unregistered(home):
-        waiting.setdefault(day, []).append(folder)
-    if not waiting:
-        return dg.SensorResult(skip_reason="No delivery folder that is not registered yet.")
-    days = sorted(waiting.keys() - busy)
-    if not days:
-        return dg.SensorResult(skip_reason=f"Intake of {', '.join(sorted(waiting))} is under way.")
+    found = {one.day: one for one in waiting(home)}
+    if not found:
+        return dg.SensorResult(skip_reason="No delivery folder that is not registered yet, and nothing to do again.")
+    requests, later = [], [f"Intake of {day} is under way." for day in sorted(found.keys() & busy)]
+    for day in sorted(found.keys() - busy):
+        tries, seconds = _tried(context.instance, found[day])
+        if seconds > 0:
+            later.append(f"Intake of {day} is tried again in {seconds:.0f} s, for the time number {tries + 1}.")
+            continue
+        for why in found[day].why[:20]:
+            context.log.info(f"{day}: {why}")
+        tags = {INTAKE_TAG: ",".join(found[day].folders)[:200], WAITING_TAG: found[day].content}
+        key = f"inbox-{day}-{found[day].content}-{tries}"
+        requests.append(dg.RunRequest(run_key=key, partition_key=day, tags=tags))
+    if not requests:
+        return dg.SensorResult(skip_reason=" ".join(later))
     known = set(context.instance.get_dynamic_partitions(received_days.name or ""))
-    requests = [
-        dg.RunRequest(
-            run_key=f"inbox-{day}-{_key(f'{f} {manifest_sha256(home.store, day, f)}' for f in waiting[day])}",
-            partition_key=day,
-            tags={INTAKE_TAG: ",".join(sorted(waiting[day]))[:200]},
-        )
-        for day in days
-    ]
-    new = [day for day in days if day not in known]
+    new = [str(request.partition_key) for request in requests if request.partition_key not in known]
     return dg.SensorResult(
         run_requests=requests, dynamic_partitions_requests=[received_days.build_add_request(new)] if new else []
     )
+
+
+def _tried(instance: dg.DagsterInstance, asked: Waiting) -> tuple[int, float]:
+    """(how many runs have left this as it was, in how many seconds the next is due)."""
+    tags = {"dagster/partition": asked.day, WAITING_TAG: asked.content}
+    records = instance.get_run_records(dg.RunsFilter(job_name=intake_job.name, tags=tags))
+    if len(records) < 2:
+        return len(records), 0.0
+    ended = max(record.end_time or record.update_timestamp.timestamp() for record in records)
+    pause = min(TRY_AGAIN_S * 2.0 ** (len(records) - 2), TRY_AGAIN_AT_MOST_S)
+    return len(records), ended + pause - dt.datetime.now(dt.UTC).timestamp()
 
 
 def watch_received(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:

@@ -54,10 +54,20 @@ class Session:
         self._stack.close()
 
     def intake(self, days: Sequence[str] | None = None) -> None:
-        """A backfill of `intake` over the given days, or over all days with folders that nobody registered yet."""
-        from assets.ingestion.inbox import is_day, unregistered
+        """A backfill of `intake` over the given days, or over all days with something to take in.
 
-        days = sorted(set(days or (day for day, _ in unregistered(open_home(self.settings)))))
+        Folders that were dropped straight into the inbox come under today, as the sensor has it.
+        """
+        from assets.ingestion.inbox import adopt_loose_folders, is_day, loose
+        from assets.ingestion.progress import waiting
+        from assets.ingestion.reasons import printable
+
+        home = open_home(self.settings)
+        adopt_loose_folders(home, dt.datetime.now(dt.UTC).date().isoformat())
+        for name in loose(home.store):
+            said = f"intake: inbox/{printable(name)} is left where it is: it has no delivery.json, or is still being copied"
+            self.console.print(said, highlight=False, markup=False)
+        days = sorted(set(days or (one.day for one in waiting(home))))
         if wrong := [day for day in days if not is_day(day)]:
             raise ValueError(f"{wrong[0]!r} is no day; write it as YYYY-MM-DD")
         if not days:
@@ -68,6 +78,9 @@ class Session:
         total = len(days) * EXPECTED_STEPS["intake"]
         with self._bar("intake", total) as tell:
             launch.follow_backfill(self.instance, backfill, len(days), tell)
+        for one in waiting(home):
+            for why in one.why:
+                self.console.print(f"intake: {one.day} waits: {why}", highlight=False, markup=False)
 
     def job(self, name: str, tags: dict[str, str] | None = None) -> str:
         """Launch a job and follow it; the run's id."""

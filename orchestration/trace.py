@@ -5,6 +5,7 @@ What became of it when somebody withdrew is `trace_withdrawals`'.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -66,6 +67,8 @@ def _shot(home: Home, tree: Tree, shot: Row) -> None:
     span = f"frames {shot['start_frame']} to {shot['end_frame'] - 1}, {shot['start_s']:.2f} to {shot['end_s']:.2f} s"
     branch = tree.add(f"shot {shot['shot_index']} of file {shot['item_id']} ({span})")
     branch.add(f"bytes {shot['bytes_sha256']} at {home.store.uri(shot['media_key'])}")
+    if shot["not_measured"]:
+        branch.add(f"[yellow]not measured[/], by an error of the platform: {plain(shot['not_measured'])}")
     if item:
         _delivered(branch, item)
 
@@ -81,11 +84,17 @@ def _delivered(branch: Tree, item: Row) -> None:
 
 def _judgement(home: Home, tree: Tree, clip_id: str) -> None:
     rows = [row for row in home.lake.rows("verdicts") if row["clip_id"] == clip_id]
-    failed = [row for row in rows if row["verdict"] != "pass" and row["severity"] != "info"]
-    branch = tree.add(f"{len(rows)} checks, {len(failed)} not passed")
-    for row in failed:
+    counts = Counter(row["verdict"].replace("_", " ") for row in rows)
+    branch = tree.add(
+        f"{len(rows)} checks: {', '.join(f'{n} {said}' for said, n in counts.most_common()) or 'none made'}"
+    )
+    for row in (row for row in rows if row["verdict"] != "pass"):
+        colour = "dim" if row["severity"] == "info" else "red" if row["verdict"] == "fail" else "yellow"
         said = plain(row["detail"] or row["value"])
-        branch.add(f"[red]{row['check']}: {row['verdict']}[/] {row['reason'] or ''}: {said}")
+        branch.add(
+            f"[{colour}]{row['check']} ({row['severity']}): {row['verdict'].replace('_', ' ')}[/]"
+            f" {row['reason'] or 'stands against nothing'}: {said}"
+        )
     for row in home.lake.rows("duplicates"):
         if row["clip_id"] == clip_id and row["kind"] != "unique":
             tree.add(f"duplicate group {short(row['dup_group'])}: {row['kind']}, distance {row['distance']}")

@@ -12,7 +12,7 @@ from assets.curation import checks
 from assets.curation.copies import corpus
 from assets.curation.deciding.evidence import Key, by_clip, read_evidence, rows_by_clip
 from assets.curation.deciding.tuning import policy_of
-from assets.curation.deciding.verdicts import decide
+from assets.curation.deciding.verdicts import NOT_MEASURED, decide
 from assets.curation.measuring import clips
 from assets.curation.showing import pages
 from assets.curation.telling.captioner import LocalCaptioner
@@ -20,8 +20,9 @@ from assets.curation.telling.captions import Facts, caption_rows
 from assets.curation.telling.embeddings import embedding_rows
 from assets.curation.telling.visual import visual_caption_rows, visual_rows
 from assets.home import Home
+from assets.ingestion.progress import finish
 from assets.lake import Written
-from assets.metadata import definition_metadata, table_metadata
+from assets.metadata import definition_metadata, run_of, table_metadata
 from assets.partitions import received_days
 from assets.pictures import markdown_table
 
@@ -50,7 +51,7 @@ def _result(
     deps=["media"],
     kinds={"python", "parquet", "opencv"},
     owners=["team:data"],
-    code_version="1",
+    code_version="2",
     metadata=definition_metadata("shots"),
 )
 def shots(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
@@ -93,7 +94,9 @@ def signals(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
     Thresholds are drawn into the histograms; deciding is left to `verdicts`.
     """
     day, policy = context.partition_key, policy_of(home)
-    media = home.lake.rows("media", day)
+    # what `shots` could not measure has no signals: measured now, it might fall into other clips
+    failed = {row["item_id"] for row in home.lake.rows("shots", day) if row["not_measured"]}
+    media = [row for row in home.lake.rows("media", day) if row["item_id"] not in failed]
     rows = clips.signal_rows(media, _measured(context, home, media))
     written = home.lake.write("signals", rows, day)
     extra = {
@@ -137,14 +140,15 @@ def visual_captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Ho
     deps=[shots, signals, visual_captions, "deliveries", "media"],
     kinds={"python", "parquet"},
     owners=["team:data"],
-    code_version="1",
+    code_version="2",
     metadata=definition_metadata("verdicts"),
     check_specs=checks.VERDICT_CHECKS,
 )
 def verdicts(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """Every check of the policy on every clip: declared against measured, quality, origin.
 
-    A clip counts as good when no fatal or quality check failed or was left undecided; unmeasurable never passes.
+    A clip counts as good when no fatal or quality check failed or was left undecided; unmeasurable never passes, and what
+    the platform failed to measure waits without a reason against it.
     Decided from stored values alone, by the thresholds of this home: `rushes curate replay` tries others.
     """
     day, policy = context.partition_key, policy_of(home)
@@ -157,6 +161,7 @@ def verdicts(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     results = [
         checks.every_check_decided(home, day, found, policy),
         checks.one_policy(home, policy),
+        checks.all_measured(names, rows),
         checks.refusals_steady(home, day, rows),
     ]
     return _result(home, "verdicts", day, written, _verdict_metadata(home, day, decided, found), check_results=results)
@@ -173,7 +178,8 @@ def _verdict_metadata(home: Home, day: str, decided: pages.Day, found: Sequence[
     counts = {
         "policy": decided.policy.name,
         "clips_good": sum(not failed for failed in against.values()),
-        "clips_refused": sum(bool(failed) for failed in against.values()),
+        "clips_refused": sum(any(row["verdict"] != NOT_MEASURED for row in failed) for failed in against.values()),
+        "clips_not_measured": sum(any(row["verdict"] == NOT_MEASURED for row in failed) for failed in against.values()),
     }
     return counts | {title: dg.MetadataValue.md(text) for title, text in shown.items()}
 
@@ -267,4 +273,5 @@ def embeddings(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
     day = context.partition_key
     rows = embedding_rows(home, home.lake.rows("captions", day))
     written = home.lake.write("embeddings", rows, day)
+    finish(home, day, run_of(context))  # nothing of the day's intake comes after this
     return _result(home, "embeddings", day, written, {"encoder": rows[0]["model"] if rows else "not needed"})

@@ -9,12 +9,13 @@ from typing import Any
 import dagster as dg
 
 from assets.curation.deciding.policy import Policy
-from assets.curation.deciding.verdicts import blocks, missing_verdicts
+from assets.curation.deciding.verdicts import NOT_MEASURED, blocks, missing_verdicts
 from assets.curation.showing.drift import DAYS_BEFORE, Jump, drifted
 from assets.home import Home
 from assets.pictures import markdown_table
 
 Row = Mapping[str, Any]
+UNMEASURED_SHOWN = 100
 VERDICT_CHECKS = [
     dg.AssetCheckSpec(
         "every_check_decided",
@@ -26,6 +27,12 @@ VERDICT_CHECKS = [
         "one_policy",
         asset="verdicts",
         description="All days are decided by the policy that holds now (a warning: `rushes curate replay --apply`).",
+    ),
+    dg.AssetCheckSpec(
+        "all_measured",
+        asset="verdicts",
+        description="The platform failed at no check of any clip (a warning: such clips wait, and are tried again by the"
+        " next version).",
     ),
     dg.AssetCheckSpec(
         "refusals_steady",
@@ -73,6 +80,28 @@ def one_policy(home: Home, policy: Policy) -> dg.AssetCheckResult:
     )
 
 
+def all_measured(names: Mapping[str, str], rows: Sequence[Row]) -> dg.AssetCheckResult:
+    """`names` are those of files, by item. The metadata name every clip with what went wrong."""
+    found: dict[tuple[str, int, str, str], list[str]] = {}
+    for row in rows:
+        if row["verdict"] == NOT_MEASURED:
+            key = (row["item_id"], row["shot_index"], row["clip_id"], row["detail"] or "")
+            found.setdefault(key, []).append(row["check"])
+    shown = [
+        {"clip": clip, "file": names.get(item, item), "shot": shot, "error": text, "checks": ", ".join(checks)}
+        for (item, shot, clip, text), checks in sorted(found.items())
+    ]
+    return dg.AssetCheckResult(
+        check_name="all_measured",
+        passed=not shown,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "clips_not_measured": len({key[:2] for key in found}),
+            "which": dg.MetadataValue.md(markdown_table(shown[:UNMEASURED_SHOWN])),
+        },
+    )
+
+
 def _distinct(home: Home, day: str) -> list[str]:
     return home.lake.read("verdicts", day, ["check_version"])["check_version"].unique().to_pylist()
 
@@ -108,10 +137,12 @@ def refusals_steady(home: Home, day: str, rows: Sequence[Row]) -> dg.AssetCheckR
 
 
 def _refusals(rows: Iterable[Row]) -> tuple[Counter[str], int]:
-    """How many clips each check refuses, and any check does, and how many clips there are."""
+    """How many clips each check refuses, and any check does, and how many clips there are that could be measured."""
     clips, refused = set(), set()
     counts: Counter[str] = Counter()
     for row in rows:
+        if row["verdict"] == NOT_MEASURED:  # `all_measured` tells of them
+            continue
         clips.add((row["item_id"], row["shot_index"]))
         if blocks(row):
             counts[row["check"]] += 1

@@ -11,12 +11,13 @@ from assets.home import Home
 from assets.ingestion.deliveries import Day, read_day
 from assets.ingestion.gallery import sheet
 from assets.ingestion.inbox import list_deliveries
-from assets.ingestion.intake import TakenIn, digest_of, lost, take_in
+from assets.ingestion.intake import TakenIn, digest_of, lost, take_in, workroom
 from assets.ingestion.origin import MarkReader, trusted_devices
 from assets.ingestion.probe import ProbePool
-from assets.ingestion.reasons import advice_on, code_of, printable
+from assets.ingestion.progress import OURS, begin
+from assets.ingestion.reasons import TEMPORARY, advice_on, code_of, printable
 from assets.ingestion.recount import Recount, recount
-from assets.metadata import definition_metadata, picture, table_metadata
+from assets.metadata import definition_metadata, picture, run_of, table_metadata
 from assets.partitions import received_days
 from assets.pictures import markdown_table
 from assets.provenance import type_name
@@ -60,6 +61,7 @@ def deliveries(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
     A broken delivery is quarantined with all its reasons and never stops the others.
     """
     day = context.partition_key
+    begin(home, day, run_of(context))
     folders = [folder for _, folder in list_deliveries(home.store, day)]
     found = read_day(home.store, home.lake, day)
     rows = [delivery.row for delivery in found.deliveries]
@@ -97,7 +99,7 @@ def deliveries(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
     deps=[deliveries],
     kinds={"python", "parquet", "ffmpeg"},
     owners=["team:data"],
-    code_version="2",
+    code_version="3",
     metadata=definition_metadata("media"),
     check_specs=[
         dg.AssetCheckSpec(
@@ -105,6 +107,12 @@ def deliveries(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
             asset="media",
             blocking=True,
             description="Every received file is accepted or quarantined, and its bytes are where its row says.",
+        ),
+        dg.AssetCheckSpec(
+            "all_taken_in",
+            asset="media",
+            description="Every file could be read, stored and decoded to an end (a warning: the next look at the inbox, or"
+            " the next version of the decoder, tries the others again).",
         ),
     ],
 )
@@ -120,13 +128,14 @@ def media(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg
     entries = {item.row["item_id"]: item.entry for item in read_day(home.store, home.lake, day).items}
     with ProbePool(anchors=trusted_devices(home), beside=beside_probe(home)) as pool:
         marks = MarkReader.of(home)
-        taken = take_in(home.store, items, entries, pool, home.scratch("intake"), marks, context.log.info)
+        scratch = workroom(home.scratch("intake"), day)
+        taken = take_in(home.store, items, entries, pool, scratch, marks, context.log.info)
         context.log.info(f"{len(taken)} files taken in; {pool.probed} decoded, the others were known")
     written = home.lake.write("media", [one.row for one in taken], day)
     return dg.MaterializeResult(
         metadata=table_metadata(home, "media", day, _media_metadata(items, taken, pool.probed)),
         data_version=dg.DataVersion(written.sha256),
-        check_results=[_media_check(home, day)],
+        check_results=[_media_check(home, day), _all_taken_in(items, taken)],
     )
 
 
@@ -216,6 +225,23 @@ def _media_check(home: Home, day: str) -> dg.AssetCheckResult:
         items_without_row=sorted(set(items) - {row["item_id"] for row in rows}),
         rows_without_item=sorted({row["item_id"] for row in rows} - set(items)),
         rows_without_bytes=lost(home.store, rows),
+    )
+
+
+def _all_taken_in(items: list[dict[str, Any]], taken: list[TakenIn]) -> dg.AssetCheckResult:
+    names = {item["item_id"]: item["file_name"] for item in items}
+    shown = [
+        {"file": f"`{names[one.row['item_id']]}`", "why": reason}
+        for one in taken
+        for reason in one.row["reasons"]
+        if code_of(reason) in TEMPORARY | OURS
+    ]
+    return dg.AssetCheckResult(
+        asset_key="media",
+        check_name="all_taken_in",
+        passed=not shown,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"files": len(shown), "which": dg.MetadataValue.md(markdown_table(shown[:REFUSALS_SHOWN]))},
     )
 
 

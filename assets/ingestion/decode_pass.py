@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
 
+from assets.ingestion.decoding import is_of
 from assets.ingestion.evidence import Evidence
 from assets.ingestion.identity import DIGEST_BYTES, frame_digest
 from assets.ingestion.reasons import Code
@@ -227,7 +228,7 @@ def packets(
         if packet.pts is not None and packet.time_base:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
             found.until_s = max(found.until_s, end)
-        if packet.stream_index == stream.index:
+        if is_of(packet, stream):
             yield packet
         elif watcher:
             found.complaints.read(stream.codec_context.name)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from av import Packet
     from av.container import InputContainer
+    from av.stream import Stream
     from av.video.stream import VideoStream
 
 DEMUXERS = ("mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "flv", "asf", "mxf", "dv", "ogg")
@@ -46,3 +48,9 @@ def video_stream(container: InputContainer, max_pixels: int | None = None) -> Vi
             stream.codec_context.options = {"err_detect": STRICT, **bound}
             return stream
     raise NoVideoStream("no stream of moving pictures")
+
+
+def is_of(packet: Packet, stream: Stream) -> bool:
+    """Whether the packet belongs to the stream. The last packet of every stream, which flushes its decoder, carries the
+    `stream_index` 0, whatever its stream."""
+    return packet.stream.index == stream.index

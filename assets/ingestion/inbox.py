@@ -6,6 +6,7 @@ is invisible. Names that start with a dot are private and play no part. Links ar
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import os
@@ -115,6 +116,19 @@ def open_entry(store: Store, entry: Entry) -> Path:
     return path
 
 
+def fingerprint(store: Store, entry: Entry) -> str:
+    """What an entry looks like from outside: changes when it is written, exchanged or made readable. An object store
+    tells no more than the name."""
+    looks = f"{entry.key}\n{entry.kind}"
+    if isinstance(store, LocalStore):
+        try:
+            found = (store.root / entry.key).lstat()
+            looks += f"\n{found.st_size} {found.st_mtime_ns} {found.st_mode} {found.st_uid} {found.st_gid}"
+        except OSError:
+            looks += "\ngone"
+    return hashlib.sha256(looks.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, read in pieces."""
     with path.open("rb") as file:
@@ -185,15 +199,28 @@ def adopt_loose_folders(home: Home, today: str, settled_s: float = SETTLED_S) ->
 def _adopt_local(inbox: Path, today: str, settled_s: float) -> list[str]:
     adopted = []
     for folder in _folders(inbox):
-        if is_day(folder.name) or not (folder / MANIFEST).is_file():
-            continue
-        if time.time() - _last_change(folder) < settled_s:
-            continue
-        target = _free_name(inbox / today / folder.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(target)
-        adopted.append(target.name)
+        # one that cannot be read or moved stays, and stops no other; somebody else may have moved it just now
+        with contextlib.suppress(OSError):
+            if is_day(folder.name) or not (folder / MANIFEST).is_file():
+                continue
+            if time.time() - _last_change(folder) < settled_s:
+                continue
+            target = _free_name(inbox / today / folder.name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(target)
+            adopted.append(target.name)
     return adopted
+
+
+def loose(store: Store) -> list[str]:
+    """Names straight below `inbox/` that are no day: what was dropped there and not adopted, for want of a manifest or
+    because it is still being copied."""
+    if isinstance(store, LocalStore):
+        base = store.root / INBOX
+        names = {name for name in os.listdir(base) if not name.startswith(".")} if base.is_dir() else set()
+    else:
+        names = {key.split("/")[1] for key in store.list(INBOX)}
+    return sorted(name for name in names if not is_day(name))
 
 
 def _last_change(folder: Path) -> float:

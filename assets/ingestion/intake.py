@@ -2,14 +2,16 @@
 
 Accepted files go to `media/`, refused ones to `quarantine/`; the inbox itself is never changed. What is probed and
 stored is a private copy whose digest was checked, so a file that changes under our hands cannot be two things at once.
+A file that cannot be read, or for which there is no room, has its own row, which names no bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, fields
 from functools import partial
@@ -19,9 +21,9 @@ from typing import Any
 from assets.ingestion.inbox import Entry, open_entry, sha256_of
 from assets.ingestion.origin import MarkReader
 from assets.ingestion.probe import ProbePool, remember, remembered
-from assets.ingestion.reasons import Code, printable
+from assets.ingestion.reasons import DISK_FULL, Code, code_of, printable
 from assets.ingestion.verdict import ProbeResult
-from assets.store import Store
+from assets.store import LocalStore, Store
 from assets.workers.executor import Report
 
 # by container as demuxed, never by the delivered name: a name plays no part in where a file is kept
@@ -53,6 +55,8 @@ SUFFIXES = {
 }
 # columns of table `media` that a probe measures
 BESIDES = ("reasons", "notes", "windows", "picture", "thumbnails", "frame_digests")
+ROOM_LEFT = 64 << 20  # bytes, for whatever else is written meanwhile; of a small disk a twentieth
+NOT_OPENED = ProbeResult(reasons=("refused before it was opened",))  # decides where the bytes go, and is told nowhere
 FACTS = tuple(field.name for field in fields(ProbeResult) if field.name not in BESIDES)
 
 
@@ -71,6 +75,14 @@ class Received:
     path: Path
     sha256: str
     size: int
+
+
+# by content and whether it was opened: the verdict, or why its bytes could not be taken
+Results = dict[tuple[str, bool], ProbeResult | str]
+
+
+class NotStored(Exception):
+    """A file's bytes could not be taken; carries the reason. The others are taken, and the next look tries again."""
 
 
 def media_key(sha256: str, container: str | None) -> str:
@@ -93,18 +105,32 @@ def take_in(
     """One row for every item of table `delivery_items`, in order.
 
     `entries` says where the bytes of an item are (by item id). Items refused before are kept, hashed and not opened.
-    Content that was probed before is not decoded again. `say` hears from time to time how far it is.
+    Content that was probed before is not decoded again. A file that cannot be read or for which there is no room costs
+    nobody else anything. `say` hears from time to time how far it is.
     """
-    received: dict[str, Received | str] = {item["item_id"]: _receive(store, entries, item) for item in items}
-    to_probe = {
-        found.sha256: found
-        for item in items
-        if isinstance(found := received[item["item_id"]], Received) and not _refused_before(item, found)
-    }
+    received = {item["item_id"]: _receive(store, entries.get(item["item_id"])) for item in items}
+    wanted: dict[tuple[str, bool], Received] = {}  # by content, and whether it is opened
+    for item in items:
+        if isinstance(found := received[item["item_id"]], Received):
+            wanted[found.sha256, not _refused_before(item, found)] = found
+    admit = partial(_admit, store, pool, scratch, marks)
+    results = _all_of(wanted, admit, pool, Report(len(wanted), say))
+    for key, result in results.items():  # one after the other there may be room
+        if isinstance(result, str) and code_of(result) == Code.NO_ROOM:
+            results[key] = _or_reason(admit, wanted[key], key[1])
+    return [_taken_in(item, received[item["item_id"]], results, pool.version) for item in items]
+
+
+def _all_of(
+    wanted: Mapping[tuple[str, bool], Received],
+    admit: Callable[[Received, bool], ProbeResult],
+    pool: ProbePool,
+    report: Report,
+) -> Results:
+    """What became of every content, as many at once as the pool has workers."""
+    results: Results = {}
     with ThreadPoolExecutor(pool.size) as threads:
-        admit = partial(_admit, store, pool, scratch, marks)
-        waiting = {threads.submit(admit, found): sha256 for sha256, found in to_probe.items()}
-        results, report = {}, Report(len(waiting), say)
+        waiting = {threads.submit(_or_reason, admit, found, key[1]): key for key, found in wanted.items()}
         try:
             for done in as_completed(waiting):
                 results[waiting[done]] = done.result()
@@ -113,7 +139,19 @@ def take_in(
             pool.close()
             threads.shutdown(cancel_futures=True)
             raise
-    return [_taken_in(store, item, received[item["item_id"]], results, pool.version) for item in items]
+    return results
+
+
+def _or_reason(admit: Callable[[Received, bool], ProbeResult], received: Received, opened: bool) -> ProbeResult | str:
+    """What `admit` gives, or why the bytes could not be taken."""
+    try:
+        return admit(received, opened)
+    except NotStored as reason:
+        return str(reason)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        return Code.NO_ROOM.because(f"the disk was full before all {received.size} bytes were taken")
 
 
 def _refused_before(item: Mapping[str, Any], received: Received) -> list[str]:
@@ -124,27 +162,34 @@ def _refused_before(item: Mapping[str, Any], received: Received) -> list[str]:
     return list(item["reasons"])
 
 
-def _receive(store: Store, entries: Mapping[str, Entry | None], item: Mapping[str, Any]) -> Received | str:
-    """The item's bytes, or why there are none."""
-    entry = entries.get(item["item_id"])
-    if entry is None:
-        return Code.FILE_GONE.because("the file was not in the inbox any more")
+def _receive(store: Store, entry: Entry | None) -> Received | str | None:
+    """The bytes of an item, why they cannot be read, or None where no file came."""
+    if entry is None or not entry.is_file:
+        return None
     try:
         path = open_entry(store, entry)
         return Received(path, sha256_of(path), path.stat().st_size)
     except OSError as error:
+        if error.errno in DISK_FULL:  # of the copy of what is in an object store
+            return Code.NO_ROOM.because("the disk was full before the file was fetched")
         return Code.FILE_GONE.because(f"the file could not be read: {error.strerror or error}")
 
 
-def _admit(store: Store, pool: ProbePool, scratch: Path, marks: MarkReader, received: Received) -> ProbeResult:
-    """The verdict on some content; afterwards it is kept where the verdict says."""
-    known = remembered(store, received.sha256, pool.version)
+def _admit(
+    store: Store, pool: ProbePool, scratch: Path, marks: MarkReader, received: Received, opened: bool
+) -> ProbeResult:
+    """The verdict on some content, which is kept where the verdict says; what is not `opened` goes to quarantine.
+
+    Raises NotStored, and OSError where a disk is full.
+    """
+    known = remembered(store, received.sha256, pool.version) if opened else NOT_OPENED
     if known and store.exists(_kept(received.sha256, known)):
         return known
+    _require_room(store, scratch, received.size)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         copy = Path(folder) / "file"
         if _copy(received.path, copy) != received.sha256:
-            return ProbeResult.refused(Code.CHANGED, "the file was not the same when it was read again")
+            raise NotStored(Code.CHANGED.because("the file was not the same when it was read again"))
         if known:
             store.put(_kept(received.sha256, known), copy)
             return known
@@ -158,46 +203,70 @@ def _admit(store: Store, pool: ProbePool, scratch: Path, marks: MarkReader, rece
     return result
 
 
+def _require_room(store: Store, scratch: Path, size: int) -> None:
+    """Raises NotStored unless the working copy fits, and what a local store keeps, with some room left for the rest of
+    the platform."""
+    needed = dict.fromkeys([scratch], size)
+    if isinstance(store, LocalStore):
+        same = os.stat(store.root).st_dev == os.stat(scratch).st_dev
+        needed |= {scratch: 2 * size} if same else {store.root: size}
+    for folder, bytes_needed in needed.items():
+        disk = shutil.disk_usage(folder)
+        if bytes_needed + min(ROOM_LEFT, disk.total // 20) > disk.free:
+            # without what is free now, which would make the same row another one at every look
+            needs = f"the file has {size} bytes, and {bytes_needed} and some to spare are not free"
+            raise NotStored(Code.NO_ROOM.because(needs))
+
+
 def _kept(sha256: str, result: ProbeResult) -> str:
     return quarantine_key(sha256) if result.reasons else media_key(sha256, result.container)
 
 
 def _copy(source: Path, target: Path) -> str:
-    """Copy a file; the SHA-256 of the copy."""
-    with source.open("rb") as file, target.open("wb") as out:
-        shutil.copyfileobj(file, out, 1 << 20)
+    """Copy a file; the SHA-256 of the copy. Raises NotStored where the source cannot be read."""
+    with target.open("wb") as out:
+        for piece in _pieces(source):
+            out.write(piece)
     return sha256_of(target)
 
 
-def _taken_in(
-    store: Store,
-    item: Mapping[str, Any],
-    received: Received | str,
-    results: Mapping[str, ProbeResult],
-    version: str,
-) -> TakenIn:
+def _pieces(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                yield piece
+    except OSError as error:
+        gone = f"the file could not be read again: {error.strerror or error}"
+        raise NotStored(Code.FILE_GONE.because(gone)) from error
+
+
+def _taken_in(item: Mapping[str, Any], received: Received | str | None, results: Results, version: str) -> TakenIn:
     row: dict[str, Any] = {
         "item_id": item["item_id"],
         "received_day": item["received_day"],
+        "state": "quarantined",
         "size_bytes": 0,
         "notes": [],
         "probe_version": version,
     }
+    if received is None:
+        gone = Code.FILE_GONE.because("the file was not in the inbox any more")
+        return TakenIn(row | {"reasons": list(item["reasons"]) or [gone]})
     if isinstance(received, str):
-        return TakenIn(row | {"state": "quarantined", "reasons": list(item["reasons"]) or [received]})
-    row |= {"bytes_sha256": received.sha256, "size_bytes": received.size}
-    if refused := _refused_before(item, received):
-        key = quarantine_key(received.sha256)
-        if not store.exists(key):
-            store.put(key, received.path)
-        return TakenIn(row | {"state": "quarantined", "reasons": refused, "media_key": key})
-    result = results[received.sha256]
+        return TakenIn(row | {"reasons": [*item["reasons"], received]})
+    refused = _refused_before(item, received)
+    result = results[received.sha256, not refused]
+    if isinstance(result, str):  # its bytes are nowhere, so the row names none
+        reasons = [*item["reasons"], result]
+        return TakenIn(row | {"reasons": reasons, "size_bytes": received.size})
+    row |= {"bytes_sha256": received.sha256, "size_bytes": received.size, "media_key": _kept(received.sha256, result)}
+    if refused:
+        return TakenIn(row | {"reasons": refused})
     row |= {name: getattr(result, name) for name in FACTS}
     row |= {
         "state": "quarantined" if result.reasons else "accepted",
         "reasons": list(result.reasons),
         "notes": [*result.notes, *_ending(item["file_name"], result.container)],
-        "media_key": _kept(received.sha256, result),
     }
     return TakenIn(row, result.thumbnails)
 
@@ -208,6 +277,14 @@ def _ending(name: str, container: str | None) -> list[str]:
     if usual is None or suffix in usual:
         return []
     return [Code.OTHER_EXTENSION.because(f"{printable(name)!r} holds {container}")]
+
+
+def workroom(scratch: Path, day: str) -> Path:
+    """An empty folder for the working copies of a day: what a killed run has left there is removed."""
+    folder = scratch / day
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def lost(store: Store, rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -22,7 +22,7 @@ from assets.ingestion.verdict import Limits, ProbeResult
 from assets.store import Store
 from assets.workers.child import ChildFailed, Children
 
-PROBE_VERSION = "4"
+PROBE_VERSION = "5"
 COMMAND = (sys.executable, "-m", "assets.ingestion.probe_worker")
 MACHINE_MADE = {Code.CRASHED, Code.OUT_OF_MEMORY}
 GARBLED = (KeyError, TypeError, AttributeError)  # what reading an answer raises when a file took the process over

@@ -7,9 +7,11 @@ noted, unless the probe's limits refuse it. Text that came from outside goes thr
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 
 MAX_TEXT = 300
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # of an OSError: no fault of what is written
 
 
 class Code(StrEnum):
@@ -34,6 +36,7 @@ class Code(StrEnum):
     # the file itself
     FILE_GONE = "media.file_gone"
     CHANGED = "media.changed"
+    NO_ROOM = "media.no_room"
     OTHER_BYTES = "media.other_bytes"
     EMPTY = "media.empty"
     TOO_LARGE = "media.too_large"
@@ -93,8 +96,10 @@ class Code(StrEnum):
         return FAULTS.get(self) or TRAITS[self]
 
 
+TEMPORARY = frozenset({Code.FILE_GONE, Code.CHANGED, Code.NO_ROOM})  # the next look at the inbox tries again
 _MANIFEST = "Correct delivery.json and deliver the folder again."
 _AGAIN = "Copy or export it again from the original and deliver that."
+_OURS = "That may be our fault: its next version tries again. A fresh export may help."
 _NOTED = "Accepted as it is."
 FAULTS: dict[Code, str] = {
     Code.MANIFEST_NOT_A_FILE: "delivery.json must be a plain file. " + _MANIFEST,
@@ -113,8 +118,9 @@ FAULTS: dict[Code, str] = {
     Code.NOT_IN_MANIFEST: "The manifest does not name this file. Describe it there, or leave it out.",
     Code.SIDECAR_TOO_LARGE: "A file beside a clip is larger than the clip. Leave it out.",
     Code.CONSENT_UNREADABLE: "The consent file cannot be read. Export the signed events again.",
-    Code.FILE_GONE: "The file could not be read when it was taken in. Deliver it again.",
-    Code.CHANGED: "The file changed while it was taken in. Deliver it when it is complete.",
+    Code.FILE_GONE: "The file could not be read when it was taken in. It is tried again; if it is gone, deliver it again.",
+    Code.CHANGED: "The file changed while it was taken in. It is taken in again when it is complete.",
+    Code.NO_ROOM: "There was no room on our disk for the file, which is no fault of it. It is taken in when there is.",
     Code.OTHER_BYTES: "Not the file that the manifest's sha256 names: it was damaged or exchanged on its way. "
     + _AGAIN,
     Code.EMPTY: "The file is empty. " + _AGAIN,
@@ -142,8 +148,8 @@ FAULTS: dict[Code, str] = {
     Code.TOO_LONG: "Longer than the platform takes in one file. Deliver it in parts.",
     Code.SIZE_CHANGES: "The pictures change their size within the file. Export them at one size.",
     Code.OUT_OF_MEMORY: "Decoding took more memory than one file may. Export it with fewer reference pictures.",
-    Code.TIMEOUT: "Decoding made no progress in the time that one file may take. " + _AGAIN,
-    Code.CRASHED: "The decoder broke down over this file. " + _AGAIN,
+    Code.TIMEOUT: "Decoding made no progress in the time that one file may take. " + _OURS,
+    Code.CRASHED: "The decoder broke down over this file. " + _OURS,
 }
 TRAITS: dict[Code, str] = {
     Code.VARIABLE_FRAME_RATE: "The pace of the pictures varies. Accepted; their own times are kept.",

@@ -11,6 +11,7 @@ from assets.home import Home
 from assets.ingestion.deliveries import consent_digests
 from assets.ingestion.inbox import MANIFEST, Entry, entries, list_deliveries
 from assets.ingestion.manifests import CONSENT_FOLDER
+from assets.ingestion.progress import arrived_since
 from assets.ingestion.reasons import printable
 
 
@@ -35,19 +36,20 @@ class Recount:
 def recount(home: Home, day: str, rows: Iterable[Mapping[str, Any]]) -> Recount:
     """Look for every file of the day in `rows`: items of the day with `delivery_id`, `file_name` and `state`.
 
-    Folders that are not registered yet are left out: they have arrived since.
+    Folders that are not registered yet are left out, and so are files that came or changed after the intake of the day
+    began: the next look takes them up.
     """
     deliveries = {row["folder"]: row["delivery_id"] for row in home.lake.rows("deliveries", day)}
     events = {(row["delivery_id"], row["event_sha256"]) for row in home.lake.rows("consent_submissions", day)}
     states: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         states.setdefault((row["delivery_id"], _plain(row["file_name"])), set()).add(row["state"])
-    count = Recount()
+    count, late = Recount(), arrived_since(home, day)
     for _, folder in list_deliveries(home.store, day):
         if (delivery := deliveries.get(printable(folder))) is None:
             continue
         for entry in entries(home.store, day, folder):
-            if entry.name == MANIFEST:
+            if entry.name == MANIFEST or late(entry):
                 continue
             state = states.get((delivery, _plain(printable(entry.name))))
             if state is None and _taken_as_consent(home, entry, delivery, events):

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from assets.curation.showing.explain import Explanation
 
 CELL = 60  # characters of a value; the page and --json have it whole
-COLOURS = {"pass": "green", "fail": "red", "unmeasurable": "yellow", "not_yet": "yellow", "not_decided": "yellow"}
+COLOURS = {"pass": "green", "fail": "red"} | dict.fromkeys(
+    ("unmeasurable", "not_measured", "not_yet", "not_decided"), "yellow"
+)
 
 
 def show(found: Explanation) -> None:

@@ -218,6 +218,8 @@ def cases() -> SmallLake:
     lake.clip("no-reviews", without=("reviews",))
     lake.clip("no-consent", without=("consent",))
     lake.clip("unmeasurable", verdicts=({"verdict": "unmeasurable"},))
+    ours = {"verdict": "not_measured", "severity": "quality", "reason": "platform.not_measured"}
+    lake.clip("not-measured", verdicts=(ours,), request="r-quota", hour=12, contributor="c-9")
     lake.clip("failed-quality", verdicts=({"verdict": "fail", "severity": "quality", "reason": "quality.focus"},))
     lake.clip("generated", verdicts=({"verdict": "fail", "reason": "policy.ai_generated"},))
     lake.clip("copy", duplicate={"kind": "near", "verdict": "fail", "reason": "dup.other_owner"})

@@ -42,6 +42,7 @@ def test_a_clip_on_which_every_witness_agrees_is_eligible(eligibility) -> None:
         ("expires", "consent.expires"),
         ("eval-only", "consent.scope"),
         ("unmeasurable", "quality.check-1_unmeasurable"),
+        ("not-measured", "platform.not_measured"),
         ("generated", "policy.ai_generated"),
         ("copy", "dup.other_owner"),
         ("self-review", "review.pending"),
@@ -105,6 +106,11 @@ def test_a_fatal_verdict_rejects_and_silence_never_accepts(clips) -> None:
     assert clips["no-reviews"]["outcome"] == "waiting"
     assert clips["eval-only"]["outcome"] == "waiting"
     assert "consent.never_granted" in clips["eval-only"]["outcome_reasons"]
+
+
+def test_what_the_platform_failed_to_measure_waits_and_has_missed_nothing(clips) -> None:
+    assert clips["not-measured"]["outcome"] == "waiting"
+    assert clips["not-measured"]["outcome_reasons"] == ["platform.not_measured"]
 
 
 def test_fulfilment_counts_accepted_and_eligible_apart(marts) -> None:

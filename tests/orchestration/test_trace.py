@@ -11,6 +11,7 @@ from assets.consent.withdrawals import completion
 from assets.consent.withdrawals.taint import act_on_ledger
 from assets.home import Home
 from orchestration.trace import trace_of
+from tests.assets.conftest import DAY, World
 from tests.assets.consent.conftest import Copy, copied, empty_registry, template
 from tests.assets.consent.withdrawals.states import NOW, decided, disputed
 
@@ -31,6 +32,26 @@ def test_a_clip_in_use_shows_where_it_is(copied: Copy) -> None:
     assert "model version 2 (champion), m-1: clean" in said
     assert f"latents/codec-b/{at.clip}.safetensors" in said
     assert "withdrawn" not in said
+
+
+def test_a_clip_shows_what_failed_what_could_not_be_measured_and_what_is_open(small_world: World) -> None:
+    home = small_world.home
+    (row, *others), shots = home.lake.rows("verdicts", DAY), home.lake.rows("shots", DAY)
+    ours = {"verdict": "not_measured", "reason": "platform.not_measured", "detail": "media.crashed: signal SIGSEGV"}
+    more = (
+        {"check": "flicker", "severity": "info", "verdict": "fail", "reason": "quality.artefacts", "detail": "0.1"},
+        {"check": "nsfw", "severity": "info", "verdict": "not_yet", "detail": "no scorer for this is installed"},
+        {"check": "sharpness", "severity": "quality"} | ours,
+    )
+    home.lake.write("verdicts", [row, *others, *(row | one for one in more)], DAY)
+    mine = [shot for shot in shots if shot["clip_id"] == row["clip_id"]]
+    home.lake.write("shots", [shot | {"not_measured": "media.crashed: signal SIGSEGV"} for shot in mine], DAY)
+    said = read(home, row["clip_id"])
+    assert "4 checks: 1 pass, 1 fail, 1 not yet, 1 not measured" in said
+    assert "flicker (info): fail quality.artefacts: 0.1" in said
+    assert "nsfw (info): not yet stands against nothing: no scorer" in said
+    assert "sharpness (quality): not measured platform.not_measured: media.crashed: signal SIGSEGV" in said
+    assert "not measured, by an error of the platform: media.crashed: signal SIGSEGV" in said
 
 
 def test_a_revoked_clip_shows_every_place_that_it_had_reached_and_what_was_done_there(copied: Copy) -> None:

@@ -94,6 +94,7 @@ _RULES = {
     "review.appealed": "overruled on appeal",
     "dup.unresolved": "not compared with other footage yet",
     "quality.unresolved": "not checked yet",
+    "platform.not_measured": "the platform failed to measure it, which is no fault of it, and will try again",
     "metadata.provenance_broken": "its signed provenance does not hold, which alone proves nothing",
     "review.spectral_pattern": "a regular pattern in its fine detail: look closely whether it was generated",
 }

@@ -157,7 +157,8 @@ def _row(clip: Clip, original: Clip, members: Mapping[str, int], near: _Near, me
     failed = {"verdict": "fail", "distance": None}
     if clip is original:
         if not measured:
-            return row | failed | {"kind": "unmeasured", "reason": "dup.unresolved"}
+            ours = {"verdict": "not_measured", "distance": None}
+            return row | ours | {"kind": "unmeasured", "reason": "dup.unresolved"}
         shared = members[clip.clip_id] > 1
         kind, distance = ("original", 0.0) if shared else ("unique", None)
         return row | {"kind": kind, "distance": distance, "verdict": "pass", "reason": None}

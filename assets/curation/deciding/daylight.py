@@ -58,8 +58,8 @@ def sun_contradicts(rule: SunRule, height_deg: float, hour: float) -> bool:
 def time_of_day(item: Row, own_position: str | None, shots: Sequence[Row]) -> Found:
     """The sun, where place and time are known, and the light of every shot. Either can contradict.
 
-    `own_position` is the file's own, as its metadata words it: used where none is declared. Without `shots`, the
-    signals of all shots of the file, nothing passes.
+    `own_position` is the file's own, as its metadata words it: used where none is declared. `shots` are the
+    signals of all shots of the file, at least one.
     """
     declared = item["declared_time_of_day"]
     if declared not in SUN:
@@ -74,8 +74,6 @@ def time_of_day(item: Row, own_position: str | None, shots: Sequence[Row]) -> Fo
             return "unmeasurable", None, declared, f"the sun's position cannot be computed: {error}"
         contradicted |= sun_contradicts(SUN[declared], height, hour)
         said.append(f"sun at {height:.1f} degrees, {hour:.1f} h solar time at the {whose} position")
-    if not shots:
-        return "unmeasurable", None, declared, "the clip's pictures could not be measured"
     contradicted |= any(light_contradicts(declared, shot) for shot in shots)
     darkest, brightest = (pick(shot["luma_p50"] for shot in shots) for pick in (min, max))
     said.append(f"median luma {darkest:.2f} to {brightest:.2f}")

@@ -26,7 +26,7 @@ def synthetic_origin(media: Row) -> Judged:
     if kind in GENERATED:
         return "fail", kind, threshold, f"the file declares {kind} (C2PA manifest {state})"
     if state is None:
-        return "unmeasurable", None, threshold, "the file's provenance was not read"
+        return "not_measured", None, threshold, "the file's provenance was not read"
     if state == "absent":
         return "pass", "absent", threshold, "no C2PA manifest; absence is neutral"
     if state in BROKEN:
@@ -60,7 +60,7 @@ def own_watermark(media: Row, limit: float) -> Judged:
     if value is None and width and height and (width // BLOCK) * (height // BLOCK) < MARK_BLOCKS:
         return "pass", None, threshold, f"{width}x{height} is too small to carry our watermark"
     if value is None:
-        return "unmeasurable", None, threshold, "nobody looked for our watermark in this file"
+        return "not_measured", None, threshold, "nobody looked for our watermark in this file"
     if value < limit:
         detail = f"our own watermark, bits {media.get('watermark_payload')}: chance of a false alarm 10^{value:.1f}"
         return "fail", f"{value:.1f}", threshold, detail

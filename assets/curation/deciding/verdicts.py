@@ -1,8 +1,9 @@
 """From declared and measured facts to a typed verdict for every check of the policy, on every clip.
 
 What belongs here: pure functions of stored rows; nothing is decoded and no clock is read. A check that cannot be
-computed is `unmeasurable` and says why; it never passes. Declared facts concern the file, so resolution, aspect ratio
-and length are compared with the whole file, and a time of day has to hold for every shot of it.
+computed from what is there is `unmeasurable` and says why; one that the platform failed at is `not_measured` and has the
+error's own words. Neither passes, and the latter is no reason against the footage. Declared facts concern the file, so
+resolution, aspect ratio and length are compared with the whole file, and a time of day has to hold for every shot of it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 
 from assets.curation.deciding import daylight, origin, whereabouts
 from assets.curation.deciding.policy import POLICY, Check, Policy
+from assets.ingestion.reasons import printable
 
 Row = Mapping[str, Any]
-BLOCKING_VERDICTS = frozenset({"fail", "unmeasurable", "not_yet"})
+NOT_MEASURED, OURS = "not_measured", "platform.not_measured"  # the verdict, and the code that goes with it
+BLOCKING_VERDICTS = frozenset({"fail", "unmeasurable", NOT_MEASURED, "not_yet"})
 BLOCKING_SEVERITIES = frozenset({"fatal", "quality"})
 FREE_LENGTH_S = 0.25  # declared lengths are rounded; on short clips that is more than the relative tolerance
 
@@ -79,13 +82,20 @@ def _row(shot: Row, policy: Policy, check: Check, finding: Finding) -> dict[str,
         "reason": None,
         "detail": finding.detail,
     }
+    if finding.verdict == NOT_MEASURED:
+        return row | {"reason": OURS}
     return row | {"reason": check.reason if finding.verdict == "fail" or blocks(row) else None}
 
 
 def _decide_one(check: Check, evidence: Evidence) -> Finding:
-    if check.column is not None:
-        return _in_range(check, evidence.signals)
-    return _SPECIAL[check.name](check, evidence)
+    try:
+        if check.column is not None:
+            return _in_range(check, evidence)
+        return _SPECIAL[check.name](check, evidence)
+    except (
+        Exception
+    ) as error:  # one clip's facts that a rule is not prepared for decide nothing, and stop no other clip
+        return Finding(NOT_MEASURED, None, check.threshold, printable(f"{type(error).__name__}: {error}"))
 
 
 def _unmeasurable(why: str, threshold: str | None = None) -> Finding:
@@ -96,12 +106,15 @@ def _passed(ok: bool) -> str:
     return "pass" if ok else "fail"
 
 
-_NO_SIGNALS = "the clip's pictures could not be measured"
+def _not_measured(evidence: Evidence, threshold: str | None = None) -> Finding:
+    """Of a clip without signals: it was accepted, so its pictures are there, and it was us who failed."""
+    why = evidence.shot.get("not_measured") or "its signals are missing"
+    return Finding(NOT_MEASURED, None, threshold, f"the pictures could not be measured: {why}")
 
 
-def _in_range(check: Check, signals: Row | None) -> Finding:
-    if signals is None:
-        return _unmeasurable(_NO_SIGNALS, check.threshold)
+def _in_range(check: Check, evidence: Evidence) -> Finding:
+    if (signals := evidence.signals) is None:
+        return _not_measured(evidence, check.threshold)
     if (value := signals.get(check.column or "")) is None:
         if check.plugin:
             return Finding("not_yet", None, check.threshold, "no scorer for this is installed")
@@ -165,15 +178,16 @@ def _length(check: Check, evidence: Evidence) -> Finding:
 
 
 def _time_of_day(check: Check, evidence: Evidence) -> Finding:
-    shots = evidence.siblings or ([evidence.signals] if evidence.signals is not None else [])
+    if evidence.signals is None:
+        return _not_measured(evidence, evidence.item["declared_time_of_day"])
     place = evidence.media.get("position")
-    return Finding(*daylight.time_of_day(evidence.item, place, shots if evidence.signals is not None else []))
+    return Finding(*daylight.time_of_day(evidence.item, place, evidence.siblings or [evidence.signals]))
 
 
 def _exposure(check: Check, evidence: Evidence) -> Finding:
     threshold = f"95th percentile {check.low:g} or more, 5th {check.high:g} or less"
     if evidence.signals is None:
-        return _unmeasurable(_NO_SIGNALS, threshold)
+        return _not_measured(evidence, threshold)
     dark, bright = evidence.signals["luma_p95"], evidence.signals["luma_p05"]
     ok = dark >= (check.low or 0) and bright <= (check.high or 1)
     value = f"{dark:.3f} and {bright:.3f}"
@@ -199,9 +213,10 @@ def _spectral_pattern(check: Check, evidence: Evidence) -> Finding:
 def _faces(check: Check, evidence: Evidence) -> Finding:
     people = json.loads(evidence.item["persons_json"])
     declared = sum(bool(person.get("identifiable")) for person in people)
-    found = evidence.signals["faces_max"] if evidence.signals is not None else None
-    if found is None:
-        return _unmeasurable("no face detector was there, or the pictures could not be measured", str(declared))
+    if evidence.signals is None:
+        return _not_measured(evidence, str(declared))
+    if (found := evidence.signals["faces_max"]) is None:
+        return _unmeasurable("no face detector was there", str(declared))
     detail = f"at most {found} faces in a sampled frame, {declared} identifiable people declared"
     return Finding(_passed(found <= declared), str(found), str(declared), detail)
 
@@ -209,8 +224,9 @@ def _faces(check: Check, evidence: Evidence) -> Finding:
 def _loudness(check: Check, evidence: Evidence) -> Finding:
     if evidence.media.get("has_audio") is False:
         return Finding("pass", None, check.threshold, "the file has no sound")
-    loudness = evidence.signals.get("loudness_lufs") if evidence.signals is not None else None
-    if loudness is None:
+    if evidence.signals is None:
+        return _not_measured(evidence, check.threshold)
+    if (loudness := evidence.signals.get("loudness_lufs")) is None:
         return _unmeasurable("the clip's sound could not be measured", check.threshold)
     ok = (check.low or 0) <= loudness <= (check.high or 0)
     return Finding(_passed(ok), f"{loudness:.1f}", check.threshold, f"{loudness:.1f} LUFS; {check.threshold} asked")

@@ -1,7 +1,7 @@
 """From accepted files to clips: rows of tables `shots` and `signals`, from one pass a file that is remembered by content.
 
 What belongs here: which files are measured now, and what becomes of one that could not be (it stays one clip, without
-signals, so that every check on it is unmeasurable). What is done with a file is in `work`, the pass itself in
+signals and with the reason, so that no check on it passes or fails). What is done with a file is in `work`, the pass itself in
 `signals`, and who does it in `assets.workers`.
 """
 
@@ -79,12 +79,12 @@ def shot_rows(media: Iterable[Row], measured: Mapping[str, Measured]) -> list[di
     """Rows of table `shots`. A file that could not be measured is one clip over all its frames."""
     rows = []
     for row in accepted(media):
-        for index, shot in enumerate(measured[row["bytes_sha256"]].shots or [_whole(row)]):
+        found = measured[row["bytes_sha256"]]
+        for index, shot in enumerate(found.shots or [_whole(row)]):
             named = {key: row[key] for key in ("item_id", "received_day", "bytes_sha256", "media_key")}
             fields = ("clip_id", "start_frame", "end_frame", "start_s", "end_s", "boundary")
-            rows.append(
-                named | {key: shot[key] for key in fields} | {"shot_index": index, "detector_version": DETECTOR_VERSION}
-            )
+            made_by = {"detector_version": DETECTOR_VERSION, "not_measured": found.error}
+            rows.append(named | {key: shot[key] for key in fields} | {"shot_index": index} | made_by)
     return rows
 
 

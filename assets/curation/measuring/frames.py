@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.ingestion.decoding import open_container, video_stream
+from assets.ingestion.decoding import is_of, open_container, video_stream
 from assets.ingestion.identity import frame_digest
 
 if TYPE_CHECKING:
@@ -127,9 +127,10 @@ class Film:
     def __init__(
         self, container: InputContainer, stream: VideoStream, hear: Callable[[AudioStream], Sound | None] | None = None
     ) -> None:
-        """`hear` is given the first stream of sound; what it returns gets that stream's packets."""
+        """`hear` is given the first stream of sound that a decoder is known for; what it returns gets its packets."""
         self._frames = Frames(float(stream.average_rate or stream.guessed_rate or 25))
-        audio = container.streams.audio[0] if hear and container.streams.audio else None
+        known = (one for one in container.streams.audio if one.codec_context is not None)
+        audio = next(known, None) if hear else None
         self._sound = hear(audio) if hear and audio else None
         self.audio = audio if self._sound else None  # the stream that is listened to
 
@@ -141,7 +142,7 @@ class Film:
 
     def listen(self, packet: av.Packet) -> None:
         """A packet of any stream but the pictures'."""
-        if self._sound and self.audio and packet.stream_index == self.audio.index:
+        if self._sound and self.audio and is_of(packet, self.audio):
             self._sound.add(packet)
 
 
@@ -158,7 +159,7 @@ def read(
         stream = video_stream(container, max_pixels)
         film = Film(container, stream, hear)
         for packet in container.demux(stream, *([film.audio] if film.audio else [])):
-            if packet.stream_index != stream.index:
+            if not is_of(packet, stream):
                 film.listen(packet)
                 continue
             for picture in packet.decode():

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 FLOW_SIDE = 192  # pixels on the long side; the smallest at which slow pans still register within 20 % of their speed
+LEAST_SIDE = 32  # pixels; the flow's pyramid has no level for less, and the library crashes
 GRID_STEP = 8  # pixels between the points that the camera's motion is fitted to
 FIT_ROUNDS = 5
 STATIC_DIAG_PER_S = 0.008  # below this a camera counts as standing still
@@ -43,11 +44,12 @@ class FlowMeter:
         self._fit: _AffineFit | None = None
 
     def scaled(self, gray: np.ndarray) -> np.ndarray:
+        """`FLOW_SIDE` on the long side; of very wide and very tall pictures the short side decides."""
         import cv2
 
         height, width = gray.shape
-        scale = FLOW_SIDE / max(height, width)
-        size = (max(16, round(width * scale)), max(16, round(height * scale)))
+        scale = max(FLOW_SIDE / max(height, width), LEAST_SIDE / min(height, width))
+        size = (max(LEAST_SIDE, round(width * scale)), max(LEAST_SIDE, round(height * scale)))
         return cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
 
     def between(self, before: np.ndarray, after: np.ndarray, seconds: float) -> PairMotion:

@@ -31,7 +31,7 @@ from assets.ingestion.identity import DIGEST_BYTES
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
 
-SIGNALS_VERSION = "signals-6"
+SIGNALS_VERSION = "signals-7"
 SAMPLES_PER_S = 8.0
 HASH_EVERY = 2  # samples: four hashes a second
 SCORES_EVERY = 8  # samples: one picture a second

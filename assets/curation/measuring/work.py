@@ -21,7 +21,7 @@ from assets.curation.measuring.plugins import available
 from assets.home import Home
 from assets.ingestion import identity
 from assets.ingestion.probe import digests_key
-from assets.ingestion.reasons import Code
+from assets.ingestion.reasons import DISK_FULL, Code
 from assets.ingestion.verdict import Limits
 from assets.store import Store
 from assets.workers.child import ChildFailed
@@ -90,7 +90,12 @@ class Measuring:
             return failure.reason
         if "error" in answer:
             return answer["error"]
-        keep(host.store, key, answer)
+        try:
+            keep(host.store, key, answer)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            return Code.NO_ROOM.because("the disk was full when the result was kept")
         return None
 
     def weights(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from assets.curation.deciding.policy import Policy
 from assets.curation.deciding.tuning import policy_of
-from assets.curation.deciding.verdicts import blocks
+from assets.curation.deciding.verdicts import NOT_MEASURED, blocks
 from assets.curation.measuring.remembered import Remembered
 from assets.curation.showing.naming import find_shot
 from assets.home import Home
@@ -37,7 +37,7 @@ class Explanation:
     clip: dict[str, Any]  # identity, file, delivery, place in the file
     policy: str  # that decides now
     decided_by: str | None  # the policy that the verdicts were made by
-    good: bool | None  # nothing that blocks stands against it; None where nothing is decided yet
+    good: bool | None  # nothing that blocks stands against it; None where that is not decided yet
     checks: list[dict[str, Any]]
     declared: list[dict[str, Any]]
     duplicates: list[dict[str, Any]]  # of its group, without itself
@@ -68,7 +68,7 @@ def explain(home: Home, name: str, shot_index: int | None = None) -> Explanation
         clip=_identity(shot, item),
         policy=policy.name,
         decided_by=rows[0]["check_version"].partition("/")[0] if rows else None,
-        good=not any(map(blocks, rows)) if rows else None,
+        good=judged_good(rows),
         checks=_checks(policy, rows),
         declared=_declared(item, rows),
         duplicates=group,
@@ -79,6 +79,12 @@ def explain(home: Home, name: str, shot_index: int | None = None) -> Explanation
         pictures=hidden,
         curves={} if hidden else Remembered(home).curves(shot),
     )
+
+
+def judged_good(rows: Sequence[Row]) -> bool | None:
+    """What the platform failed to measure leaves it open."""
+    against = {row["verdict"] for row in rows if blocks(row)}
+    return None if not rows or against == {NOT_MEASURED} else not against
 
 
 def _identity(shot: Row, item: Row) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets.consent.withdrawals.journal import withheld
 from assets.curation.deciding.policy import Policy
-from assets.curation.deciding.verdicts import blocks
+from assets.curation.deciding.verdicts import NOT_MEASURED, blocks
 from assets.curation.measuring.remembered import Remembered
 from assets.curation.showing.distributions import histograms
 from assets.curation.showing.margins import Margin, narrowest
@@ -29,7 +29,7 @@ Key = tuple[str, int]
 SHEET_CLIPS, REFUSED_SHOWN = 24, 60
 CELL, COLUMNS, LETTERS = 168, 6, 12  # pixels, clips side by side, pixels
 NAME = 25  # characters below a picture
-VERDICTS = ("pass", "fail", "unmeasurable", "not_yet")
+VERDICTS = ("pass", "fail", "unmeasurable", "not_measured", "not_yet")
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,15 @@ def verdict_table(day: Day) -> str:
 
 
 def refused_table(day: Day) -> str:
-    """Refused clips with all that stands against them, as Markdown."""
+    """Refused clips with all that stands against them, as Markdown; what could not be measured stands against nobody."""
+    against = {key: [row for row in rows if row["verdict"] != NOT_MEASURED] for key, rows in day.against.items()}
     refused = [
         {
             "clip": f"`{failed[0]['clip_id'][:12]}`",
             "file": f"`{day.name(key, 48)}`",
             "because": "; ".join(f"{row['check']}: {row['detail'] or row['verdict']}" for row in failed),
         }
-        for key, failed in sorted(day.against.items())
+        for key, failed in sorted(against.items())
         if failed
     ]
     more = len(refused) - REFUSED_SHOWN

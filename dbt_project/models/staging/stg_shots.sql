@@ -18,7 +18,8 @@ renamed as (
         start_s,
         end_s,
         boundary,
-        detector_version
+        detector_version,
+        not_measured
 
     from source
 

@@ -17,7 +17,8 @@ from assets.curation.measuring import clips
 from assets.home import Home
 from assets.ingestion.assets import deliveries, media
 from assets.ingestion.identity import range_digest
-from assets.workers.child import Children
+from assets.ingestion.reasons import Code
+from assets.workers.child import ChildFailed, Children
 from tests.assets.curation.pictures import texture
 from training.video import write_mp4
 
@@ -66,6 +67,15 @@ def delivered(home: Home, tmp_path: Path) -> Home:
     deliver(home, DAYS[0], "c-1", {"film.mp4": film, "pan.mp4": alone})
     deliver(home, DAYS[1], "c-2", {"mine.mp4": again}, aspect_ratio="4:3", length_s=9.0)
     return home
+
+
+def intake(home: Home, day: str = DAYS[0]) -> dg.ExecuteInProcessResult:
+    """Materialise ingestion and curation of a day."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("received_day", [day])
+        return dg.materialize(
+            [deliveries, media, *STAGE], instance=instance, partition_key=day, resources={"home": home}
+        )
 
 
 def run(home: Home) -> dict[str, str]:
@@ -150,3 +160,48 @@ def media_row(home: Home, path: Path) -> dict[str, Any]:
         "frames_decoded": 20,
         "duration_s": 1.25,
     }
+
+
+@pytest.mark.slow
+def test_an_error_of_ours_is_told_with_its_text_and_its_files_neighbours_go_on(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A native crash in measuring one of two files, from the child process to every page that shows verdicts. It passes
+    while the day is still under way: a clip is not measured in one table and measured in the next."""
+    bad = write_mp4(tmp_path / "bad.mp4", pan(5, 20), FPS)
+    deliver(home, DAYS[0], "c-1", {"good.mp4": write_mp4(tmp_path / "good.mp4", pan(3, 20), FPS), "bad.mp4": bad})
+    sha256, ask = hashlib.sha256(bad.read_bytes()).hexdigest(), Children.ask
+    crashes = iter(("beside the probe", "for the shots"))
+
+    def crash(children: Children, request: dict[str, Any]) -> Any:
+        here = "plugins" in request and hashlib.sha256(Path(request["path"]).read_bytes()).hexdigest() == sha256
+        if here and next(crashes, None):
+            raise ChildFailed(Code.CRASHED, "the decoder ended with signal SIGSEGV")
+        return ask(children, request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Children, "ask", crash)
+        result = intake(home)
+    names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items")}
+    told = {names[row["item_id"]]: row["not_measured"] for row in home.lake.rows("shots")}
+    assert told == {"good.mp4": None, "bad.mp4": "media.crashed: the decoder ended with signal SIGSEGV"}
+    check = next(one for one in result.get_asset_check_evaluations() if one.check_name == "all_measured")
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "bad.mp4" in str(check.metadata["which"].value)
+    assert "signal SIGSEGV" in str(check.metadata["which"].value)
+    rows = [row for row in home.lake.rows("verdicts") if names[row["item_id"]] == "bad.mp4"]
+    assert {row["verdict"] for row in rows if row["reason"]} == {"not_measured", "fail"}
+    assert {row["reason"] for row in rows if row["verdict"] != "fail"} == {"platform.not_measured", None}
+    assert intake(home).success  # another run, by the next version or by anybody, measures it
+    assert {row["not_measured"] for row in home.lake.rows("shots")} == {None}
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 200), (200, 1280), (2048, 16)])
+def test_very_wide_and_very_tall_pictures_are_measured(home: Home, tmp_path: Path, width: int, height: int) -> None:
+    """In a child process: the optical flow of a library crashes on few lines."""
+    picture = texture(6, height, width + 40)
+    frames = np.stack([picture[:, 2 * index : 2 * index + width] for index in range(20)])
+    row = media_row(home, write_mp4(tmp_path / "wide.mp4", frames, FPS))
+    (measured,) = clips.measure_files(home, [row]).values()
+    assert measured.error is None
+    assert measured.shots[0]["signals"]["camera_motion"] == "pan"

@@ -59,17 +59,23 @@ def encode(
     return path
 
 
-def remux(source: Path, target: Path) -> Path:
-    """The same coded pictures in another container."""
+def remux(source: Path, target: Path, *kinds: str) -> Path:
+    """The same coded pictures in another container; with `kinds`, every stream of those, in that order."""
     import av
 
     with av.open(str(source)) as old, av.open(str(target), "w") as new:
-        stream = new.add_stream_from_template(old.streams.video[0])
-        for packet in old.demux(old.streams.video[0]):
+        streams = [stream for kind in kinds or ("video",) for stream in old.streams if stream.type == kind]
+        made = {old.index: _like(new, old) for old in streams}
+        for packet in old.demux(*streams):
             if packet.dts is not None:
-                packet.stream = stream
+                packet.stream = made[packet.stream.index]
                 new.mux(packet)
     return target
+
+
+def _like(container: Any, stream: Any) -> Any:
+    """A new stream for the packets of `stream`; data has no codec that a template could copy."""
+    return container.add_data_stream() if stream.type == "data" else container.add_stream_from_template(stream)
 
 
 def clip(file: str, **changes: Any) -> dict[str, Any]:

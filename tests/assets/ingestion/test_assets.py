@@ -71,6 +71,7 @@ def test_a_day_with_broken_deliveries_materialises_with_a_verdict_for_every_file
         "deliveries.requests_known": True,
         "deliveries.nothing_lost": True,
         "media.nothing_lost": True,
+        "media.all_taken_in": True,
     }
     names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items", DAY)}
     verdicts = {names[r["item_id"]]: [code_of(reason) for reason in r["reasons"]] for r in home.lake.rows("media", DAY)}

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assets.curation.measuring.signals import measure
 from assets.ingestion.decoding import open_container, video_stream
 from assets.ingestion.identity import frame_digest, range_digest
 from assets.ingestion.probe import ProbePool, digests_key, remember, remembered
 from assets.store import LocalStore
+from tests.assets.ingestion import films
 from tests.assets.ingestion.conftest import encode, pictures, remux
 
 
@@ -43,6 +45,44 @@ def test_the_digests_of_the_frames_of_an_accepted_file_are_kept_beside_its_verdi
 
 def test_another_container_or_name_keeps_the_identity(video: Path, tmp_path: Path) -> None:
     assert digests(remux(video, tmp_path / "other.mkv")) == digests(video)
+
+
+BESIDE = {
+    "audio": ("a.mp4", films.sound),
+    "subtitle": ("s.mp4", films.raw_packets("mov_text", b"\0\5words")),
+    "data": ("d.ts", films.raw_packets("data", b"words")),
+}
+
+
+def delayed(folder: Path, kind: str) -> Path:
+    """A film whose decoder holds frames back until it is flushed, with a stream of another kind behind it."""
+    name, more = BESIDE[kind]
+    return films.encode(folder / name, pictures(40, 48, 64), beside=more, preset="medium", bf="3")
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        *(("audio", f"first.{ending}") for ending in ("mp4", "mkv", "ts")),
+        ("subtitle", "first.mp4"),
+        ("data", "first.ts"),
+    ],
+)
+def test_a_copy_with_another_stream_in_front_has_every_frame_and_the_same_identity(
+    measuring_pool: ProbePool, tmp_path: Path, kind: str, target: str
+) -> None:
+    source = delayed(tmp_path, kind)
+    behind, copy = measuring_pool.probe(source), remux(source, tmp_path / target, kind, "video")
+    with open_container(copy) as container:
+        assert container.streams[0].type == kind
+    front = measuring_pool.examine(copy)
+    assert front.result.reasons == ()
+    assert front.result.frames_decoded == 40
+    assert front.result.frames_sha256 == behind.frames_sha256
+    assert front.beside is not None
+    assert front.beside["shots"][-1]["end_frame"] == 40
+    assert measure(copy, None)["shots"] == front.beside["shots"]
+    assert (front.beside["shots"][0]["signals"]["loudness_lufs"] is not None) == (kind == "audio")
 
 
 def test_one_different_frame_is_another_clip(video: Path) -> None:

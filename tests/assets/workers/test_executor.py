@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 import time
@@ -78,6 +79,21 @@ def test_a_file_that_is_gone_has_a_reason(store: LocalStore, tmp_path: Path) -> 
     found = outcomes(store, scripted(tmp_path / "fake"), [gone, *stored(store, "a")])
     assert found["a"] is None
     assert str(found["gone"]).startswith("media.file_gone: ")
+
+
+def test_a_result_for_which_there_is_no_room_costs_its_own_file_alone(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, files = LocalStore.put, stored(store, "a", "b")
+
+    def full(to: LocalStore, key: str, data: bytes | Path) -> None:
+        if files[0].sha256 in key:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        put(to, key, data)
+
+    monkeypatch.setattr(LocalStore, "put", full)
+    found = outcomes(store, scripted(tmp_path / "fake"), files)
+    assert found == {"a": "media.no_room: the disk was full when the result was kept", "b": None}
 
 
 def test_an_executor_that_is_left_ends_what_is_under_way(store: LocalStore, tmp_path: Path) -> None:

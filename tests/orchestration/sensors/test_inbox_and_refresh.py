@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import dagster as dg
 import pytest
 
 from assets.home import Home
-from assets.ingestion import inbox
+from assets.ingestion import inbox, progress
 from assets.partitions import received_days
+from orchestration import sensors
 from tests.orchestration.sensors.conftest import DAY, Tick, run_of
 
 
@@ -102,6 +104,42 @@ def test_a_day_whose_intake_is_under_way_waits_and_others_do_not(
     assert DAY in tick("inbox_sensor", home).skip_reason.skip_message
     drop(home, "d-two", "2026-11-03")
     assert [request.partition_key for request in tick("inbox_sensor", home).run_requests] == ["2026-11-03"]
+
+
+def ended(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.DagsterRunStatus) -> None:
+    """The run that a sensor asked for, over without having changed anything."""
+    tags = {**request.tags, "dagster/partition": str(request.partition_key)}
+    run_of(instance, "intake", status, **tags)
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
+def test_what_a_run_left_undone_is_asked_for_again_at_once_and_then_at_growing_intervals(
+    tick: Tick, home: Home, instance: dg.DagsterInstance, status: dg.DagsterRunStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(home, "d-one")
+    first = tick("inbox_sensor", home).run_requests[0]
+    ended(instance, first, status)
+    second = tick("inbox_sensor", home).run_requests[0]
+    assert second.run_key != first.run_key, "Dagster launches a run key once"
+    ended(instance, second, status)
+    assert "tried again in" in tick("inbox_sensor", home).skip_reason.skip_message
+    drop(home, "d-two")
+    assert tick("inbox_sensor", home).run_requests, "what is new does not wait for it"
+    shutil.rmtree(home.state / "inbox" / DAY / "d-two")
+    monkeypatch.setattr(sensors, "TRY_AGAIN_S", -1.0)
+    assert tick("inbox_sensor", home).run_requests[0].run_key not in {first.run_key, second.run_key}
+
+
+def test_a_clip_that_comes_after_its_folder_was_taken_in_asks_for_its_day(tick: Tick, home: Home) -> None:
+    folder = drop(home, "d-one")
+    progress.begin(home, DAY, "run")
+    register(home, "d-one")
+    assert tick("inbox_sensor", home).run_requests, "its intake did not come to its end"
+    progress.finish(home, DAY, "run")
+    assert not tick("inbox_sensor", home).run_requests
+    (folder / "late.mp4").write_bytes(b"late")
+    (request,) = tick("inbox_sensor", home).run_requests
+    assert (request.partition_key, request.tags["rushes/deliveries"]) == (DAY, "d-one")
 
 
 def test_a_loose_folder_is_adopted_under_today_once_it_has_settled(

@@ -118,7 +118,7 @@ def test_blank_clips_are_not_taken_for_each_other() -> None:
 
 def test_a_clip_without_hashes_of_this_version_is_unresolved_and_does_not_pass() -> None:
     row = resolved(clip("a", None))["a"]
-    assert (row["kind"], row["verdict"], row["reason"]) == ("unmeasured", "fail", "dup.unresolved")
+    assert (row["kind"], row["verdict"], row["reason"]) == ("unmeasured", "not_measured", "dup.unresolved")
 
 
 def test_different_simulated_scenes_are_never_merged() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assets.curation.deciding import daylight
 from assets.curation.deciding.daylight import sun_position
 from assets.curation.deciding.policy import POLICY
 from assets.curation.deciding.verdicts import Evidence, blocks, decide, missing_verdicts, parse_ratio
@@ -51,14 +52,33 @@ def test_every_check_is_decided_once_and_records_its_version(honest: Evidence) -
     assert missing_verdicts([honest.shot], rows[1:]) == [f"cccccccccccc/{rows[0]['check']}"]
 
 
-def test_what_could_not_be_measured_never_passes(honest: Evidence) -> None:
-    blind = Evidence(honest.shot, honest.item, honest.media, None)
-    by_check = {row["check"]: row for row in decide(blind)}
+def test_what_the_platform_failed_to_measure_never_passes_and_is_no_reason_against_the_footage(
+    honest: Evidence,
+) -> None:
+    failed = honest.shot | {"not_measured": "media.crashed: the decoder ended with signal SIGSEGV"}
+    by_check = {row["check"]: row for row in decide(Evidence(failed, honest.item, honest.media, None))}
     for check in POLICY.checks:
-        if check.column or check.name in ("exposure", "time_of_day"):
-            assert by_check[check.name]["verdict"] == "unmeasurable", check.name
-            assert blocks(by_check[check.name]) == (check.severity != "info")
-            assert by_check[check.name]["reason"] == (check.reason if check.severity != "info" else None)
+        row = by_check[check.name]
+        if check.column or check.name in ("exposure", "time_of_day", "faces", "loudness"):
+            assert row["verdict"] == "not_measured", check.name
+            assert "signal SIGSEGV" in row["detail"]
+            assert blocks(row) == (check.severity != "info")
+            assert row["reason"] == "platform.not_measured"
+        else:
+            assert row["verdict"] in ("pass", "unmeasurable", "not_yet")
+
+
+def test_a_rule_that_breaks_on_one_clip_leaves_that_check_open_and_decides_the_others(
+    honest: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*arguments: object) -> None:
+        raise RuntimeError("a rule of ours")
+
+    monkeypatch.setattr(daylight, "time_of_day", breaks)
+    open_rows = [row for row in decide(honest) if blocks(row)]
+    assert [(row["check"], row["verdict"], row["reason"], row["detail"]) for row in open_rows] == [
+        ("time_of_day", "not_measured", "platform.not_measured", "RuntimeError: a rule of ours")
+    ]
 
 
 def test_a_scorer_that_is_not_there_says_not_yet_and_blocks_nothing(honest: Evidence) -> None:
@@ -152,7 +172,7 @@ CAMERA = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
         ("absent", AI, "fail"),  # written into the file without a manifest
         ("invalid", CAMERA, "pass"),
         ("unreadable", None, "pass"),
-        (None, None, "unmeasurable"),
+        (None, None, "not_measured"),
     ],
 )
 def test_an_ai_generators_manifest_is_fatal_and_absence_is_neutral(verdict_on, state, source, verdict) -> None:
@@ -180,7 +200,7 @@ def test_a_broken_manifest_is_noted_and_a_trusted_capture_counts(verdict_on, sta
 
 @pytest.mark.parametrize(
     ("found", "verdict"),
-    [(0.0, "pass"), (-8.9, "pass"), (-9.1, "fail"), (-300.0, "fail"), (None, "unmeasurable")],
+    [(0.0, "pass"), (-8.9, "pass"), (-9.1, "fail"), (-300.0, "fail"), (None, "not_measured")],
 )
 def test_our_own_watermark_is_fatal_beyond_chance(verdict_on, found, verdict) -> None:
     row = verdict_on("own_watermark", watermark_log10_p=found, watermark_payload="0badcafe")

@@ -71,6 +71,16 @@ def test_one_decode_gives_what_two_decodes_give(film: Path, tmp_path: Path, soun
     assert (found["shots"][0]["signals"]["loudness_lufs"] is not None) == sound
 
 
+def test_sound_that_no_decoder_knows_leaves_the_pictures_measured(tmp_path: Path) -> None:
+    path = encode(tmp_path / "sound.mkv", frames=48, sound=True, write_crc32="0")
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    result, found = judged_and_measured(request_for(path), Limits(), no_pulse)
+    assert result.reasons == ()
+    assert found is not None
+    assert found["shots"][0]["signals"]["loudness_lufs"] is None
+    assert plain(found) == plain(measure(path, None))
+
+
 def test_a_refused_file_is_not_measured(film: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(film.read_bytes()[:-5000])

@@ -40,6 +40,7 @@ def test_a_day_like_the_others_is_decided_without_a_warning(home: Home, days: li
     assert {name for name, check in checks.items() if check.passed} == {
         "every_check_decided",
         "one_policy",
+        "all_measured",
         "refusals_steady",
     }
     assert checks["every_check_decided"].blocking

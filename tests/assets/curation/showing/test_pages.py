@@ -14,6 +14,7 @@ from assets.curation.deciding.policy import POLICY
 from assets.curation.deciding.verdicts import Evidence, decide
 from assets.curation.showing.distributions import histograms, refused
 from assets.curation.showing.drift import DISTANCE, Jump, distance, drifted
+from assets.curation.showing.explain import judged_good
 from assets.curation.showing.margins import margin, narrowest
 from assets.curation.showing.pages import Day, distributions, refused_table, verdict_table
 
@@ -75,6 +76,21 @@ def test_tables_stay_small_however_many_clips_a_day_has(decided) -> None:
     assert "240 more" in refused_table(day)
     assert len(refused_table(day)) < 60_000
     assert "**sharpness** | at least 6" in verdict_table(day)
+
+
+def test_a_clip_that_could_not_be_measured_is_counted_and_not_refused(
+    decided, shot: Row, item: Row, media: Row
+) -> None:
+    blind = decide(Evidence(shot | {"item_id": "blind", "not_measured": "media.crashed: SIGSEGV"}, item, media, None))
+    day = Day([*decided(dull={"sharpness": 1.0}), *blind], POLICY, {})
+    assert "dull" in refused_table(day)
+    assert "blind" not in refused_table(day)
+    assert "| not measured |" in verdict_table(day)
+    assert (judged_good(blind), judged_good(decided(dull={"sharpness": 1.0})), judged_good(decided(a={}))) == (
+        None,
+        False,
+        True,
+    )
 
 
 def test_histograms_count_what_is_below_and_above_and_stay_small() -> None:

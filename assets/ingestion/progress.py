@@ -1,0 +1,134 @@
+"""How far the intake of each day is, and what the next look at the inbox takes up.
+
+A day's record is begun before anything of it is read, and finished after the last table of its intake is written. A run
+that is killed, cancelled or out of disk leaves one that is not finished. The record also says what the inbox held, so
+that a file which comes or changes later is noticed, and what could not be done then.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
+from typing import Any
+
+from assets.curation.measuring.work import Measuring
+from assets.home import Home
+from assets.ingestion.inbox import Entry, entries, fingerprint, list_deliveries, manifest_sha256, unregistered
+from assets.ingestion.origin import trusted_devices
+from assets.ingestion.probe import MACHINE_MADE, ProbePool
+from assets.ingestion.reasons import TEMPORARY, Code, code_of, printable
+
+RECORDS = "intake"
+OURS = MACHINE_MADE | {Code.TIMEOUT}  # what the decoder failed at, perhaps not by the file's fault
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A day with something to take in: `why` in sentences, `folders` by name; `content` stays while the same waits."""
+
+    day: str
+    folders: tuple[str, ...]
+    why: tuple[str, ...]
+    content: str
+
+
+def begin(home: Home, day: str, run: str) -> None:
+    """Note that `run` takes a day in, and what its deliveries hold."""
+    seen = sorted({fingerprint(home.store, entry) for _, entry in _held(home, day)})
+    _write(home, day, {"run": run, "finished": False, "seen": seen, "again": [], "unmeasured": []})
+
+
+def finish(home: Home, day: str, run: str) -> None:
+    """Note that all tables of the day are written, and what has to be done again; not where another run has begun since."""
+    record = _read(home, day)
+    if record is not None and record["run"] == run:
+        again, unmeasured = _left_over(home, day)
+        done = {"finished": True, "again": again, "unmeasured": unmeasured, "version": code_version(home)}
+        _write(home, day, record | done)
+
+
+def _left_over(home: Home, day: str) -> tuple[list[str], list[str]]:
+    """Files that the next look takes up, and those that the next version of the measuring code does; with the reason."""
+    names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items", day)}
+    said = [
+        (row["item_id"], reason)
+        for row in home.lake.read("media", day, ["item_id", "reasons"]).to_pylist()
+        for reason in row["reasons"]
+        if code_of(reason) in TEMPORARY | OURS
+    ]
+    shots = home.lake.read("shots", day, ["item_id", "not_measured"]).to_pylist()
+    said += [(row["item_id"], row["not_measured"]) for row in shots if row["not_measured"]]
+    again: list[str] = []
+    unmeasured: list[str] = []
+    for item, reason in sorted(set(said)):
+        (again if code_of(reason) in TEMPORARY else unmeasured).append(f"{reason} ({names.get(item, item)})")
+    return again, unmeasured
+
+
+def code_version(home: Home) -> str:
+    """Names what decodes and measures as it is now."""
+    return f"{ProbePool(anchors=trusted_devices(home)).version} {Measuring.of(home).version}"
+
+
+def arrived_since(home: Home, day: str) -> Callable[[Entry], bool]:
+    """Whether something in a folder of the day came or changed after its intake began; never, where none has."""
+    record = _read(home, day)
+    seen: Set[str] | None = frozenset(record["seen"]) if record else None
+    return lambda entry: seen is not None and fingerprint(home.store, entry) not in seen
+
+
+def waiting(home: Home) -> list[Waiting]:
+    """Every day with something to take in, in order."""
+    new: dict[str, list[str]] = defaultdict(list)
+    for day, folder in unregistered(home):
+        new[day].append(folder)
+    records = {key.split("/")[-1].removesuffix(".json") for key in home.store.list(RECORDS)}
+    version = functools.cache(lambda: code_version(home))  # reads the weights
+    found = (_of_day(home, day, new[day], version) for day in sorted(records | set(new)))
+    return [one for one in found if one.why]
+
+
+def _of_day(home: Home, day: str, new: list[str], version: Callable[[], str]) -> Waiting:
+    why = [f"{folder} is not registered yet" for folder in new]
+    parts = [f"{folder} {manifest_sha256(home.store, day, folder)}" for folder in new]
+    record, folders = _read(home, day), set(new)
+    if record:
+        seen, held = frozenset(record["seen"]), list(_held(home, day))
+        for folder, entry in held:
+            if folder not in new and (now := fingerprint(home.store, entry)) not in seen:
+                why.append(f"{folder}/{entry.name} came or changed after the folder was taken in")
+                parts.append(now)
+                folders.add(folder)
+        if not record["finished"]:
+            why.append("its intake did not come to its end")
+            parts.append("unfinished")
+        why += record["again"]
+        parts += map(code_of, record["again"])
+        # a day whose folders were cleared away since is left as it is: taken in again, it would lose what is gone
+        if record["unmeasured"] and len(held) >= len(seen) and record["version"] != (now := version()):
+            why += [f"{one}: what measures has changed since" for one in record["unmeasured"]]
+            parts.append(now)
+    content = hashlib.sha256("\n".join(sorted(map(printable, parts))).encode()).hexdigest()[:16]
+    return Waiting(day, tuple(sorted(folders)), tuple(map(printable, why)), content)
+
+
+def _held(home: Home, day: str) -> Iterable[tuple[str, Entry]]:
+    for _, folder in list_deliveries(home.store, day):
+        for entry in entries(home.store, day, folder):
+            yield folder, entry
+
+
+def _key(day: str) -> str:
+    return f"{RECORDS}/{day}.json"
+
+
+def _read(home: Home, day: str) -> dict[str, Any] | None:
+    return json.loads(home.store.get(_key(day))) if home.store.exists(_key(day)) else None
+
+
+def _write(home: Home, day: str, record: dict[str, Any]) -> None:
+    home.store.put(_key(day), json.dumps(record, sort_keys=True).encode())
