@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from assets.ingestion.delivery_items import Item, declared_items, other_items
@@ -54,8 +55,15 @@ class Day:
 STAND_IN = "unidentified-"  # begins the identity of a delivery whose own cannot be used
 
 
-def read_delivery(store: Store, day: str, folder: str, taken: Set[str] = frozenset()) -> Delivery:
-    """One delivery folder as rows. `taken` holds the delivery ids of other deliveries, which cannot be used again."""
+def read_delivery(
+    store: Store,
+    day: str,
+    folder: str,
+    taken: Set[str] = frozenset(),
+    stored: Mapping[str, Entry] = MappingProxyType({}),
+) -> Delivery:
+    """One delivery folder as rows. `taken` holds the delivery ids of other deliveries, which cannot be used again;
+    `stored` is what `taken_before` gives."""
     found = {entry.name: entry for entry in entries(store, day, folder)}
     document, digest, reasons = _read_manifest(store, found.pop(MANIFEST, None))
     named = document if isinstance(document, dict) else {}
@@ -87,17 +95,21 @@ def read_delivery(store: Store, day: str, folder: str, taken: Set[str] = frozens
         received_claim=claim,
     )
     bad_papers = _take_consents(store, delivery, found)
-    declared = declared_items(delivery.row, clips, found) if valid and isinstance(clips, list) else []
+    declared = declared_items(delivery.row, clips, found, stored) if valid and isinstance(clips, list) else []
     delivery.items = declared + other_items(store, delivery.row, declared, found, bad_papers)
     return delivery
 
 
 def read_day(store: Store, lake: Lake, day: str) -> Day:
     """Every delivery of a day. Where two deliveries claim one id, the registered one has it, whatever is put before it
-    afterwards; among new ones the first by day and folder, so that the order of materialising days plays no part."""
+    afterwards; among new ones the first by day and folder, so that the order of materialising days plays no part.
+
+    What was taken in stays, also where somebody cleared the inbox since: a folder as its rows say, a file by its bytes
+    in the store."""
     registered = {(r["received_day"], r["folder"]): r["delivery_id"] for r in lake.rows("deliveries")}
     holders = {registered[where]: where for where in sorted(registered, reverse=True)}
     taken = set(holders)
+    stored = taken_before(store, lake, day)
     deliveries = []
     for received, folder in list_deliveries(store):
         if received > day:
@@ -107,11 +119,34 @@ def read_day(store: Store, lake: Lake, day: str) -> Day:
             continue
         if holders.get(own := registered.get(where, "")) == where:
             taken.discard(own)
-        delivery = read_delivery(store, received, folder, taken)
+        delivery = read_delivery(store, received, folder, taken, stored if received == day else {})
         taken.add(delivery.row["delivery_id"])
         if received == day:
             deliveries.append(delivery)
+    there = {delivery.row["folder"] for delivery in deliveries}
+    deliveries += [
+        _cleared_away(lake, row, stored) for row in lake.rows("deliveries", day) if row["folder"] not in there
+    ]
     return Day(deliveries, unfinished(store, day))
+
+
+def taken_before(store: Store, lake: Lake, day: str) -> dict[str, Entry]:
+    """Where the store holds the files of the day that were taken in, by item."""
+    names = {row["item_id"]: row["file_name"] for row in lake.rows("delivery_items", day)}
+    rows = lake.read("media", day, ["item_id", "media_key"]).to_pylist()
+    return {
+        row["item_id"]: Entry(names[row["item_id"]], row["media_key"], "file")
+        for row in rows
+        if row["media_key"] and row["item_id"] in names and store.exists(row["media_key"])
+    }
+
+
+def _cleared_away(lake: Lake, row: dict[str, Any], stored: Mapping[str, Entry]) -> Delivery:
+    """A delivery whose folder is gone."""
+    own, day = row["delivery_id"], row["received_day"]
+    items = [one for one in lake.rows("delivery_items", day) if one["delivery_id"] == own]
+    consents = [one for one in lake.rows("consent_submissions", day) if one["delivery_id"] == own]
+    return Delivery(row, [Item(one, stored.get(one["item_id"])) for one in items], consents)
 
 
 def _read_manifest(store: Store, entry: Entry | None) -> tuple[Any, str, list[str]]:

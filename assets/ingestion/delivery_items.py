@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,13 @@ def item_id(delivery_id: str, position: int) -> str:
     return hashlib.sha256(f"rushes.item/1\n{delivery_id}\n{position}".encode()).hexdigest()[:32]
 
 
-def declared_items(delivery: dict[str, Any], clips: list[dict[str, Any]], found: dict[str, Entry]) -> list[Item]:
-    """One item a clip of the manifest; takes the files that are named out of `found`."""
+def declared_items(
+    delivery: dict[str, Any], clips: list[dict[str, Any]], found: dict[str, Entry], stored: Mapping[str, Entry]
+) -> list[Item]:
+    """One item a clip of the manifest; takes the files that are named out of `found`.
+
+    `stored` holds, by item, the bytes that were taken in before: a file that was cleared away since is read from there.
+    """
     names = [clip["file"] for clip in clips]
     items, used = [], set()
     for position, clip in enumerate(clips):
@@ -40,7 +46,9 @@ def declared_items(delivery: dict[str, Any], clips: list[dict[str, Any]], found:
         if wrong := unsafe_name(name):
             reasons.append(Code.UNSAFE_NAME.because(wrong))
         elif not (same := _files_named(name, found)):
-            reasons.append(Code.MISSING_FILE.because(f"{name!r} is not in the delivery"))
+            entry = stored.get(item_id(delivery["delivery_id"], position))
+            if entry is None:
+                reasons.append(Code.MISSING_FILE.because(f"{name!r} is not in the delivery"))
         elif len(same) > 1:
             reasons.append(Code.AMBIGUOUS_NAME.because(f"{name!r} could be any of {len(same)} files"))
         elif same[0] not in used:

@@ -46,19 +46,26 @@ def finish(home: Home, day: str, run: str) -> None:
     """Note that all tables of the day are written, and what has to be done again; not where another run has begun since."""
     record = _read(home, day)
     if record is not None and record["run"] == run:
-        again, unmeasured = _left_over(home, day)
-        done = {"finished": True, "again": again, "unmeasured": unmeasured, "version": code_version(home)}
-        _write(home, day, record | done)
+        held = list(_held(home, day))
+        # what went away meanwhile is not waited for, and is noticed when it comes back
+        seen = sorted({fingerprint(home.store, entry) for _, entry in held}.intersection(record["seen"]))
+        again, unmeasured = _left_over(home, day, {printable(entry.name) for _, entry in held})
+        done = {"finished": True, "seen": seen, "again": again, "unmeasured": unmeasured}
+        _write(home, day, record | done | {"version": code_version(home)})
 
 
-def _left_over(home: Home, day: str) -> tuple[list[str], list[str]]:
-    """Files that the next look takes up, and those that the next version of the measuring code does; with the reason."""
+def _left_over(home: Home, day: str, held: Set[str]) -> tuple[list[str], list[str]]:
+    """Files that the next look takes up, and those that the next version of the measuring code does; with the reason.
+
+    `held` names the files that the inbox holds: one that is gone is not looked for again.
+    """
     names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items", day)}
     said = [
         (row["item_id"], reason)
         for row in home.lake.read("media", day, ["item_id", "reasons"]).to_pylist()
         for reason in row["reasons"]
         if code_of(reason) in TEMPORARY | OURS
+        and (names.get(row["item_id"]) in held or code_of(reason) != Code.FILE_GONE)
     ]
     shots = home.lake.read("shots", day, ["item_id", "not_measured"]).to_pylist()
     said += [(row["item_id"], row["not_measured"]) for row in shots if row["not_measured"]]
@@ -108,8 +115,7 @@ def _of_day(home: Home, day: str, new: list[str], version: Callable[[], str]) ->
             parts.append("unfinished")
         why += record["again"]
         parts += map(code_of, record["again"])
-        # a day whose folders were cleared away since is left as it is: taken in again, it would lose what is gone
-        if record["unmeasured"] and len(held) >= len(seen) and record["version"] != (now := version()):
+        if record["unmeasured"] and record["version"] != (now := version()):
             why += [f"{one}: what measures has changed since" for one in record["unmeasured"]]
             parts.append(now)
     content = hashlib.sha256("\n".join(sorted(map(printable, parts))).encode()).hexdigest()[:16]

@@ -114,6 +114,41 @@ def test_a_late_clip_is_taken_when_it_comes_and_is_not_missing_any_more(
     assert stored(home) == undisturbed
 
 
+def test_what_was_taken_in_stays_when_the_inbox_is_cleared_and_its_day_is_taken_in_again(
+    home: Home, drop: Drop, two: Path, video: Path
+) -> None:
+    gone = drop("whole", manifest(clip("c.mp4"), delivery_id="d-9"), {"c.mp4": video})
+    materialise(home)
+    finish(home)
+    before = stored(home)
+    (two / "b.mp4").unlink()
+    shutil.rmtree(gone)
+    result = materialise(home)
+    assert stored(home) == before
+    assert all(checks(result).values())
+    finish(home)
+    assert why(home) == []
+
+
+def test_a_file_that_went_away_unread_is_taken_when_it_comes_back_as_it_was(
+    home: Home, two: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept, real = shutil.copy2(two / "b.mp4", tmp_path / "kept.mp4"), module.take_in
+
+    def removed_first(*arguments: Any) -> Any:
+        (two / "b.mp4").unlink()
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "take_in", removed_first)
+        materialise(home)
+    finish(home)
+    assert verdicts(home)["b.mp4"] == [Code.FILE_GONE]
+    assert why(home) == []
+    shutil.copy2(kept, two / "b.mp4")
+    assert why(home) == ["one/b.mp4 came or changed after the folder was taken in"]
+
+
 def test_a_file_that_comes_while_its_day_is_taken_in_fails_no_check_and_waits(
     home: Home, two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,8 +314,6 @@ def test_what_could_not_be_measured_is_tried_again_by_the_next_version_and_want_
     assert why(home) == ([f"{error} (i)"] if at_once else [])
     monkeypatch.setattr(progress, "code_version", lambda home: "newer")
     assert len(why(home)) == 1
-    (two / "a.mp4").unlink()
-    assert bool(why(home)) == at_once, "a day whose files were cleared away would lose them"
 
 
 def test_what_was_dropped_beside_the_days_is_named(home: Home, two: Path) -> None:
