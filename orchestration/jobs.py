@@ -18,33 +18,39 @@ refresh_selection = dg.AssetSelection.groups(
 ) | dg.AssetSelection.assets("duplicates")
 retrain_selection = dg.AssetSelection.groups("dataset", "model", "evaluation", "release")
 
+# a killed worker or a machine that lost power may pass: what was finished is kept, the rest is run once more
+RETRIED = {"dagster/max_retries": "1"}
+TRAINS = {"dagster/max_runtime": str(3 * 24 * 3600)}  # seconds; the larger presets train for days
+
 ask_job = dg.define_asset_job(
     "ask",
     selection=dg.AssetSelection.assets("footage_requests"),
     description="Take in what is asked for, so that deliveries meet requests that are known.",
+    tags={"dagster/max_runtime": "3600"},
 )
 intake_job = dg.define_asset_job(
     "intake",
     selection=intake_selection,
     description="One received day: deliveries, full decode, shots, signals, verdicts, captions, embeddings.",
-    tags={
-        "dagster/max_retries": "1"
-    },  # a killed worker or a full disk may pass; a bad file never gets here as a failure
+    tags=RETRIED,  # a bad file never gets here as a failure
 )
 refresh_job = dg.define_asset_job(
     "refresh",
     selection=refresh_selection,
     description="Duplicates, consent ledger, reviews, eligibility, warehouse, shortfalls and proposals.",
+    tags=RETRIED,
 )
 retrain_job = dg.define_asset_job(
     "retrain",
     selection=retrain_selection,
     description="From the warehouse to a sealed snapshot, a trained and evaluated model, a gate and a release.",
+    tags=RETRIED | TRAINS,
 )
 nightly_job = dg.define_asset_job(
     "nightly",
     selection=refresh_selection | retrain_selection,
     description="Refresh, then retrain: the whole night after intake.",
+    tags=RETRIED | TRAINS,
 )
 
 jobs = [ask_job, intake_job, refresh_job, retrain_job, nightly_job]

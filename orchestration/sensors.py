@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import itertools
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -18,12 +20,20 @@ if TYPE_CHECKING:
     from assets.consent.withdrawals.taint import Actions
 
 INTAKE_TAG = "rushes/deliveries"
+ENDED = {
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+    dg.DagsterRunStatus.MANAGED,  # somebody else's to follow
+}
 UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
+    status for status in dg.DagsterRunStatus if status not in ENDED
+]  # a run that is being cancelled still works
+RECEIVED_TAG = "rushes/received"
+FIRST_PAUSE_S, LONGEST_PAUSE_S = (
+    60.0,
+    6 * 3600.0,
+)  # before a failed refresh is asked for again; four times as long each time
 # what a refresh takes in: also a delivery that brought consents or broken files only
 RECEIVED = ("deliveries", "delivery_items", "consent_submissions", "media", "verdicts")
 
@@ -70,18 +80,43 @@ def watch_inbox(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home
 
 
 def watch_received(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
-    """The cursor is the digest of all received days that the last refresh was asked to take in."""
+    """The cursor is the digest of all received days that the last refresh took in, once it succeeded.
+
+    A refresh that failed is asked for again, after a pause that grows; never two at once.
+    """
     from orchestration.night import received_digest
 
     if waiting := unfinished(context.instance, intake_job.name):
         return dg.SensorResult(skip_reason=f"{len(waiting)} intake runs are still under way.")
+    if unfinished(context.instance, refresh_job.name):
+        return dg.SensorResult(skip_reason="A refresh is under way.")
     if not home.lake.partitions("verdicts"):
         return dg.SensorResult(skip_reason="Nothing was received yet.")
     digest = received_digest(home, *RECEIVED)
-    if digest == context.cursor:
-        return dg.SensorResult(skip_reason=f"Nothing changed since the last refresh ({digest[:12]}).")
+    tried = _refreshes(context.instance)
+    last = tried[0].dagster_run if tried else None
+    done = context.cursor == digest if last is None else last.is_success and last.tags[RECEIVED_TAG] == digest
+    if done:
+        return dg.SensorResult(skip_reason=f"Nothing changed since the last refresh ({digest[:12]}).", cursor=digest)
+    failed = list(itertools.takewhile(lambda one: _in_vain(one, digest), tried))
+    if failed:
+        pause = min(FIRST_PAUSE_S * 4 ** (len(failed) - 1), LONGEST_PAUSE_S)
+        left = pause - (time.time() - failed[0].update_timestamp.timestamp())
+        if left > 0:
+            why = f"The last {len(failed)} refreshes failed; the next is asked for in {left:.0f} seconds."
+            return dg.SensorResult(skip_reason=why)
     # no run key: footage that comes back to an earlier state needs a refresh again
-    return dg.SensorResult(run_requests=[dg.RunRequest(tags={"rushes/received": digest})], cursor=digest)
+    return dg.SensorResult(run_requests=[dg.RunRequest(tags={RECEIVED_TAG: digest})])
+
+
+def _refreshes(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
+    """The last refreshes that this sensor asked for, newest first."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=refresh_job.name), limit=50)
+    return [record for record in records if RECEIVED_TAG in record.dagster_run.tags]
+
+
+def _in_vain(record: dg.RunRecord, digest: str) -> bool:
+    return not record.dagster_run.is_success and record.dagster_run.tags[RECEIVED_TAG] == digest
 
 
 def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
