@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import itertools
+import json
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -13,11 +14,14 @@ import dagster as dg
 
 from assets.home import Home
 from assets.partitions import received_days
-from orchestration.alerts import Alert, send
+from orchestration import alerts
 from orchestration.jobs import intake_job, nightly_job, refresh_job
+
+Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 if TYPE_CHECKING:
     from assets.consent.withdrawals.taint import Actions
+    from assets.evaluation.standing import Standing
 
 INTAKE_TAG = "rushes/deliveries"
 ENDED = {
@@ -29,6 +33,9 @@ ENDED = {
 UNFINISHED = [
     status for status in dg.DagsterRunStatus if status not in ENDED
 ]  # a run that is being cancelled still works
+# Dagster's tags on a materialization: which data it is, and what these were made by and from
+DATA_VERSION, USERS_OWN = "dagster/data_version", "dagster/data_version_is_user_provided"
+MADE_FROM = ("dagster/code_version", "dagster/input_data_version", "dagster/input_event_pointer")
 RECEIVED_TAG = "rushes/received"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = (
     60.0,
@@ -134,7 +141,7 @@ def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
         quiet = f"No withdrawal acts on a known clip (ledger size {actions.ledger_size})."
         return dg.SensorResult(skip_reason=quiet, cursor=cursor)
     context.log.info(actions.summary)
-    seen = [_observed(home, actions)]
+    seen: list[Event] = [_observed(home, actions), *_moved(context.instance, home, actions.summary)]
     if not actions.tainted_versions:
         quiet = f"No model is affected: {actions.summary}"
         return dg.SensorResult(skip_reason=quiet, cursor=cursor, asset_events=seen)
@@ -163,15 +170,73 @@ def _observed(home: Home, actions: Actions) -> dg.AssetObservation:
     )
 
 
-def watch_champion(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SkipReason:
+def watch_champion(
+    context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]
+) -> dg.SensorResult | dg.SkipReason:
     """Verifies and acts by itself; there is never a run to launch."""
     from assets.evaluation.promotion import reconcile_champion
 
-    return dg.SkipReason(reconcile_champion(home))
+    said = reconcile_champion(home)
+    events = _moved(context.instance, home, said)
+    return dg.SensorResult(skip_reason=said, asset_events=events) if events else dg.SkipReason(said)
+
+
+def _moved(instance: dg.DagsterInstance, home: Home, why: str) -> list[Event]:
+    """The asset `champion` as it is now, where the alias was moved since it was last shown: else it would be stale.
+
+    What the shown one was made from stays with it, so that Dagster goes on telling what is newer.
+    """
+    from assets.evaluation.registry import CHAMPION, Registry
+
+    shown = instance.get_latest_materialization_event(dg.AssetKey("champion"))
+    if shown is None or shown.asset_materialization is None:
+        return []
+    tags, serving = shown.asset_materialization.tags or {}, Registry(home).alias(CHAMPION) or "none"
+    if tags.get(DATA_VERSION) == serving:
+        return []
+    told = {name: value for name, value in tags.items() if name.startswith(MADE_FROM)}
+    told |= {DATA_VERSION: serving, USERS_OWN: "true"}
+    return [dg.AssetMaterialization("champion", description=why, metadata={"champion": serving}, tags=told)]
+
+
+def watch_nights(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
+    """The cursor holds up to when ended runs were read, and what the check on `champion` was last said to be."""
+    from assets.evaluation import standing
+    from orchestration import watch
+
+    now, last = dt.datetime.now(dt.UTC), json.loads(context.cursor or "{}")
+    nights, found = watch.nights(home, context.instance, now), standing.standing_of(home, now)
+    wrong = {f"{watch.CHAMPION}{kind}": said for kind, said in found.wrong.items()}
+    if young := not (found.expected or nights.ended):
+        wrong.pop(f"{watch.CHAMPION}{standing.NOTHING}", None)
+    since = dt.datetime.fromisoformat(last["runs"]) if "runs" in last else now - dt.timedelta(days=1)
+    failed, passed, upto = watch.checks(context.instance, since)
+    wrong |= nights.wrong | watch.automation(context.instance) | failed
+    alerts.settle(home, wrong, watch.SCOPES, passed)
+    well = not found.wrong.keys() - {standing.STOPPED}
+    undelivered = [alerts.deliver(home), watch.beat(home, now, nights, well)]
+    cursor = {"runs": upto.isoformat(), "check": str(found)}
+    events: list[Event] = [] if young or last.get("check") == cursor["check"] else [_check(found)]
+    said = "; ".join([*wrong.values(), *filter(None, undelivered)]) or "Nothing is wrong."
+    return dg.SensorResult(skip_reason=said[:2000], cursor=json.dumps(cursor), asset_events=events)
+
+
+def _check(found: Standing) -> dg.AssetCheckEvaluation:
+    """The check on `champion` between two nights."""
+    from assets.evaluation import standing
+
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("champion"),
+        check_name=standing.CHECK,
+        passed=not found.wrong,
+        severity=dg.AssetCheckSeverity.ERROR if found.serious else dg.AssetCheckSeverity.WARN,
+        description=str(found),
+        metadata={},
+    )
 
 
 def page_failure(context: dg.RunFailureSensorContext, home: dg.ResourceParam[Home]) -> None:
-    send(home, Alert.from_context(context))
+    alerts.send(home, alerts.Alert.from_context(context))
 
 
 def build_sensors(status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:
@@ -206,6 +271,14 @@ def build_sensors(status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:
             default_status=status,
             description="An alias that an engineer moved in MLflow is verified; what must not serve loses it again.",
         )(watch_champion),
+        dg.sensor(
+            name="watch_sensor",
+            minimum_interval_seconds=60,
+            default_status=status,
+            description="Whatever lasts alerts once, and once more when it is over: nothing serves, a night that did not "
+            "begin or end, a sensor that fails tick after tick, a failed check; alert log, RUSHES_ALERT_WEBHOOK and "
+            "RUSHES_HEARTBEAT_URL.",
+        )(watch_nights),
         dg.run_failure_sensor(
             name="failure_sensor",
             minimum_interval_seconds=15,

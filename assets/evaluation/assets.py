@@ -1,12 +1,13 @@
 """Dagster assets of the evaluation stage: samples, scorecard, registered version and the gate to champion."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from assets.consent.withdrawals.models import exposure_of
-from assets.evaluation import commitments, gate, measuring, promotion, report, scorecards
+from assets.evaluation import commitments, gate, measuring, promotion, report, scorecards, standing
 from assets.evaluation.current import CurrentModel, NoModel, current_model
 from assets.evaluation.registry import CANDIDATE, CHAMPION, Registry
 from assets.home import Home
@@ -15,7 +16,7 @@ from assets.model import published
 from assets.model.launch import Launch
 from assets.pictures import markdown_table
 
-NO_COPIES, CONSENT, SERVES = "no_memorised_clip", "consent_valid_at_the_head", "something_serves"
+NO_COPIES, CONSENT, SERVES = "no_memorised_clip", "consent_valid_at_the_head", standing.CHECK
 
 
 def _current(home: Home) -> CurrentModel:
@@ -189,7 +190,8 @@ def _tags(context: dg.AssetExecutionContext, model: CurrentModel) -> dict[str, A
         dg.AssetCheckSpec(
             SERVES,
             asset="champion",
-            description="Some version is champion. Where none is, prompts go unanswered and nothing is released.",
+            description="Some version is champion and may be, and the last night that ended well is less than 26 hours "
+            "ago where nights are watched. Where none is, prompts go unanswered and nothing is released.",
         ),
     ],
     kinds={"mlflow"},
@@ -215,18 +217,19 @@ def champion(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
             "mlflow_version": dg.MetadataValue.url(registry.version_url(serving or candidate)),
         },
         data_version=dg.DataVersion(serving or "none"),
-        check_results=[_champion_consent(home, registry, serving), _serves(serving, candidate, decision)],
+        check_results=[_champion_consent(home, registry, serving), _serves(home, candidate, decision)],
     )
 
 
-def _serves(serving: str | None, candidate: str, decision: gate.Decision) -> dg.AssetCheckResult:
+def _serves(home: Home, candidate: str, decision: gate.Decision) -> dg.AssetCheckResult:
     """A warning: the night did its work, and the gate may be right to refuse; but somebody has to know."""
-    refused = f"no version serves: the gate refused version {candidate} ({decision.summary})"
+    found = standing.standing_of(home, datetime.now(UTC))
+    refused = f": the gate refused version {candidate} ({decision.summary})" if standing.NOTHING in found.wrong else ""
     return dg.AssetCheckResult(
         check_name=SERVES,
-        passed=serving is not None,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"version {serving} serves" if serving else refused,
+        passed=not found.wrong,
+        severity=dg.AssetCheckSeverity.ERROR if found.serious else dg.AssetCheckSeverity.WARN,
+        description=f"{found}{refused}",
     )
 
 

@@ -113,9 +113,16 @@ class Tracking:
 
 
 def database_is_missing(uri: str) -> bool:
-    """Whether the address is that of a SQLite file that is not there; a client would create it."""
-    path = uri.removeprefix("sqlite:///")
-    return path != uri and not Path(path).is_file()
+    """Whether the address is that of a SQLite file that is not there; a client would create it.
+
+    The address is read as the client reads it: options after a `?` are no part of the file's name.
+    """
+    from sqlalchemy.engine import make_url
+
+    if not uri.startswith("sqlite"):
+        return False
+    file = make_url(uri).database
+    return bool(file) and file != ":memory:" and not Path(str(file)).is_file()
 
 
 def ui_address(base: str | None) -> str:
