@@ -205,7 +205,9 @@ def watch_nights(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
     from orchestration import watch
 
     now, last = dt.datetime.now(dt.UTC), json.loads(context.cursor or "{}")
-    nights, found = watch.nights(home, context.instance, now), standing.standing_of(home, now)
+    nights, found = watch.nights(home, context.instance, now), standing.champion_of(home)
+    unheard = watch.beat(home, now, nights, well=not found.wrong)
+    found = standing.with_nights(home, found, now)
     wrong = {f"{watch.CHAMPION}{kind}": said for kind, said in found.wrong.items()}
     if young := not (found.expected or nights.ended):
         wrong.pop(f"{watch.CHAMPION}{standing.NOTHING}", None)
@@ -213,11 +215,9 @@ def watch_nights(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
     failed, passed, upto = watch.checks(context.instance, since)
     wrong |= nights.wrong | watch.automation(context.instance) | failed
     alerts.settle(home, wrong, watch.SCOPES, passed)
-    well = not found.wrong.keys() - {standing.STOPPED}
-    undelivered = [alerts.deliver(home), watch.beat(home, now, nights, well)]
-    cursor = {"runs": upto.isoformat(), "check": str(found)}
+    cursor = {"runs": upto.isoformat(), "check": [found.serving, *sorted(found.wrong)]}
     events: list[Event] = [] if young or last.get("check") == cursor["check"] else [_check(found)]
-    said = "; ".join([*wrong.values(), *filter(None, undelivered)]) or "Nothing is wrong."
+    said = "; ".join([*wrong.values(), *filter(None, (unheard, alerts.deliver(home)))]) or "Nothing is wrong."
     return dg.SensorResult(skip_reason=said[:2000], cursor=json.dumps(cursor), asset_events=events)
 
 

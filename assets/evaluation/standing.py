@@ -43,12 +43,21 @@ class Standing:
 
 
 def standing_of(home: Home, now: datetime) -> Standing:
-    """Ask the registry, the ledger and the heartbeat; what cannot be asked is unknown, never assumed."""
+    """Ask the registry, the ledger and the heartbeat."""
+    return with_nights(home, champion_of(home), now)
+
+
+def champion_of(home: Home) -> Standing:
+    """Ask the registry and the ledger; what cannot be asked is unknown, never assumed."""
     try:
-        found = _champion(home)
+        return _champion(home)
     except Exception as error:  # whatever the client of a registry or a database raises; its text may hold a password
         why = f"it is unknown what serves: the registry or the ledger cannot be read ({type(error).__name__})"
-        found = Standing(None, {UNKNOWN: why})
+        return Standing(None, {UNKNOWN: why})
+
+
+def with_nights(home: Home, found: Standing, now: datetime) -> Standing:
+    """The same, and whether nights still end well."""
     late = _late(read_heartbeat(home), now)
     return replace(found, wrong=found.wrong | ({STOPPED: late} if late else {}))
 
