@@ -13,7 +13,7 @@ from assets.evaluation.registry import CANDIDATE, CHAMPION, Registry
 from assets.home import Home
 from assets.metadata import definition_metadata, picture, table_metadata
 from assets.model import published
-from assets.model.launch import Launch
+from assets.model.launch import Launch, alone
 from assets.pictures import markdown_table
 
 NO_COPIES, CONSENT, SERVES = "no_memorised_clip", "consent_valid_at_the_head", standing.CHECK
@@ -46,8 +46,9 @@ def samples(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
     if reused := set(kept) == {prompt.sample_id for prompt in wanted}:
         context.log.info("nothing new: these samples of this model exist")
     else:
-        started = measuring.prepare_samples(home, model.model_key, wanted)
-        _execute(context, started)
+        with alone(home):
+            started = measuring.prepare_samples(home, model.model_key, wanted)
+            _execute(context, started)
         rows = measuring.keep_samples(home, model.model_key, wanted, started.run_dir / "videos")
         home.lake.write("samples", rows)
     videos = report.load_videos(home, model)
@@ -87,8 +88,9 @@ def scorecard(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -
     if reused := card is not None and bool(card.values):
         context.log.info("nothing new: this model was measured on these clips")
     else:
-        started = measuring.prepare_scorecard(home, model.model_key, model.sealed, model.samples(home))
-        _execute(context, started)
+        with alone(home):
+            started = measuring.prepare_scorecard(home, model.model_key, model.sealed, model.samples(home))
+            _execute(context, started)
         card = measuring.read_scorecard(home, model.model_key, model.sealed, started.run_dir)
         scorecards.store_scorecard(home, card)
     assert card is not None
@@ -270,8 +272,9 @@ def _rescored(
     if card and own and own.comparable(card):
         return card
     context.log.info(f"measuring the champion, version {serving}, on the candidate's held-out clips")
-    for started in measuring.rescoring(home, rival, model.sealed):
-        _execute(context, started)
+    with alone(home):
+        for started in measuring.rescoring(home, rival, model.sealed):
+            _execute(context, started)
     card = measuring.read_scorecard(home, rival, model.sealed, started.run_dir)
     scorecards.store_scorecard(home, card)
     return card

@@ -24,6 +24,7 @@ from dagster._daemon.monitoring import execute_run_monitoring_iteration
 
 from orchestration import services
 from orchestration.launch import Launcher
+from orchestration.session import is_ours
 from orchestration.settings import ROOT, Settings
 from tests.orchestration.graph import settings_in
 from tests.orchestration.sensors.conftest import run_of
@@ -75,6 +76,8 @@ def test_the_slot_of_a_killed_run_goes_to_the_next_run(
 ) -> None:
     launcher = Launcher(settings)
     with services.running(dagster(settings, tmp_path)):
+        (settings.dagster_home / "webserver").write_text(settings.ui_url)
+        assert is_ours(settings), "it says whose it is"
         killed = launcher.run("hold")
         wait_until(lambda: has(instance, killed, dg.DagsterEventType.STEP_START), "the first run works")
         following = launcher.run("hold")

@@ -122,7 +122,7 @@ def test_a_night_that_did_not_begin_alerts(
     look: Look, home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(standing, "_champion", lambda home: standing.Standing("1"))
-    automation(instance, SCHEDULE, (TickStatus.SKIPPED, due() - 24 * HOUR), since=due() - 99 * HOUR)
+    automation(instance, SCHEDULE, (TickStatus.SKIPPED, due() - 24 * HOUR), since=due() - 60)
     look()
     assert told(home) == ["night: missed open"]
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due()))
@@ -131,7 +131,7 @@ def test_a_night_that_did_not_begin_alerts(
 
 
 def test_a_schedule_whose_tick_failed_alerts_at_once(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
-    automation(instance, SCHEDULE, (TickStatus.FAILURE, due()), since=due() - 99 * HOUR)
+    automation(instance, SCHEDULE, (TickStatus.FAILURE, due()), since=due() - 60)
     look()
     assert told(home) == [f"automation: {SCHEDULE} open"]
 
