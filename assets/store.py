@@ -172,12 +172,16 @@ class S3Store:
             self.client.put_object(Bucket=self.bucket, Key=self._name(key), Body=data)
 
     def get(self, key: str) -> bytes:
-        from botocore.exceptions import HTTPClientError, IncompleteReadError
+        from botocore.exceptions import FlexibleChecksumError, HTTPClientError, IncompleteReadError
 
         for pause_s in BODY_PAUSES_S:
             try:
                 return self._read(key)
-            except (HTTPClientError, IncompleteReadError):  # the client tries requests again, but no body
+            except (
+                HTTPClientError,
+                IncompleteReadError,
+                FlexibleChecksumError,
+            ):  # the client tries requests again, but no body
                 time.sleep(pause_s * random.uniform(0.5, 1.5))
         return self._read(key)
 
