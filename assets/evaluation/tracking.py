@@ -36,8 +36,8 @@ class Tracking:
     @cached_property
     def client(self) -> MlflowClient:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        # MLflow's own seven retries of two minutes each outlast every sensor's tick
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        # MLflow's own seven retries of two minutes each outlast a sensor's tick, which has one; steps are tried again
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         from mlflow import MlflowClient
 
