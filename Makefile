@@ -52,5 +52,6 @@ format: $(STAMP) ## Format the code
 types: $(STAMP) ## Type check
 	$(BIN)/mypy
 
-clean: ## Remove the installation's data (not the environment, not the sample footage)
-	rm -rf .rushes dbt_project/target dbt_project/logs
+clean: $(STAMP) ## Remove the installation's data (not the environment, not the sample footage); asks before a ledger goes
+	@$(BIN)/python -m orchestration.demo.clean
+	rm -rf dbt_project/target dbt_project/logs

@@ -9,13 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import random
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
+
+BODY_PAUSES_S = (0.5, 2.0, 8.0)  # before an object whose body broke off is read again
 
 
 class Store(Protocol):
@@ -168,6 +172,20 @@ class S3Store:
             self.client.put_object(Bucket=self.bucket, Key=self._name(key), Body=data)
 
     def get(self, key: str) -> bytes:
+        from botocore.exceptions import FlexibleChecksumError, HTTPClientError, IncompleteReadError
+
+        for pause_s in BODY_PAUSES_S:
+            try:
+                return self._read(key)
+            except (
+                HTTPClientError,
+                IncompleteReadError,
+                FlexibleChecksumError,
+            ):  # the client tries requests again, but no body
+                time.sleep(pause_s * random.uniform(0.5, 1.5))
+        return self._read(key)
+
+    def _read(self, key: str) -> bytes:
         try:
             return self.client.get_object(Bucket=self.bucket, Key=self._name(key))["Body"].read()
         except self.client.exceptions.NoSuchKey:

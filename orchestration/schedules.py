@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import zoneinfo
+
 import dagster as dg
 
 from assets.home import Home
+from orchestration import alerts
 from orchestration.jobs import nightly_job
 from orchestration.night import INPUTS_TAG, describe_change, inputs_of, night_tags
 
-NIGHT = "0 2 * * *"
+SCHEDULE, HOUR = "nightly_schedule", 2
+NIGHT = f"0 {HOUR} * * *"
+INPUTS = "inputs of the night"  # the condition that what a night works from cannot be read
+
+
+def last_hour(now: dt.datetime, timezone: str) -> dt.datetime:
+    """When the last night at or before `now` was to begin, in the site's time zone."""
+    local = now.astimezone(zoneinfo.ZoneInfo(timezone))
+    tonight = local.replace(hour=HOUR, minute=0, second=0, microsecond=0)
+    return tonight if tonight <= local else tonight - dt.timedelta(days=1)
 
 
 def last_inputs(instance: dg.DagsterInstance) -> str | None:
@@ -21,7 +34,7 @@ def nightly_schedule(timezone: str, status: dg.DefaultScheduleStatus) -> dg.Sche
     """The schedule for a site in `timezone`."""
 
     @dg.schedule(
-        name="nightly_schedule",
+        name=SCHEDULE,
         job=nightly_job,
         cron_schedule=NIGHT,
         execution_timezone=timezone,
@@ -31,11 +44,19 @@ def nightly_schedule(timezone: str, status: dg.DefaultScheduleStatus) -> dg.Sche
     )
     def nightly(context: dg.ScheduleEvaluationContext, home: dg.ResourceParam[Home]) -> dg.RunRequest | dg.SkipReason:
         at = context.scheduled_execution_time
-        now, before = inputs_of(home, at), last_inputs(context.instance)
+        key = f"night-{at.date().isoformat()}"
+        try:
+            now = inputs_of(home, at)
+        except Exception as error:  # a night is not left out because nobody can say whether it has something to do
+            why = f"the night runs without knowing what is new: {type(error).__name__}: {error}"
+            alerts.settle(home, {INPUTS: why})
+            return dg.RunRequest(run_key=f"{key}-unknown", tags={"rushes/why": why[:400]})
+        alerts.settle(home, {}, over=[INPUTS])
+        before = last_inputs(context.instance)
         if before == now.digest:
             return dg.SkipReason(f"Nothing new since the last successful night: {now.summary}. No training tonight.")
         return dg.RunRequest(
-            run_key=f"night-{at.date().isoformat()}-{now.digest[:12]}",
+            run_key=f"{key}-{now.digest[:12]}",
             tags=night_tags(now, describe_change(before, now)),
         )
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import itertools
+import json
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -11,21 +14,30 @@ import dagster as dg
 
 from assets.home import Home
 from assets.partitions import received_days
-from orchestration.alerts import Alert, send
+from orchestration import alerts
 from orchestration.jobs import intake_job, nightly_job, refresh_job
+
+Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 if TYPE_CHECKING:
     from assets.consent.withdrawals.taint import Actions
+    from assets.evaluation.standing import Standing
     from assets.ingestion.progress import Waiting
 
-INTAKE_TAG, WAITING_TAG = "rushes/deliveries", "rushes/waiting"
+INTAKE_TAG, WAITING_TAG, RECEIVED_TAG = "rushes/deliveries", "rushes/waiting", "rushes/received"
 TRY_AGAIN_S, TRY_AGAIN_AT_MOST_S = 60.0, 3600.0  # between runs that leave a day's intake as it was: doubled each time
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 60.0, 6 * 3600.0  # before a failed refresh is asked for again: fourfold each time
+ENDED = {
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+    dg.DagsterRunStatus.MANAGED,  # somebody else's to follow
+}
+# a run that is being cancelled still works
+UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
+# Dagster's tags on a materialization: which data it is, and what these were made by and from
+DATA_VERSION, USERS_OWN = "dagster/data_version", "dagster/data_version_is_user_provided"
+MADE_FROM = ("dagster/code_version", "dagster/input_data_version", "dagster/input_event_pointer")
 # what a refresh takes in: also a delivery that brought consents or broken files only
 RECEIVED = ("deliveries", "delivery_items", "consent_submissions", "media", "verdicts")
 
@@ -86,18 +98,43 @@ def _tried(instance: dg.DagsterInstance, asked: Waiting) -> tuple[int, float]:
 
 
 def watch_received(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
-    """The cursor is the digest of all received days that the last refresh was asked to take in."""
+    """The cursor is the digest of all received days that the last refresh took in, once it succeeded.
+
+    A refresh that failed is asked for again, after a pause that grows; never two at once.
+    """
     from orchestration.night import received_digest
 
     if waiting := unfinished(context.instance, intake_job.name):
         return dg.SensorResult(skip_reason=f"{len(waiting)} intake runs are still under way.")
+    if unfinished(context.instance, refresh_job.name):
+        return dg.SensorResult(skip_reason="A refresh is under way.")
     if not home.lake.partitions("verdicts"):
         return dg.SensorResult(skip_reason="Nothing was received yet.")
     digest = received_digest(home, *RECEIVED)
-    if digest == context.cursor:
-        return dg.SensorResult(skip_reason=f"Nothing changed since the last refresh ({digest[:12]}).")
+    tried = _refreshes(context.instance)
+    last = tried[0].dagster_run if tried else None
+    done = context.cursor == digest if last is None else last.is_success and last.tags[RECEIVED_TAG] == digest
+    if done:
+        return dg.SensorResult(skip_reason=f"Nothing changed since the last refresh ({digest[:12]}).", cursor=digest)
+    failed = list(itertools.takewhile(lambda one: _in_vain(one, digest), tried))
+    if failed:
+        pause = min(FIRST_PAUSE_S * 4 ** (len(failed) - 1), LONGEST_PAUSE_S)
+        left = pause - (time.time() - failed[0].update_timestamp.timestamp())
+        if left > 0:
+            why = f"The last {len(failed)} refreshes failed; the next is asked for in {left:.0f} seconds."
+            return dg.SensorResult(skip_reason=why)
     # no run key: footage that comes back to an earlier state needs a refresh again
-    return dg.SensorResult(run_requests=[dg.RunRequest(tags={"rushes/received": digest})], cursor=digest)
+    return dg.SensorResult(run_requests=[dg.RunRequest(tags={RECEIVED_TAG: digest})])
+
+
+def _refreshes(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
+    """The last refreshes that this sensor asked for, newest first."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=refresh_job.name), limit=50)
+    return [record for record in records if RECEIVED_TAG in record.dagster_run.tags]
+
+
+def _in_vain(record: dg.RunRecord, digest: str) -> bool:
+    return not record.dagster_run.is_success and record.dagster_run.tags[RECEIVED_TAG] == digest
 
 
 def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
@@ -115,7 +152,7 @@ def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
         quiet = f"No withdrawal acts on a known clip (ledger size {actions.ledger_size})."
         return dg.SensorResult(skip_reason=quiet, cursor=cursor)
     context.log.info(actions.summary)
-    seen = [_observed(home, actions)]
+    seen: list[Event] = [_observed(home, actions), *_moved(context.instance, home, actions.summary)]
     if not actions.tainted_versions:
         quiet = f"No model is affected: {actions.summary}"
         return dg.SensorResult(skip_reason=quiet, cursor=cursor, asset_events=seen)
@@ -144,15 +181,73 @@ def _observed(home: Home, actions: Actions) -> dg.AssetObservation:
     )
 
 
-def watch_champion(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SkipReason:
+def watch_champion(
+    context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]
+) -> dg.SensorResult | dg.SkipReason:
     """Verifies and acts by itself; there is never a run to launch."""
     from assets.evaluation.promotion import reconcile_champion
 
-    return dg.SkipReason(reconcile_champion(home))
+    said = reconcile_champion(home)
+    events = _moved(context.instance, home, said)
+    return dg.SensorResult(skip_reason=said, asset_events=events) if events else dg.SkipReason(said)
+
+
+def _moved(instance: dg.DagsterInstance, home: Home, why: str) -> list[Event]:
+    """The asset `champion` as it is now, where the alias was moved since it was last shown: else it would be stale.
+
+    What the shown one was made from stays with it, so that Dagster goes on telling what is newer.
+    """
+    from assets.evaluation.registry import CHAMPION, Registry
+
+    shown = instance.get_latest_materialization_event(dg.AssetKey("champion"))
+    if shown is None or shown.asset_materialization is None:
+        return []
+    tags, serving = shown.asset_materialization.tags or {}, Registry(home).alias(CHAMPION) or "none"
+    if tags.get(DATA_VERSION) == serving:
+        return []
+    told = {name: value for name, value in tags.items() if name.startswith(MADE_FROM)}
+    told |= {DATA_VERSION: serving, USERS_OWN: "true"}
+    return [dg.AssetMaterialization("champion", description=why, metadata={"champion": serving}, tags=told)]
+
+
+def watch_nights(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
+    """The cursor holds up to when ended runs were read, and what the check on `champion` was last said to be."""
+    from assets.evaluation import standing
+    from orchestration import watch
+
+    now, last = dt.datetime.now(dt.UTC), json.loads(context.cursor or "{}")
+    nights, found = watch.nights(home, context.instance, now), standing.champion_of(home)
+    unheard = watch.beat(home, now, nights, well=not found.wrong)
+    found = standing.with_nights(home, found, now)
+    wrong = {f"{watch.CHAMPION}{kind}": said for kind, said in found.wrong.items()}
+    if young := not (found.expected or nights.ended):
+        wrong.pop(f"{watch.CHAMPION}{standing.NOTHING}", None)
+    since = dt.datetime.fromisoformat(last["runs"]) if "runs" in last else now - dt.timedelta(days=1)
+    failed, passed, upto = watch.checks(context.instance, since)
+    wrong |= nights.wrong | watch.automation(context.instance) | failed
+    alerts.settle(home, wrong, watch.SCOPES, passed)
+    cursor = {"runs": upto.isoformat(), "check": [found.serving, *sorted(found.wrong)]}
+    events: list[Event] = [] if young or last.get("check") == cursor["check"] else [_check(found)]
+    said = "; ".join([*wrong.values(), *filter(None, (unheard, alerts.deliver(home)))]) or "Nothing is wrong."
+    return dg.SensorResult(skip_reason=said[:2000], cursor=json.dumps(cursor), asset_events=events)
+
+
+def _check(found: Standing) -> dg.AssetCheckEvaluation:
+    """The check on `champion` between two nights."""
+    from assets.evaluation import standing
+
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("champion"),
+        check_name=standing.CHECK,
+        passed=not found.wrong,
+        severity=dg.AssetCheckSeverity.ERROR if found.serious else dg.AssetCheckSeverity.WARN,
+        description=str(found),
+        metadata={},
+    )
 
 
 def page_failure(context: dg.RunFailureSensorContext, home: dg.ResourceParam[Home]) -> None:
-    send(home, Alert.from_context(context))
+    alerts.send(home, alerts.Alert.from_context(context))
 
 
 def build_sensors(status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:
@@ -187,6 +282,14 @@ def build_sensors(status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:
             default_status=status,
             description="An alias that an engineer moved in MLflow is verified; what must not serve loses it again.",
         )(watch_champion),
+        dg.sensor(
+            name="watch_sensor",
+            minimum_interval_seconds=60,
+            default_status=status,
+            description="Whatever lasts alerts once, and once more when it is over: nothing serves, a night that did not "
+            "begin or end, a sensor that fails tick after tick, a failed check; alert log, RUSHES_ALERT_WEBHOOK and "
+            "RUSHES_HEARTBEAT_URL.",
+        )(watch_nights),
         dg.run_failure_sensor(
             name="failure_sensor",
             minimum_interval_seconds=15,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import socket
@@ -16,11 +17,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import yaml
+
 from assets.store import write_atomically
 from orchestration.settings import ROOT, Settings
 
 INSTANCE_FILE = Path(__file__).with_name("instance") / "dagster.yaml"
+# digests of what earlier versions put there without a note beside it
+EARLIER_INSTANCE_FILES = {"c7d088a497a1f3734994dbb0b576707aabfba477249d3d5095a890879ada7822"}
 START_TIMEOUT_S = 240
+_said: set[Path] = set()
 
 
 class ServiceError(RuntimeError):
@@ -47,12 +53,49 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def prepare_instance(settings: Settings) -> Path:
-    """DAGSTER_HOME with this checkout's dagster.yaml in it."""
-    target = settings.dagster_home / "dagster.yaml"
-    wanted = INSTANCE_FILE.read_bytes()
-    if not target.is_file() or target.read_bytes() != wanted:
-        write_atomically(target, wanted)
+    """DAGSTER_HOME with this checkout's dagster.yaml in it; one that somebody edited is kept, and said to differ."""
+    target, ours = settings.dagster_home / "dagster.yaml", INSTANCE_FILE.read_bytes()
+    written = target.with_name("dagster.yaml.sha256")  # of what was put there last
+    found = target.read_bytes() if target.is_file() else None
+    if found is not None and found != ours and _digest(found) not in {*_lines(written), *EARLIER_INSTANCE_FILES}:
+        _say_kept(target, found, ours)
+        return settings.dagster_home
+    if found != ours:
+        write_atomically(target, ours)
+    if _lines(written) != [_digest(ours)]:
+        write_atomically(written, f"{_digest(ours)}\n".encode())
     return settings.dagster_home
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().split() if path.is_file() else []
+
+
+def _say_kept(target: Path, found: bytes, ours: bytes) -> None:
+    """One line a process, on what the edited file lacks or has otherwise."""
+    if target in _said:
+        return
+    _said.add(target)
+    try:
+        theirs, wanted = _flat(yaml.safe_load(found)), _flat(yaml.safe_load(ours))
+        changed = [f"{name}: {wanted.get(name)}" for name in sorted(wanted.keys() | theirs.keys())
+                   if wanted.get(name) != theirs.get(name)]  # fmt: skip
+        what = f"would set {', '.join(changed)}" if changed else "differs in comments only"
+    except yaml.YAMLError as error:
+        what = f"is not looked at, for the edited one is not YAML ({type(error).__name__})"
+    print(f"rushes: {target} was edited and is kept; the file of this version {what}", file=sys.stderr)
+
+
+def _flat(value: object, name: str = "") -> dict[str, object]:
+    """Settings by their dotted names."""
+    if not isinstance(value, dict):
+        return {name: value}
+    return {key: leaf for part, inner in value.items()
+            for key, leaf in _flat(inner, f"{name}.{part}" if name else str(part)).items()}  # fmt: skip
 
 
 def free_port(preferred: int) -> int:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import http.client
+import json
 import os
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -41,7 +45,9 @@ class Session:
     def _open(self, stack: contextlib.ExitStack) -> None:
         from dagster import DagsterInstance
 
-        if not is_ours(self.settings):
+        if is_ours(noted := _left(self.settings)):
+            self.settings = noted
+        else:
             # automation stays off: what runs is what this session asks for
             self.settings = replace(self.settings, ui_port=services.free_port(self.settings.ui_port), automation=False)
             with self.console.status("starting Dagster"):
@@ -117,15 +123,29 @@ class Session:
 
 
 def is_ours(settings: Settings) -> bool:
-    """Whether a Dagster webserver of this very home answers at the settings' port."""
+    """Whether a Dagster webserver of this very home answers at the settings' port.
+
+    The note that one left may be old, and another home's may have taken the port since: so it is asked whose it is.
+    """
     marker = settings.dagster_home / "webserver"
     if not marker.is_file() or marker.read_text() != settings.ui_url:
         return False
+    query = json.dumps({"query": "{ instance { info } }"}).encode()
+    request = urllib.request.Request(f"{settings.ui_url}/graphql", query, {"Content-Type": "application/json"})
     try:
-        urllib.request.urlopen(f"{settings.ui_url}/server_info", timeout=3).close()
-    except (urllib.error.URLError, OSError):
-        return False
-    return True
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            info = yaml.safe_load(json.load(answer)["data"]["instance"]["info"])
+        served = Path(info["local_artifact_storage"]["config"]["base_dir"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError, http.client.HTTPException):
+        return False  # nobody, or something else
+    return served.resolve() == settings.dagster_home.resolve()
+
+
+def _left(settings: Settings) -> Settings:
+    """The settings with the port at which this home's webserver was started, where one was: its own may be taken."""
+    marker = settings.dagster_home / "webserver"
+    port = urlsplit(marker.read_text()).port if marker.is_file() else None
+    return replace(settings, ui_port=port) if port else settings
 
 
 def serve(settings: Settings, console: Console | None = None) -> None:

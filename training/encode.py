@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from training import lifeline
 from training.codec import load_codec, to_unit
 from training.conditioning import changes, motion
 from training.config import ConfigError, EncodeConfig, read_config
@@ -121,4 +122,5 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
 
 
 if __name__ == "__main__":
+    lifeline.hold_on()
     sys.exit(main())

@@ -28,7 +28,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 
-from training import exposure, repetition
+from training import exposure, lifeline, repetition
 from training.allocator import keep_freed_memory
 from training.codec import load_codec
 from training.config import CodecConfig, ConfigError, TrainConfig, TransformerConfig, read_config
@@ -300,4 +300,5 @@ def spread(members: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    lifeline.hold_on()
     sys.exit(main())

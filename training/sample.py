@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training import lifeline
 from training.codec import load_codec, to_bytes
 from training.conditioning import numbers
 from training.config import ConfigError, GenerateConfig, SamplingConfig, build, read_config
@@ -160,4 +161,5 @@ def token_grid(codec: VideoCodec, model: Transformer, frames: int, size: tuple[i
 
 
 if __name__ == "__main__":
+    lifeline.hold_on()
     sys.exit(main())

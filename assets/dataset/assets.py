@@ -153,8 +153,10 @@ def latents(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
     if missing.clip_ids or missing.texts:
         work = home.scratch(f"encoding/{prefix.removeprefix('latents/')}")
         settings = latent_store.encode_config(home, sealed, codec_dir, work / "latents")
-        started = launch.prepare(home, "training.encode", work, settings)
-        dg.PipesSubprocessClient().run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
+        with launch.alone(home):
+            started = launch.prepare(home, "training.encode", work, settings)
+            client = dg.PipesSubprocessClient()
+            client.run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
         latent_store.upload(home, codec_dir, work / "latents", missing.clip_ids)
     unfit = latent_store.unfit(home, codec_dir, sealed.clip_ids)
     return dg.MaterializeResult(

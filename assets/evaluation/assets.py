@@ -1,21 +1,22 @@
 """Dagster assets of the evaluation stage: samples, scorecard, registered version and the gate to champion."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from assets.consent.withdrawals.models import exposure_of
-from assets.evaluation import commitments, gate, measuring, promotion, report, scorecards
+from assets.evaluation import commitments, gate, measuring, promotion, report, scorecards, standing
 from assets.evaluation.current import CurrentModel, NoModel, current_model
 from assets.evaluation.registry import CANDIDATE, CHAMPION, Registry
 from assets.home import Home
 from assets.metadata import definition_metadata, picture, table_metadata
 from assets.model import published
-from assets.model.launch import Launch
+from assets.model.launch import Launch, alone
 from assets.pictures import markdown_table
 
-NO_COPIES, CONSENT, SERVES = "no_memorised_clip", "consent_valid_at_the_head", "something_serves"
+NO_COPIES, CONSENT, SERVES = "no_memorised_clip", "consent_valid_at_the_head", standing.CHECK
 
 
 def _current(home: Home) -> CurrentModel:
@@ -45,8 +46,9 @@ def samples(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
     if reused := set(kept) == {prompt.sample_id for prompt in wanted}:
         context.log.info("nothing new: these samples of this model exist")
     else:
-        started = measuring.prepare_samples(home, model.model_key, wanted)
-        _execute(context, started)
+        with alone(home):
+            started = measuring.prepare_samples(home, model.model_key, wanted)
+            _execute(context, started)
         rows = measuring.keep_samples(home, model.model_key, wanted, started.run_dir / "videos")
         home.lake.write("samples", rows)
     videos = report.load_videos(home, model)
@@ -86,8 +88,9 @@ def scorecard(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -
     if reused := card is not None and bool(card.values):
         context.log.info("nothing new: this model was measured on these clips")
     else:
-        started = measuring.prepare_scorecard(home, model.model_key, model.sealed, model.samples(home))
-        _execute(context, started)
+        with alone(home):
+            started = measuring.prepare_scorecard(home, model.model_key, model.sealed, model.samples(home))
+            _execute(context, started)
         card = measuring.read_scorecard(home, model.model_key, model.sealed, started.run_dir)
         scorecards.store_scorecard(home, card)
     assert card is not None
@@ -189,7 +192,8 @@ def _tags(context: dg.AssetExecutionContext, model: CurrentModel) -> dict[str, A
         dg.AssetCheckSpec(
             SERVES,
             asset="champion",
-            description="Some version is champion. Where none is, prompts go unanswered and nothing is released.",
+            description="Some version is champion and may be, and the last night that ended well is less than 26 hours "
+            "ago where nights are watched. Where none is, prompts go unanswered and nothing is released.",
         ),
     ],
     kinds={"mlflow"},
@@ -215,18 +219,19 @@ def champion(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
             "mlflow_version": dg.MetadataValue.url(registry.version_url(serving or candidate)),
         },
         data_version=dg.DataVersion(serving or "none"),
-        check_results=[_champion_consent(home, registry, serving), _serves(serving, candidate, decision)],
+        check_results=[_champion_consent(home, registry, serving), _serves(home, candidate, decision)],
     )
 
 
-def _serves(serving: str | None, candidate: str, decision: gate.Decision) -> dg.AssetCheckResult:
+def _serves(home: Home, candidate: str, decision: gate.Decision) -> dg.AssetCheckResult:
     """A warning: the night did its work, and the gate may be right to refuse; but somebody has to know."""
-    refused = f"no version serves: the gate refused version {candidate} ({decision.summary})"
+    found = standing.standing_of(home, datetime.now(UTC))
+    refused = f": the gate refused version {candidate} ({decision.summary})" if standing.NOTHING in found.wrong else ""
     return dg.AssetCheckResult(
         check_name=SERVES,
-        passed=serving is not None,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"version {serving} serves" if serving else refused,
+        passed=not found.wrong,
+        severity=dg.AssetCheckSeverity.ERROR if found.serious else dg.AssetCheckSeverity.WARN,
+        description=f"{found}{refused}",
     )
 
 
@@ -267,8 +272,9 @@ def _rescored(
     if card and own and own.comparable(card):
         return card
     context.log.info(f"measuring the champion, version {serving}, on the candidate's held-out clips")
-    for started in measuring.rescoring(home, rival, model.sealed):
-        _execute(context, started)
+    with alone(home):
+        for started in measuring.rescoring(home, rival, model.sealed):
+            _execute(context, started)
     card = measuring.read_scorecard(home, rival, model.sealed, started.run_dir)
     scorecards.store_scorecard(home, card)
     return card

@@ -36,6 +36,9 @@ class Tracking:
     @cached_property
     def client(self) -> MlflowClient:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # MLflow's own seven retries of two minutes each outlast a sensor's tick, which has one; steps are tried again
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=self.home.mlflow_uri, registry_uri=self.home.mlflow_uri)
@@ -113,9 +116,16 @@ class Tracking:
 
 
 def database_is_missing(uri: str) -> bool:
-    """Whether the address is that of a SQLite file that is not there; a client would create it."""
-    path = uri.removeprefix("sqlite:///")
-    return path != uri and not Path(path).is_file()
+    """Whether the address is that of a SQLite file that is not there; a client would create it.
+
+    The address is read as the client reads it: options after a `?` are no part of the file's name.
+    """
+    from sqlalchemy.engine import make_url
+
+    if not uri.startswith("sqlite"):
+        return False
+    file = make_url(uri).database
+    return bool(file) and file != ":memory:" and not Path(str(file)).is_file()
 
 
 def ui_address(base: str | None) -> str:

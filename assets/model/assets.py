@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError  # has no public name
 
-from assets.dataset.sealed import Sealed, consent_violation, current
+from assets.dataset.sealed import Sealed, SnapshotError, consent_violation, current
 from assets.diversity.record import effect
 from assets.evaluation.scorecards import heldout_digest
 from assets.home import Home
@@ -71,7 +71,10 @@ def video_transformer(context: dg.AssetExecutionContext, home: dg.ResourceParam[
 
 
 def _train(context: dg.AssetExecutionContext, home: Home, task: Task) -> Yields:
-    sealed = current(home)
+    try:
+        sealed = current(home)
+    except SnapshotError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
     if task == "codec":  # first of the pair: what this one starts from, the other does
         context.log.info(f"training starts {_start(home, sealed)}")
     plan = config.plan(home, sealed.root)
@@ -81,7 +84,8 @@ def _train(context: dg.AssetExecutionContext, home: Home, task: Task) -> Yields:
     reused = record is not None
     if record is None:
         context.log.info(f"training {task} for model {plan.model_key} on snapshot {sealed.root[:12]}")
-        record = yield from _run(context, home, plan, sealed, task)
+        with launch.alone(home):
+            record = yield from _run(context, home, plan, sealed, task)
     else:
         context.log.info(f"nothing new: reused the {task} of model {plan.model_key}")
     outcome = Outcome(task, record["result"], record["metrics"])

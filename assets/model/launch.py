@@ -1,18 +1,22 @@
 """Starting training processes: the configuration file, the command and its surroundings.
 
-Belongs here: everything up to the moment of launch, as plain data. Dagster's Pipes client runs it (`assets`), a test
-or a person may run the same command by hand, `torchrun` takes it too.
+Belongs here: everything up to the moment of launch, as plain data, and that one launch of a home ends before the next.
+Dagster's Pipes client runs it (`assets`), a test or a person may run the same command by hand, `torchrun` takes it too.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import training
 from assets.dataset import latents, renditions
@@ -23,7 +27,9 @@ from assets.home import Home
 from assets.model import published
 from assets.model.config import Plan, Task
 from assets.store import write_atomically
+from training.lifeline import LIFELINE, PRESENCE
 
+PATIENCE_S = 600.0  # for the training before; then the run fails, is tried again, and somebody is told
 ROOT = Path(training.__file__).resolve().parents[1]  # the folder that holds the `training` package
 
 
@@ -35,6 +41,53 @@ class Launch:
     env: Mapping[str, str]
     cwd: Path
     run_dir: Path
+
+
+class Busy(RuntimeError):
+    """Another training of this home has not ended; the message says which process holds it."""
+
+
+@contextlib.contextmanager
+def alone(home: Home, patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """The only training of this home, from preparing its folder to reading its result.
+
+    What is launched inside ends when this process does, and until it has ended nobody else begins. A killed holder holds
+    nothing. Raises Busy after `patience_s` seconds.
+    """
+    folder = home.scratch("training")
+    holder, present = folder / "launcher.lock", folder / "processes.lock"
+    with holder.open("a+") as held:
+        _wait(held, "another run trains in this home", patience_s)
+        with present.open("a") as left:
+            _wait(left, "what an earlier run launched has not ended", patience_s)
+        for forgotten in folder.glob("lifeline-*"):
+            forgotten.unlink()  # of launchers that were killed
+        held.truncate(0)
+        held.write(str(os.getpid()))
+        held.flush()
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="lifeline-") as lifeline:
+            fcntl.flock(lifeline, fcntl.LOCK_EX)
+            named = {LIFELINE: lifeline.name, PRESENCE: str(present)}
+            before = {name: os.environ.get(name) for name in named}
+            os.environ.update(named)
+            try:
+                yield
+            finally:
+                for name, value in before.items():
+                    os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _wait(file: IO[str], what: str, patience_s: float) -> None:
+    """Lock the file for this process alone."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                pid = Path(file.name).read_text()
+                raise Busy(f"{what}{f', process {pid}' if pid else ''}: one at a time; see {file.name}") from None
+        time.sleep(0.2)
 
 
 def prepare(home: Home, module: str, run_dir: Path, config: Mapping[str, Any]) -> Launch:

@@ -1,40 +1,69 @@
-"""A failed run reaches people: the log first, then the webhook."""
+"""Alerts reach people: the log first, then the webhook, which gets each of them once it can."""
 
 from __future__ import annotations
 
 import json
+import os
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import dagster as dg
 import pytest
 
 from assets.home import Home
-from orchestration.alerts import Alert, send
+from orchestration import alerts
+from orchestration.alerts import Alert, deliver, send, settle
 from orchestration.sensors import page_failure
 
 ALERT = Alert(job="intake", run_id="r", partition="2026-11-02", steps=("media",), reason="disk full")
 
 
-@pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
-    got: list[bytes] = []
+@dataclass
+class Receiver:
+    """A webhook: what it got, and what it answers from now on."""
 
-    class Receiver(BaseHTTPRequestHandler):
+    url: str = ""
+    answer: int = 204
+    got: list[bytes] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def reasons(self) -> list[str]:
+        return [json.loads(body)["reason"] for body in self.got]
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    receiver = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            got.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(204)
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            receiver.asked.append(self.path)
+            if receiver.answer < 300:
+                receiver.got.append(body)
+            self.send_response(receiver.answer)
+            if 300 <= receiver.answer < 400:
+                self.send_header("Location", f"{receiver.url}/elsewhere")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            receiver.asked.append(self.path)
+            self.send_response(receiver.answer)
             self.end_headers()
 
         def log_message(self, *args: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    monkeypatch.setenv("RUSHES_ALERT_WEBHOOK", f"http://127.0.0.1:{server.server_port}/page")
-    yield got
+    receiver.url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("RUSHES_ALERT_WEBHOOK", f"{receiver.url}/s3cret")
+    yield receiver
     server.shutdown()
     server.server_close()
 
@@ -43,17 +72,88 @@ def logged(home: Home) -> list[dict[str, object]]:
     return [json.loads(line) for line in (home.state / "alerts.jsonl").read_text().splitlines()]
 
 
-def test_an_alert_is_logged_and_posted(home: Home, webhook: list[bytes]) -> None:
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After every pause."""
+    now = time.time()
+    monkeypatch.setattr(alerts.time, "time", lambda: now + alerts.LONGEST_PAUSE_S + 1)
+
+
+def test_an_alert_is_logged_and_posted(home: Home, webhook: Receiver) -> None:
     send(home, ALERT)
     assert logged(home)[0]["reason"] == "disk full"
-    assert json.loads(webhook[0])["steps"] == ["media"]
+    assert json.loads(webhook.got[0])["steps"] == ["media"]
 
 
-def test_a_webhook_that_fails_loses_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUSHES_ALERT_WEBHOOK", "http://127.0.0.1:9/closed")
-    with pytest.raises(OSError):
-        send(home, ALERT)
+def test_alerts_wait_for_a_webhook_that_fails_and_come_once_and_in_order(
+    home: Home, webhook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook.answer = 503
+    for name in ("one", "two", "three"):
+        send(home, Alert(name))
+    assert len(webhook.asked) == 1, "it is left in peace for a while"
+    assert "503" in (deliver(home) or "")
+    webhook.answer = 204
+    later(monkeypatch)
+    send(home, Alert("four"))
+    assert webhook.reasons == ["one", "two", "three", "four"]
+    assert deliver(home) is None
+    assert len(webhook.got) == 4
+
+
+def test_the_half_line_of_a_killed_writer_is_neither_posted_nor_in_the_way(home: Home, webhook: Receiver) -> None:
+    send(home, Alert("one"))
+    with (home.state / "alerts.jsonl").open("a") as log:
+        log.write('{"reason": "hal')
+    send(home, Alert("two"))
+    assert webhook.reasons == ["one", "two"]
+
+
+def test_alerts_do_not_follow_a_webhook_elsewhere(home: Home, webhook: Receiver) -> None:
+    webhook.answer = 307
+    send(home, ALERT)
+    assert webhook.asked == ["/s3cret"]
+    assert "307" in (deliver(home) or "")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/s3cret", "ftp://s3cret", "http://h\x01/s3cret", "http://[s3cret"])
+def test_a_webhook_that_cannot_be_reached_loses_nothing_and_its_address_stays_secret(
+    home: Home, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("RUSHES_ALERT_WEBHOOK", url)
+    send(home, ALERT)
+    said = deliver(home)
+    assert said
+    assert "s3cret" not in said
     assert logged(home)[0]["job"] == "intake"
+    assert not [file for file in home.state.rglob("*.json*") if "s3cret" in file.read_text()]
+
+
+def test_a_webhook_that_is_set_later_is_not_told_of_the_past(
+    home: Home, webhook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = os.environ["RUSHES_ALERT_WEBHOOK"]
+    monkeypatch.delenv("RUSHES_ALERT_WEBHOOK")
+    send(home, Alert("past"))
+    monkeypatch.setenv("RUSHES_ALERT_WEBHOOK", url)
+    send(home, Alert("now"))
+    assert webhook.reasons == ["now"]
+
+
+def test_a_condition_alerts_when_it_begins_and_when_it_is_over_and_not_in_between(home: Home) -> None:
+    for _ in range(3):
+        settle(home, {"night: missed": "did not begin"}, ("night: ",))
+    settle(home, {"night: missed": "did not begin", "check: a.b": "failed"}, ("night: ",))
+    settle(home, {}, ("night: ",))
+    settle(home, {}, ("night: ",))
+    settle(home, {}, over=["check: a.b", "check: never.was"])
+    settle(home, {"night: missed": "again"}, ("night: ",))
+    assert [(line["condition"], line["state"]) for line in logged(home)] == [
+        ("night: missed", "open"),
+        ("check: a.b", "open"),
+        ("night: missed", "resolved"),
+        ("check: a.b", "resolved"),
+        ("night: missed", "open"),
+    ]
 
 
 def test_the_failure_sensor_names_job_asset_and_reason(home: Home) -> None:

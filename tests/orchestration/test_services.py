@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestration import services
+from orchestration.session import is_ours
 from orchestration.settings import ROOT, Settings
 from tests.orchestration.graph import settings_in
 
@@ -79,3 +87,66 @@ def test_services_find_the_same_home_as_whoever_started_them(settings: Settings)
     known = services.environment(settings)
     assert Settings.from_env(known) == settings
     assert (Path(known["DAGSTER_HOME"]) / "dagster.yaml").read_bytes() == services.INSTANCE_FILE.read_bytes()
+
+
+def test_an_instance_file_that_an_operator_edited_is_kept_and_said_to_differ(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = services.prepare_instance(settings) / "dagster.yaml"
+    edited = target.read_text().replace("max_concurrent_runs: 2", "max_concurrent_runs: 8")
+    target.write_text(edited)
+    for _ in range(2):
+        services.prepare_instance(settings)
+    assert target.read_text() == edited
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "concurrency.runs.max_concurrent_runs: 2" in said
+    assert str(target) in said
+
+
+def test_an_instance_file_of_an_earlier_version_is_replaced(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = services.prepare_instance(settings) / "dagster.yaml"
+    newer = target.with_name("newer.yaml")
+    newer.write_text(target.read_text() + "\n# of the next version\n")
+    monkeypatch.setattr(services, "INSTANCE_FILE", newer)
+    services.prepare_instance(settings)
+    assert target.read_text() == newer.read_text()
+
+
+@contextlib.contextmanager
+def webserver(answer: object) -> Iterator[int]:
+    """Something that answers every question at a port in the same way."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        do_GET = do_POST
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("whose", ["ours", "another home", "no Dagster"])
+def test_a_session_takes_the_webserver_of_its_own_home_only(settings: Settings, tmp_path: Path, whose: str) -> None:
+    """A note of an earlier webserver may be stale, and its port another home's by now."""
+    services.prepare_instance(settings)
+    folder = settings.dagster_home if whose == "ours" else tmp_path / "other" / "dagster"
+    storage = {"module": "x", "class": "y", "config": {"base_dir": str(folder)}}
+    info = {"data": {"instance": {"info": yaml.safe_dump({"local_artifact_storage": storage})}}}
+    with webserver({} if whose == "no Dagster" else info) as port:
+        there = replace(settings, ui_port=port)
+        assert not is_ours(there), "nobody noted it"
+        (settings.dagster_home / "webserver").write_text(there.ui_url)
+        assert is_ours(there) is (whose == "ours")
+    assert not is_ours(there), "it has ended"

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from training import lifeline
 from training.config import ConfigError, EvaluateConfig, read_config
 from training.data import DataError
 from training.evaluate.scorecard import PARTS, scorecard
@@ -39,4 +40,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    lifeline.hold_on()
     sys.exit(main())

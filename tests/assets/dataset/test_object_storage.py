@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from botocore.exceptions import BotoCoreError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+from botocore.response import StreamingBody
 
 from assets.dataset import renditions
 from assets.dataset.sealed import consent_violation, defects
@@ -50,3 +52,30 @@ def test_a_snapshot_on_object_storage_is_the_one_on_disk(small_world: Any, bucke
         f"{clip_id}.safetensors" for clip_id in sorted(expected.clip_ids)
     ]
     assert all(path.stat().st_size for path in view.iterdir())
+
+
+@pytest.mark.parametrize("broken", [1, 3, 9])
+def test_a_body_that_breaks_off_is_read_again(
+    home: Home, bucket: Any, monkeypatch: pytest.MonkeyPatch, broken: int
+) -> None:
+    """The client's own retries end once the answer has begun."""
+    monkeypatch.setattr("assets.store.BODY_PAUSES_S", (0.0, 0.0, 0.0))
+    store = S3Store(bucket, "rushes", "site", home.scratch("cache"))
+    store.put("media/a", b"whole")
+    errors = [ResponseStreamingError(error="reset"), ReadTimeoutError(endpoint_url="s3"), IncompleteReadError(
+        actual_bytes=1, expected_bytes=5)] * 3  # fmt: skip
+    read = StreamingBody.read
+
+    def breaks(body: StreamingBody, amt: int | None = None) -> bytes:
+        nonlocal broken
+        broken -= 1
+        if broken >= 0:
+            raise errors[broken]
+        return read(body, amt=amt)
+
+    monkeypatch.setattr(StreamingBody, "read", breaks)
+    if broken > 3:
+        with pytest.raises(BotoCoreError):
+            store.get("media/a")
+    else:
+        assert store.get("media/a") == b"whole"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -157,23 +158,69 @@ def test_nothing_received_asks_for_no_refresh(tick: Tick, home: Home) -> None:
     assert "Nothing was received" in tick("refresh_sensor", home).skip_reason.skip_message
 
 
-def test_a_refresh_waits_for_every_intake_and_is_then_asked_once(
+@pytest.mark.parametrize("status", ["STARTED", "CANCELING", "SUSPENDED"])
+def test_a_refresh_waits_for_every_intake_whatever_it_is_doing(
+    tick: Tick, small_world: Any, instance: dg.DagsterInstance, status: str
+) -> None:
+    """Also for one that is being cancelled: it still writes."""
+    run_of(instance, "intake", dg.DagsterRunStatus(status))
+    assert "under way" in tick("refresh_sensor", small_world.home).skip_reason.skip_message
+
+
+def asked_for(instance: dg.DagsterInstance, asked: dg.SensorResult, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+    """The run that Dagster makes of a sensor's only request, as it ended or stands."""
+    (request,) = asked.run_requests or ()
+    return run_of(instance, "refresh", status, **request.tags)
+
+
+def test_a_refresh_is_asked_for_until_it_succeeded_and_never_twice_at_once(
     tick: Tick, small_world: Any, instance: dg.DagsterInstance
 ) -> None:
-    run = run_of(instance, "intake", dg.DagsterRunStatus.STARTING)
-    assert "under way" in tick("refresh_sensor", small_world.home).skip_reason.skip_message
-    instance.delete_run(run.run_id)
     asked = tick("refresh_sensor", small_world.home)
-    assert len(asked.run_requests) == 1
+    run = asked_for(instance, asked, dg.DagsterRunStatus.CANCELING)
+    assert "under way" in tick("refresh_sensor", small_world.home, asked.cursor).skip_reason.skip_message
+    instance.delete_run(run.run_id)
+    asked_for(instance, asked, dg.DagsterRunStatus.SUCCESS)
     again = tick("refresh_sensor", small_world.home, asked.cursor)
     assert not again.run_requests
-    assert asked.cursor[:12] in again.skip_reason.skip_message
+    assert again.cursor[:12] in again.skip_reason.skip_message
+
+
+def test_a_refresh_that_failed_is_asked_for_again_after_a_pause_that_grows(
+    tick: Tick, small_world: Any, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tick("refresh_sensor", small_world.home)
+    pauses = []
+    for _ in range(8):
+        asked_for(instance, asked, dg.DagsterRunStatus.FAILURE)
+        waits = tick("refresh_sensor", small_world.home, asked.cursor)
+        assert not waits.run_requests, "not at the next tick"
+        pauses.append(float(waits.skip_reason.skip_message.split(" in ")[1].split()[0]))
+        now = time.time()
+        monkeypatch.setattr("orchestration.sensors.time.time", lambda now=now: now + sensors.LONGEST_PAUSE_S + 1)
+        again = tick("refresh_sensor", small_world.home, waits.cursor)
+        monkeypatch.undo()
+        assert len(again.run_requests) == 1
+    assert pauses == sorted(pauses)
+    assert pauses[0] <= 60 < pauses[-1] <= sensors.LONGEST_PAUSE_S
+
+
+def test_footage_that_comes_back_to_an_earlier_state_is_refreshed_again(
+    tick: Tick, small_world: Any, instance: dg.DagsterInstance
+) -> None:
+    asked = tick("refresh_sensor", small_world.home)
+    asked_for(instance, asked, dg.DagsterRunStatus.SUCCESS)
+    run_of(instance, "refresh", dg.DagsterRunStatus.SUCCESS, **{sensors.RECEIVED_TAG: "another state"})
+    assert len(tick("refresh_sensor", small_world.home, "another state").run_requests) == 1
 
 
 @pytest.mark.parametrize("table", ["verdicts", "consent_submissions", "media"])
-def test_any_change_of_what_was_received_asks_for_a_refresh(tick: Tick, small_world: Any, table: str) -> None:
+def test_any_change_of_what_was_received_asks_for_a_refresh(
+    tick: Tick, small_world: Any, instance: dg.DagsterInstance, table: str
+) -> None:
     """Also a delivery that brings nothing but a withdrawal, or nothing but broken files."""
     home = small_world.home
+    asked_for(instance, tick("refresh_sensor", home), dg.DagsterRunStatus.SUCCESS)
     before = tick("refresh_sensor", home).cursor
     rows = home.lake.rows(table, DAY)
     extra = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -117,3 +118,21 @@ def test_a_consent_that_lapses_by_date_alone_wakes_the_night(
     run_of(instance, "nightly", dg.DagsterRunStatus.SUCCESS, **night_tags(inputs_of(world.home, tonight()), "test"))
     assert "Nothing new" in night(world.home, tonight(5)).skip_message
     assert night(world.home, tonight(14)).run_requests
+
+
+def test_a_night_whose_inputs_cannot_be_read_runs_all_the_same_and_alerts(
+    night: Any, small_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can say that there is nothing to do; and what is broken is heard of before the night is over."""
+
+    def unreadable(home: Home, at: datetime) -> None:
+        raise OSError("the bucket does not answer")
+
+    monkeypatch.setattr("orchestration.schedules.inputs_of", unreadable)
+    (request,) = night(small_world.home, tonight()).run_requests
+    assert INPUTS_TAG not in request.tags
+    assert "the bucket does not answer" in request.tags["rushes/why"]
+    monkeypatch.undo()
+    assert night(small_world.home, tonight(1)).run_requests
+    told = [json.loads(line) for line in (small_world.home.state / "alerts.jsonl").read_text().splitlines()]
+    assert [line["state"] for line in told] == ["open", "resolved"]
