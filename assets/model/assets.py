@@ -165,7 +165,10 @@ def _judge(home: Home, sealed: Sealed, outcome: Outcome) -> Iterator[dg.AssetChe
         yield _held(sealed)
         if outcome.records:
             yield from learned
-        raise dg.Failure(f"no weights are published: {outcome.stopped or outcome.change}", allow_retries=False)
+        raise dg.Failure(
+            f"no weights are published: {outcome.stopped or outcome.change}",
+            allow_retries=not outcome.result,  # a process that was killed goes on from its checkpoint
+        )
 
 
 def _refuse(violation: dict[str, list[str]]) -> Iterator[dg.AssetCheckResult]:

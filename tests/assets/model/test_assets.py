@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -143,6 +144,22 @@ def test_a_process_that_dies_publishes_nothing_and_an_old_result_does_not_speak_
     assert record_of(small_world.home, sealed) is None
     (failure,) = result.get_step_failure_events()
     assert "left no result" in str(failure.step_failure_data.user_failure_data)
+
+
+@pytest.mark.parametrize("later", [LEARNS, LEARNS.replace("30.0", "19.0")], ids=["learns", "learns nothing"])
+def test_a_process_that_dies_is_launched_again_and_one_that_learned_nothing_is_not(
+    small_world: Any, sealed: Sealed, scripted: Script, tmp_path: Path, later: str
+) -> None:
+    count = tmp_path / "launches"
+    scripted(
+        f"with open({str(count)!r}, 'a') as out: out.write('x')\n"
+        f"if Path({str(count)!r}).stat().st_size == 1: raise SystemExit(1)\n{later}"
+    )
+    job = dg.define_asset_job("train", [stage.video_autoencoder], op_retry_policy=dg.RetryPolicy(max_retries=3))
+    defs = dg.Definitions([stage.video_autoencoder], jobs=[job], resources={"home": small_world.home})
+    result = defs.resolve_job_def("train").execute_in_process(raise_on_error=False)
+    assert len(count.read_text()) == 2
+    assert (record_of(small_world.home, sealed) is not None) == result.success == (later == LEARNS)
 
 
 def test_a_revocation_during_the_last_steps_keeps_finished_weights_from_being_published(
