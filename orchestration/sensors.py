@@ -96,6 +96,8 @@ def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
     actions = act_on_ledger(home, int(since), after=int(number) if number else None)
     cursor = f"{actions.ledger_size}:{actions.cursor}"
     if not (actions.affected_clips or actions.tainted_versions):
+        if actions.failing:  # after the others acted and were reported; the tick fails as long as something does
+            raise RuntimeError(actions.summary)
         quiet = f"No withdrawal acts on a known clip (ledger size {actions.ledger_size})."
         return dg.SensorResult(skip_reason=quiet, cursor=cursor)
     context.log.info(actions.summary)

@@ -108,15 +108,6 @@ class Tracking:
     def run_url(self, run_id: str, base: str | None = None) -> str:
         return f"{ui_address(base)}/#/experiments/{self.ensure_experiment()}/runs/{run_id}"
 
-    def database_is_missing(self) -> bool:
-        return database_is_missing(self.home.mlflow_uri)
-
-
-def database_is_missing(uri: str) -> bool:
-    """Whether the address is that of a SQLite file that is not there; a client would create it."""
-    path = uri.removeprefix("sqlite:///")
-    return path != uri and not Path(path).is_file()
-
 
 def ui_address(base: str | None) -> str:
     return (base or os.environ.get("RUSHES_MLFLOW_UI", DEFAULT_UI)).rstrip("/")

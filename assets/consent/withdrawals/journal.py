@@ -22,11 +22,13 @@ from assets.consent.withdrawals.journal_rows import (
     METADATA,
     RESTORATION,
     WITHDRAWAL,
+    Failing,
     Item,
     Mark,
     Plan,
     Withdrawal,
     coming_rows,
+    failing_rows,
     item_of,
     item_rows,
     keep,
@@ -72,9 +74,22 @@ class Journal:
         with self.engine.connect() as connection:
             return set(connection.execute(query).scalars())
 
-    def plan(self, plans: Sequence[Plan], mark: Mark, coming: Iterable[tuple[datetime, str]], now: datetime) -> None:
-        """Keep new plans and move the mark, all or nothing. A plan that was kept before stays as it is."""
+    def failing(self) -> Failing:
+        """What could not be acted on at the last look."""
+        with self.engine.connect() as connection:
+            return {(row.kind, row.number): row.why for row in connection.execute(sa.select(failing_rows))}
+
+    def plan(
+        self,
+        plans: Sequence[Plan],
+        mark: Mark,
+        coming: Iterable[tuple[datetime, str]],
+        now: datetime,
+        failing: Failing | None = None,
+    ) -> None:
+        """Keep new plans and what failed, and move the mark, all or nothing. A plan that was kept before stays as it is."""
         with writing(self.engine) as connection:
+            _keep_failing(connection, failing or {}, time_text(now))
             for plan in plans:
                 keep(connection, plan, mark.ledger_size, time_text(now))
             for acts_from, party_id in sorted({(time_text(at), party) for at, party in coming}):
@@ -211,6 +226,17 @@ class Journal:
         with self.engine.connect() as connection:
             rows = connection.execute(query).all()
         return {row.step: {"done_at": row.done_at, **json.loads(row.detail)} for row in rows}
+
+
+def _keep_failing(connection: sa.Connection, failing: Failing, now: str) -> None:
+    since = {(row.kind, row.number): row.since for row in connection.execute(sa.select(failing_rows))}
+    connection.execute(sa.delete(failing_rows))
+    rows = [
+        {"kind": kind, "number": number, "why": why, "since": since.get((kind, number), now)}
+        for (kind, number), why in sorted(failing.items())
+    ]
+    if rows:
+        connection.execute(sa.insert(failing_rows), rows)
 
 
 def withheld(home: Home) -> frozenset[str]:

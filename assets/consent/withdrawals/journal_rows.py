@@ -82,6 +82,20 @@ mark_row = sa.Table(
 )
 
 
+# what of the ledger could not be acted on and is tried again with every look; the only rows that go
+failing_rows = sa.Table(
+    "withdrawal_failing",
+    METADATA,
+    sa.Column("kind", sa.String(8), primary_key=True),
+    sa.Column("number", BigId, primary_key=True, autoincrement=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("since", sa.String(20), nullable=False),
+)
+
+EVENT, MEMBER = "event", "member"
+Failing = dict[tuple[str, int], str]  # an event's place in the ledger, or a sealed member's number: why it failed
+
+
 @dataclass(frozen=True)
 class Mark:
     """How far consequences were drawn: of the ledger, of time (None: not yet), and of the sealings."""

@@ -94,6 +94,31 @@ def decide(ledger: Ledger, graph: Graph, numbers: Collection[int], now: datetime
 Subject = tuple[str, str]  # a party and its consent, or "" for what is about the party; "" and a dispute
 
 
+def decide_apart(
+    ledger: Ledger, graph: Graph, numbers: Collection[int], now: datetime, upto: int
+) -> tuple[Reach, dict[int, str]]:
+    """As `decide`; members that cannot be decided are left out, each with why, and hold up no others."""
+    try:
+        return decide(ledger, graph, numbers, now, upto), {}
+    except Exception as error:  # whatever an event nobody thought of makes of the rules
+        ordered = sorted(numbers)
+        if len(ordered) < 2:
+            return Reach({}, {}, frozenset(), frozenset()), dict.fromkeys(ordered, told(error))
+        middle = len(ordered) // 2
+        (one, failed), (other, more) = (
+            decide_apart(ledger, graph, half, now, upto) for half in (ordered[:middle], ordered[middle:])
+        )
+        both = Reach(
+            one.reached | other.reached, one.causes | other.causes, one.held | other.held, one.usable | other.usable
+        )
+        return both, failed | more
+
+
+def told(error: Exception) -> str:
+    """What went wrong, in a line."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or ['no text'])[0][:300]}"
+
+
 def _by_subject(events: Iterable[Event]) -> dict[Subject, list[Event]]:
     found: dict[Subject, list[Event]] = defaultdict(list)
     for event in events:
