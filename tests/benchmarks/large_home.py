@@ -210,6 +210,14 @@ def look_ahead(home: Home) -> None:
     outlook.outlook(home, "train", NOW)
 
 
+def show(home: Home) -> None:
+    """As if every clip had been decoded for the model already."""
+    from assets.dataset.renditions import key
+
+    for clip_id in home.lake.read("shots").column("clip_id").to_pylist():
+        home.store.put(key(clip_id), b"")
+
+
 def seal_snapshot(home: Home) -> None:
     from assets.dataset.snapshot import build
 
@@ -248,7 +256,9 @@ BEFORE_WAREHOUSE: tuple[Callable[[Home], None], ...] = (
     *(decide_checks, tell, export_ledger, audit_ledger, resolve_duplicates, classify, review, count_reviews),
     *(decide_eligibility, check_default_deny, look_ahead),
 )
-AFTER_WAREHOUSE: tuple[Callable[[Home], None], ...] = (*(seal_snapshot, weigh, ask_the_guard, find_gaps, withdraw),)
+AFTER_WAREHOUSE: tuple[Callable[[Home], None], ...] = (
+    *(show, seal_snapshot, weigh, ask_the_guard, find_gaps, withdraw),
+)
 
 
 # -- measuring -------------------------------------------------------------------------------------------------------
