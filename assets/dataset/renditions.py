@@ -131,12 +131,12 @@ class Rendered:
 
 
 def render_all(home: Home, members: Iterable[Mapping[str, Any]]) -> Rendered:
-    """Make what is missing, keep what is there. A member whose pictures cannot be made holds up no other.
+    """Make what is missing or torn, keep what is whole. A member whose pictures cannot be made holds up no other.
 
     Raises RenditionError where none of several can be shown: then it is not the clips.
     """
     members = list(members)
-    missing = [member for member in members if not home.store.exists(key(member["clip_id"]))]
+    missing = [member for member in members if not _is_whole(home, key(member["clip_id"]))]
     failed: dict[str, str] = {}
     if missing:
         columns = home.lake.read("media", columns=["item_id", "fps", "rotation_deg"]).to_pylist()
@@ -151,6 +151,19 @@ def render_all(home: Home, members: Iterable[Mapping[str, Any]]) -> Rendered:
         raise RenditionError(f"none of {len(members)} clips can be shown; the first is {clip_id[:16]}: {why}")
     shown = (member["clip_id"] for member in members if member["clip_id"] not in failed)
     return Rendered(tuple(map(key, shown)), len(missing) - len(failed), failed)
+
+
+def _is_whole(home: Home, name: str) -> bool:
+    """Whether the store has the file, as long as its header says: a torn one is made anew, not handed to training."""
+    from safetensors import SafetensorError, safe_open
+
+    if not home.store.exists(name):
+        return False
+    try:
+        with safe_open(home.store.fetch(name), framework="numpy") as file:
+            return list(file.keys()) == ["frames"]
+    except (SafetensorError, OSError):
+        return False
 
 
 def _render_one(home: Home, member: Mapping[str, Any], media: Mapping[str, Mapping[str, Any]]) -> None:

@@ -24,6 +24,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from assets.curation.copies.phash import HASH_BYTES
 from assets.home import Home
 from training.consent.times import time_text
@@ -212,10 +214,13 @@ def look_ahead(home: Home) -> None:
 
 def show(home: Home) -> None:
     """As if every clip had been decoded for the model already."""
+    from safetensors.numpy import save
+
     from assets.dataset.renditions import key
 
+    black = save({"frames": np.zeros((1, 16, 16, 3), np.uint8)})
     for clip_id in home.lake.read("shots").column("clip_id").to_pylist():
-        home.store.put(key(clip_id), b"")
+        home.store.put(key(clip_id), black)
 
 
 def seal_snapshot(home: Home) -> None:
