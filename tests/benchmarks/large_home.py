@@ -251,10 +251,19 @@ def find_gaps(home: Home) -> None:
 
 
 def withdraw(home: Home) -> None:
-    """What the ledger sensor plans after a contributor has withdrawn all that was sealed of theirs."""
+    """What the ledger sensor does after a contributor has withdrawn everything."""
+    from assets.consent.ledger.opening import platform_key
     from assets.consent.withdrawals.taint import act_on_ledger
+    from training.consent import events as ev
+    from training.consent.event_schema import PLATFORM
+    from training.consent.ledger import Ledger
 
-    act_on_ledger(home, 0, budget_s=600)
+    ledger, who = Ledger(home.database_url), "c-0"
+    given = {event.body["consent_id"] for event in ledger.events(parties=[who]) if event.type == "grant"}
+    ended = (ev.revoke(one, who, "contributor", NOW, actor=PLATFORM) for one in sorted(given))
+    ledger.append_many([ev.sign(body, platform_key(home)) for body in ended], NOW)
+    actions = act_on_ledger(home, 0, NOW, budget_s=3_600)
+    assert (actions.unfinished, actions.failing) == ((), ()), actions.summary
 
 
 BEFORE_WAREHOUSE: tuple[Callable[[Home], None], ...] = (

@@ -189,12 +189,11 @@ class Desk:
 
     def _sealed_earlier(self, clip_ids: Iterable[str]) -> list[Item]:
         """What a dispute had sealed of these clips and what goes for good now."""
+        theirs = set(clip_ids)
         return [
             Item(item.item, item.kind, "delete", item.clip_id)
-            for clip_id in clip_ids
-            for past in self.journal.of_clip(clip_id)
-            for item in self.journal.items(past.number)
-            if item.action == "seal" and item.clip_id == clip_id and item.kind != "media"
+            for item in self.journal.sealed()
+            if item.clip_id in theirs and item.kind != "media"
         ]
 
     def _generated(self, one: Withdrawal) -> list[Item]:

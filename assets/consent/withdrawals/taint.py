@@ -113,9 +113,11 @@ def act_on_ledger(
             if last_audit:
                 desk.audit()
             journal.set_audited(at)
+    # what was reported long ago is not read again with every look
+    floor = min([after, last, *(number - 1 for number in begun)]) if after is not None else -1
     seen = [
         one
-        for one in journal.withdrawals()
+        for one in journal.withdrawals(after=floor)
         if _reported(one, since_seq, after) or one.number > last or one.number in begun
     ]
     in_lake: set[str] = set()
