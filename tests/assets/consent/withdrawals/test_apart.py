@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
+from assets.consent.assets import every_event_is_acted_on
 from assets.consent.withdrawals import completion, reach
 from assets.consent.withdrawals.taint import Actions, act_on_ledger
 from assets.evaluation.registry import CHAMPION, Registry, RegistryLost
@@ -32,6 +33,11 @@ def act(home: Home) -> Actions:
 
 def receipts(home: Home, actions: Actions) -> int:
     return sum(home.store.exists(completion.key(one)) for one in actions.withdrawals)
+
+
+def acted_on(home: Home) -> bool:
+    """What the asset check on the ledger says."""
+    return every_event_is_acted_on.node_def.compute_fn.decorated_fn(home=home).passed  # type: ignore[union-attr]
 
 
 def test_a_time_at_the_end_of_the_calendar_stops_no_withdrawal(copied: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,12 +72,14 @@ def test_one_persons_event_that_fails_waits_and_the_others_act(copied: Copy, mon
     assert receipts(reached.home, actions) == len(actions.withdrawals) == 1
     assert any("nobody thought of this" in said for said in actions.failing)
     assert "could not be acted on" in actions.summary
+    assert not acted_on(reached.home)
 
     monkeypatch.setattr(reach, "causes_of", causes_of)
     later = act(reached.home)
     assert reached.clip in later.affected_clips
     assert (later.failing, later.unfinished) == ((), ())
     assert receipts(reached.home, later) == 2
+    assert acted_on(reached.home)
 
 
 def test_a_registry_that_cannot_be_reached_leaves_the_withdrawal_open_without_a_receipt(
