@@ -49,7 +49,7 @@ class Home:
 
     @property
     def warehouse_path(self) -> Path:
-        """The DuckDB file. dbt alone writes it; open it read-only."""
+        """The DuckDB file; open it read-only. dbt builds beside it, and what was built takes its place."""
         return self.state / "warehouse.duckdb"
 
     @property

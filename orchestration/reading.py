@@ -103,9 +103,10 @@ def latest_result(home: Home) -> dict[str, Any]:
 def newest_model(home: Home) -> tuple[Model | None, str | None]:
     """The newest registered version, and the champion's number."""
     from assets.evaluation.registry import CHAMPION, Registry
+    from assets.model import published
 
-    if home.mlflow_uri.startswith("sqlite:///") and not _file_of(home.mlflow_uri).is_file():
-        return None, None
+    if published.latest(home) is None:
+        return None, None  # nothing was trained yet; asking would make a registry, which takes seconds
     registry = Registry(home)
     versions = registry.versions()
     champion = next((v.number for v in versions if CHAMPION in v.aliases), None)
@@ -116,12 +117,6 @@ def newest_model(home: Home) -> tuple[Model | None, str | None]:
         new.number, new.aliases, new.model_key, new.snapshot_root, new.taint, registry.version_url(new.number)
     )
     return model, champion
-
-
-def _file_of(sqlite_uri: str) -> Any:
-    from pathlib import Path
-
-    return Path(sqlite_uri.removeprefix("sqlite:///"))
 
 
 def _snapshot(members: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -138,16 +138,21 @@ def _in_vain(record: dg.RunRecord, digest: str) -> bool:
 
 
 def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
-    """The cursor is `size:number`: the ledger's size and the last withdrawal about which a run was asked for.
+    """The cursor is `size:number`: the ledger's size and the last withdrawal about which a run was asked for; where
+    something fails, with a digest of what was said of it.
 
     What was read and done is remembered in the withdrawals' own journal, so that a cursor that is set back, or a tick
     that is killed, repeats a report and nothing else.
     """
     from assets.consent.withdrawals.taint import act_on_ledger
 
-    since, _, number = (context.cursor or "0").partition(":")
+    since, number, _ = f"{context.cursor or 0}::".split(":", 2)
     actions = act_on_ledger(home, int(since), after=int(number) if number else None)
     cursor = f"{actions.ledger_size}:{actions.cursor}"
+    if actions.failing:
+        cursor += f":{_key([actions.summary])}"
+        if cursor == context.cursor:  # all of it was reported: the tick fails until it is acted on
+            raise RuntimeError(actions.summary)
     if not (actions.affected_clips or actions.tainted_versions):
         quiet = f"No withdrawal acts on a known clip (ledger size {actions.ledger_size})."
         return dg.SensorResult(skip_reason=quiet, cursor=cursor)

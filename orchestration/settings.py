@@ -13,6 +13,7 @@
 | RUSHES_AUTOMATION | on | `off` leaves schedules and sensors stopped until someone starts them in the UI |
 | RUSHES_TRAINING | `{}` | JSON that overrides the training preset |
 | RUSHES_RETENTION | `{}` | JSON: what becomes of withdrawn things, e.g. `{"derived": "seal", "media": "keep"}` |
+| RUSHES_DUCKDB_MEMORY | a quarter of the machine's | most memory of a connection to the warehouse, e.g. `4GB` |
 | RUSHES_ALERT_WEBHOOK | none | where alerts are posted as JSON, each until it was taken |
 | RUSHES_HEARTBEAT_URL | none | an outside monitor's address, asked for after each night that ended well |
 | RUSHES_UI_PORT, RUSHES_MLFLOW_PORT, RUSHES_DOCS_PORT | 3000, 5000, 3080 | loopback ports of the UIs and the Data Docs |

@@ -80,6 +80,19 @@ def table_agrees_with_ledger(home: dg.ResourceParam[Home]) -> dg.AssetCheckResul
     return dg.AssetCheckResult(passed=exported == kept, metadata={"exported": len(exported), "in_ledger": len(kept)})
 
 
+@dg.asset_check(
+    asset=consent_ledger,  # not blocking: what cannot be acted on holds up nothing else
+    description="Withdrawals and disputes act: nothing in the ledger failed at the last look.",
+)
+def every_event_is_acted_on(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
+    from assets.consent.withdrawals.journal import Journal
+
+    failing = [{"what": f"{k} {n}", "why": why} for (k, n), why in Journal(home.database_url).failing().items()]
+    return dg.AssetCheckResult(
+        passed=not failing, metadata={"failing": dg.MetadataValue.md(markdown_table(failing[:50]))}
+    )
+
+
 @dg.asset(
     deps=["verdicts", "signals", "duplicates", "deliveries", "media", "consent_ledger"],
     kinds={"sqlalchemy", "parquet"},

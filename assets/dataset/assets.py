@@ -1,6 +1,7 @@
 """Dagster assets of the dataset stage: the sealed snapshot, its renditions and its latents, and their checks."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ import dagster as dg
 from assets.dataset import latents as latent_store
 from assets.dataset import renditions as rendering
 from assets.dataset import sealed as sealing
-from assets.dataset.snapshot import Built, build
+from assets.dataset.snapshot import UNSHOWN, Built, build
 from assets.diversity import page, record
 from assets.home import Home
 from assets.metadata import definition_metadata, picture, table_metadata
@@ -17,6 +18,7 @@ from assets.model import config, launch, published
 from assets.pictures import contact_sheet, markdown_table
 
 MART_CHECK, LATENT_CHECK = "mart_agrees_with_the_ledger", "every_member_has_a_finite_latent"
+SHOWN_CHECK, RENDITION_CHECK = "every_eligible_clip_can_be_shown", "every_member_has_a_rendition"
 
 
 @dg.asset(
@@ -26,7 +28,12 @@ MART_CHECK, LATENT_CHECK = "mart_agrees_with_the_ledger", "every_member_has_a_fi
             MART_CHECK,
             asset="training_snapshot",
             description="Nothing that the mart offers is refused by the ledger. A refused clip is left out either way.",
-        )
+        ),
+        dg.AssetCheckSpec(
+            SHOWN_CHECK,
+            asset="training_snapshot",
+            description="The pictures of every eligible clip can be made. A clip that fails is left out with the reason.",
+        ),
     ],
     kinds={"parquet"},
     owners=["team:ml"],
@@ -46,6 +53,7 @@ def training_snapshot(context: dg.AssetExecutionContext, home: dg.ResourceParam[
     weighed = record.weigh(home, built.sealed)
     context.log.info(page.held_back(weighed))
     refused = [exclusion for exclusion in built.excluded if exclusion.by == "ledger"]
+    unshown = {e.clip_id: e.reasons[0] for e in built.excluded if e.reasons[0].startswith(UNSHOWN)}
     left_out = dg.MetadataValue.md(markdown_table([exclusion.row() for exclusion in built.excluded]))
     return dg.MaterializeResult(
         metadata=table_metadata(
@@ -63,8 +71,21 @@ def training_snapshot(context: dg.AssetExecutionContext, home: dg.ResourceParam[
                     "refused": len(refused),
                     "clips": dg.MetadataValue.md(markdown_table([r.row() for r in refused])),
                 },
-            )
+            ),
+            _left_out(SHOWN_CHECK, unshown),
         ],
+    )
+
+
+def _left_out(check: str, why: Mapping[str, str]) -> dg.AssetCheckResult:
+    """A warning that names the clips that the night went on without."""
+    rows = [{"clip": clip_id, "why": said} for clip_id, said in sorted(why.items())]
+    return dg.AssetCheckResult(
+        check_name=check,
+        passed=not rows,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(rows)} clips are left out" if rows else None,
+        metadata={"left_out": len(rows), "clips": dg.MetadataValue.md(markdown_table(rows[:50]))},
     )
 
 
@@ -79,6 +100,7 @@ def _summary(home: Home, built: Built) -> dict[str, Any]:
         "contributors": len({member["contributor_id"] for member in manifest["members"]}),
         "ledger": f"{manifest['ledger']['size']} events, root {manifest['ledger']['root']}",
         "consent_until": manifest["until"],
+        "decoded_now": built.rendered,
         "outcome": "sealed" if built.new else "nothing new: the same members as before",
     }
 
@@ -111,13 +133,25 @@ def members_root_recomputes(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult
     return dg.AssetCheckResult(passed=not defects, metadata={"defects": dg.MetadataValue.json(defects)})
 
 
-@dg.asset(deps=["training_snapshot", "media"], kinds={"safetensors"}, owners=["team:ml"], code_version="1")
+@dg.asset(
+    deps=["training_snapshot", "media"],
+    check_specs=[
+        dg.AssetCheckSpec(
+            RENDITION_CHECK,
+            asset="renditions",
+            description="No member lost its pictures since it was sealed. The next snapshot leaves out what cannot be made.",
+        )
+    ],
+    kinds={"safetensors"},
+    owners=["team:ml"],
+    code_version="1",
+)
 def renditions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """The members as the model sees them: 17 frames at 8 a second, about 64 pixels a side. Made once for a clip."""
     members = sealing.current(home).members
     rendered = rendering.render_all(home, members)
     context.log.info(f"decoded {rendered.made} clips, {len(rendered.keys) - rendered.made} were there")
-    shown = members[:24]
+    shown = [member for member in members if member["clip_id"] not in rendered.failed][:24]
     frames = [rendering.middle_frame(home, member["clip_id"]) for member in shown]
     sheet = contact_sheet(frames, [f"{member['split']} {member['clip_id'][:8]}" for member in shown])
     return dg.MaterializeResult(
@@ -127,7 +161,8 @@ def renditions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
             "version": rendering.VERSION,
             "dagster/uri": home.store.uri(f"frames/{rendering.VERSION}"),
             "contact_sheet": picture(sheet, alt="members of the snapshot"),
-        }
+        },
+        check_results=[_left_out(RENDITION_CHECK, rendered.failed)],
     )
 
 

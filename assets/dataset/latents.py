@@ -57,16 +57,17 @@ class Missing:
 
 
 def missing(home: Home, sealed: Sealed, codec_dir: Path) -> Missing:
-    """Members without latents and captions without tokens."""
+    """Members without latents that can be used, and captions without tokens. A torn latent is removed, to be made anew."""
     from training.phrasings import texts_of
     from training.text import text_key
 
-    members = sealed.members
-    by_clip = zip(members, keys(codec_dir, (member["clip_id"] for member in members)), strict=True)
-    texts = {text for member in members for text in texts_of(member)}
+    clip_ids = sorted(unfit(home, codec_dir, sealed.clip_ids))
+    for key in keys(codec_dir, clip_ids):
+        home.store.delete(key)
+    texts = {text for member in sealed.members for text in texts_of(member)}
     tokens = text_folder(home)
     return Missing(
-        [member["clip_id"] for member, key in by_clip if not home.store.exists(key)],
+        clip_ids,
         sorted(text for text in texts if not (tokens / f"{text_key(text)}.safetensors").is_file()),
     )
 

@@ -123,26 +123,55 @@ def key(clip_id: str) -> str:
 
 @dataclass(frozen=True)
 class Rendered:
-    """Store keys in member order, and how many of them had to be made now."""
+    """Store keys of the members that can be shown, in order; how many had to be made now; and why others cannot."""
 
     keys: tuple[str, ...]
     made: int
+    failed: Mapping[str, str]  # by clip id
 
 
 def render_all(home: Home, members: Iterable[Mapping[str, Any]]) -> Rendered:
-    """Make what is missing, keep what is there."""
+    """Make what is missing or torn, keep what is whole. A member whose pictures cannot be made holds up no other.
+
+    Raises RenditionError where none of several can be shown: then it is not the clips.
+    """
     members = list(members)
-    missing = [member for member in members if not home.store.exists(key(member["clip_id"]))]
+    missing = [member for member in members if not _is_whole(home, key(member["clip_id"]))]
+    failed: dict[str, str] = {}
     if missing:
-        columns = home.lake.read("media").select(["item_id", "fps", "rotation_deg"]).to_pylist()
+        columns = home.lake.read("media", columns=["item_id", "fps", "rotation_deg"]).to_pylist()
         media = {row["item_id"]: row for row in columns}
         for member in missing:
-            if member["item_id"] not in media:
-                raise RenditionError(f"clip {member['clip_id']}: item {member['item_id']} is not in the lake's media")
-            row, source = media[member["item_id"]], home.store.fetch(member["media_key"])
-            data = render(member, source, row["fps"] or 0.0, row["rotation_deg"] or 0)
-            home.store.put(key(member["clip_id"]), data)
-    return Rendered(tuple(key(member["clip_id"]) for member in members), len(missing))
+            try:
+                _render_one(home, member, media)
+            except Exception as error:  # whatever a decoder or a store makes of a file
+                failed[member["clip_id"]] = f"{type(error).__name__}: {error}"[:500]
+    if len(failed) == len(members) > 1:
+        clip_id, why = next(iter(failed.items()))
+        raise RenditionError(f"none of {len(members)} clips can be shown; the first is {clip_id[:16]}: {why}")
+    shown = (member["clip_id"] for member in members if member["clip_id"] not in failed)
+    return Rendered(tuple(map(key, shown)), len(missing) - len(failed), failed)
+
+
+def _is_whole(home: Home, name: str) -> bool:
+    """Whether the store has the file, as long as its header says: a torn one is made anew, not handed to training."""
+    from safetensors import SafetensorError, safe_open
+
+    if not home.store.exists(name):
+        return False
+    try:
+        with safe_open(home.store.fetch(name), framework="numpy") as file:
+            return list(file.keys()) == ["frames"]
+    except (SafetensorError, OSError):
+        return False
+
+
+def _render_one(home: Home, member: Mapping[str, Any], media: Mapping[str, Mapping[str, Any]]) -> None:
+    if member["item_id"] not in media:
+        raise RenditionError(f"clip {member['clip_id']}: item {member['item_id']} is not in the lake's media")
+    row, source = media[member["item_id"]], home.store.fetch(member["media_key"])
+    data = render(member, source, row["fps"] or 0.0, row["rotation_deg"] or 0)
+    home.store.put(key(member["clip_id"]), data)
 
 
 def middle_frame(home: Home, clip_id: str) -> np.ndarray:

@@ -7,12 +7,13 @@ themselves are `training.consent`'s. The same clips, facts and consents give the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from assets.curation.telling.captions import structured
+from assets.dataset.renditions import Rendered, RenditionError, render_all
 from assets.dataset.sealed import PURPOSE, Sealed, SnapshotError, current, key, table_rows
 from assets.dataset.split import SplitClip, SplitError, split
 from assets.home import Home
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from training.consent.checkpoint import Checkpoint
 
 Row = tuple[str, str, int]  # clip_id, item_id, shot_index
+UNSHOWN = "rendition.failed"  # with why: the clip's pictures cannot be made
 
 
 @dataclass(frozen=True)
@@ -49,22 +51,45 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Built:
-    """`new` is false when this root was sealed before."""
+    """`new` is false when this root was sealed before; `rendered` clips had to be decoded now."""
 
     sealed: Sealed
     excluded: tuple[Exclusion, ...]
     new: bool
+    rendered: int
 
 
 def build(home: Home, now: datetime) -> Built:
-    """Decide, split, seal and write `snapshots/<root>/manifest.json` and the table `snapshot_members`.
+    """Decide, render, split, seal and write `snapshots/<root>/manifest.json` and the table `snapshot_members`.
 
-    Raises SnapshotError where nothing is eligible or nothing can be held out.
+    What cannot be shown to the model is left out with the reason. Raises SnapshotError where nothing is eligible, nothing
+    can be shown or nothing can be held out.
     """
-    from assets.consent.eligibility.facts import read_clips
     from assets.consent.withdrawals.graph import record_snapshot
-    from training.consent.ledger import Ledger
     from training.consent.snapshot import seal
+
+    (chosen, excluded), at, until, head = _decide(home, now)
+    rendered = _render(home, chosen)
+    if rendered.made:  # which takes time: the ledger is asked about what it says now
+        (chosen, excluded), at, until, head = _decide(home, now)
+    excluded += [
+        Exclusion(*one.clip.key, "snapshot", (f"{UNSHOWN}: {rendered.failed[one.clip.facts.clip_id]}",))
+        for one in chosen
+        if one.clip.facts.clip_id in rendered.failed
+    ]
+    chosen = [one for one in chosen if one.clip.facts.clip_id not in rendered.failed]
+    manifest = seal(_members(home, chosen), purpose=PURPOSE, at=at, until=until, ledger=head)
+    new = not home.store.exists(key(manifest["root"]))
+    record_snapshot(home, manifest)  # before it is there to be trained on: what was sealed can always be withdrawn
+    home.store.put(key(manifest["root"]), canonical(manifest))
+    home.lake.write("snapshot_members", table_rows(manifest))
+    return Built(current(home), tuple(excluded), new, rendered.made)
+
+
+def _decide(home: Home, now: datetime) -> tuple[tuple[list[_Chosen], list[Exclusion]], datetime, datetime, Checkpoint]:
+    """Who is in and who is not, over which window, as the ledger stands. Raises SnapshotError where nobody is in."""
+    from assets.consent.eligibility.facts import read_clips
+    from training.consent.ledger import Ledger
     from training.consent.state import ConsentState
 
     ledger = Ledger(home.database_url)
@@ -76,12 +101,19 @@ def build(home: Home, now: datetime) -> Built:
     chosen, excluded = _choose(offered, decided, _captions(home))
     if not chosen:
         raise SnapshotError(_nothing(offered, excluded, head))
-    manifest = seal(_members(home, chosen), purpose=PURPOSE, at=at, until=until, ledger=head)
-    new = not home.store.exists(key(manifest["root"]))
-    record_snapshot(home, manifest)  # before it is there to be trained on: what was sealed can always be withdrawn
-    home.store.put(key(manifest["root"]), canonical(manifest))
-    home.lake.write("snapshot_members", table_rows(manifest))
-    return Built(current(home), tuple(excluded), new)
+    return (chosen, excluded), at, until, head
+
+
+def _render(home: Home, chosen: Iterable[_Chosen]) -> Rendered:
+    members = [
+        {"clip_id": clip.facts.clip_id, "item_id": clip.facts.item_id, "media_key": clip.media_key}
+        | {"start_frame": clip.start_frame, "end_frame": clip.end_frame}
+        for clip in (one.clip for one in chosen)
+    ]
+    try:
+        return render_all(home, members)
+    except RenditionError as error:
+        raise SnapshotError(str(error)) from error
 
 
 def read_mart(home: Home) -> list[dict[str, Any]]:

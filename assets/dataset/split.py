@@ -11,6 +11,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 Side = Literal["train", "heldout"]
@@ -40,7 +41,7 @@ class Group:
 
     clips: tuple[SplitClip, ...]
 
-    @property
+    @cached_property
     def rank(self) -> str:
         return hashlib.sha256("\n".join(sorted({c.contributor_id for c in self.clips})).encode()).hexdigest()
 
@@ -83,8 +84,9 @@ def split(clips: Iterable[SplitClip]) -> Mapping[str, Side]:
             f"the {sum(map(len, found))} eligible clips all hang together through one contributor or through "
             "duplicates, so none can be held out: a second contributor's footage is needed"
         )
-    held = _held_out(found)
-    return {clip.clip_id: "heldout" if group in held else "train" for group in found for clip in group.clips}
+    held = {group.clips[0].clip_id for group in _held_out(found)}
+    sides: list[tuple[Group, Side]] = [(g, "heldout" if g.clips[0].clip_id in held else "train") for g in found]
+    return {clip.clip_id: side for group, side in sides for clip in group.clips}
 
 
 def _held_out(found: list[Group]) -> list[Group]:
@@ -95,10 +97,12 @@ def _held_out(found: list[Group]) -> list[Group]:
     starts = [start for start in itertools.product(*spare) if start and _size(start) <= MOST_FOR_COVERAGE * total]
     starts = starts or [(group,) for group in found]
     wanted = (LEAST + MOST) / 2 * total
-    held = list(min(starts, key=lambda start: (abs(_size(start) - wanted), [group.rank for group in start])))
+    first = min(starts, key=lambda start: (abs(_size(start) - wanted), [group.rank for group in start]))
+    held, size, taken = list(first), _size(first), {group.clips[0].clip_id for group in first}
     for group in found:
-        if _size(held) < LEAST * total and group not in held and _size(held) + len(group) <= MOST * total:
+        if size < LEAST * total and group.clips[0].clip_id not in taken and size + len(group) <= MOST * total:
             held.append(group)
+            size += len(group)
     return held
 
 

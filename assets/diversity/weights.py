@@ -26,6 +26,7 @@ from assets.diversity.classes import UNKNOWN
 from assets.diversity.measures import Coded
 from training.repetition import EVEN
 
+CAP_TOLERANCE = 1e-5  # of a share: what whole units and a finite number of rounds may leave above a cap
 _RAKES, _PROJECTIONS, _NEAR, _STILL = 32, 400, 1e-6, 1e-6
 
 
@@ -50,7 +51,10 @@ POLICY = WeightPolicy()
 
 @dataclass(frozen=True)
 class Balance:
-    """`weights` int64 [N] in units of `EVEN`, summing to N EVEN; `unmet` maps a capped dimension to (class, share)."""
+    """`weights` int64 [N] in units of `EVEN`, summing to N EVEN; `unmet` maps a capped dimension to (class, share).
+
+    A cap is unmet where these weights give a class more than the cap and `CAP_TOLERANCE`.
+    """
 
     weights: np.ndarray
     unmet: Mapping[str, tuple[str, float]]
@@ -84,9 +88,17 @@ def balance(dimensions: Mapping[str, Coded], policy: WeightPolicy = POLICY) -> B
         settled = weight
         for name, cap in caps.items():
             weight = margins[name].capped(weight, counts, cap)
-    weight = _boxed(weight, counts, policy.least, policy.most)
-    unmet = {name: said for name, cap in caps.items() if (said := margins[name].over(weight, counts, cap))}
-    return Balance(_whole(weight, counts, cell), unmet)
+    whole = _whole(_boxed(weight, counts, policy.least, policy.most), counts, cell)
+    unmet = {name: said for name, cap in caps.items() if (said := _above(dimensions[name], whole / EVEN, cap))}
+    return Balance(whole, unmet)
+
+
+def _above(one: Coded, ratios: np.ndarray, cap: float) -> tuple[str, float] | None:
+    """The known class furthest above the cap, with its share of what is seen."""
+    known = np.array([name != UNKNOWN for name in one.names])
+    share = np.where(known, one.sums(ratios) / len(one.codes), 0)
+    worst = int(share.argmax())
+    return (one.names[worst], float(share[worst])) if share[worst] > cap + CAP_TOLERANCE else None
 
 
 def caps_of(dimensions: Mapping[str, Coded], policy: WeightPolicy = POLICY) -> dict[str, float]:
@@ -151,11 +163,9 @@ class _Margin:
         now = self.shares(weight, counts)
         return weight * np.divide(target, now, where=now > 0, out=np.ones_like(now))[self.codes]
 
-    def over(self, weight: np.ndarray, counts: np.ndarray, cap: float) -> tuple[str, float] | None:
-        """The known class furthest above the cap, with its share."""
-        share = np.where(self.known, self.shares(weight, counts), 0)
-        worst = int(share.argmax())
-        return (self.names[worst], float(share[worst])) if share[worst] > cap + _NEAR else None
+    def over(self, weight: np.ndarray, counts: np.ndarray, cap: float) -> bool:
+        """Whether a known class is above the cap."""
+        return bool((self.shares(weight, counts)[self.known] > cap + _NEAR).any())
 
     def capped(self, weight: np.ndarray, counts: np.ndarray, cap: float) -> np.ndarray:
         """Scaled down to the cap where above it, everything else scaled up alike; the sum is kept."""

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 MODEL = "video-transformer"
 CANDIDATE, CHAMPION = "candidate", "champion"
 CLEAN = "none"  # value of the tag `taint` on a version that no revocation touches
+REGISTERED = "registry/registered.json"  # in the home's store once a version was registered
+
+
+class RegistryLost(RuntimeError):
+    """The registry knows nothing of a model of which this home registered versions."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class Registry(Tracking):
         """
         labels = {"taint": CLEAN, **texts(tags)}
         if existing := self.version_for(labels["model_key"]):
+            self._remember()
             return existing
         with existing_is_fine():
             self.client.create_registered_model(
@@ -87,7 +93,13 @@ class Registry(Tracking):
         created = self.client.create_model_version(
             MODEL, model_uri, run_id, labels, description=version_description(labels), model_id=model_id
         )
+        self._remember()
         return str(created.version)
+
+    def _remember(self) -> None:
+        """From now on a registry without the model is not this home's, or has lost what it had."""
+        if not self.home.store.exists(REGISTERED):
+            self.home.store.put(REGISTERED, b"{}")
 
     def _log_package(self, run_id: str, package: Path) -> tuple[str, str]:
         """Log the package as a pyfunc written as code. Returns where its files are and its id."""
@@ -111,10 +123,19 @@ class Registry(Tracking):
         return info.artifact_path, info.model_id
 
     def versions(self) -> list[Version]:
-        """Every version, newest first; none when nothing was ever registered."""
-        if self.database_is_missing():
-            return []  # asking would create it, which takes seconds
-        return versions_of(self.client)
+        """Every version, newest first; none when nothing was ever registered.
+
+        Only MLflow says what an address means. One that leads elsewhere, such as a path from another folder, may lead to
+        an empty database that MLflow makes on the spot: raises RegistryLost where this home knows better.
+        """
+        found = versions_of(self.client)
+        if not found and self.home.store.exists(REGISTERED):
+            raise RegistryLost(
+                f"the registry at {without_password(self.home.mlflow_uri)} has no version of {MODEL}, and this home "
+                f"registered some: check RUSHES_MLFLOW_URI, or delete {self.home.store.uri(REGISTERED)} if they were "
+                "given up"
+            )
+        return found
 
     def version(self, number: str) -> Version:
         """Raises LookupError for a number that is not there."""

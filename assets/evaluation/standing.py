@@ -64,8 +64,6 @@ def with_nights(home: Home, found: Standing, now: datetime) -> Standing:
 
 def _champion(home: Home) -> Standing:
     registry = Registry(home)
-    if registry.database_is_missing() and home.store.folders("models"):
-        raise FileNotFoundError("models were published, and their registry is not there")
     versions = registry.versions()
     version = next((one for one in versions if CHAMPION in one.aliases), None)
     if version is None:

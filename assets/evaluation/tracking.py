@@ -111,22 +111,6 @@ class Tracking:
     def run_url(self, run_id: str, base: str | None = None) -> str:
         return f"{ui_address(base)}/#/experiments/{self.ensure_experiment()}/runs/{run_id}"
 
-    def database_is_missing(self) -> bool:
-        return database_is_missing(self.home.mlflow_uri)
-
-
-def database_is_missing(uri: str) -> bool:
-    """Whether the address is that of a SQLite file that is not there; a client would create it.
-
-    The address is read as the client reads it: options after a `?` are no part of the file's name.
-    """
-    from sqlalchemy.engine import make_url
-
-    if not uri.startswith("sqlite"):
-        return False
-    file = make_url(uri).database
-    return bool(file) and file != ":memory:" and not Path(str(file)).is_file()
-
 
 def ui_address(base: str | None) -> str:
     return (base or os.environ.get("RUSHES_MLFLOW_UI", DEFAULT_UI)).rstrip("/")

@@ -17,7 +17,14 @@ from dagster_dbt import (
 from dagster_dbt.core.dbt_event_iterator import DbtEventIterator
 
 from assets.home import Home
-from assets.warehouse.project import applied, close_connections, dbt_project, environment
+from assets.warehouse.project import (
+    applied,
+    begin_build,
+    close_connections,
+    dbt_project,
+    environment,
+    finish_build,
+)
 
 # a lake table -> the asset that writes it, where the two have different names
 WRITERS = {
@@ -53,11 +60,16 @@ translator = LakeTranslator(
     project=project,
     name="warehouse",
     dagster_dbt_translator=translator,
-    pool="warehouse",  # DuckDB has one writer
+    pool="warehouse",  # one build at a time
 )
 def warehouse(context: dg.AssetExecutionContext, dbt: DbtCliResource, home: dg.ResourceParam[Home]) -> Iterator[Any]:
-    """Build and test the marts over the lake as it stands now."""
-    variables = environment(home, dt.datetime.now(dt.UTC))
+    """Build and test the marts over the lake as it stands now, beside those that people may be reading.
+
+    Where a model or a test fails, the warehouse stays as it was; what was built is in the folder `building` until the
+    next build.
+    """
+    target = begin_build(home)
+    variables = environment(home, dt.datetime.now(dt.UTC), target)
     context.log.info(
         f"consent is judged from {variables['RUSHES_DECISION_AT']} to {variables['RUSHES_DECISION_UNTIL']}"
     )
@@ -66,11 +78,14 @@ def warehouse(context: dg.AssetExecutionContext, dbt: DbtCliResource, home: dg.R
         invocation = dbt.cli(["build"], context=context, target_path=home.scratch("dbt"))
         events, failure = _wait(invocation)
         try:
-            yield from DbtEventIterator(iter(events), invocation).fetch_row_counts().fetch_column_metadata()
+            reported = list(DbtEventIterator(iter(events), invocation).fetch_row_counts().fetch_column_metadata())
         finally:
             close_connections(invocation.adapter)
     if failure:
+        yield from (said for said in reported if isinstance(said, dg.AssetCheckResult | dg.AssetCheckEvaluation))
         raise failure
+    finish_build(home, target)
+    yield from reported
 
 
 def _wait(invocation: DbtCliInvocation) -> tuple[list[Any], Exception | None]:

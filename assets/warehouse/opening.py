@@ -1,10 +1,17 @@
-"""Open the warehouse to read it. dbt holds the file alone while it builds, so a reader waits; nobody else writes it."""
+"""Open the warehouse to read it, with the bounds on memory that every DuckDB connection of a home has.
+
+dbt builds in a copy beside the warehouse, which then takes its place, so readers and the night never wait for each other.
+Only somebody who opens the warehouse itself to write locks readers out.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assets.home import Home
@@ -12,37 +19,87 @@ from assets.home import Home
 if TYPE_CHECKING:
     import duckdb
 
-PATIENCE_S = 120.0  # a build over a small lake takes half a minute
+PATIENCE_S = 120.0
 ASK_AGAIN_S = 0.5
+
+MEMORY = "RUSHES_DUCKDB_MEMORY"  # most memory of a connection, such as 4GB
+SHARE, LEAST_MIB = 0.25, 512  # of what this machine or container has; other steps run beside
 
 
 class WarehouseBusy(RuntimeError):
-    """The warehouse was being built all the time that a reader waited."""
+    """Somebody held the warehouse open to write all the time that a reader waited."""
 
 
 @contextlib.contextmanager
 def opened(home: Home, patience_s: float = PATIENCE_S) -> Iterator[duckdb.DuckDBPyConnection]:
     """A read-only connection. Raises FileNotFoundError where no warehouse was built yet, and WarehouseBusy."""
-    with _connect(home, patience_s) as connection:
-        yield connection
-
-
-def _connect(home: Home, patience_s: float) -> duckdb.DuckDBPyConnection:
-    import duckdb
-
     if not home.warehouse_path.is_file():
         raise FileNotFoundError(
             f"there is no warehouse at {home.warehouse_path}: materialise the warehouse group first"
         )
+    with _patiently(home, patience_s) as connection:
+        yield connection
+
+
+def _patiently(home: Home, patience_s: float) -> duckdb.DuckDBPyConnection:
+    import duckdb
+
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            return duckdb.connect(str(home.warehouse_path), read_only=True)
+            return connect(home.warehouse_path, spill_folder(home), read_only=True)
         except duckdb.IOException as error:
             if "set lock on file" not in str(error):
                 raise
             if time.monotonic() > deadline:
                 raise WarehouseBusy(
-                    f"the warehouse is being built for more than {patience_s:.0f} s: {error}"
+                    f"the warehouse is open for writing for more than {patience_s:.0f} s: {error}"
                 ) from error
         time.sleep(ASK_AGAIN_S)
+
+
+def connect(path: Path, spill: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """A connection with bounded memory; what does not fit is spilled to the folder `spill`."""
+    import duckdb
+
+    return duckdb.connect(
+        str(path), read_only=read_only, config={"memory_limit": memory_limit(), "temp_directory": str(spill)}
+    )
+
+
+def spill_folder(home: Home) -> Path:
+    """This process's own: two that spilled into one folder would overwrite each other's files."""
+    return home.scratch("duckdb") / str(os.getpid())
+
+
+def memory_limit() -> str:
+    """What one connection may take, as DuckDB reads it: as set, or a share of what there is. Raises ValueError."""
+    if given := os.environ.get(MEMORY):
+        if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]i?B", given):
+            raise ValueError(f"{MEMORY} is an amount of memory such as 4GB or 512MiB, not {given!r}")
+        return given
+    return f"{max(LEAST_MIB, int(SHARE * memory_bytes()) >> 20)}MiB"
+
+
+def memory_bytes(root: Path = Path("/")) -> int:
+    """What this machine has, or what the container that this process runs in may use, whichever is less."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with contextlib.suppress(OSError):  # no control groups here
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers == "":  # version 2
+                found += _limits(root / "sys/fs/cgroup", group, "memory.max")
+            elif "memory" in controllers.split(","):
+                found += _limits(root / "sys/fs/cgroup/memory", group, "memory.limit_in_bytes")
+    return min(found)
+
+
+def _limits(root: Path, group: str, name: str) -> Iterator[int]:
+    """The limits of a group and of all that it is in. A container may see its own group as the root."""
+    folder = root / group.lstrip("/")
+    for one in (folder, *folder.parents):
+        with contextlib.suppress(OSError):
+            if (text := (one / name).read_text().strip()).isdigit():  # not "max"
+                yield int(text)
+        if one == root:
+            return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from dagster_dbt import DbtCliResource, DbtProject
 
 from assets.home import Home
-from assets.warehouse.opening import opened
+from assets.warehouse.opening import MEMORY, connect, memory_limit, opened
 
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 # what a person edits; `target` and `logs` are dbt's own
@@ -49,8 +50,40 @@ def _stale(manifest: Path) -> bool:
     return max(path.stat().st_mtime for path in files) > manifest.stat().st_mtime
 
 
-def environment(home: Home, now: dt.datetime) -> dict[str, str]:
-    """What dbt needs to know: where the lake and the warehouse are, and the window that consent is judged in.
+def begin_build(home: Home) -> Path:
+    """The file that dbt builds in: a copy of the warehouse, since payouts are only ever added to.
+
+    It has the warehouse's name, which views say, in a folder of its own. What a build that failed or was killed left
+    there is removed.
+    """
+    folder = home.state / "building"
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    target = folder / home.warehouse_path.name
+    for suffix in ("", ".wal"):
+        if (old := _beside(home.warehouse_path, suffix)).is_file():
+            shutil.copyfile(old, _beside(target, suffix))
+    return target
+
+
+def finish_build(home: Home, target: Path) -> None:
+    """Put what was built in the warehouse's place, at once; whoever has the old one open keeps reading that."""
+    with connect(target, target.parent / "spill", read_only=False) as connection:
+        connection.execute("checkpoint")  # all of it in the one file
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(target, home.warehouse_path)
+    _beside(home.warehouse_path, ".wal").unlink(missing_ok=True)
+    shutil.rmtree(target.parent)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def environment(home: Home, now: dt.datetime, target: Path) -> dict[str, str]:
+    """What dbt needs to know: where the lake is, the file to build in, and the window that consent is judged in.
 
     Brings the lake's local mirror up to date first (for a local home: schema files for tables nobody wrote yet).
     """
@@ -61,7 +94,9 @@ def environment(home: Home, now: dt.datetime) -> dict[str, str]:
     at, until = decision_window(Ledger(home.database_url).head(), now)
     return {
         "RUSHES_LAKE": str(lake.resolve()).replace("'", "''"),  # it stands in an SQL string
-        "RUSHES_WAREHOUSE": str(home.warehouse_path),
+        "RUSHES_WAREHOUSE": str(target),
+        "RUSHES_WAREHOUSE_SPILL": str(target.parent / "spill"),
+        MEMORY: memory_limit(),
         "RUSHES_DECISION_AT": _utc(at),
         "RUSHES_DECISION_UNTIL": _utc(until),
     }
@@ -95,8 +130,8 @@ def mart_rows(home: Home, mart: str) -> list[dict[str, Any]]:
 def close_connections(adapter: Any) -> None:
     """Let go of the warehouse in this process.
 
-    dagster-dbt reads row counts and columns through dbt's own adapter and leaves its connections open; a run that goes
-    on for minutes afterwards would lock the next run's dbt, and readers in this one, out of the file.
+    dagster-dbt reads row counts and columns through dbt's own adapter and leaves its connections open: on a file that is
+    about to be moved, and for as long as the run goes on.
     """
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 

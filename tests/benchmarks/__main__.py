@@ -26,6 +26,7 @@ from tests.benchmarks.diversity import diversity
 from tests.benchmarks.duplicates import duplicates
 from tests.benchmarks.duplicates_scale import duplicates_scale
 from tests.benchmarks.executors import executors
+from tests.benchmarks.large_home import large_home
 from tests.benchmarks.ledger import ledger
 from tests.benchmarks.location import code_location
 from tests.benchmarks.replay import replaying
@@ -47,6 +48,7 @@ BENCHMARKS = {
     "duplicates_scale": duplicates_scale,
     "diversity": diversity,
     "executors": executors,
+    "large_home": large_home,
     "ledger": ledger,
     "replay": replaying,
     "training_speed": training_speed,

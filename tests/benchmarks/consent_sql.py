@@ -57,11 +57,8 @@ def consent_sql(clips: int = 1_000_000) -> dict[str, Any]:
         root = Path(folder)
         Lake(LocalStore(root)).mirror(root)
         _write(root / "lake", clips)
-        models = PlainModels({})
+        models = PlainModels(root / "lake")
         models.connection.execute("set memory_limit = '6GB'")
-        for name in _TABLES:
-            files = f"read_parquet('{root}/lake/{name}/*.parquet', union_by_name = true)"
-            models.connection.execute(f"drop table lake.{name}; create view lake.{name} as select * from {files}")
         model = models.make("int_consent_decisions")
         load = os.getloadavg()[0]
         began, before = time.perf_counter(), os.times()

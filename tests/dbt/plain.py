@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -21,12 +22,17 @@ Edit = tuple[str, str, str]  # model, some of its text, what that is to say inst
 class PlainModels:
     """Creates a model, and first what it refers to; `bent` changes the text of one of them."""
 
-    def __init__(self, lake: Mapping[str, pa.Table], bent: Edit | None = None) -> None:
+    def __init__(self, lake: Mapping[str, pa.Table] | Path, bent: Edit | None = None) -> None:
+        """Over tables, or over a folder of Parquet files as in the warehouse, where less is known of the data."""
         self.bent = bent
         self.connection = duckdb.connect(config={"threads": 2})
         self.connection.execute("create schema lake")
         for name, table in TABLES.items():
-            self._keep(f'lake."{name}"', lake.get(name, table.schema.empty_table()))
+            if isinstance(lake, Path):
+                files = f"read_parquet('{lake}/{name}/**/*.parquet', union_by_name = true, hive_partitioning = false)"
+                self.connection.execute(f'create view lake."{name}" as select * from {files}')
+            else:
+                self._keep(f'lake."{name}"', lake.get(name, table.schema.empty_table()))
         self.made: set[str] = set()
 
     def _keep(self, name: str, rows: pa.Table) -> None:
@@ -61,6 +67,7 @@ class PlainModels:
             "source": lambda schema, table: f'{schema}."{table}"',
             "env_var": lambda name, default="": default,
             "config": lambda **given: "",
+            "is_incremental": lambda: False,
             "run_started_at": datetime.now(UTC),
         }
         return jinja2.Template(text, undefined=jinja2.StrictUndefined).render(names)

@@ -15,7 +15,7 @@ from training.consent.event_schema import PLATFORM, SCOPES, schema_problem
 from training.consent.events import Body, Envelope, verify, verify_endorsement
 from training.consent.keys import key_id_of
 from training.consent.register import ConsentHead, Register
-from training.consent.times import SKEW, parse_time
+from training.consent.times import MOST_AHEAD, SKEW, parse_time, time_text
 
 
 class Rule(StrEnum):
@@ -26,6 +26,7 @@ class Rule(StrEnum):
     SCHEMA = "schema"  # fields missing, unknown or of the wrong form
     SCOPES = "scopes"  # a scope outside the closed list, or none at all
     FUTURE = "future"  # issued later than the clocks' allowance explains
+    TOO_FAR_AHEAD = "too_far_ahead"  # a time that nobody plans for, such as the year 9999
     NOT_FOUNDED = "not_founded"  # a ledger begins with the platform's key
     UNKNOWN_KEY = "unknown_key"
     KEY_OWNER = "key_owner"  # the key belongs to somebody else
@@ -80,6 +81,19 @@ def _judge_any(register: Register, envelope: Envelope, now: datetime, signatures
     if not register.has_key(PLATFORM):
         return Refusal(Rule.NOT_FOUNDED, "a ledger begins with the platform's key; found it first")
     return _judge_signature(register, envelope, signatures) or _judge_body(register, body)
+
+
+def judge_times(body: Body, now: datetime) -> Refusal | None:
+    """Whether an event that is offered at `now` claims a time further ahead than anybody plans.
+
+    Apart from `judge`, which also reads what was admitted before there was this bound.
+    """
+    latest = now + MOST_AHEAD
+    for name in ("effective_at", "expires_at"):
+        if (text := body.get(name)) and parse_time(text) > latest:
+            advice = "leave it out for a consent without an end" if name == "expires_at" else "check the year"
+            return Refusal(Rule.TOO_FAR_AHEAD, f"{name} {text} is after {time_text(latest)}; {advice}")
+    return None
 
 
 def _judge_scopes(scopes: list[str]) -> Refusal | None:

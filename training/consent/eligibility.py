@@ -94,7 +94,7 @@ class _Question:
         answer = _Answer()
         for scope in (self.use.purpose, *more_scopes):
             use = replace(self.use, purpose=scope)
-            candidates = [c for c in self.state.consents(party_id, role) if c.concerns(use.assets)]
+            candidates = self.state.consents(party_id, use.assets, role)
             found = {consent.consent_id: consent.objections(use) for consent in candidates}
             if covering := frozenset(consent_id for consent_id, codes in found.items() if not codes):
                 answer |= _Answer(covering=covering)

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
-from training.consent.times import parse_time
+from training.consent.times import EARLIEST, parse_time
 
 SCHEMA = "rushes.consent/1"
 MAX_ENVELOPE_BYTES = 64 * 1024
@@ -49,9 +49,9 @@ def _identifier(value: Any) -> bool:
 
 
 def _time(value: Any) -> bool:
-    """From 1970 on: no rule that moves a time a little earlier leaves the calendar."""
+    """Not before 1970: no rule that moves a time a little earlier leaves the calendar."""
     try:
-        return parse_time(value).year >= 1970
+        return parse_time(value) >= EARLIEST
     except ValueError:
         return False
 

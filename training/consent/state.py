@@ -76,10 +76,6 @@ class Consent:
         """The latest terms, by ledger order, that act at `at`."""
         return next((terms for terms in reversed(self.terms) if terms.acts_from <= at), None)
 
-    def concerns(self, assets: frozenset[str]) -> bool:
-        """Whether it ever spoke of any of these digests."""
-        return any(terms.assets & assets for terms in self.terms)
-
     def objections(self, use: Use) -> set[str]:
         """Codes of everything that keeps it from covering the whole of [at, until]; empty when it covers.
 
@@ -117,6 +113,9 @@ class ConsentState:
 
     by_party: dict[str, dict[str, Consent]] = field(default_factory=lambda: defaultdict(dict))
     guardians: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # minor -> standing guardians
+    speaking_of: dict[tuple[str, str], dict[str, Consent]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )  # party, digest
     disputes: dict[str, Dispute] = field(default_factory=dict)
     disputes_by_digest: dict[str, list[Dispute]] = field(default_factory=lambda: defaultdict(list))
 
@@ -155,11 +154,15 @@ class ConsentState:
         else:
             consent.role = body["role"]
             consent.terms.append(Terms.of(event))
+            for digest in body["assets"]:
+                self.speaking_of[party, digest][consent_id] = consent
 
-    def consents(self, party_id: str, role: str) -> list[Consent]:
-        """A party's consents in a role, by consent_id."""
-        mine = self.by_party.get(party_id, {})
-        return [mine[consent_id] for consent_id in sorted(mine) if mine[consent_id].role == role]
+    def consents(self, party_id: str, assets: frozenset[str], role: str | None = None) -> list[Consent]:
+        """A party's consents that ever spoke of any of these digests, in a role or in all, by consent_id."""
+        found: dict[str, Consent] = {}
+        for digest in assets:
+            found |= self.speaking_of.get((party_id, digest), {})
+        return [found[consent_id] for consent_id in sorted(found) if role in (None, found[consent_id].role)]
 
     def is_guarded(self, party_id: str) -> bool:
         """Whether somebody signs for this party: then the party is a minor, whatever a delivery declares."""

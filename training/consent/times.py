@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 SKEW = timedelta(seconds=300)  # how far honest clocks may differ; expiry is moved earlier by it
 HORIZON = timedelta(days=30)  # consent must hold this long: the longest planned run on a snapshot
+# what an event may claim of a time: later is a mistake or an attack, not a plan
+EARLIEST, MOST_AHEAD = datetime(1970, 1, 1, tzinfo=UTC), timedelta(days=36_525)  # a hundred years
 
 _RFC3339_UTC = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z")
 

@@ -150,9 +150,7 @@ def _clip(shot: dict[str, Any], tables: _Tables, state: ConsentState) -> Clip:
 
 def _standing_consents(facts: ClipFacts, state: ConsentState) -> tuple[str, ...]:
     """Consents of the clip's parties that ever spoke of it and are not withdrawn, by name."""
-    speaking = (
-        c for party in facts.parties for c in state.by_party.get(party, {}).values() if c.concerns(facts.assets)
-    )
+    speaking = (consent for party in facts.parties for consent in state.consents(party, facts.assets))
     return tuple(sorted({consent.consent_id for consent in speaking if consent.revoked_from is None}))
 
 

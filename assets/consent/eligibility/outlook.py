@@ -85,11 +85,11 @@ def project(facts: Iterable[ClipFacts], state: ConsentState, purpose: str, at: d
 def changes_after(clip: ClipFacts, state: ConsentState, at: datetime) -> bool:
     """Whether any consent that speaks of this clip begins or ends after `at` by itself, with no further event."""
     for party in clip.parties:
-        for consent in state.by_party.get(party, {}).values():
+        for consent in state.consents(party, clip.assets):
             moments = [moment for terms in consent.terms for moment in (terms.acts_from, terms.ends_at) if moment]
             if consent.revoked_from is not None:
                 moments.append(consent.revoked_from)
-            if consent.concerns(clip.assets) and any(moment > at for moment in moments):
+            if any(moment > at for moment in moments):
                 return True
     return False
 

@@ -126,7 +126,7 @@ def _release(
     missing: set[str] = set()
     for scope in scopes:
         use = Use(clip.facts.assets, scope, at, at + HORIZON)
-        asked = {c.consent_id: c.objections(use) for c in state.consents(party_id, role) if c.concerns(use.assets)}
+        asked = {c.consent_id: c.objections(use) for c in state.consents(party_id, use.assets, role)}
         good = {consent_id for consent_id, codes in asked.items() if not codes}
         covering |= good
         if not good:

@@ -90,9 +90,8 @@ def _event_cause(event: Event, facts: ClipFacts, use: Use, state: ConsentState) 
         subject, guilty = body["dispute_id"], _holds(body["dispute_id"], facts, state)
     elif event.type in ("revoke", "amend"):
         subject = body["party_id"]
-        consent = state.by_party.get(subject, {}).get(body["consent_id"])
-        spoke = subject in facts.parties and consent is not None and consent.concerns(facts.assets)
-        guilty = spoke and consent is not None and bool(consent.objections(use))
+        spoke = state.consents(subject, facts.assets) if subject in facts.parties else []
+        guilty = any(one.consent_id == body["consent_id"] and one.objections(use) for one in spoke)
     elif event.type in ("guardian", "end_guardian"):
         subject = body["party_id"]
         guilty = any(person.person_id == subject and person.identifiable for person in facts.persons)
@@ -111,7 +110,7 @@ def _endings(facts: ClipFacts, use: Use, state: ConsentState) -> set[Cause]:
     return {
         Cause(party, "expiry", f"{consent.consent_id}@{time_text(terms.ends_at)}", time_text(terms.ends_at))
         for party in facts.parties
-        for consent in state.by_party.get(party, {}).values()
+        for consent in state.consents(party, facts.assets)
         for terms in consent.terms
         if terms.assets & facts.assets
         and terms.ends_at is not None

@@ -8,12 +8,13 @@ re-reading finds anything left stays open until nothing is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from assets.consent.withdrawals import artifacts, completion, models, reach, replacement
 from assets.consent.withdrawals.artifacts import THUMBNAILS, RetentionPolicy
@@ -21,6 +22,7 @@ from assets.consent.withdrawals.closure import Model, downstream
 from assets.consent.withdrawals.graph import Graph
 from assets.consent.withdrawals.journal import Journal
 from assets.consent.withdrawals.journal_rows import DONE, RESTORATION, Item, Withdrawal
+from assets.consent.withdrawals.reach import told
 from assets.home import Home
 from training.consent.ledger import Ledger
 
@@ -29,6 +31,13 @@ if TYPE_CHECKING:
 
 SERVING, REREAD = "serving", "reread"
 MEDIA_CAUSES = {"revoke", "adjudicate"}  # a consent that merely ended says nothing about the delivered file
+
+
+def without_passwords(text: str, *addresses: str) -> str:
+    """A client's error names the address that it could not reach, with the password in it."""
+    for password in filter(None, (urlsplit(address).password for address in addresses)):
+        text = text.replace(f":{password}@", "@")
+    return text
 
 
 @dataclass
@@ -40,22 +49,28 @@ class Desk:
     journal: Journal
     clock: Callable[[], datetime]
     policy: RetentionPolicy = field(init=False)
+    failing: dict[str, str] = field(default_factory=dict)  # what could not be done at this look, each with why
 
     def __post_init__(self) -> None:
         self.policy = RetentionPolicy.of(self.home)
 
     @cached_property
-    def registry(self) -> Registry | None:
-        """None where nothing was ever registered: asking would make a registry."""
-        local = self.home.mlflow_uri.removeprefix("sqlite:///")
-        if local != self.home.mlflow_uri and not Path(local).is_file():
-            return None
+    def registry(self) -> Registry:
         from assets.evaluation.registry import Registry
 
         return Registry(self.home)
 
     def versions(self) -> list[Version]:
-        return self.registry.versions() if self.registry else []
+        """What the registry says; raises where it cannot be asked, which leaves open what depends on it."""
+        return self.registry.versions()
+
+    @contextlib.contextmanager
+    def apart(self, name: str) -> Iterator[None]:
+        """What fails in the block is noted under its name, stays to be done, and holds up nothing else."""
+        try:
+            yield
+        except Exception as error:  # a registry, a store or a database that cannot be reached, in their own words
+            self.failing[name] = without_passwords(told(error), self.home.mlflow_uri, self.home.database_url)
 
     # -- what serves -------------------------------------------------------------------------------------------------
 
@@ -64,16 +79,16 @@ class Desk:
         waiting = [one for one in open_ones if SERVING not in self.journal.steps(one.number)]
         known = models.known(self.home, self.versions()) if waiting else []
         for one in waiting:
-            detail = (
-                self._lift(one, known) if one.kind == RESTORATION else self._taint(one, downstream(one.by_root, known))
-            )
-            self.journal.step_done(one.number, SERVING, detail, self.clock())
+            with self.apart(f"withdrawal {one.id}"):
+                lifts = one.kind == RESTORATION
+                detail = self._lift(one, known) if lifts else self._taint(one, downstream(one.by_root, known))
+                self.journal.step_done(one.number, SERVING, detail, self.clock())
 
     def _taint(self, one: Withdrawal, causes: Mapping[str, str]) -> dict[str, Any]:
         """Versions that an alias points to come first; a first cause is never overwritten."""
         reached = [version for version in self.versions() if version.model_key in causes] if causes else []
         reached.sort(key=lambda version: (not version.aliases, int(version.number)))
-        if self.registry is None or not reached:
+        if not reached:
             return {"versions": {}, "aliases": {}}
         noted = [Item(f"version {v.number}", "versions", "tag", before=", ".join(v.aliases)) for v in reached]
         held = {alias: v.number for v in reached for alias in v.aliases}
@@ -95,8 +110,7 @@ class Desk:
         lifted = [v for v in self.versions() if models.tainted_here(v) and v.model_key not in still]
         self.journal.intend(one.number, [Item(f"version {v.number}", "versions", "lift") for v in lifted], self.clock())
         for version in lifted:
-            if self.registry:
-                models.lift(self.registry, version, one)
+            models.lift(self.registry, version, one)
         numbers = [item.item.removeprefix("version ") for item in self.journal.items(one.number)]
         return {"versions": dict.fromkeys(numbers, "taint lifted"), "aliases": {}}
 
@@ -106,7 +120,7 @@ class Desk:
         versions = self.versions() if standing else []
         causes = downstream(standing, models.known(self.home, versions)) if versions else {}
         late = [v for v in versions if v.model_key in causes and not models.tainted_here(v)]
-        if late and self.registry:
+        if late:
             for version in late:
                 models.taint(self.registry, version, causes[version.model_key])
             models.take_aliases(self.home, self.registry, {a: v.number for v in late for a in v.aliases})
@@ -175,12 +189,11 @@ class Desk:
 
     def _sealed_earlier(self, clip_ids: Iterable[str]) -> list[Item]:
         """What a dispute had sealed of these clips and what goes for good now."""
+        theirs = set(clip_ids)
         return [
             Item(item.item, item.kind, "delete", item.clip_id)
-            for clip_id in clip_ids
-            for past in self.journal.of_clip(clip_id)
-            for item in self.journal.items(past.number)
-            if item.action == "seal" and item.clip_id == clip_id and item.kind != "media"
+            for item in self.journal.sealed()
+            if item.clip_id in theirs and item.kind != "media"
         ]
 
     def _generated(self, one: Withdrawal) -> list[Item]:
@@ -242,7 +255,7 @@ class Desk:
             mine = (item for item in made if held.get(item.clip_id) == name)
             acts = [item if item.kind == THUMBNAILS else replace(item, action=act) for item in mine]
             self._put_away(past[name], acts)
-        for one in past.values() if self.registry else ():
+        for one in past.values():
             if one.kind != RESTORATION and one.by_root.keys() & self.journal.standing().keys():
                 self._put_away(one, self._generated(one))
 

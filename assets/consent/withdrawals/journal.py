@@ -17,16 +17,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from assets.consent.withdrawals.closure import Pair
+from assets.consent.withdrawals.graph_rows import chunks
 from assets.consent.withdrawals.journal_rows import (
     DONE,
     METADATA,
     RESTORATION,
     WITHDRAWAL,
+    Failing,
     Item,
     Mark,
     Plan,
     Withdrawal,
     coming_rows,
+    failing_rows,
     item_of,
     item_rows,
     keep,
@@ -72,9 +75,22 @@ class Journal:
         with self.engine.connect() as connection:
             return set(connection.execute(query).scalars())
 
-    def plan(self, plans: Sequence[Plan], mark: Mark, coming: Iterable[tuple[datetime, str]], now: datetime) -> None:
-        """Keep new plans and move the mark, all or nothing. A plan that was kept before stays as it is."""
+    def failing(self) -> Failing:
+        """What could not be acted on at the last look."""
+        with self.engine.connect() as connection:
+            return {(row.kind, row.number): row.why for row in connection.execute(sa.select(failing_rows))}
+
+    def plan(
+        self,
+        plans: Sequence[Plan],
+        mark: Mark,
+        coming: Iterable[tuple[datetime, str]],
+        now: datetime,
+        failing: Failing | None = None,
+    ) -> None:
+        """Keep new plans and what failed, and move the mark, all or nothing. A plan that was kept before stays as it is."""
         with writing(self.engine) as connection:
+            _keep_failing(connection, failing or {}, time_text(now))
             for plan in plans:
                 keep(connection, plan, mark.ledger_size, time_text(now))
             for acts_from, party_id in sorted({(time_text(at), party) for at, party in coming}):
@@ -125,16 +141,20 @@ class Journal:
 
     def handled(self, clip_ids: Iterable[str]) -> dict[Pair, set[str]]:
         """By pair of these clips that a standing withdrawal reached: the identities of the causes."""
+        asked, numbers = set(clip_ids), set[int]()
         found: dict[Pair, set[str]] = defaultdict(set)
-        for clip_id in clip_ids:
-            for past in self.of_clip(clip_id):
-                for pair in past.reach:
-                    if pair[1] != clip_id:
-                        continue
-                    if past.kind == RESTORATION:
-                        found.pop(pair, None)
-                    else:
-                        found[pair] |= {cause.identity for cause in past.causes}
+        with self.engine.connect() as connection:
+            for some in chunks(asked):
+                query = sa.select(reach_rows.c.number).where(reach_rows.c.clip_id.in_(some)).distinct()
+                numbers.update(connection.execute(query).scalars())
+            concerned = [past for some in chunks(numbers) for past in read(connection, _numbered(some))]
+        for past in sorted(concerned, key=lambda past: past.number):
+            identities = {cause.identity for cause in past.causes}
+            for pair in (pair for pair in past.reach if pair[1] in asked):
+                if past.kind == RESTORATION:
+                    found.pop(pair, None)
+                else:
+                    found[pair] |= identities
         return dict(found)
 
     def standing(self) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -186,6 +206,12 @@ class Journal:
         with self.engine.connect() as connection:
             return [item_of(row) for row in connection.execute(query)]
 
+    def sealed(self) -> list[Item]:
+        """Everything that any withdrawal sealed."""
+        query = sa.select(item_rows).where(item_rows.c.action == "seal").order_by(item_rows.c.number, item_rows.c.item)
+        with self.engine.connect() as connection:
+            return [item_of(row) for row in connection.execute(query)]
+
     def sealed_as(self, item: str) -> list[str]:
         """Ids of the withdrawals that sealed this thing."""
         query = (
@@ -211,6 +237,21 @@ class Journal:
         with self.engine.connect() as connection:
             rows = connection.execute(query).all()
         return {row.step: {"done_at": row.done_at, **json.loads(row.detail)} for row in rows}
+
+
+def _numbered(numbers: list[int]) -> sa.Select[Any]:
+    return sa.select(withdrawal_rows).where(withdrawal_rows.c.number.in_(numbers))
+
+
+def _keep_failing(connection: sa.Connection, failing: Failing, now: str) -> None:
+    since = {(row.kind, row.number): row.since for row in connection.execute(sa.select(failing_rows))}
+    connection.execute(sa.delete(failing_rows))
+    rows = [
+        {"kind": kind, "number": number, "why": why, "since": since.get((kind, number), now)}
+        for (kind, number), why in sorted(failing.items())
+    ]
+    if rows:
+        connection.execute(sa.insert(failing_rows), rows)
 
 
 def withheld(home: Home) -> frozenset[str]:

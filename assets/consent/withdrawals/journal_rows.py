@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from assets.consent.withdrawals.closure import Cause, Pair
+from assets.consent.withdrawals.graph_rows import chunks
 from training.consent.canonical import sha256_hex
 from training.consent.database import BigId, append_only
 
@@ -80,6 +81,20 @@ mark_row = sa.Table(
     sa.Column("sealing", BigId, nullable=False),
     sa.Column("audited_at", sa.String(20)),
 )
+
+
+# what of the ledger could not be acted on and is tried again with every look; the only rows that go
+failing_rows = sa.Table(
+    "withdrawal_failing",
+    METADATA,
+    sa.Column("kind", sa.String(8), primary_key=True),
+    sa.Column("number", BigId, primary_key=True, autoincrement=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("since", sa.String(20), nullable=False),
+)
+
+EVENT, MEMBER = "event", "member"
+Failing = dict[tuple[str, int], str]  # an event's place in the ledger, or a sealed member's number: why it failed
 
 
 @dataclass(frozen=True)
@@ -186,13 +201,14 @@ def keep(connection: sa.Connection, plan: Plan, ledger_size: int, opened_at: str
 
 def read(connection: sa.Connection, query: sa.Select[Any]) -> list[Withdrawal]:
     rows = connection.execute(query.order_by(withdrawal_rows.c.number)).all()
+    reach: dict[int, dict[Pair, tuple[str, ...]]] = {row.number: {} for row in rows}
+    for some in chunks(reach):
+        for r in connection.execute(sa.select(reach_rows).where(reach_rows.c.number.in_(some))):
+            reach[r.number][r.root, r.clip_id] = tuple(json.loads(r.reasons))
     found = []
     for row in rows:
-        reach = connection.execute(sa.select(reach_rows).where(reach_rows.c.number == row.number)).all()
-        fields = dict(row._mapping) | {
-            "causes": tuple(Cause(**cause) for cause in json.loads(row.causes)),
-            "reach": {(r.root, r.clip_id): tuple(json.loads(r.reasons)) for r in reach},
-        }
+        causes = tuple(Cause(**cause) for cause in json.loads(row.causes))
+        fields = dict(row._mapping) | {"causes": causes, "reach": reach[row.number]}
         found.append(Withdrawal(**fields))
     return found
 

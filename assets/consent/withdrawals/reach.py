@@ -6,6 +6,7 @@ Nothing here reads all events, all manifests or all clips; that it finds the sam
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from assets.consent.withdrawals.closure import Cause, Pair, causes_of, reached_m
 from assets.consent.withdrawals.graph import Graph
 from assets.consent.withdrawals.graph_rows import Member, Sealing
 from assets.consent.withdrawals.journal import Journal
-from training.consent.eligibility import ConsentState
+from training.consent.eligibility import ClipFacts, ConsentState
 from training.consent.events import Event
 from training.consent.ledger import Ledger
 from training.consent.ledger.evidence import proven_events
@@ -84,21 +85,54 @@ def decide(ledger: Ledger, graph: Graph, numbers: Collection[int], now: datetime
             if not found:
                 standing.add(pair)
                 continue
-            disputes = {
-                d.dispute_id for digest in member.facts.assets for d in state.disputes_by_digest.get(digest, ())
-            }
-            theirs = [event for name in sorted(member.facts.parties | disputes) for event in about.get(name, ())]
             reached[pair] = found[member.clip_id]
+            theirs = [event for subject in _subjects(member.facts, state) for event in about.get(subject, ())]
             causes[pair] = causes_of(member.facts, sealing, state, theirs, now)
     return Reach(reached, causes, frozenset(standing - set(reached)), frozenset(usable))
 
 
-def _by_subject(events: Iterable[Event]) -> dict[str, list[Event]]:
-    """By party, disputes by their own identity."""
-    found: dict[str, list[Event]] = {}
+Subject = tuple[str, str]  # a party and its consent, or "" for what is about the party; "" and a dispute
+
+
+def decide_apart(
+    ledger: Ledger, graph: Graph, numbers: Collection[int], now: datetime, upto: int
+) -> tuple[Reach, dict[int, str]]:
+    """As `decide`; members that cannot be decided are left out, each with why, and hold up no others."""
+    try:
+        return decide(ledger, graph, numbers, now, upto), {}
+    except Exception as error:  # whatever an event nobody thought of makes of the rules
+        ordered = sorted(numbers)
+        if len(ordered) < 2:
+            return Reach({}, {}, frozenset(), frozenset()), dict.fromkeys(ordered, told(error))
+        middle = len(ordered) // 2
+        (one, failed), (other, more) = (
+            decide_apart(ledger, graph, half, now, upto) for half in (ordered[:middle], ordered[middle:])
+        )
+        both = Reach(
+            one.reached | other.reached, one.causes | other.causes, one.held | other.held, one.usable | other.usable
+        )
+        return both, failed | more
+
+
+def told(error: Exception) -> str:
+    """What went wrong, in a line."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or ['no text'])[0][:300]}"
+
+
+def _by_subject(events: Iterable[Event]) -> dict[Subject, list[Event]]:
+    found: dict[Subject, list[Event]] = defaultdict(list)
     for event in events:
-        found.setdefault(event.body.get("dispute_id") or event.body["party_id"], []).append(event)
+        dispute = event.body.get("dispute_id")
+        subject = ("", dispute) if dispute else (event.body["party_id"], event.body.get("consent_id", ""))
+        found[subject].append(event)
     return found
+
+
+def _subjects(facts: ClipFacts, state: ConsentState) -> set[Subject]:
+    """Whatever an event must be about to have taken this clip's consent; not all that its people ever said."""
+    spoken = {(p, consent.consent_id) for p in facts.parties for consent in state.consents(p, facts.assets)}
+    disputes = {("", d.dispute_id) for digest in facts.assets for d in state.disputes_by_digest.get(digest, ())}
+    return spoken | disputes | {(party, "") for party in facts.parties}
 
 
 def first_sealings(graph: Graph) -> list[Sealing]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -18,7 +18,16 @@ from assets.consent.withdrawals.closure import Cause, Pair
 from assets.consent.withdrawals.desk import SERVING, Desk
 from assets.consent.withdrawals.graph import Graph, graph_of
 from assets.consent.withdrawals.journal import Journal
-from assets.consent.withdrawals.journal_rows import RESTORATION, WITHDRAWAL, Mark, Plan, Withdrawal
+from assets.consent.withdrawals.journal_rows import (
+    EVENT,
+    MEMBER,
+    RESTORATION,
+    WITHDRAWAL,
+    Failing,
+    Mark,
+    Plan,
+    Withdrawal,
+)
 from assets.consent.withdrawals.reach import Reach, Touched
 from assets.home import Home
 from training.consent.checkpoint import Checkpoint
@@ -28,6 +37,7 @@ from training.consent.ledger import Ledger
 from training.consent.times import instant, now_utc, parse_time, time_text
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CALENDAR_ENDS = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # what a ledger may hold from before times had bounds
 SLICE = 20_000  # events that one planning reads at most
 BUDGET_S = 40.0  # after which a call leaves the rest to the next one; what serves is never left
 AUDIT_EVERY = timedelta(hours=1)  # for what a run that had begun before made anew of withdrawn clips
@@ -40,7 +50,8 @@ class Actions:
     `withdrawals` are those that the call reports, `unfinished` those that a later call goes on with; `cursor` is the
     number of the last one kept. `affected_clips` are clips of sealed snapshots, and of the lake where consent to them was
     revoked before they were sealed; `champion` says what became of the
-    alias, None where it was not touched; `proposals` are the requests for replacement that now stand.
+    alias, None where it was not touched; `proposals` are the requests for replacement that now stand. `failing` is what
+    could not be acted on, each with why: it holds up nothing else, and every later call tries it again.
     """
 
     ledger_size: int
@@ -51,6 +62,7 @@ class Actions:
     proposals: tuple[str, ...] = ()
     withdrawals: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
+    failing: tuple[str, ...] = ()
     cursor: int = -1
 
     @property
@@ -63,7 +75,8 @@ class Actions:
         reached = f"withdrawn consent reaches {', '.join(parts)}"
         asked = f"{len(self.proposals)} replacements proposed" if self.proposals else ""
         left = f"{len(self.unfinished)} withdrawals go on with the next look" if self.unfinished else ""
-        return "; ".join(part for part in (reached, self.champion, asked, left) if part)
+        failed = f"could not be acted on: {', '.join(self.failing)}" if self.failing else ""
+        return "; ".join(part for part in (reached, self.champion, asked, left, failed) if part)
 
 
 def act_on_ledger(
@@ -82,25 +95,40 @@ def act_on_ledger(
     while True:
         head, at = _head(ledger, moment or now_utc())
         read = read_ledger(ledger, graph, journal, head, at)
-        desk.serve_no_more(journal.unfinished())
+        with desk.apart("the registry"):
+            desk.serve_no_more(journal.unfinished())
         if read == head.size or time.monotonic() - started > budget_s:
             break
-    late = desk.taint_latecomers()
+    late: list[str] = []
+    with desk.apart("models registered since"):
+        late = desk.taint_latecomers()
     for one in journal.unfinished():
         if time.monotonic() - started > budget_s:
             break
-        desk.complete(one)
+        with desk.apart(f"withdrawal {one.id}"):
+            desk.complete(one)
     last_audit = journal.audited()
     if last_audit is None or (at - last_audit >= AUDIT_EVERY and not journal.unfinished()):
-        if last_audit:
-            desk.audit()
-        journal.set_audited(at)
+        with desk.apart("reading again what was withdrawn"):
+            if last_audit:
+                desk.audit()
+            journal.set_audited(at)
+    # what was reported long ago is not read again with every look
+    floor = min([after, last, *(number - 1 for number in begun)]) if after is not None else -1
     seen = [
         one
-        for one in journal.withdrawals()
+        for one in journal.withdrawals(after=floor)
         if _reported(one, since_seq, after) or one.number > last or one.number in begun
     ]
-    return _report(journal, head, seen, late, _in_lake(home, ledger, seen))
+    in_lake: set[str] = set()
+    with desk.apart("clips that were never sealed"):
+        in_lake = _in_lake(home, ledger, seen)
+    return replace(_report(journal, head, seen, late, in_lake), failing=_failing(journal, desk))
+
+
+def _failing(journal: Journal, desk: Desk) -> tuple[str, ...]:
+    said = {f"{kind} {number}": why for (kind, number), why in journal.failing().items()} | desk.failing
+    return tuple(f"{name} ({why})" for name, why in sorted(said.items()))
 
 
 def _head(ledger: Ledger, now: datetime) -> tuple[Checkpoint, datetime]:
@@ -114,21 +142,56 @@ def _reported(one: Withdrawal, since_seq: int, after: int | None) -> bool:
 
 
 def read_ledger(ledger: Ledger, graph: Graph, journal: Journal, head: Checkpoint, now: datetime) -> int:
-    """Plan what the next slice of the ledger asks for; returns up to which size it was read now."""
-    mark = journal.mark()
+    """Plan what the next slice of the ledger asks for; returns up to which size it was read now.
+
+    What fails is kept by itself and tried again with what is new at the next look.
+    """
+    mark, failed = journal.mark(), journal.failing()
     upto = min(head.size, mark.ledger_size + SLICE)
-    new = list(islice(ledger.iter_events(since=mark.ledger_size, upto=upto), SLICE))
+    again = [number for kind, number in failed if kind == EVENT]
+    new, failing = _readable(ledger, again, mark.ledger_size, upto)
     touched = _touched(ledger, new)
     if upto == head.size:
         touched |= reach.touched_since(ledger, journal, mark.ledger_size, mark.at or EPOCH, now)
     numbers = graph.concerned(touched.parties, touched.digests) | _unseen(ledger, graph, journal, mark, now)
-    found = reach.decide(ledger, graph, numbers, now, upto=upto)
+    numbers |= {number for kind, number in failed if kind == MEMBER}
+    found, undecided = reach.decide_apart(ledger, graph, numbers, now, upto=upto)
+    failing |= {(MEMBER, number): why for number, why in undecided.items()}
+    new, waiting = _without(new, graph, undecided)
+    failing |= waiting
     plans = [*_withdrawals(journal, found, new), *_restorations(journal, found, upto)]
     sealings = graph.sealings(after=mark.sealing)
     later = Mark(upto, now if upto == head.size else mark.at, sealings[-1].number if sealings else mark.sealing)
-    if plans or replace(later, at=mark.at) != mark or touched.parties:
-        journal.plan(plans, later, _coming(new, now), now)
+    if plans or replace(later, at=mark.at) != mark or touched.parties or failing != failed:
+        journal.plan(plans, later, _coming(new, now), now, failing)
     return upto
+
+
+def _readable(ledger: Ledger, again: Iterable[int], since: int, upto: int) -> tuple[list[Event], Failing]:
+    """The events at these places and from `since` to `upto`; those that cannot be read each with why."""
+    found: list[Event] = []
+    failing: Failing = {}
+    places: Iterable[int] = again
+    try:
+        found += islice(ledger.iter_events(since=since, upto=upto), SLICE)
+    except Exception:  # a row that was written past the ledger's rules: the others are read one by one
+        found, places = [], [*again, *range(since, upto)]
+    for seq in places:
+        try:
+            found += filter(None, [ledger.entry(seq)])
+        except Exception as error:
+            failing[EVENT, seq] = reach.told(error)
+    return sorted(found, key=lambda event: event.seq), failing
+
+
+def _without(new: list[Event], graph: Graph, undecided: Mapping[int, str]) -> tuple[list[Event], Failing]:
+    """The events, but for those of people with a member that could not be decided: they wait for it.
+
+    A revocation would otherwise be receipted as one that reaches nothing.
+    """
+    why = {party: undecided[n] for n, member in graph.members(undecided).items() for party in member.facts.parties}
+    waiting = {(EVENT, event.seq): why[p] for event in new if (p := event.body["party_id"]) in why}
+    return [event for event in new if (EVENT, event.seq) not in waiting], waiting
 
 
 def _touched(ledger: Ledger, new: Iterable[Event]) -> Touched:
@@ -204,7 +267,7 @@ def _coming(new: Iterable[Event], now: datetime) -> Iterator[tuple[datetime, str
         if event.type in ("grant", "amend"):
             acts_from = parse_time(event.body["effective_at"])
             if acts_from > now:
-                yield acts_from + timedelta(microseconds=999_999), event.body["party_id"]
+                yield min(acts_from, CALENDAR_ENDS) + timedelta(microseconds=999_999), event.body["party_id"]
 
 
 def _in_lake(home: Home, ledger: Ledger, seen: Iterable[Withdrawal]) -> set[str]:

@@ -30,12 +30,16 @@ def clips(home: Home) -> Iterator[Clip]:
     arrived = {
         row["delivery_id"]: row["received_at"] for row in _rows(home, "deliveries", "delivery_id", "received_at")
     }
-    events, reviews = home.lake.rows("consent_events"), home.lake.rows("reviews")
+    standing = standings(  # once: who signed for what is read from the whole ledger
+        _rows(home, "shots", *_SHOT),
+        _rows(home, "delivery_items", "item_id", "contributor_id", "state"),
+        _rows(home, "media", "item_id", "frames_sha256", "state"),
+        home.lake.rows("consent_events"),
+        home.lake.rows("reviews"),
+    )
     for day in home.lake.partitions("shots"):
         shots = _rows(home, "shots", *_SHOT, day=day)
         items = home.lake.rows("delivery_items", day)
-        media = _rows(home, "media", "item_id", "frames_sha256", "state", day=day)
-        standing = standings(shots, items, media, events, reviews)
         hashes = dict(_hashes(home, day))
         of_item = {row["item_id"]: row for row in items}
         for shot in shots:

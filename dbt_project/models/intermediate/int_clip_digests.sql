@@ -13,6 +13,7 @@ listed as (
         clip_id,
         item_id,
         shot_index,
+        contributor_id,
         unnest([clip_id, bytes_sha256, frames_sha256]) as asset_digest
 
     from clips

@@ -1,13 +1,7 @@
 -- Clips whose contributor ever granted training on them. A later revocation changes nothing here: it stops training,
 -- it takes back no money.
 
-with clips as (
-
-    select * from {{ ref('int_clips') }}
-
-),
-
-clip_digests as (
+with clip_digests as (
 
     select * from {{ ref('int_clip_digests') }}
 
@@ -24,16 +18,12 @@ grants as (
 
 )
 
+-- the digest and whose it is in one join: by contributor alone, every clip of somebody meets all that they ever signed
 select distinct
-    clips.clip_id,
-    clips.item_id,
-    clips.shot_index
+    clip_digests.clip_id,
+    clip_digests.item_id,
+    clip_digests.shot_index
 
-from clips
-inner join clip_digests
-    on
-        clips.clip_id = clip_digests.clip_id
-        and clips.item_id = clip_digests.item_id
-        and clips.shot_index = clip_digests.shot_index
+from clip_digests
 inner join grants
-    on clips.contributor_id = grants.party_id and clip_digests.asset_digest = grants.asset_digest
+    on clip_digests.asset_digest = grants.asset_digest and clip_digests.contributor_id = grants.party_id

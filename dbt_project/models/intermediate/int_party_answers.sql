@@ -33,8 +33,9 @@ named as (
 
 ),
 
--- the consents that ever spoke of the clip, and how many of their terms in force do
-speaking as (
+-- materialized, so that a party and a digest are looked up together: by party alone, every clip of a contributor would meet
+-- all that they ever signed
+asked as materialized (
 
     select
         parties.clip_id,
@@ -42,8 +43,7 @@ speaking as (
         parties.shot_index,
         parties.party_id,
         parties.role,
-        named.consent_id,
-        count(distinct named.seq) filter (where named.is_in_force) as terms_naming
+        clip_digests.asset_digest
 
     from parties
     inner join clip_digests
@@ -51,11 +51,27 @@ speaking as (
             parties.clip_id = clip_digests.clip_id
             and parties.item_id = clip_digests.item_id
             and parties.shot_index = clip_digests.shot_index
+
+),
+
+-- the consents that ever spoke of the clip, and how many of their terms in force do
+speaking as (
+
+    select
+        asked.clip_id,
+        asked.item_id,
+        asked.shot_index,
+        asked.party_id,
+        asked.role,
+        named.consent_id,
+        count(distinct named.seq) filter (where named.is_in_force) as terms_naming
+
+    from asked
     inner join named
         on
-            parties.party_id = named.party_id
-            and parties.role = named.role
-            and clip_digests.asset_digest = named.asset_digest
+            asked.party_id = named.party_id
+            and asked.role = named.role
+            and asked.asset_digest = named.asset_digest
     group by all
 
 ),

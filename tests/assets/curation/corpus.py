@@ -17,7 +17,9 @@ Row = dict[str, Any]
 FIRST_DAY = date(2026, 1, 1)
 
 
-def write_corpus(home: Home, days: int, clips_a_day: int, seed: int = 0, **changes: Any) -> list[str]:
+def write_corpus(
+    home: Home, days: int, clips_a_day: int, seed: int = 0, contributors: int = 7, **changes: Any
+) -> list[str]:
     """Write the tables of as many days, one clip a file, and return the days. `changes` are made to every row of signals.
 
     Most values are those of honest footage; about one in ten of each measured one is drawn from its whole range.
@@ -26,14 +28,14 @@ def write_corpus(home: Home, days: int, clips_a_day: int, seed: int = 0, **chang
     for day in named:
         drawn = random.Random(f"{seed}/{day}")
         tables: dict[str, list[Row]] = {name: [] for name in ("delivery_items", "media", "shots", "signals")}
-        for name, row in (pair for at in range(clips_a_day) for pair in _clip(drawn, day, at)):
+        for name, row in (pair for at in range(clips_a_day) for pair in _clip(drawn, day, at, contributors)):
             tables[name].append(row | (changes if name == "signals" else {}))
         for name, rows in tables.items():
             home.lake.write(name, [_filled(name, row) for row in rows], day)
     return named
 
 
-def _clip(drawn: random.Random, day: str, at: int) -> Iterator[tuple[str, Row]]:
+def _clip(drawn: random.Random, day: str, at: int, contributors: int) -> Iterator[tuple[str, Row]]:
     item_id = f"i-{day}-{at:06d}"
     digest = hashlib.sha256(item_id.encode()).hexdigest()
     of_clip = {"clip_id": digest, "item_id": item_id, "shot_index": 0, "received_day": day}
@@ -50,7 +52,7 @@ def _clip(drawn: random.Random, day: str, at: int) -> Iterator[tuple[str, Row]]:
             "received_day": day,
             "position": at,
             "file_name": f"{at}.mp4",
-            "contributor_id": f"c-{at % 7}",
+            "contributor_id": f"c-{at % contributors}",
             "declared_subject": "a bicycle at a wall",
             "declared_location": "Brussels",
             "declared_time_of_day": "day",

@@ -59,7 +59,8 @@ def test_only_new_clips_are_encoded_and_the_process_finds_the_others_there(
     sealed = build(home, now_utc()).sealed
     renditions.render_all(home, sealed.members)
     first, *others = sealed.clip_ids
-    home.store.put(latents.keys(codec_dir, [first])[0], b"there")
+    there = save({"latent": np.zeros(1, np.float32)})
+    home.store.put(latents.keys(codec_dir, [first])[0], there)
     missing = latents.missing(home, sealed, codec_dir)
     assert missing.clip_ids == others
     assert set(missing.texts) == {text for member in sealed.members for text in member["captions"]}
@@ -75,4 +76,14 @@ def test_only_new_clips_are_encoded_and_the_process_finds_the_others_there(
         )
     assert latents.upload(home, codec_dir, work, others) == len(others)
     assert latents.missing(home, sealed, codec_dir).clip_ids == []
-    assert home.store.get(latents.keys(codec_dir, [first])[0]) == b"there"
+    assert home.store.get(latents.keys(codec_dir, [first])[0]) == there
+
+
+def test_a_torn_latent_is_made_anew(small_world: Any, codec_dir: Path, tmp_path: Path) -> None:
+    home: Home = small_world.home
+    sealed = build(home, now_utc()).sealed
+    torn = latents.keys(codec_dir, sealed.clip_ids[:1])[0]
+    home.store.put(torn, b"torn")
+    assert latents.missing(home, sealed, codec_dir).clip_ids == sorted(sealed.clip_ids)
+    latents.encode_config(home, sealed, codec_dir, tmp_path / "work")
+    assert not list((tmp_path / "work").iterdir()), "the process would take it for made"

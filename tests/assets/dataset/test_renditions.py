@@ -120,6 +120,15 @@ def test_a_second_run_decodes_nothing(home: Home, clip: dict[str, Any], monkeypa
     assert home.store.get(second.keys[0]) == before
 
 
+@pytest.mark.parametrize("kept", [0, 100, -1])
+def test_a_torn_rendition_is_made_anew(home: Home, clip: dict[str, Any], kept: int) -> None:
+    (name,) = renditions.render_all(home, [clip]).keys
+    whole = home.store.get(name)
+    home.store.put(name, whole[:kept])
+    assert renditions.render_all(home, [clip]).made == 1
+    assert home.store.get(name) == whole
+
+
 def test_the_same_frames_give_the_same_bytes(home: Home, clip: dict[str, Any]) -> None:
     source = home.store.fetch(clip["media_key"])
     assert len({renditions.render(clip, source, 24.0) for _ in range(6)}) == 1

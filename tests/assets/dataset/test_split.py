@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from assets.curation.copies.duplicates import Clip, find_duplicates
 from assets.curation.copies.phash import HASH_BYTES
-from assets.dataset.split import SplitClip, SplitError, groups, split
+from assets.dataset.split import Group, SplitClip, SplitError, groups, split
 
 
 @st.composite
@@ -127,3 +127,14 @@ def test_few_contributors_of_very_different_size_still_leave_about_a_sixth_held_
     sizes = {"ming": 7, "anouk": 2, "sigrun": 10, "ruth": 4, "david": 2, "ada": 24, "bo": 10, "cy": 10}
     sides = split(clips_of(sizes, simulated={"ada", "bo", "cy"}))
     assert 0.15 <= sum(side == "heldout" for side in sides.values()) / len(sides) <= 0.20
+
+
+def test_thirty_thousand_contributors_are_split_without_comparing_each_with_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(one: Group, other: object) -> bool:
+        raise AssertionError("two groups were compared clip by clip")
+
+    monkeypatch.setattr(Group, "__eq__", never)
+    clips = [SplitClip(f"{n:064x}", f"c-{n}", f"g-{n}", False) for n in range(30_000)]
+    assert list(split(clips).values()).count("heldout") == pytest.approx(0.15 * len(clips), abs=2)

@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from assets.evaluation.registry import CHAMPION, CLEAN, Registry
 from assets.evaluation.serving import Serving, without_password
-from assets.evaluation.tracking import database_is_missing
 
 ROOT = "ab" * 32
 
@@ -147,13 +145,3 @@ def test_links_lead_to_the_run_and_to_the_version(registry: Registry, monkeypatc
     run_id = registry.start_run("m-1", "nightly")
     assert registry.url(run_id) == f"http://127.0.0.1:5055/#/experiments/{registry.ensure_experiment()}/runs/{run_id}"
     assert registry.url("3", "http://host") == "http://host/#/models/video-transformer/versions/3"
-
-
-@pytest.mark.parametrize("name", ["mlflow.db", "ml flow.db", "100%.db"])
-@pytest.mark.parametrize("address", ["sqlite:///{}", "sqlite:///{}?timeout=60", "sqlite+pysqlite:///{}"])
-def test_a_registry_is_found_under_every_address_that_its_client_takes(tmp_path: Path, name: str, address: str) -> None:
-    uri = address.format(tmp_path / name)
-    assert database_is_missing(uri)
-    with sa.create_engine(uri).connect() as connection:  # as the client does
-        connection.execute(sa.text("create table versions (number int)"))
-    assert not database_is_missing(uri)

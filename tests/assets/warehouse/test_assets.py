@@ -57,6 +57,7 @@ def test_the_marts_are_materialised_with_checks_row_counts_and_column_lineage(ho
     )
 
     assert result.success
+    assert not (home.state / "building").exists()
     assert {name for name in os.environ if name.startswith("RUSHES_")} == before
     assert [row["item_id"] for row in mart_rows(home, "fct_clips")] == ["i-one"]
     found = {event.asset_key.to_user_string(): event for event in result.get_asset_materialization_events()}

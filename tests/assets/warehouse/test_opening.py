@@ -1,17 +1,18 @@
-"""A reader waits while dbt builds the warehouse, and no longer than it was told to."""
+"""Readers wait for whoever writes the warehouse, no longer than they were told to; memory has bounds."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from assets.home import Home
 from assets.warehouse import opening
-from assets.warehouse.opening import WarehouseBusy, opened
+from assets.warehouse.opening import MEMORY, WarehouseBusy, connect, memory_bytes, memory_limit, opened
 
 HOLD = """
 import duckdb, sys
@@ -23,8 +24,8 @@ with duckdb.connect(sys.argv[1]) as connection:
 
 
 @pytest.fixture
-def builder(home: Home):
-    """Another process that holds the warehouse as dbt does, until it is told to let go."""
+def writer(home: Home):
+    """Another process that has the warehouse open to write, until it is told to let go."""
     command = [sys.executable, "-c", HOLD, str(home.warehouse_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "holding\n"
@@ -32,15 +33,15 @@ def builder(home: Home):
         process.kill()
 
 
-def test_a_reader_waits_until_the_build_is_over(
-    home: Home, builder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+def test_a_reader_waits_until_the_writer_lets_go(
+    home: Home, writer: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []
 
     def let_go(seconds: float) -> None:
         asked.append(seconds)
         if len(asked) == 2:
-            builder.communicate("\n", timeout=30)
+            writer.communicate("\n", timeout=30)
 
     monkeypatch.setattr(opening, "time", SimpleNamespace(monotonic=time.monotonic, sleep=let_go))
     with opened(home) as connection:
@@ -48,8 +49,8 @@ def test_a_reader_waits_until_the_build_is_over(
     assert len(asked) == 2
 
 
-def test_a_reader_gives_up_and_says_that_a_build_is_under_way(home: Home, builder: subprocess.Popen[str]) -> None:
-    with pytest.raises(WarehouseBusy, match="is being built"), opened(home, patience_s=0.0):
+def test_a_reader_gives_up_and_says_that_somebody_writes(home: Home, writer: subprocess.Popen[str]) -> None:
+    with pytest.raises(WarehouseBusy, match="open for writing"), opened(home, patience_s=0.0):
         pass
 
 
@@ -63,3 +64,40 @@ def test_a_file_that_is_no_warehouse_is_not_waited_for(home: Home, monkeypatch: 
     home.warehouse_path.write_bytes(b"these are notes, not a database" * 1000)
     with pytest.raises(duckdb.Error), opened(home):
         pass
+
+
+def test_a_reader_has_bounded_memory_and_spills_below_the_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MEMORY, "300MiB")
+    connect(home.warehouse_path, home.state, read_only=False).close()
+    with opened(home) as connection:
+        told = "select current_setting('memory_limit'), current_setting('temp_directory')"
+        limit, spill = connection.execute(told).fetchone()
+        assert limit == "300.0 MiB"
+        assert Path(spill).is_relative_to(home.state)
+
+
+def test_memory_is_a_share_of_what_the_container_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(MEMORY, raising=False)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("4:memory:/jobs/one\n0::/jobs/one\n")
+    for file, limit in (
+        ("memory.max", "max"),
+        ("jobs/memory.max", f"{3 * 2**30}"),
+        ("jobs/one/memory.max", "max"),
+        ("memory/memory.limit_in_bytes", f"{2 * 2**30}"),
+    ):
+        path = tmp_path / "sys/fs/cgroup" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{limit}\n")
+    assert memory_bytes(tmp_path) == 2 * 2**30
+    monkeypatch.setattr(opening, "memory_bytes", lambda: 4 * 2**30)
+    assert memory_limit() == "1024MiB"
+    monkeypatch.setattr(opening, "memory_bytes", lambda: 2**20)
+    assert memory_limit() == "512MiB", "too little to work with would fail every night"
+
+
+@pytest.mark.parametrize("given", ["much", "4", "80%", "1GB'; drop table clips"])
+def test_a_setting_that_is_no_amount_of_memory_is_named(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MEMORY, given)
+    with pytest.raises(ValueError, match=MEMORY):
+        memory_limit()

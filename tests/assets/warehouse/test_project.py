@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from assets.home import Home
 from assets.warehouse import project
-from assets.warehouse.project import applied, environment
+from assets.warehouse.opening import connect, opened
+from assets.warehouse.project import applied, begin_build, environment, finish_build
 
+TARGET = Path("/home/building/warehouse.duckdb")
 NOON = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
 
 
@@ -33,14 +37,14 @@ def test_a_manifest_is_stale_when_it_is_missing_or_older_than_a_model(
 
 
 def test_dbt_is_told_the_day_and_horizon_that_the_python_rules_decide_for(home: Home) -> None:
-    variables = environment(home, NOON)
+    variables = environment(home, NOON, TARGET)
     assert variables["RUSHES_DECISION_AT"] == "2026-11-20 00:00:00.000000"
     assert variables["RUSHES_DECISION_UNTIL"] == "2026-12-20 00:00:00.000000"
-    assert variables == environment(home, NOON + dt.timedelta(hours=5))
+    assert variables == environment(home, NOON + dt.timedelta(hours=5), TARGET)
 
 
 def test_the_lake_is_readable_to_sql_before_anything_was_written(home: Home) -> None:
-    lake = Path(environment(home, NOON)["RUSHES_LAKE"])
+    lake = Path(environment(home, NOON, TARGET)["RUSHES_LAKE"])
     assert (lake / "deliveries" / "schema.parquet").is_file()
 
 
@@ -59,3 +63,64 @@ def test_the_environment_is_put_back_also_after_a_failure(monkeypatch: pytest.Mo
     assert seen == ["during"]
     assert os.environ["RUSHES_LAKE"] == "before"
     assert "RUSHES_DECISION_AT" not in os.environ
+
+
+def write(path: Path, sql: str) -> None:
+    """As dbt does, in the file that it builds in."""
+    with connect(path, path.parent / "spill", read_only=False) as connection:
+        connection.execute(sql)
+
+
+def test_an_analyst_who_is_reading_stops_no_build_and_keeps_what_they_read(home: Home) -> None:
+    write(home.warehouse_path, "create table clips as select 1 as n")
+    with subprocess.Popen(
+        [sys.executable, "-c", READING, str(home.warehouse_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as analyst:
+        assert analyst.stdout.readline() == "1\n"
+        target = begin_build(home)
+        write(target, "update clips set n = 2")
+        finish_build(home, target)
+        said, _ = analyst.communicate("again\n", timeout=30)
+        assert said == "1\n"
+    with opened(home) as connection:
+        assert connection.execute("select n from clips").fetchone() == (2,)
+
+
+READING = """
+import duckdb, sys
+with duckdb.connect(sys.argv[1], read_only=True) as connection:
+    for _ in range(2):
+        print(connection.execute("select n from clips").fetchone()[0], flush=True)
+        sys.stdin.readline()
+"""
+
+
+def test_a_build_that_was_killed_leaves_the_warehouse_and_nothing_that_the_next_trips_over(home: Home) -> None:
+    write(home.warehouse_path, "create table payouts as select 1 as n")
+    killed = begin_build(home)
+    write(killed, "drop table payouts")
+    killed.with_name("warehouse.duckdb.wal").write_bytes(b"half a log")
+    with opened(home) as connection:
+        assert connection.execute("select n from payouts").fetchone() == (1,)
+    target = begin_build(home)
+    write(target, "insert into payouts values (2)")
+    finish_build(home, target)
+    with opened(home) as connection:
+        assert connection.execute("select n from payouts order by n").fetchall() == [(1,), (2,)]
+    assert not target.parent.exists()
+
+
+def test_what_an_earlier_writer_left_in_its_log_is_built_upon(home: Home) -> None:
+    """A warehouse that was written in place and whose writer was killed: its last rows are in the log beside it."""
+    script = (
+        "import duckdb, os, sys; connection = duckdb.connect(sys.argv[1]);"
+        "connection.execute('create table payouts as select 1 as n'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(home.warehouse_path)], check=True)
+    assert home.warehouse_path.with_name("warehouse.duckdb.wal").is_file()
+    finish_build(home, begin_build(home))
+    with opened(home) as connection:
+        assert connection.execute("select n from payouts").fetchone() == (1,)

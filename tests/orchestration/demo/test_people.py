@@ -43,7 +43,7 @@ def test_the_withdrawal_in_a_later_delivery_ends_the_consent_of_an_earlier_one(h
     ledger, people = platform_ledger(home), People.of(home)
     for delivery in DELIVERIES:
         ledger.append_many(people.papers(delivery, digests(delivery)), NOW)
-    consents = {c.consent_id: c for c in ConsentState.fold(ledger.events()).consents("c-sigrun", "contributor")}
+    consents = ConsentState.fold(ledger.events()).by_party["c-sigrun"]
     revoked = {consent_id for consent_id, consent in consents.items() if consent.revoked_from is not None}
     assert revoked == {"consent-d-eruption-slope"}
     assert len(consents) == 3

@@ -73,6 +73,23 @@ def test_a_withdrawal_acts_on_the_model_asks_for_a_retrain_and_for_new_footage(
     assert list_proposals(home.database_url) == [proposal]
 
 
+def test_what_cannot_be_acted_on_fails_the_tick_and_is_tried_again(
+    tick: Tick, small_world: Any, registry: Registry, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home: Home = small_world.home
+    sealed = seal(home, datetime.now(UTC)).sealed
+    champion = add("m-1", sealed.root)
+    cursor = str(Ledger(home.database_url).size())
+    small_world.revoke(sealed.clip_ids[0])
+    with monkeypatch.context() as away:
+        away.setattr(Registry, "versions", lambda self: 1 / 0)
+        acted = tick("ledger_sensor", home, cursor)  # the clip is withdrawn and reported, its models are not known
+        with pytest.raises(RuntimeError, match="could not be acted on"):
+            tick("ledger_sensor", home, acted.cursor)
+    tick("ledger_sensor", home, acted.cursor)
+    assert "consent.revoked" in (registry.version(champion).taint or "")
+
+
 def test_the_champion_moves_to_a_version_that_never_saw_the_clip(
     tick: Tick, small_world: Any, registry: Registry, add: Add
 ) -> None:

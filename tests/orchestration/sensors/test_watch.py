@@ -29,7 +29,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._utils.error import SerializableErrorInfo
 
 from assets.evaluation import standing
-from assets.evaluation.registry import CHAMPION, MODEL, Registry
+from assets.evaluation.registry import CHAMPION, MODEL, REGISTERED, Registry
 from assets.home import Home
 from orchestration import watch
 from orchestration.schedules import SCHEDULE, last_hour
@@ -160,13 +160,14 @@ def test_a_night_after_which_nothing_serves_alerts_and_beats_no_heart(
     assert told(home)[1:] == ["champion: must not serve open", "champion: nothing serves resolved"]
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "sqlite:////nowhere/mlflow.db?timeout=60"])
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "sqlite:///{folder}/elsewhere.db?timeout=60"])
 def test_a_registry_that_cannot_be_asked_is_unknown_and_not_empty(
-    home: Home, address: str, monkeypatch: pytest.MonkeyPatch
+    home: Home, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    home.store.put("models/m-1/codec.result.json", b"{}")
-    found = standing.standing_of(replace(home, mlflow_uri=address), datetime.now(UTC))
+    home.store.put(REGISTERED, b"{}")
+    elsewhere = replace(home, mlflow_uri=address.format(folder=tmp_path))
+    found = standing.standing_of(elsewhere, datetime.now(UTC))
     assert found.wrong.keys() == {standing.UNKNOWN}
     assert found.serious
 

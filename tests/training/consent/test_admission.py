@@ -19,6 +19,7 @@ from training.consent.event_schema import PLATFORM
 from training.consent.ledger import Admitted, Ledger
 from training.consent.register import Register
 from training.consent.state import ConsentState
+from training.consent.times import MOST_AHEAD, time_text
 
 
 def test_a_well_signed_grant_is_admitted(people: People) -> None:
@@ -91,6 +92,31 @@ def test_an_ill_formed_event_is_refused_by_name(people: People, change: dict[str
     assert rule_of(people.ledger.append(envelope, people.now)) is rule
     assert people.ledger.head() == head
     assert people.ledger.refusals()[-1]["rule"] == rule
+
+
+@pytest.mark.parametrize("name", ["effective_at", "expires_at"])
+def test_a_time_that_nobody_plans_for_is_refused_and_said(people: People, name: str) -> None:
+    furthest = people.now + MOST_AHEAD
+    for text, rule in (
+        ("9999-12-31T23:59:59Z", Rule.TOO_FAR_AHEAD),
+        (time_text(furthest + timedelta(seconds=1)), Rule.TOO_FAR_AHEAD),
+        ("1969-12-31T23:59:59Z", Rule.SCHEMA),
+        ("0001-01-01T00:00:00Z", Rule.SCHEMA),
+        (time_text(furthest), None),
+        ("1970-01-01T00:00:00Z", None),
+    ):
+        outcome = people.ledger.append(ev.sign(a_grant(people) | {name: text}, key_of("c-ann")), people.now)
+        assert rule_of(outcome) is rule, text
+        if rule is Rule.TOO_FAR_AHEAD:
+            assert f"{name} {text} is after" in outcome.detail
+
+
+def test_a_clock_that_leapt_once_opens_no_door_to_times_beyond(people: People) -> None:
+    """The ledger's own times go no further back than its last entry; what is plausible goes by the clock."""
+    ahead = people.now + timedelta(days=365 * 73)
+    people.ledger.append(ev.sign(a_grant(people), key_of("c-ann")), ahead)
+    late = a_grant(people) | {"effective_at": time_text(ahead + MOST_AHEAD - timedelta(days=1))}
+    assert rule_of(people.ledger.append(ev.sign(late, key_of("c-ann")), people.now)) is Rule.TOO_FAR_AHEAD
 
 
 @pytest.mark.parametrize(

@@ -303,3 +303,16 @@ def test_an_amended_consent_keeps_its_identity(people: People) -> None:
     grant = people.grant("c-ann", scopes=["eval"])
     people.append(ev.amend(grant, people.now, scopes=["train"]), "c-ann")
     assert _decide(people).consent_ids == (grant["consent_id"],)
+
+
+def test_a_clip_is_decided_by_the_consents_that_speak_of_it_and_not_by_all_of_its_contributors(people: People) -> None:
+    """Whoever delivered ten thousand clips has signed as often; each clip asks for its own."""
+    wanted = people.grant("c-ann")["consent_id"]
+    for number in range(20):
+        people.grant("c-ann", assets=[f"{number:064x}"])
+    state = ConsentState.fold(people.ledger.events())
+    for consent in state.by_party["c-ann"].values():
+        if consent.consent_id != wanted:
+            consent.terms = None  # type: ignore[assignment]  # whoever reads them fails
+    decided = eligible(clip(), "train", people.now, people.now + HORIZON, state)
+    assert decided.consent_ids == (wanted,)

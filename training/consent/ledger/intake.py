@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent.admission import Refusal, Rule, judge
+from training.consent.admission import Refusal, Rule, judge, judge_times
 from training.consent.canonical import CanonicalError, canonical, parse_strictly, sha256_hex
 from training.consent.event_schema import MAX_ENVELOPE_BYTES
 from training.consent.events import Envelope
@@ -143,7 +143,7 @@ def _take_in_chunk(connection: sa.Connection, offers: list[Offer], now: datetime
         refusal = offer.problem or erased.refusal(offer.digest, offer.envelope)
         if not refusal and offer.digest in known:
             outcomes.append(replace(known[offer.digest], already=True))
-        elif refusal := refusal or judge(register, offer.envelope, judged_at):
+        elif refusal := refusal or judge(register, offer.envelope, judged_at) or _judge_times(offer, now):
             outcomes.append(batch.refuse(offer, refusal, time_text(now)))
         else:
             admitted = batch.admit(offer)
@@ -152,6 +152,10 @@ def _take_in_chunk(connection: sa.Connection, offers: list[Offer], now: datetime
             outcomes.append(admitted)
     batch.write(connection)
     return outcomes
+
+
+def _judge_times(offer: Offer, now: datetime) -> Refusal | None:
+    return judge_times(offer.envelope["body"], now)  # by the clock: the ledger's own times may have leapt ahead
 
 
 def _known(connection: sa.Connection, digests: Iterable[str]) -> dict[str, Admitted]:

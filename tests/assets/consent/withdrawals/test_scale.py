@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
-import pytest
+from datetime import UTC, datetime
 
+import pytest
+import sqlalchemy as sa
+
+from assets.consent.withdrawals.closure import Cause
+from assets.consent.withdrawals.journal import Journal
+from assets.consent.withdrawals.journal_rows import WITHDRAWAL, Mark, Plan
+from assets.home import Home
 from tests.benchmarks.closure import closure
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def statements(home: Home, clips: int) -> int:
+    """How often the database is asked what was done before about so many clips of one withdrawal."""
+    journal = Journal(f"sqlite:///{home.state / f'{clips}.db'}")
+    cause = Cause("c-1", "revoke", "leaf", "2026-11-20T00:00:00Z", 1)
+    reach = {("root", f"{n:064x}"): ("consent.revoked",) for n in range(clips)}
+    journal.plan([Plan(WITHDRAWAL, "c-1", (cause,), reach)], Mark(2), (), NOW)
+    asked: list[str] = []
+    sa.event.listen(journal.engine, "before_cursor_execute", lambda *said: asked.append(said[2]))
+    assert journal.handled(clip_id for _, clip_id in reach) == {pair: {"leaf"} for pair in reach}
+    journal.sealed()
+    return len(asked)
+
+
+def test_a_withdrawal_of_many_clips_is_not_read_again_for_each_of_them(home: Home) -> None:
+    assert statements(home, 200) == statements(home, 20)
 
 
 @pytest.mark.slow
