@@ -29,7 +29,7 @@ SENSORS = ("inbox_sensor", "refresh_sensor", "ledger_sensor", "champion_sensor",
 CHAMPION, NIGHT, AUTOMATION, CHECK = "champion: ", "night: ", "automation: ", "check: "
 SCOPES = (CHAMPION, NIGHT, AUTOMATION)  # of which every look finds all that lasts; a check is over when it passes
 # assets whose failed checks stop nothing, so that nobody would hear of them
-FORWARDED = ("media", "signals", "verdicts", "champion")
+FORWARDED = ("media", "signals", "verdicts", "consent_ledger", "training_snapshot", "renditions", "champion")
 IN_A_ROW = 3  # ticks that fail before a sensor alerts
 GRACE = dt.timedelta(minutes=30)  # after the hour of the night, until a tick that is missing is called missed
 LONGEST_NIGHT = dt.timedelta(hours=12)
