@@ -6,6 +6,7 @@ methods: it takes seconds.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -41,6 +42,7 @@ class Tracking:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         from mlflow import MlflowClient
 
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every table that it makes
         return MlflowClient(tracking_uri=self.home.mlflow_uri, registry_uri=self.home.mlflow_uri)
 
     def ensure_experiment(self) -> str:
