@@ -14,7 +14,7 @@ from training.consent.canonical import sha256_hex
 from training.consent.clip_facts import ClipFacts, Person
 from training.consent.event_schema import SCOPES
 from training.consent.state import ConsentState, Use
-from training.consent.times import HORIZON, instant
+from training.consent.times import HORIZON, instant, shifted
 
 if TYPE_CHECKING:
     from training.consent.checkpoint import Checkpoint
@@ -184,4 +184,4 @@ def decision_window(head: Checkpoint, now: datetime, horizon: timedelta = HORIZO
     """
     midnight = instant(now).replace(hour=0, minute=0, second=0, microsecond=0)
     at = max(midnight, head.recorded_at or midnight)
-    return at, at + horizon
+    return at, shifted(at, horizon)
