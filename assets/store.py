@@ -6,6 +6,8 @@ a temporary name, are flushed and renamed; an S3 PUT is atomic by itself. Nothin
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -35,6 +37,9 @@ class Store(Protocol):
 
     def list(self, prefix: str) -> Iterator[str]:
         """Keys below `prefix`, sorted. Names that start with a dot are unfinished or private and are left out."""
+
+    def stamped(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """As `list`, each key with a text that is another once what it names was replaced."""
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         """Names of the folders directly below `prefix`, sorted; costs nothing for what lies deeper."""
@@ -134,6 +139,11 @@ class LocalStore:
         found = (p.relative_to(self.root).as_posix() for p in base.rglob("*") if p.is_file())
         yield from sorted(key for key in found if not _hidden(key))
 
+    def stamped(self, prefix: str) -> Iterator[tuple[str, str]]:
+        for key in self.list(prefix):
+            found = self.path(key).stat()
+            yield key, f"{found.st_size} {found.st_mtime_ns}"
+
     def folders(self, prefix: str) -> tuple[str, ...]:
         base = self.root / safe_key(prefix.rstrip("/"))
         names = (entry.name for entry in os.scandir(base) if entry.is_dir()) if base.is_dir() else ()
@@ -186,23 +196,38 @@ class S3Store:
         return self._read(key)
 
     def _read(self, key: str) -> bytes:
-        try:
+        with self._as_files_do(key):
             return self.client.get_object(Bucket=self.bucket, Key=self._name(key))["Body"].read()
-        except self.client.exceptions.NoSuchKey:
-            raise FileNotFoundError(f"nothing is stored under {self.uri(key)}") from None
 
     def _etag(self, key: str) -> str | None:
         try:
-            return self.client.head_object(Bucket=self.bucket, Key=self._name(key))["ETag"]
+            with self._as_files_do(key):
+                return self.client.head_object(Bucket=self.bucket, Key=self._name(key))["ETag"]
+        except FileNotFoundError:
+            return None
+
+    @contextlib.contextmanager
+    def _as_files_do(self, key: str) -> Iterator[None]:
+        """What is wrong with one object is an OSError, as of a file: whoever reads many goes on with the others."""
+        try:
+            yield
         except self.client.exceptions.ClientError as error:
-            if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NotFound"}:
-                return None
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if status == 404 and error.response["Error"]["Code"] != "NoSuchBucket":
+                raise FileNotFoundError(f"nothing is stored under {self.uri(key)}") from None
+            if status == 403:  # also of an object that was moved to an archive
+                raise PermissionError(errno.EACCES, "the store refuses to give it", self.uri(key)) from error
+            if status == 412:
+                raise OSError(errno.ESTALE, "it changed while it was read", self.uri(key)) from error
             raise
 
     def exists(self, key: str) -> bool:
         return self._etag(key) is not None
 
     def list(self, prefix: str) -> Iterator[str]:
+        yield from (key for key, _ in self.stamped(prefix))
+
+    def stamped(self, prefix: str) -> Iterator[tuple[str, str]]:
         below = (
             self._name(prefix.rstrip("/")) + "/" if prefix.strip("/") else (self.prefix + "/" if self.prefix else "")
         )
@@ -210,7 +235,7 @@ class S3Store:
         for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=below):
             for entry in page.get("Contents", []):  # S3 lists in key order
                 if not _hidden(key := entry["Key"][cut:]):
-                    yield key
+                    yield key, entry["ETag"]
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         below = self._name(prefix.rstrip("/")) + "/"
@@ -236,7 +261,8 @@ class S3Store:
         """In parts, whatever the size; the file is whole or not there."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-            self.client.download_file(self.bucket, self._name(key), part := str(Path(folder) / "part"))
+            with self._as_files_do(key):
+                self.client.download_file(self.bucket, self._name(key), part := str(Path(folder) / "part"))
             os.replace(part, path)
 
     def _cached(self, key: str, etag: str) -> Path:

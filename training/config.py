@@ -187,6 +187,7 @@ class TrainConfig:
     database_url: str  # of the consent ledger
     frames_dir: str = ""  # codec: <clip_id>.safetensors with `frames`
     latents_dir: str = ""  # transformer: <clip_id>.safetensors with `latent`
+    left_out: list[str] = field(default_factory=list)  # transformer: clips of the manifest that have no latent
     codec_dir: str = ""  # transformer: codec.safetensors and codec.json
     text_dir: str = ""  # transformer: <sha256 of text>.safetensors with `tokens`
     text_encoder: str = ""  # folder of the text encoder; named in the transformer's description

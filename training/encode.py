@@ -67,20 +67,27 @@ def encode(config: EncodeConfig) -> tuple[int, int]:
 
 
 def encode_clips(config: EncodeConfig, members: list[dict[str, Any]]) -> int:
-    """<clip_id>.safetensors: `latent` f32 [C, t, h, w] with the clip's fps and motion beside it."""
+    """<clip_id>.safetensors: `latent` f32 [C, t, h, w] with the clip's fps and motion beside it.
+
+    A clip whose latent is not finite is left out. Raises DataError where that is true of all of several.
+    """
     folder = Path(config.latents_dir)
     missing = [m for m in members if not (folder / f"{m['clip_id']}.safetensors").exists()]
     if not missing:
         return 0
-    codec, frames = load_codec(config.codec_dir), FrameClips(config.frames_dir, missing)
+    codec, frames, made = load_codec(config.codec_dir), FrameClips(config.frames_dir, missing), 0
     for member in missing:
         clip_id = member["clip_id"]
         z_Cthw, fps, moved = encode_clip(codec, frames, clip_id)
         if not bool(z_Cthw.isfinite().all()):
-            raise DataError(f"the latent of {clip_id} is not finite")
+            print(f"left out: the latent of {clip_id} is not finite", flush=True)
+            continue
         metadata = {"clip_id": clip_id, "fps": f"{fps:g}", "motion": f"{moved:.4f}"}
         _write(folder / f"{clip_id}.safetensors", {"latent": z_Cthw}, metadata)
-    return len(missing)
+        made += 1
+    if not made and len(missing) == len(members) > 1:
+        raise DataError(f"no latent of {len(members)} clips is finite: the codec in {config.codec_dir} is at fault")
+    return made
 
 
 @torch.inference_mode()

@@ -240,10 +240,17 @@ def _latents(config: TrainConfig, codec: VideoCodec, shape: TransformerConfig, w
         stride = codec.config.stride
         return LatentClips(config.latents_dir, config.text_dir, members, shape.patch, stride, weights, measured)
 
-    members = spread(read_members(config.manifest, "heldout"), HELDOUT_CLIPS)
+    def of(split: str) -> list[dict[str, Any]]:
+        """Those of a split that have a latent."""
+        chosen = [m for m in read_members(config.manifest, split) if m["clip_id"] not in config.left_out]
+        if not chosen:
+            raise DataError(f"{config.manifest}: no clip in split {split!r} has a latent")
+        return chosen
+
+    members = spread(of("heldout"), HELDOUT_CLIPS)
     heldout = clips(members)
     beside = _rendered_clips(config, codec, shape)[0] if config.rendered_share else None
-    return clips(read_members(config.manifest, "train")), [heldout.read(m["clip_id"]) for m in members], beside
+    return clips(of("train")), [heldout.read(m["clip_id"]) for m in members], beside
 
 
 def _rendered_clips(config: TrainConfig, codec: VideoCodec, shape: TransformerConfig) -> Read:

@@ -7,6 +7,7 @@ ingestion and curation; this module reads files that are already trusted and wri
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -58,25 +59,34 @@ def write_mp4(path: str | Path, frames: Frames, fps: float, crf: int = 18) -> Pa
 
 
 def read_frames(
-    path: str | Path, start: int = 0, end: int | None = None, max_side: int | None = None
+    path: str | Path,
+    start: int = 0,
+    end: int | None = None,
+    max_side: int | None = None,
+    pulse: Callable[[], None] = lambda: None,
 ) -> tuple[Frames, float]:
     """Decode frames `start` to `end` (exclusive; None: to the last) and return them with the file's frames per second.
 
-    Frames are counted as decoded, never by time stamp, so a range means the same pictures for every reader.
-    With `max_side` the longer side is scaled down to it (area filter), aspect kept, sides even.
+    Frames are counted as decoded, never by time stamp, so a range means the same pictures for every reader; a cover
+    picture is no film. With `max_side` the longer side is scaled down to it (area filter), aspect kept, sides even.
+    `pulse` is called for every frame.
     Raises VideoError when the file does not open, has no video, or has no frame in the range.
     """
     import av
+    from av.stream import Disposition
 
     pictures: list[np.ndarray] = []
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
+        with av.open(str(path), metadata_errors="replace") as container:
+            covers = Disposition.attached_pic
+            films = [one for one in container.streams.video if one.codec_context and not one.disposition & covers]
+            if not films:
                 raise VideoError(f"{path}: no video stream")
-            stream = container.streams.video[0]
+            stream = films[0]
             stream.codec_context.thread_count = 1
             fps = float(stream.average_rate or stream.guessed_rate or 0)
             for index, frame in enumerate(container.decode(stream)):
+                pulse()
                 if end is not None and index >= end:
                     break
                 if index >= start:

@@ -1,7 +1,7 @@
 """Dagster assets of the dataset stage: the sealed snapshot, its renditions and its latents, and their checks."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -77,13 +77,13 @@ def training_snapshot(context: dg.AssetExecutionContext, home: dg.ResourceParam[
     )
 
 
-def _left_out(check: str, why: Mapping[str, str]) -> dg.AssetCheckResult:
-    """A warning that names the clips that the night went on without."""
+def _left_out(check: str, why: Mapping[str, str], all_of: Collection[str] = ()) -> dg.AssetCheckResult:
+    """A warning that names the clips that the night went on without; an error where that would be all."""
     rows = [{"clip": clip_id, "why": said} for clip_id, said in sorted(why.items())]
     return dg.AssetCheckResult(
         check_name=check,
         passed=not rows,
-        severity=dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if all_of and len(rows) == len(all_of) else dg.AssetCheckSeverity.WARN,
         description=f"{len(rows)} clips are left out" if rows else None,
         metadata={"left_out": len(rows), "clips": dg.MetadataValue.md(markdown_table(rows[:50]))},
     )
@@ -170,7 +170,10 @@ def renditions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
     deps=["renditions", "video_autoencoder"],
     check_specs=[
         dg.AssetCheckSpec(
-            LATENT_CHECK, asset="latents", blocking=True, description="None missing, unreadable or not finite."
+            LATENT_CHECK,
+            asset="latents",
+            blocking=True,
+            description="None missing, unreadable or not finite. Training goes on without those; without any it does not.",
         )
     ],
     kinds={"pytorch", "safetensors"},
@@ -203,9 +206,5 @@ def latents(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
             "dagster/uri": home.store.uri(prefix),
         },
         data_version=dg.DataVersion(f"{sealed.root}/{prefix}"),
-        check_results=[
-            dg.AssetCheckResult(
-                check_name=LATENT_CHECK, passed=not unfit, metadata={"unfit": dg.MetadataValue.json(unfit)}
-            )
-        ],
+        check_results=[_left_out(LATENT_CHECK, unfit, all_of=sealed.clip_ids)],
     )

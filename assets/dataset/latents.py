@@ -93,34 +93,40 @@ def encode_config(home: Home, sealed: Sealed, codec_dir: Path, work: Path) -> Ma
 
 
 def upload(home: Home, codec_dir: Path, work: Path, clip_ids: Iterable[str]) -> int:
-    """Move the new latents into the store; returns how many. A clip without one is left for the check to find."""
+    """Move the new latents that can be used into the store; returns how many. A clip without one is left out of training."""
     put = 0
     for key in keys(codec_dir, clip_ids):
         if (made := work / Path(key).name).is_file():
-            home.store.put(key, renditions.sorted_header(made.read_bytes()))
+            if _defect(data := made.read_bytes()) is None:
+                home.store.put(key, renditions.sorted_header(data))
+                put += 1
             made.unlink()
-            put += 1
     return put
+
+
+def absent(home: Home, codec_dir: Path, clip_ids: Iterable[str]) -> list[str]:
+    """Members without a latent."""
+    members = list(clip_ids)
+    named = zip(members, keys(codec_dir, members), strict=True)
+    return [clip_id for clip_id, key in named if not home.store.exists(key)]
 
 
 def unfit(home: Home, codec_dir: Path, clip_ids: Iterable[str]) -> dict[str, str]:
     """Members whose latent is missing, unreadable or not finite, each with why."""
     members, found = list(clip_ids), {}
     for clip_id, key in zip(members, keys(codec_dir, members), strict=True):
-        if why := _defect(home, key):
+        if why := _defect(home.store.get(key)) if home.store.exists(key) else "missing":
             found[clip_id] = why
     return found
 
 
-def _defect(home: Home, key: str) -> str | None:
+def _defect(data: bytes) -> str | None:
     import numpy as np
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    if not home.store.exists(key):
-        return "missing"
     try:
-        latent = load(home.store.get(key))["latent"]
+        latent = load(data)["latent"]
     except (SafetensorError, KeyError) as error:
         return f"unreadable: {error}"
     return None if latent.size and np.isfinite(latent).all() else "not finite"

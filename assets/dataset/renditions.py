@@ -2,23 +2,31 @@
 
 Belongs here: choosing the moment, the size and the crop. A clip's identity is the hash of its frames, so a rendition
 is found under `frames/<version>/<clip_id>.safetensors` for ever and a second run decodes nothing. Which clips are
-rendered is the snapshot's business; how they are decoded is `training.video`'s.
+rendered is the snapshot's business; how they are decoded is `training.video`'s, in a child process (`render_worker`),
+since a decoder may crash.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.home import Home
+from assets.ingestion.reasons import DISK_FULL
+from assets.ingestion.verdict import Limits
+from assets.workers.child import Children, Unavailable
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from assets.home import Home
+
+COMMAND = (sys.executable, "-m", "assets.dataset.render_worker")
 VERSION = "17f-8hz-64px-1"  # change it whenever a pixel may change
 
 FRAMES = 17  # 4k + 1, as the causal autoencoder wants
@@ -26,6 +34,7 @@ FPS = 8.0
 AREA = 64 * 64  # pixels, about
 MULTIPLE = 16  # of both sides
 WIDEST = 2.0  # aspect ratios beyond 2:1 either way are cropped
+ASKED = ("clip_id", "start_frame", "end_frame")  # of a member, by `render`
 
 
 class RenditionError(ValueError):
@@ -87,11 +96,17 @@ def crop_and_resize(frames: np.ndarray) -> np.ndarray:
     return np.stack([cv2.resize(frame, (target_width, target_height), interpolation=method) for frame in cropped])
 
 
-def render(member: Mapping[str, Any], source: Path, source_fps: float, rotation_deg: int = 0) -> bytes:
+def render(
+    member: Mapping[str, Any],
+    source: Path,
+    source_fps: float,
+    rotation_deg: int = 0,
+    pulse: Callable[[], None] = lambda: None,
+) -> bytes:
     """The safetensors file of a member: `frames` uint8 `[T, H, W, 3]`, metadata `fps` and `clip_id`.
 
     `source` is the member's media file, to be turned counter-clockwise by `rotation_deg` (a multiple of 90) as its
-    container asks. Raises RenditionError where its frames cannot be read.
+    container asks. `pulse` is called for every frame. Raises RenditionError where its frames cannot be read.
     """
     import numpy as np
     from safetensors.numpy import save
@@ -99,7 +114,7 @@ def render(member: Mapping[str, Any], source: Path, source_fps: float, rotation_
     from training.video import read_frames
 
     moment = choose_moment(member["start_frame"], member["end_frame"], source_fps)
-    frames, _ = read_frames(source, start=moment.first, end=moment.end, max_side=256)
+    frames, _ = read_frames(source, start=moment.first, end=moment.end, max_side=256, pulse=pulse)
     if len(frames) < moment.end - moment.first:
         expected = moment.end - moment.first
         raise RenditionError(
@@ -133,7 +148,8 @@ class Rendered:
 def render_all(home: Home, members: Iterable[Mapping[str, Any]]) -> Rendered:
     """Make what is missing or torn, keep what is whole. A member whose pictures cannot be made holds up no other.
 
-    Raises RenditionError where none of several can be shown: then it is not the clips.
+    Raises what is no clip's fault: RenditionError where none of several can be shown, OSError where a disk is full,
+    Unavailable.
     """
     members = list(members)
     missing = [member for member in members if not _is_whole(home, key(member["clip_id"]))]
@@ -141,11 +157,16 @@ def render_all(home: Home, members: Iterable[Mapping[str, Any]]) -> Rendered:
     if missing:
         columns = home.lake.read("media", columns=["item_id", "fps", "rotation_deg"]).to_pylist()
         media = {row["item_id"]: row for row in columns}
-        for member in missing:
-            try:
-                _render_one(home, member, media)
-            except Exception as error:  # whatever a decoder or a store makes of a file
-                failed[member["clip_id"]] = f"{type(error).__name__}: {error}"[:500]
+        with Children(COMMAND, Limits()) as children:
+            for member in missing:
+                try:
+                    _render_one(home, member, media, children)
+                except Unavailable:
+                    raise
+                except Exception as error:  # whatever a decoder or a store makes of a file
+                    if isinstance(error, OSError) and error.errno in DISK_FULL:
+                        raise
+                    failed[member["clip_id"]] = f"{type(error).__name__}: {error}"[:500]
     if len(failed) == len(members) > 1:
         clip_id, why = next(iter(failed.items()))
         raise RenditionError(f"none of {len(members)} clips can be shown; the first is {clip_id[:16]}: {why}")
@@ -166,12 +187,17 @@ def _is_whole(home: Home, name: str) -> bool:
         return False
 
 
-def _render_one(home: Home, member: Mapping[str, Any], media: Mapping[str, Mapping[str, Any]]) -> None:
+def _render_one(
+    home: Home, member: Mapping[str, Any], media: Mapping[str, Mapping[str, Any]], children: Children
+) -> None:
     if member["item_id"] not in media:
         raise RenditionError(f"clip {member['clip_id']}: item {member['item_id']} is not in the lake's media")
     row, source = media[member["item_id"]], home.store.fetch(member["media_key"])
-    data = render(member, source, row["fps"] or 0.0, row["rotation_deg"] or 0)
-    home.store.put(key(member["clip_id"]), data)
+    shown = {"source": str(source), "source_fps": row["fps"] or 0.0, "rotation_deg": row["rotation_deg"] or 0}
+    answer = children.ask({"member": {name: member[name] for name in ASKED}, **shown})
+    if "error" in answer:
+        raise RenditionError(answer["error"])
+    home.store.put(key(member["clip_id"]), base64.b64decode(answer["rendition"]))
 
 
 def middle_frame(home: Home, clip_id: str) -> np.ndarray:

@@ -34,11 +34,13 @@ class DeliveryError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """Something in a delivery folder. `name` is its path within the folder; `kind` says whether it may be read."""
+    """Something in a delivery folder. `name` is its path within the folder; `kind` says whether it may be read; `stamp`
+    is what an object store says of its content."""
 
     name: str
     key: str
     kind: Kind
+    stamp: str = ""
 
     @property
     def is_file(self) -> bool:
@@ -100,7 +102,8 @@ def entries(store: Store, day: str, folder: str) -> list[Entry]:
     if isinstance(store, LocalStore):
         found = [Entry(name, prefix + name, kind) for name, kind in _walk(store.root / INBOX / day / folder)]
     else:
-        found = [Entry(key.removeprefix(prefix), key, _kind_of_key(key)) for key in store.list(prefix.rstrip("/"))]
+        stamped = store.stamped(prefix.rstrip("/"))
+        found = [Entry(key.removeprefix(prefix), key, _kind_of_key(key), stamp) for key, stamp in stamped]
     return sorted(found, key=lambda entry: entry.name)
 
 
@@ -117,9 +120,8 @@ def open_entry(store: Store, entry: Entry) -> Path:
 
 
 def fingerprint(store: Store, entry: Entry) -> str:
-    """What an entry looks like from outside: changes when it is written, exchanged or made readable. An object store
-    tells no more than the name."""
-    looks = f"{entry.key}\n{entry.kind}"
+    """What an entry looks like from outside: changes when it is written, exchanged or made readable."""
+    looks = f"{entry.key}\n{entry.kind}" + (f"\n{entry.stamp}" if entry.stamp else "")
     if isinstance(store, LocalStore):
         try:
             found = (store.root / entry.key).lstat()
@@ -247,15 +249,17 @@ def _adopt_remote(store: Store, today: str) -> list[str]:
             loose.setdefault(parts[1], []).append(parts[2])
     adopted = []
     for folder, names in sorted(loose.items()):
-        if MANIFEST not in names:
-            continue
-        manifest = store.get(f"{INBOX}/{folder}/{MANIFEST}")
-        target = f"{folder}-{hashlib.sha256(manifest).hexdigest()[:8]}"
-        for name in sorted(names, key=lambda name: (name == MANIFEST, name)):
-            store.put(f"{INBOX}/{today}/{target}/{name}", store.fetch(f"{INBOX}/{folder}/{name}"))
-        for name in sorted(names, key=lambda name: (name != MANIFEST, name)):
-            store.delete(f"{INBOX}/{folder}/{name}")
-        adopted.append(target)
+        # one that cannot be read stays, and stops no other
+        with contextlib.suppress(OSError):
+            if MANIFEST not in names:
+                continue
+            manifest = store.get(f"{INBOX}/{folder}/{MANIFEST}")
+            target = f"{folder}-{hashlib.sha256(manifest).hexdigest()[:8]}"
+            for name in sorted(names, key=lambda name: (name == MANIFEST, name)):
+                store.put(f"{INBOX}/{today}/{target}/{name}", store.fetch(f"{INBOX}/{folder}/{name}"))
+            for name in sorted(names, key=lambda name: (name != MANIFEST, name)):
+                store.delete(f"{INBOX}/{folder}/{name}")
+            adopted.append(target)
     return adopted
 
 

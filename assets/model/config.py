@@ -28,7 +28,7 @@ TASKS: tuple[Task, ...] = ("codec", "transformer")
 _PLACES = {
     *("task", "run_dir", "manifest", "snapshot_root", "database_url", "frames_dir", "latents_dir", "codec_dir"),
     *("text_dir", "text_encoder", "parent_dir", "ancestors", "other_snapshot", "resume", "compile", "strategy"),
-    *("repetition", "repetition_sha256", "numbers"),
+    *("repetition", "repetition_sha256", "numbers", "left_out"),
 }
 ENTRIES = ("fit", "encode", "sample")  # the modules of `training` whose processes make weights, latents and samples
 PARENT = "parent_model"  # the setting that says what to start from: see `warm`; a published model's key, too

@@ -131,9 +131,12 @@ def prepare_fit(home: Home, plan: Plan, sealed: Sealed, task: Task) -> Launch:
         config["parent_dir"] = str(parent_dir)
     if task == "transformer":
         codec_dir = published.local_folder(home, plan.model_key, ("codec",))
+        left_out = latents.absent(home, codec_dir, sealed.clip_ids)
+        encoded = [clip_id for clip_id in sealed.clip_ids if clip_id not in left_out]
         config |= {
             "codec_dir": str(codec_dir),
-            "latents_dir": str(local_view(home, latents.keys(codec_dir, sealed.clip_ids))),
+            "latents_dir": str(local_view(home, latents.keys(codec_dir, encoded))),
+            "left_out": left_out,
             "text_dir": str(latents.text_folder(home)),
             "numbers": str(write_numbers(home, sealed, run_dir)),
         }

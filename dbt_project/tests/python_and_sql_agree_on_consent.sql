@@ -22,7 +22,8 @@ with compared as (
                     'legal.persons_unmeasurable'
                 )
         ) as python_reasons,
-        consent.reasons as sql_reasons
+        -- which Python counts among the checks
+        list_filter(consent.reasons, lambda code: code <> 'platform.not_measured') as sql_reasons
 
     from {{ ref('stg_eligibility') }} as decisions
     inner join {{ ref('mart_training_eligibility') }} as mart

@@ -235,6 +235,7 @@ def cases() -> SmallLake:
     lake.clip("payer-judges", request="r-empty")
     lake.rows["reviews"][-1]["organisation"] = "org-1"
     lake.clip("no-detector", faces=None)
+    lake.clip("no-signals", faces=None, verdicts=(ours,))
     lake.clip("more-faces", faces=1)
     lake.clip("unreleased", persons=(("p-1", True, False),))
     lake.clip("released", persons=(("p-2", True, False),), faces=1)

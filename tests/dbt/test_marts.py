@@ -52,6 +52,7 @@ def test_a_clip_on_which_every_witness_agrees_is_eligible(eligibility) -> None:
         ("one-organisation", "review.pending"),
         ("payer-judges", "review.pending"),
         ("no-detector", "legal.persons_unmeasurable"),
+        ("no-signals", "platform.not_measured"),
         ("more-faces", "legal.missing_model_release"),
         ("failed-quality", "quality.focus"),
         ("unreleased", "legal.missing_model_release"),

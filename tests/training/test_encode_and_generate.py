@@ -85,6 +85,24 @@ def test_a_long_clip_is_encoded_in_parts_as_if_whole_and_held_one_part_at_a_time
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("few", [True, False])
+def test_a_clip_whose_latent_is_not_finite_is_left_out_and_all_of_them_are_the_codecs_fault(
+    encoding: EncodeConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], few: bool
+) -> None:
+    clip_ids = [member["clip_id"] for member in json.loads(Path(encoding.manifest).read_text())["members"]]
+    real = encode.encode_clip
+
+    def infinite(codec: object, frames: object, clip_id: str) -> object:
+        z_Cthw, *rest = real(codec, frames, clip_id)
+        return z_Cthw * torch.inf if clip_id == clip_ids[0] or not few else z_Cthw, *rest
+
+    monkeypatch.setattr(encode, "encode_clip", infinite)
+    assert command(encoding) == (0 if few else 1)
+    made = {path.stem for path in Path(encoding.latents_dir).glob("*.safetensors")}
+    assert made == ({*clip_ids[1:]} if few else set())
+    assert f"the latent of {clip_ids[0]} is not finite" in capsys.readouterr().out
+
+
 def test_nothing_is_encoded_without_consent(encoding: EncodeConfig, encoded_world: TrainingWorld) -> None:
     encoded_world.people.revoke(encoded_world.consents[0])
     assert command(encoding) == 3

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +64,17 @@ def test_ten_steps_equal_five_and_five_after_a_resume_to_the_last_bit(encoded_wo
     code, result = run(parted)
     assert (code, result["resumed_from_step"], result["stopped"]) == (0, 5, None)
     assert_same(weights(whole.run_dir), weights(parted.run_dir))
+
+
+def test_a_clip_that_has_no_latent_is_left_out_by_name_and_all_of_a_split_may_not_be(
+    encoded_world: TrainingWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = encoded_world.flow_config(steps=2)
+    train = [member["clip_id"] for member in read_members(config.manifest, "train")]
+    (Path(config.latents_dir) / f"{train[0]}.safetensors").unlink()
+    assert run(replace(config, left_out=train[:1]))[0] == 0
+    assert fit(replace(config, left_out=train, resume=False), Reporter(Path(config.run_dir))) == 1
+    assert fit(replace(config, resume=False), Reporter(Path(config.run_dir))) == 1
 
 
 def test_a_revoked_consent_stops_the_run_before_its_first_step(encoded_world: TrainingWorld) -> None:

@@ -1,5 +1,6 @@
 """Video files round-trip, and bad input says what is wrong."""
 
+import av
 import numpy as np
 import pytest
 
@@ -45,6 +46,20 @@ def test_frames_that_cannot_be_encoded_are_refused_and_leave_no_file(tmp_path, s
     with pytest.raises(VideoError):
         write_mp4(tmp_path / "a.mp4", np.zeros(shape, np.uint8), 8.0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_in_no_known_encoding_hides_no_film(tmp_path):
+    path = write_mp4(tmp_path / "a.mp4", moving_square(), 8.0)
+    with av.open(str(path)) as old, av.open(str(tmp_path / "b.mkv"), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        new.metadata["title"] = "TITLE"
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    data = (tmp_path / "b.mkv").read_bytes()
+    (tmp_path / "b.mkv").write_bytes(data.replace(b"TITLE", b"caf\xe9s"))
+    assert len(read_frames(tmp_path / "b.mkv")[0]) == 9
 
 
 def test_a_text_file_named_mp4_is_a_video_error(tmp_path):

@@ -15,7 +15,7 @@ from training.consent.event_schema import PLATFORM, SCOPES, schema_problem
 from training.consent.events import Body, Envelope, verify, verify_endorsement
 from training.consent.keys import key_id_of
 from training.consent.register import ConsentHead, Register
-from training.consent.times import MOST_AHEAD, SKEW, parse_time, time_text
+from training.consent.times import EARLIEST, MOST_AHEAD, SKEW, parse_time, shifted, time_text
 
 
 class Rule(StrEnum):
@@ -27,6 +27,7 @@ class Rule(StrEnum):
     SCOPES = "scopes"  # a scope outside the closed list, or none at all
     FUTURE = "future"  # issued later than the clocks' allowance explains
     TOO_FAR_AHEAD = "too_far_ahead"  # a time that nobody plans for, such as the year 9999
+    TOO_LONG_AGO = "too_long_ago"  # a time before 1970
     NOT_FOUNDED = "not_founded"  # a ledger begins with the platform's key
     UNKNOWN_KEY = "unknown_key"
     KEY_OWNER = "key_owner"  # the key belongs to somebody else
@@ -74,7 +75,7 @@ def _judge_any(register: Register, envelope: Envelope, now: datetime, signatures
         return refusal
     if body["event_id"] in register.event_ids:
         return Refusal(Rule.EVENT_ID_REUSED, f"another event is called {body['event_id']}")
-    if parse_time(body["issued_at"]) > now + SKEW:
+    if parse_time(body["issued_at"]) > shifted(now, SKEW):
         return Refusal(Rule.FUTURE, f"issued at {body['issued_at']}, more than {SKEW.seconds} s from now")
     if body["type"] == "register_key":
         return _judge_registration(register, envelope, signatures)
@@ -84,13 +85,18 @@ def _judge_any(register: Register, envelope: Envelope, now: datetime, signatures
 
 
 def judge_times(body: Body, now: datetime) -> Refusal | None:
-    """Whether an event that is offered at `now` claims a time further ahead than anybody plans.
+    """Whether an event that is offered at `now` claims a time before there were computers, or further ahead than anybody
+    plans.
 
-    Apart from `judge`, which also reads what was admitted before there was this bound.
+    Apart from `judge`, which also reads what was admitted before there were these bounds.
     """
-    latest = now + MOST_AHEAD
-    for name in ("effective_at", "expires_at"):
-        if (text := body.get(name)) and parse_time(text) > latest:
+    latest = shifted(now, MOST_AHEAD)
+    for name in ("issued_at", "effective_at", "expires_at"):
+        if not (text := body.get(name)):
+            continue
+        if parse_time(text) < EARLIEST:
+            return Refusal(Rule.TOO_LONG_AGO, f"{name} {text} is before {time_text(EARLIEST)}; check the year")
+        if parse_time(text) > latest:
             advice = "leave it out for a consent without an end" if name == "expires_at" else "check the year"
             return Refusal(Rule.TOO_FAR_AHEAD, f"{name} {text} is after {time_text(latest)}; {advice}")
     return None

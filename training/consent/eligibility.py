@@ -14,7 +14,7 @@ from training.consent.canonical import sha256_hex
 from training.consent.clip_facts import ClipFacts, Person
 from training.consent.event_schema import SCOPES
 from training.consent.state import ConsentState, Use
-from training.consent.times import HORIZON, instant
+from training.consent.times import HORIZON, instant, shifted
 
 if TYPE_CHECKING:
     from training.consent.checkpoint import Checkpoint
@@ -23,6 +23,7 @@ __all__ = ["POLICY_VERSION", "ClipFacts", "ConsentState", "Decision", "Person", 
 
 POLICY_VERSION = "rushes.consent-policy/2"
 APPROVALS_NEEDED = 2
+NOT_MEASURED = "platform.not_measured"  # the objection to a clip whose signals the platform failed to measure
 # purposes that put pictures of a minor into a model need a guardian's separate scope
 _MINOR_SCOPE = dict.fromkeys(("train", "finetune_client", "synthetic_derivation"), "train_minor")
 
@@ -138,7 +139,7 @@ def _lacking(given: _Answer, code: str) -> _Answer:
 def _unreleased(clip: ClipFacts, released: set[str]) -> set[str]:
     """Nobody is seen, by detector or reviewer, beyond the released and those whom two reviewers call unidentifiable."""
     reasons = set()
-    if clip.faces_max is None:
+    if clip.faces_max is None and NOT_MEASURED not in clip.objections:
         reasons.add("legal.persons_unmeasurable")  # unmeasurable never passes, however many reviewers looked
     if max(clip.persons_counted or 0, clip.faces_max or 0) > len(released) + clip.non_identifiable:
         reasons.add("legal.missing_model_release")
@@ -184,4 +185,4 @@ def decision_window(head: Checkpoint, now: datetime, horizon: timedelta = HORIZO
     """
     midnight = instant(now).replace(hour=0, minute=0, second=0, microsecond=0)
     at = max(midnight, head.recorded_at or midnight)
-    return at, at + horizon
+    return at, shifted(at, horizon)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from training.consent.events import Event
-from training.consent.times import SKEW, parse_time
+from training.consent.times import SKEW, parse_time, shifted
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Terms:
         body = event.body
         return cls(
             acts_from=max(parse_time(body["effective_at"]), event.recorded_at),
-            ends_at=parse_time(body["expires_at"]) - SKEW if body["expires_at"] else None,
+            ends_at=shifted(parse_time(body["expires_at"]), -SKEW) if body["expires_at"] else None,
             scopes=frozenset(body["scopes"]),
             territories=frozenset(body["territories"]),
             recipients=frozenset(body["recipients"]),

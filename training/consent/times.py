@@ -29,9 +29,17 @@ def instant(value: datetime | str) -> datetime:
     return value.astimezone(UTC)
 
 
+def shifted(moment: datetime, by: timedelta) -> datetime:
+    """`moment` moved by so much, at most to an end of the calendar: a ledger may hold times from before they had bounds."""
+    try:
+        return moment + by
+    except OverflowError:
+        return (datetime.max if by > timedelta() else datetime.min).replace(tzinfo=UTC)
+
+
 def time_text(value: datetime) -> str:
     """Whole seconds, rounded down."""
-    return instant(value).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return instant(value).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def now_utc() -> datetime:

@@ -15,7 +15,7 @@ from assets.consent.eligibility.facts import read_clips
 from assets.home import Home
 from training.consent.eligibility import ClipFacts, ConsentState, decision_window, eligible
 from training.consent.ledger import Ledger
-from training.consent.times import HORIZON
+from training.consent.times import HORIZON, shifted
 
 ELIGIBLE, NOT_ELIGIBLE = "eligible", "not_eligible"
 AHEAD, STEP = timedelta(weeks=26), timedelta(weeks=1)
@@ -63,14 +63,14 @@ def outlook(home: Home, purpose: str, now: datetime) -> Outlook:
 
 def project(facts: Iterable[ClipFacts], state: ConsentState, purpose: str, at: datetime) -> dict[date, dict[str, int]]:
     """Counts by day, a week apart, for half a year from `at` on, each decided over the training horizon from that day."""
-    days = [at + STEP * week for week in range(AHEAD // STEP + 1)]
+    days = [shifted(at, STEP * week) for week in range(AHEAD // STEP + 1)]
     lasting: list[ClipFacts] = []
     moving: list[ClipFacts] = []
     for clip in facts:
         (moving if changes_after(clip, state, at) else lasting).append(clip)
 
     def said(clips: Iterable[ClipFacts], day: datetime) -> dict[str, int]:
-        decisions = (eligible(clip, purpose, day, day + HORIZON, state) for clip in clips)
+        decisions = (eligible(clip, purpose, day, shifted(day, HORIZON), state) for clip in clips)
         return counts((decision.eligible, decision.reasons) for decision in decisions)
 
     always = Counter(said(lasting, at))

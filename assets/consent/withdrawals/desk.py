@@ -244,7 +244,8 @@ class Desk:
     # -- reading again -----------------------------------------------------------------------------------------------
 
     def audit(self) -> None:
-        """Put away what was made anew of withdrawn clips, or by tainted models, by a run that had begun before."""
+        """Put away what was made anew of withdrawn clips, or by tainted models, by a run that had begun before, and their
+        files where their day was taken in again."""
         held, past = self.journal.withheld(), {one.id: one for one in self.journal.withdrawals()}
         if not held:
             return
@@ -255,8 +256,9 @@ class Desk:
             mine = (item for item in made if held.get(item.clip_id) == name)
             acts = [item if item.kind == THUMBNAILS else replace(item, action=act) for item in mine]
             self._put_away(past[name], acts)
-        for one in past.values():
-            if one.kind != RESTORATION and one.by_root.keys() & self.journal.standing().keys():
+        for one in (one for one in past.values() if one.kind != RESTORATION):
+            self._put_away(one, self._media(one))  # there again where its day was taken in again
+            if one.by_root.keys() & self.journal.standing().keys():
                 self._put_away(one, self._generated(one))
 
     def left(self, one: Withdrawal) -> list[str]:

@@ -19,7 +19,7 @@ from training.consent.eligibility import ClipFacts, ConsentState
 from training.consent.events import Event
 from training.consent.ledger import Ledger
 from training.consent.ledger.evidence import proven_events
-from training.consent.times import SKEW
+from training.consent.times import SKEW, shifted
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def touched_since(ledger: Ledger, journal: Journal, size: int, after: datetime, 
     parties = ledger.parties_since(size)
     if now > after:
         # terms lapse earlier than they say by the allowance for clocks
-        parties |= ledger.ending_between(after, now + SKEW) | journal.coming(after, now)
+        parties |= ledger.ending_between(after, shifted(now, SKEW)) | journal.coming(after, now)
     return Touched(frozenset(parties), frozenset(ledger.disputed_since(size)))
 
 

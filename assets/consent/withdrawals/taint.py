@@ -34,10 +34,9 @@ from training.consent.checkpoint import Checkpoint
 from training.consent.event_schema import CONSENT_TYPES, DISPUTE_TYPES
 from training.consent.events import Event
 from training.consent.ledger import Ledger
-from training.consent.times import instant, now_utc, parse_time, time_text
+from training.consent.times import instant, now_utc, parse_time, shifted, time_text
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-CALENDAR_ENDS = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # what a ledger may hold from before times had bounds
 SLICE = 20_000  # events that one planning reads at most
 BUDGET_S = 40.0  # after which a call leaves the rest to the next one; what serves is never left
 AUDIT_EVERY = timedelta(hours=1)  # for what a run that had begun before made anew of withdrawn clips
@@ -267,7 +266,7 @@ def _coming(new: Iterable[Event], now: datetime) -> Iterator[tuple[datetime, str
         if event.type in ("grant", "amend"):
             acts_from = parse_time(event.body["effective_at"])
             if acts_from > now:
-                yield min(acts_from, CALENDAR_ENDS) + timedelta(microseconds=999_999), event.body["party_id"]
+                yield shifted(acts_from, timedelta(microseconds=999_999)), event.body["party_id"]
 
 
 def _in_lake(home: Home, ledger: Ledger, seen: Iterable[Withdrawal]) -> set[str]:

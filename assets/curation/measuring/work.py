@@ -81,8 +81,10 @@ class Measuring:
             path = host.store.fetch(item.media_key)
             named = digests_key(item.sha256)
             digests = host.store.fetch(named) if host.store.exists(named) else None
-        except FileNotFoundError as missing:
-            return Code.FILE_GONE.because(str(missing))
+        except OSError as error:
+            if error.errno in DISK_FULL:  # of the copy of what is in an object store
+                return Code.NO_ROOM.because("the disk was full before the file was fetched")
+            return Code.FILE_GONE.because(str(error))
         request = {"path": str(path), "digests": str(digests) if digests else None}
         try:
             answer = host.children.ask(request | self.weights())

@@ -41,7 +41,7 @@ def visual_rows(
     """Rows of table `visual_captions` for these clips, up to one for each of `MOMENTS`.
 
     What the same captioner said of the same clip before (`known`) is not asked again. A file that does not decode any
-    more leaves its clips without words.
+    more, or that the captioner fails over, leaves its clips without words. Raises what went wrong with all of several.
     """
     before = {
         (row["clip_id"], row["frame"] - row["start_frame"]): row for row in known if row["captioner"] == captioner.name
@@ -52,10 +52,17 @@ def visual_rows(
         for frame in moments(shot):
             if (key := (shot["clip_id"], frame - shot["start_frame"])) not in texts:
                 missing[shot["media_key"]][frame].add(key)
+    failed: list[Exception] = []
     for done, (media_key, frames) in enumerate(sorted(missing.items()), 1):
-        for frame, text in _told(home, media_key, frames, captioner, say):
-            texts |= dict.fromkeys(frames[frame], text)
+        try:
+            for frame, text in _told(home, media_key, frames, captioner):
+                texts |= dict.fromkeys(frames[frame], text)
+        except Exception as error:  # whatever a file provokes in a decoder or a model
+            failed.append(error)
+            say(f"{media_key}: nothing could be told of its pictures ({type(error).__name__}: {error})")
         say(f"{captioner.name} looked at {done} of {len(missing)} files")
+    if len(failed) == len(missing) > 1:
+        raise failed[0]
     rows = [
         {key: shot[key] for key in (*KEYS, "start_frame")}
         | {"captioner": captioner.name, "variant": variant, "frame": frame, "text": texts[key][:KEPT]}
@@ -72,18 +79,11 @@ def moments(shot: Row) -> list[int]:
     return list(dict.fromkeys(shot["start_frame"] + int(count * moment) for moment in MOMENTS if count > 0))
 
 
-def _told(
-    home: Home, media_key: str, frames: Mapping[int, Any], captioner: Captioner, say: Callable[[str], None]
-) -> Iterable[tuple[int, str]]:
-    import av.error
-
+def _told(home: Home, media_key: str, frames: Mapping[int, Any], captioner: Captioner) -> Iterable[tuple[int, str]]:
     from assets.curation.showing.stills import frames_at
 
-    try:
-        for frame, _, rgb in frames_at(home.store.fetch(media_key), set(frames)):
-            yield frame, captioner.caption(rgb)
-    except (OSError, av.error.FFmpegError) as error:
-        say(f"{media_key}: pictures could not be read for a captioner ({error})")
+    for frame, _, rgb in frames_at(home.store.fetch(media_key), set(frames)):
+        yield frame, captioner.caption(rgb)
 
 
 def _with_likeness(home: Home, rows: list[dict[str, Any]], items: Mapping[str, Row]) -> list[dict[str, Any]]:

@@ -22,6 +22,12 @@ holds as (
 
 ),
 
+checks as (
+
+    select * from {{ ref('int_clip_checks') }}
+
+),
+
 agreed as (
 
     select
@@ -52,8 +58,12 @@ decided as (
                 agreed.reasons,
                 coalesce(holds.hold_codes, []),
                 [
-                    -- no detector, no answer: what cannot be measured never passes
-                    case when clips.faces_max is null then 'legal.persons_unmeasurable' end,
+                    -- no detector, no answer: what cannot be measured never passes, nor what we failed to measure
+                    case
+                        when clips.faces_max is not null then null
+                        when list_contains(checks.open_reasons, 'platform.not_measured') then 'platform.not_measured'
+                        else 'legal.persons_unmeasurable'
+                    end,
                     -- nobody is seen, by detector or reviewer, beyond the released and those whom two reviewers excused
                     case
                         when
@@ -74,6 +84,8 @@ decided as (
             agreed.clip_id = reviews.clip_id
             and agreed.item_id = reviews.item_id
             and agreed.shot_index = reviews.shot_index
+    left join checks
+        on agreed.clip_id = checks.clip_id and agreed.item_id = checks.item_id and agreed.shot_index = checks.shot_index
     left join holds
         on agreed.clip_id = holds.clip_id and agreed.item_id = holds.item_id and agreed.shot_index = holds.shot_index
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,50 @@ def test_a_file_held_sideways_is_turned_upright(home: Home, clip: dict[str, Any]
 def test_a_source_that_lost_frames_is_an_error_that_names_the_clip(home: Home, clip: dict[str, Any]) -> None:
     with pytest.raises(RenditionError, match="c" * 64):
         renditions.render(clip | {"end_frame": 90}, home.store.fetch(clip["media_key"]), 24.0)
+
+
+def failing_over(clip_id: str, how: str) -> tuple[str, ...]:
+    """A child process that fails over one clip as `how` says, and else does its work."""
+    script = f"""
+import os, signal
+from assets.dataset import render_worker as worker
+render = worker.render
+def failing(member, **more):
+    if member["clip_id"] == {clip_id!r}:
+        {how}
+    return render(member, **more)
+worker.render = failing
+worker.serve(worker.answer)
+"""
+    return sys.executable, "-c", script
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("os._exit(0)", "exit status 0"),
+        ("raise MemoryError('all of it')", "MemoryError"),
+    ],
+)
+def test_a_decoder_that_crashes_over_a_clip_costs_that_clip_alone(
+    home: Home, clip: dict[str, Any], monkeypatch: pytest.MonkeyPatch, how: str, said: str
+) -> None:
+    other = clip | {"clip_id": "d" * 64}
+    monkeypatch.setattr(renditions, "COMMAND", failing_over(clip["clip_id"], how))
+    made = renditions.render_all(home, [clip, other])
+    assert made.keys == (renditions.key("d" * 64),)
+    assert list(made.failed) == ["c" * 64]
+    assert said in made.failed["c" * 64]
+
+
+def test_a_full_disk_is_no_clips_fault(home: Home, clip: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(home.store), "put", full)
+    with pytest.raises(OSError, match="No space left"):
+        renditions.render_all(home, [clip, clip | {"clip_id": "d" * 64}])
 
 
 def test_a_view_shows_exactly_the_files_it_was_made_for(home: Home) -> None:

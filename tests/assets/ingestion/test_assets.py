@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,8 @@ import pytest
 
 from assets.home import Home
 from assets.ingestion.assets import deliveries, media
-from assets.ingestion.inbox import adopt_loose_folders, deliver, list_deliveries, unregistered
 from assets.ingestion.reasons import Code, code_of
 from assets.partitions import received_days
-from assets.store import S3Store
 from assets.workers import child as child_module
 from tests.assets.ingestion.conftest import DAY, clip, encode, manifest, pictures
 
@@ -262,44 +260,3 @@ def test_bytes_that_left_the_store_are_a_loss(home: Home, drop: Drop, video: Pat
     assert lost(home.store, rows) == [rows[0]["item_id"]]
     materialise(home)  # the inbox still has it
     assert lost(home.store, rows) == []
-
-
-@pytest.fixture
-def remote(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    """A home whose store is a bucket behind a real S3-protocol server."""
-    from dataclasses import replace
-
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-    client.create_bucket(Bucket="rushes")
-    yield replace(home, store=S3Store(client, "rushes", "home", tmp_path / "cache"))
-    server.stop()
-
-
-def test_the_same_in_an_object_store(remote: Home, video: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "shoot"
-    folder.mkdir()
-    (folder / "a.mp4").write_bytes(video.read_bytes())
-    (folder / "delivery.json").write_text(json.dumps(manifest(clip("a.mp4"), clip("b.mp4"))))
-    delivered = deliver(folder, remote, DAY)
-    remote.store.put("inbox/loose/delivery.json", b"{}")
-    remote.store.client.put_object(Bucket="rushes", Key=f"home/inbox/{DAY}/{delivered.folder}/bell\x07.mp4", Body=b"x")
-    adopted = adopt_loose_folders(remote, DAY)
-    assert list_deliveries(remote.store) == [(DAY, adopted[0]), (DAY, delivered.folder)]
-    result = materialise(remote)
-    assert result.success
-    assert checks(result)["media.nothing_lost"]
-    assert unregistered(remote) == []
-    states = sorted((r["state"], [code_of(reason) for reason in r["reasons"]]) for r in remote.lake.rows("media", DAY))
-    assert states == [
-        ("accepted", []),
-        ("quarantined", [Code.MISSING_FILE]),
-        ("quarantined", [Code.NOT_IN_MANIFEST, Code.NOT_A_FILE]),
-    ]

@@ -5,6 +5,7 @@ Scripts stand in for training and encoding, so that a test says how a run ends; 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -222,3 +223,19 @@ def test_a_retrain_after_the_champion_itself_fell_starts_from_the_base_and_never
     clean = nights.register(0.55)
     assert nights.decided()["champion"] in ("none", clean.number)
     assert clean.taint is None
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_clip_without_a_finite_latent_is_left_out_of_training_and_without_any_the_night_ends(
+    nights: Nights, every: bool
+) -> None:
+    bad = current(nights.home).clip_ids[0]
+    value = f"np.full((2, 2), np.nan if {every} or member['clip_id'] == {bad!r} else 1, np.float32)"
+    told = 'if task == "transformer": (run_dir / "left_out").write_text(json.dumps(config["left_out"]))'
+    nights.scripted(f"BEST = 5\n{SCRIPT.replace('np.ones((2, 2), np.float32)', value)}\n{told}\n")
+    result = nights.run(nights.home, *PAIR)
+    (said,) = (c for c in result.get_asset_check_evaluations() if c.check_name == dataset.LATENT_CHECK)
+    assert (result.success, said.passed) == (not every, False)
+    assert bad in said.metadata["clips"].value
+    left_out = [json.loads(path.read_text()) for path in nights.home.state.rglob("left_out")]
+    assert left_out == ([] if every else [[bad]])

@@ -94,6 +94,7 @@ def test_two_half_consents_do_not_make_a_whole_one(people: People) -> None:
         ({"verdicts_ok": False}, ("quality.unresolved",)),
         ({"verdicts_ok": False, "objections": ("policy.ai_generated",)}, ("policy.ai_generated",)),
         ({"faces_max": None}, ("legal.persons_unmeasurable",)),
+        ({"faces_max": None, "objections": ("platform.not_measured",)}, ("platform.not_measured",)),
         ({"faces_max": 1}, ("legal.missing_model_release",)),
         ({"persons_counted": 1}, ("legal.missing_model_release",)),
         ({"persons": (bob(),)}, ("legal.missing_model_release",)),

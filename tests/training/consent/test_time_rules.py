@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.consent.people import FILE, NOTICE, NOW, TERMS, clip, key_of
+from tests.training.consent.people import FILE, NOTICE, NOW, TERMS, People, clip, key_of
 from training.consent import events as ev
 from training.consent.admission import judge
-from training.consent.eligibility import ConsentState, eligible
+from training.consent.eligibility import ConsentState, decision_window, eligible
 from training.consent.event_schema import PLATFORM
 from training.consent.events import Event
+from training.consent.ledger import Admitted, intake
 from training.consent.register import Register
-from training.consent.times import SKEW, parse_time, time_text
+from training.consent.times import SKEW, parse_time, shifted, time_text
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -207,3 +208,44 @@ def test_times_read_back(moment: datetime) -> None:
 def test_a_time_without_utc_is_no_time(text: str) -> None:
     with pytest.raises(ValueError):
         parse_time(text)
+
+
+# what a ledger may hold from before times had bounds
+YEARS = ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59.5Z", "2150-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"]
+
+
+@pytest.mark.parametrize("text", YEARS)
+def test_a_ledger_from_before_times_had_bounds_is_read_judged_and_verified(
+    people: People, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(intake, "judge_times", lambda body, now: None)
+    terms = {"scopes": ["train"], "assets": ["7" * 64], "notice_sha256": NOTICE, "terms_sha256": TERMS}
+    for name in ("issued_at", "effective_at", "expires_at")[text > "2027" :]:
+        odd = ev.grant("c-ann", "contributor", issued_at=people.now, **terms) | {name: text}
+        assert isinstance(people.append(odd, "c-ann"), Admitted)
+    revoked = ev.revoke(odd["consent_id"], "c-ann", "contributor", people.now) | {"effective_at": text}
+    assert isinstance(people.append(revoked, "c-ann"), Admitted)
+    held = ev.dispute("p-bob", ["7" * 64], "legal.privacy", people.now) | {"effective_at": text}
+    assert isinstance(people.append(held, "p-bob"), Admitted)
+    people.grant("c-ann")
+    people.ledger.verify(1)
+    at, until = decision_window(people.ledger.head(), people.now)
+    state = ConsentState.fold(people.ledger.events())
+    assert eligible(clip(), "train", at, until, state).eligible
+    assert not eligible(clip(bytes_sha256="7" * 64), "train", at, until, state).eligible
+
+
+@pytest.mark.parametrize("last", [datetime(2150, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)])
+def test_a_clock_that_leapt_once_keeps_nobody_from_withdrawing(people: People, last: datetime) -> None:
+    body = people.grant("c-ann")
+    people.append(
+        ev.grant("p-bob", "depicted", ["7" * 64], ["train"], people.now, notice_sha256=NOTICE, terms_sha256=TERMS),
+        "p-bob",
+        last,
+    )
+    assert isinstance(people.revoke(body), Admitted)
+    people.ledger.verify(1)
+    at, until = decision_window(people.ledger.head(), people.now)
+    state = ConsentState.fold(people.ledger.events())
+    assert eligible(clip(), "train", at, until, state).reasons == ("consent.revoked",)
+    assert people.ledger.ending_between(people.now, shifted(at, SKEW)) == set()

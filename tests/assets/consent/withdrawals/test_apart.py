@@ -54,6 +54,19 @@ def test_a_time_at_the_end_of_the_calendar_stops_no_withdrawal(copied: Copy, mon
     assert actions.unfinished == ()
 
 
+def test_a_clock_that_leapt_to_the_calendars_end_stops_no_withdrawal(copied: Copy) -> None:
+    reached = copied()
+    terms = {"notice_sha256": "a" * 64, "terms_sha256": "b" * 64}
+    body = ev.grant("c-1", "contributor", ["d" * 64], ["train"], datetime.now(UTC), **terms)
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    reached.world.ledger.append(ev.sign(body, reached.world.keys["c-1"]), last)
+    reached.world.revoke(reached.clip)
+    actions = act(reached.home)
+    assert actions.failing == ()
+    assert reached.clip in actions.affected_clips
+    assert actions.unfinished == ()
+
+
 def test_one_persons_event_that_fails_waits_and_the_others_act(copied: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
     reached, causes_of = copied(), reach.causes_of
     stuck = contributor_of(reached, reached.clip)

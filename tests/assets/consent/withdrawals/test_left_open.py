@@ -47,7 +47,7 @@ def test_what_a_run_that_had_begun_before_makes_anew_is_put_away_again(copied: C
     at = copied()
     at.world.revoke(at.clip)
     act_on_ledger(at.home, at.size, NOW)
-    things = (f"frames/17f/{at.clip}.safetensors", "samples/m-1/s-9.mp4")
+    things = (f"frames/17f/{at.clip}.safetensors", "samples/m-1/s-9.mp4", at.media_key)
     for key in things:
         at.home.store.put(key, b"made anew")
     at.home.lake.write("captions", at.world.tables["captions"], DAY)

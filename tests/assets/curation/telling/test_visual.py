@@ -89,6 +89,25 @@ def test_a_file_that_is_gone_leaves_its_clips_without_words(filmed: Home) -> Non
     assert any("media/gone.mp4" in line for line in said)
 
 
+def test_a_file_that_a_captioner_fails_over_leaves_its_clips_without_words_and_all_of_them_are_its_own_fault(
+    filmed: Home,
+) -> None:
+    filmed.store.put("media/a.mp4", filmed.store.fetch("media/film.mp4"))
+
+    class Failing(Told):
+        def caption(self, rgb: np.ndarray) -> str:
+            if (told := super().caption(rgb)) == "a red wall":
+                raise RuntimeError("shapes do not match")
+            return told
+
+    other = shot(1, media_key="media/a.mp4")
+    said: list[str] = []
+    assert {r["clip_id"] for r in visual_rows(filmed, [shot(0), other], ITEMS, Failing(), say=said.append)} == {"c-1"}
+    assert any("shapes do not match" in line for line in said)
+    with pytest.raises(RuntimeError, match="shapes"):
+        visual_rows(filmed, [shot(0), shot(0, clip_id="c-2", media_key="media/a.mp4")], ITEMS, Failing())
+
+
 def test_short_clips_are_looked_at_less_often() -> None:
     assert moments(shot(0, end_frame=1)) == [0]
     assert moments(shot(0, end_frame=2)) == [1, 0]
