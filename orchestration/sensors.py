@@ -33,6 +33,7 @@ ENDED = {
     dg.DagsterRunStatus.CANCELED,
     dg.DagsterRunStatus.MANAGED,  # somebody else's to follow
 }
+ABOUT_TO_RETRY = dt.timedelta(minutes=5)  # the daemon takes seconds; later, nobody waits for it any more
 # a run that is being cancelled still works
 UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 # Dagster's tags on a materialization: which data it is, and what these were made by and from
@@ -43,7 +44,13 @@ RECEIVED = ("deliveries", "delivery_items", "consent_submissions", "media", "ver
 
 
 def unfinished(instance: dg.DagsterInstance, job_name: str) -> list[dg.DagsterRun]:
-    return list(instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED)))
+    """Runs of the job that work, are about to, or failed a moment ago and are about to be run once more by Dagster."""
+    lately = dt.datetime.now(dt.UTC) - ABOUT_TO_RETRY
+    failed = dg.RunsFilter(job_name=job_name, statuses=[dg.DagsterRunStatus.FAILURE], updated_after=lately)
+    return [
+        *instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED)),
+        *(run for run in instance.get_runs(failed) if run.is_complete_and_waiting_to_retry),
+    ]
 
 
 def _key(parts: Iterable[str]) -> str:
