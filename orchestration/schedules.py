@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-import zoneinfo
 
 import dagster as dg
+from dagster._utils.schedules import get_latest_completed_cron_tick
 
 from assets.home import Home
 from orchestration import alerts
 from orchestration.jobs import nightly_job
 from orchestration.night import INPUTS_TAG, describe_change, inputs_of, night_tags
 
-SCHEDULE, HOUR = "nightly_schedule", 2
-NIGHT = f"0 {HOUR} * * *"
+SCHEDULE, NIGHT = "nightly_schedule", "0 2 * * *"
 INPUTS = "inputs of the night"  # the condition that what a night works from cannot be read
 
 
 def last_hour(now: dt.datetime, timezone: str) -> dt.datetime:
-    """When the last night at or before `now` was to begin, in the site's time zone."""
-    local = now.astimezone(zoneinfo.ZoneInfo(timezone))
-    tonight = local.replace(hour=HOUR, minute=0, second=0, microsecond=0)
-    return tonight if tonight <= local else tonight - dt.timedelta(days=1)
+    """When the last night at or before `now` was to begin, in the site's time zone.
+
+    Dagster's own reckoning, since two o'clock comes twice in one night of the year, and not at all in another.
+    """
+    return get_latest_completed_cron_tick(NIGHT, now, timezone)
 
 
 def last_inputs(instance: dg.DagsterInstance) -> str | None:

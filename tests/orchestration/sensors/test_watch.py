@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import time
@@ -26,7 +27,9 @@ from dagster._core.scheduler.instigation import (
     TickStatus,
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.utils import make_new_run_id
 from dagster._utils.error import SerializableErrorInfo
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from assets.evaluation import standing
 from assets.evaluation.registry import CHAMPION, MODEL, REGISTERED, Registry
@@ -128,6 +131,21 @@ def test_a_night_that_did_not_begin_alerts(
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due()))
     look()
     assert told(home)[1:] == ["night: missed resolved"]
+
+
+@pytest.mark.parametrize(
+    "zone", ["UTC", "Europe/Brussels", "America/Havana", "Australia/Lord_Howe", "Antarctica/Troll"]
+)
+def test_the_night_is_due_when_dagster_begins_it_all_year_round(zone: str) -> None:
+    """Also where clocks change at two o'clock, which then comes twice, or not at all."""
+    schedule = nightly_schedule(zone, dg.DefaultScheduleStatus.STOPPED)
+    new_year = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    nights = schedule_execution_time_iterator(new_year, str(schedule.cron_schedule), schedule.execution_timezone)
+    year = [night.timestamp() for night in itertools.islice(nights, 366)]
+    for began, following in itertools.pairwise(year):
+        for now in (began + 60, following - 60):
+            at = datetime.fromtimestamp(now, UTC)
+            assert last_hour(at, zone).timestamp() == began, at
 
 
 def test_a_schedule_whose_tick_failed_alerts_at_once(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
