@@ -30,6 +30,14 @@ def last_inputs(instance: dg.DagsterInstance) -> str | None:
     return next((run.tags[INPUTS_TAG] for run in done if INPUTS_TAG in run.tags), None)
 
 
+def _tell(context: dg.ScheduleEvaluationContext, home: Home, wrong: dict[str, str]) -> None:
+    """Alert, or say that it is over. An alert that cannot be kept costs no night."""
+    try:
+        alerts.settle(home, wrong, over=[INPUTS])
+    except OSError as error:
+        context.log.error(f"no alert could be kept: {error}")
+
+
 def nightly_schedule(timezone: str, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
     """The schedule for a site in `timezone`."""
 
@@ -49,9 +57,9 @@ def nightly_schedule(timezone: str, status: dg.DefaultScheduleStatus) -> dg.Sche
             now = inputs_of(home, at)
         except Exception as error:  # a night is not left out because nobody can say whether it has something to do
             why = f"the night runs without knowing what is new: {type(error).__name__}: {error}"
-            alerts.settle(home, {INPUTS: why})
+            _tell(context, home, {INPUTS: why})
             return dg.RunRequest(run_key=f"{key}-unknown", tags={"rushes/why": why[:400]})
-        alerts.settle(home, {}, over=[INPUTS])
+        _tell(context, home, {})
         before = last_inputs(context.instance)
         if before == now.digest:
             return dg.SkipReason(f"Nothing new since the last successful night: {now.summary}. No training tonight.")
