@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.scheduler.instigation import TickStatus
 
 from assets.evaluation import standing
 from assets.home import Home
@@ -31,6 +32,7 @@ SCOPES = (CHAMPION, NIGHT, AUTOMATION)  # of which every look finds all that las
 # assets whose failed checks stop nothing, so that nobody would hear of them
 FORWARDED = ("media", "signals", "verdicts", "consent_ledger", "training_snapshot", "renditions", "champion")
 IN_A_ROW = 3  # ticks that fail before a sensor alerts
+ENDED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]  # one under way says nothing yet
 GRACE = dt.timedelta(minutes=30)  # after the hour of the night, until a tick that is missing is called missed
 LONGEST_NIGHT = dt.timedelta(hours=12)
 
@@ -46,8 +48,8 @@ def automation(instance: dg.DagsterInstance) -> dict[str, str]:
             found[name] = f"{state.name} is stopped, and nothing that it does happens; start it on the page Automation"
             continue
         limit = 1 if state.name == SCHEDULE else IN_A_ROW
-        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=limit)
-        if len(ticks) == limit and all(tick.status.value == "FAILURE" for tick in ticks):
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=limit, statuses=ENDED)
+        if len(ticks) == limit and all(tick.status == TickStatus.FAILURE for tick in ticks):
             error = (ticks[0].error.message if ticks[0].error else "").strip()
             found[name] = f"{state.name} failed {limit} times in a row: {error or 'no reason given'}"
     return found
@@ -70,7 +72,7 @@ def nights(home: Home, instance: dg.DagsterInstance, now: dt.datetime) -> Nights
         return Nights(wrong, ended, None)
     due = last_hour(now - GRACE, home.site_timezone)
     ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=5)
-    quiet = [tick.end_timestamp for tick in ticks if tick.status.value == "SKIPPED" and tick.end_timestamp]
+    quiet = [tick.end_timestamp for tick in ticks if tick.status == TickStatus.SKIPPED and tick.end_timestamp]
     ended = max((one for one in (ended, *map(_utc, quiet[:1])) if one), default=None)
     begun = [tick for tick in ticks if tick.timestamp >= due.timestamp()]
     if due >= since and not begun:

@@ -35,7 +35,8 @@ from assets.evaluation import standing
 from assets.evaluation.registry import CHAMPION, MODEL, REGISTERED, Registry
 from assets.home import Home
 from orchestration import watch
-from orchestration.schedules import SCHEDULE, last_hour
+from orchestration.schedules import SCHEDULE, last_hour, nightly_schedule
+from orchestration.sensors import page_failure
 from tests.orchestration.sensors.conftest import Tick, run_of
 
 Look = Callable[[], dg.SensorResult]
@@ -113,6 +114,17 @@ def test_a_sensor_that_fails_three_ticks_in_a_row_alerts_once_until_it_works_aga
     automation(instance, "ledger_sensor", (TickStatus.SKIPPED, now))
     look()
     assert told(home)[1:] == ["automation: ledger_sensor resolved"]
+
+
+def test_a_sensor_that_is_always_under_way_and_always_fails_alerts(
+    look: Look, home: Home, instance: dg.DagsterInstance
+) -> None:
+    """One that hangs until its time is up is under way at every look."""
+    now = time.time()
+    automation(instance, "ledger_sensor", *((TickStatus.FAILURE, now - ago) for ago in (300, 200, 100)))
+    automation(instance, "ledger_sensor", (TickStatus.STARTED, now))
+    look()
+    assert told(home) == ["automation: ledger_sensor open"]
 
 
 def test_a_sensor_that_somebody_stopped_alerts(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
