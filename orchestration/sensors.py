@@ -261,7 +261,9 @@ def _check(found: Standing) -> dg.AssetCheckEvaluation:
 
 
 def page_failure(context: dg.RunFailureSensorContext, home: dg.ResourceParam[Home]) -> None:
-    alerts.send(home, alerts.Alert.from_context(context))
+    run = context.dagster_run
+    alert = alerts.Alert.from_context(context)
+    alerts.send(home, alert, alerts.run_again(run), alerts.of_run(run.parent_run_id))
 
 
 def build_sensors(status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:

@@ -112,19 +112,25 @@ def _utc(timestamp: float) -> dt.datetime:
 
 
 def checks(instance: dg.DagsterInstance, since: dt.datetime) -> tuple[dict[str, str], set[str], dt.datetime]:
-    """Failed and passed checks of the runs that ended after `since`, by name, and up to when runs were read."""
+    """Failed and passed checks of the runs that ended after `since`, by name, and up to when runs were read.
+
+    A run that succeeded after another was killed is what that one's alert waits for.
+    """
     ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE], updated_after=since)
     failed: dict[str, str] = {}
     passed: set[str] = set()
     records = instance.get_run_records(ended, order_by="update_timestamp", ascending=True)
     for record in records:
-        day = record.dagster_run.tags.get("dagster/partition")
-        for name, ok, said in _evaluations(instance, record.dagster_run.run_id):
+        run = record.dagster_run
+        if run.is_success and run.parent_run_id:
+            passed.add(alerts.of_run(run.parent_run_id))
+        day = run.tags.get("dagster/partition")
+        for name, ok, said in _evaluations(instance, run.run_id):
             condition = f"{CHECK}{name}{f' {day}' if day else ''}"
             (passed.add if ok else passed.discard)(condition)
             failed.pop(condition, None)
             if not ok:
-                failed[condition] = f"{name} failed in run {record.dagster_run.run_id}: {said}"
+                failed[condition] = f"{name} failed in run {run.run_id}: {said}"
     return failed, passed, max((record.update_timestamp for record in records), default=since)
 
 

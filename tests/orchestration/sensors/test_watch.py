@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster import _check as check
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteInstigatorOrigin,
@@ -217,6 +218,34 @@ def test_nights_that_no_longer_end_well_fail_the_check_where_they_are_expected(h
         beat = {name: (now - timedelta(hours=ago)).isoformat() for name, ago in names.items() if ago is not None}
         (home.state / standing.HEARTBEAT).write_text(json.dumps(beat))
         assert (standing.STOPPED in standing.standing_of(home, now).wrong) is late, names
+
+
+def test_the_alert_of_a_killed_run_is_over_when_it_was_run_again(
+    look: Look, home: Home, instance: dg.DagsterInstance
+) -> None:
+    def run(status: dg.DagsterRunStatus, of: str | None = None, **tags: str) -> str:
+        run = dg.DagsterRun("intake", make_new_run_id(), status=status, tags=tags, parent_run_id=of, root_run_id=of)
+        instance.add_run(run)
+        return run.run_id
+
+    def fails(run_id: str) -> None:
+        instance.report_run_failed(check.not_none(instance.get_run_by_id(run_id)), "the run's process is gone")
+        event = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records[0]
+        failure, failed = event.event_log_entry.get_dagster_event(), check.not_none(instance.get_run_by_id(run_id))
+        with dg.build_run_status_sensor_context("failure_sensor", failure, instance, failed) as context:
+            page_failure(context.for_run_failure(), home)
+
+    works = dg.DagsterRunStatus.STARTED
+    healed, lost = (run(works, **{"dagster/will_retry": "true", "dagster/auto_retry_run_id": "r"}) for _ in range(2))
+    fails(healed)
+    fails(lost)
+    run(dg.DagsterRunStatus.SUCCESS, healed)
+    again = run(works, lost)
+    fails(again)
+    run(dg.DagsterRunStatus.SUCCESS, lost)
+    look()
+    first = [f"run {healed} open", f"run {lost} open"]
+    assert told(home) == [*first, f"run {again} open", f"run {healed} resolved"], "each once"
 
 
 def test_a_failed_check_is_told_until_it_passes_for_the_same_day(
