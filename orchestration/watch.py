@@ -25,6 +25,7 @@ from orchestration.schedules import SCHEDULE, last_hour
 
 if TYPE_CHECKING:
     from dagster._core.scheduler.instigation import InstigatorState
+    from dagster._utils.error import SerializableErrorInfo
 
 SENSORS = ("inbox_sensor", "refresh_sensor", "ledger_sensor", "champion_sensor", "failure_sensor", "watch_sensor")
 CHAMPION, NIGHT, AUTOMATION, CHECK = "champion: ", "night: ", "automation: ", "check: "
@@ -50,9 +51,15 @@ def automation(instance: dg.DagsterInstance) -> dict[str, str]:
         limit = 1 if state.name == SCHEDULE else IN_A_ROW
         ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=limit, statuses=ENDED)
         if len(ticks) == limit and all(tick.status == TickStatus.FAILURE for tick in ticks):
-            error = (ticks[0].error.message if ticks[0].error else "").strip()
-            found[name] = f"{state.name} failed {limit} times in a row: {error or 'no reason given'}"
+            found[name] = f"{state.name} failed {limit} times in a row: {_cause(ticks[0].error) or 'no reason given'}"
     return found
+
+
+def _cause(error: SerializableErrorInfo | None) -> str:
+    """Our own error's text: Dagster wraps it in one that only says that something was wrong."""
+    while error and error.cause:
+        error = error.cause
+    return error.message.strip() if error else ""
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,9 @@ def automation(
     if not instance.get_instigator_state(state.instigator_origin_id, state.selector_id):
         instance.add_instigator_state(state)
     for status, at in ticks:
-        error = SerializableErrorInfo("the ledger is locked", [], None) if status == TickStatus.FAILURE else None
+        cause = SerializableErrorInfo("the ledger is locked", [], None)
+        wrapped = SerializableErrorInfo("Error occurred during the execution of evaluation_fn", [], None, cause)
+        error = wrapped if status == TickStatus.FAILURE else None  # as Dagster keeps it
         instance.create_tick(
             TickData(
                 state.instigator_origin_id, name, kind, status, at, error=error, selector_id=state.selector_id,
