@@ -122,8 +122,7 @@ class Service:
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        if self._number.is_file() and (number := self._number.read_text().strip()).isdigit():
-            _end(_session(int(number), self.settings))
+        _end_noted(self._number, self.settings)
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(
                 self.command,
@@ -163,6 +162,17 @@ class Service:
                 break
         _end(_session(self.process.pid, self.settings))
         self._number.unlink(missing_ok=True)
+
+
+def end_left(settings: Settings) -> None:
+    """End every service of this home that was left running; for whoever knows that nobody needs them."""
+    for note in (settings.state / "logs").glob("*.pid"):
+        _end_noted(note, settings)
+
+
+def _end_noted(note: Path, settings: Settings) -> None:
+    if note.is_file() and (number := note.read_text().strip()).isdigit():
+        _end(_session(int(number), settings))
 
 
 def _session(number: int, settings: Settings) -> list[psutil.Process]:

@@ -169,17 +169,24 @@ def _left(settings: Settings) -> Settings:
 
 
 def _served(settings: Settings, stack: contextlib.ExitStack, console: Console) -> Settings | None:
-    """The settings of this home's running services; None where there are none, and nobody else starts any before `stack`
-    is closed. Waits for another command that started its own: two daemons of one home would do everything twice."""
+    """The settings of the services that another command runs for this home; None where there is no such command, and
+    then none may start any before `stack` is closed: two daemons of one home would do everything twice.
+
+    What answers although nobody holds the lock was left by a command that was killed. One that answers nobody is waited
+    for: it starts, or does not share its daemon.
+    """
     folder = services.prepare_instance(settings)
     lock, told = stack.enter_context((folder / "services.lock").open("a+")), False
-    while not is_ours(noted := _left(settings)):
+    while True:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
+            services.end_left(settings)  # before ports are chosen
             return None
+        if is_ours(noted := _left(settings)):
+            return noted
         if not told:
             lock.seek(0)
             console.print(
@@ -187,7 +194,6 @@ def _served(settings: Settings, stack: contextlib.ExitStack, console: Console) -
             )
             told = True
         time.sleep(1)
-    return noted
 
 
 def serve(settings: Settings, console: Console | None = None) -> None:

@@ -77,10 +77,9 @@ def test_what_a_killed_starter_left_is_ended_before_it_is_started_anew(tmp_path:
         child = int(owner.stdout.readline())
         owner.kill()
     assert alive(child)
-    elsewhere = services.docs_service(replace(settings_in(tmp_path / "other"), docs_port=services.free_port(0)))
+    services.end_left(settings_in(tmp_path / "other"))
     assert alive(child), "another home's is nobody's to end"
-    again = services.docs_service(replace(settings_in(tmp_path), docs_port=services.free_port(0)))
-    with services.running(elsewhere, again):
+    with services.running(services.docs_service(replace(settings_in(tmp_path), docs_port=services.free_port(0)))):
         assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 

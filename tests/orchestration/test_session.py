@@ -104,8 +104,10 @@ def test_a_second_command_waits_until_the_first_has_ended_its_daemon(settings: S
 
 def test_a_home_that_is_served_is_not_served_twice(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "is_ours", lambda settings: True)
-    with pytest.raises(services.ServiceError, match="served already"):
-        session.serve(settings, Console(file=io.StringIO()))
+    with contextlib.ExitStack() as first:
+        assert session._served(settings, first, Console()) is None, "it was left by a command that was killed"
+        with pytest.raises(services.ServiceError, match="served already"):
+            session.serve(settings, Console(file=io.StringIO()))
 
 
 @pytest.mark.parametrize("torn", ["", "http://127.0.0.1:999999", "http://[", "\x00"])
