@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import platform
 import random
@@ -114,6 +115,18 @@ def write_atomically(path: Path, data: bytes | Path) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remembered(path: Path) -> dict[str, Any]:
+    """A small JSON object that was written to this file; empty where there is none, or none that can be read.
+
+    For what only spares a repetition: a file that a failing disk tore must stop nobody.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class LocalStore:

@@ -12,6 +12,7 @@ import fcntl
 import itertools
 import json
 import os
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.home import Home
-from assets.store import write_atomically
+from assets.store import remembered, write_atomically
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -52,24 +53,44 @@ class Alert:
         run = context.dagster_run
         events = context.get_step_failure_events()
         errors = [event.step_failure_data.error_display_string or "" for event in events]
+        again = "Dagster runs it once more: " if run_again(run) else ""
         return cls(
-            condition=f"run {run.run_id}",
+            condition=of_run(run.run_id),
             job=run.job_name,
             run_id=run.run_id,
             partition=run.tags.get("dagster/partition"),
             steps=tuple(event.step_key or "?" for event in events),
-            reason="\n".join(errors) or context.failure_event.message or "no reason given",
+            reason=again + ("\n".join(errors) or context.failure_event.message or "no reason given"),
         )
+
+
+def run_again(run: dg.DagsterRun) -> bool:
+    """Whether Dagster runs a failed run once more, or has begun to."""
+    return run.tags.get("dagster/will_retry") == "true"
+
+
+def of_run(run_id: str | None) -> str:
+    """The condition that this run failed."""
+    return f"run {run_id}"
 
 
 def log_path(home: Home) -> Path:
     return home.state / "alerts.jsonl"
 
 
-def send(home: Home, alert: Alert) -> None:
-    """Log the alert, then try the webhook; a webhook that fails gets it later, see `deliver`."""
+def send(home: Home, alert: Alert, lasts: bool = False, instead_of: str = "") -> None:
+    """Log the alert, then try the webhook; a webhook that fails gets it later, see `deliver`.
+
+    One that `lasts` is told to be over by `settle`, unless another was sent instead of it.
+    """
     with _locked(home, "writing"):
         _append(home, alert)
+        known = _open_conditions(home)
+        left = {name: reason for name, reason in known.items() if name != instead_of}
+        if lasts:
+            left[alert.condition] = alert.reason
+        if left != known:
+            _write_json(_folder(home) / "open.json", left)
     deliver(home)
 
 
@@ -94,16 +115,18 @@ def settle(home: Home, now: Mapping[str, str], scopes: tuple[str, ...] = (), ove
 def deliver(home: Home) -> str | None:
     """Post what the webhook has not taken yet, oldest first; says why something is left, None where nothing is."""
     url, log, place = os.environ.get(WEBHOOK), log_path(home), _folder(home) / "webhook.json"
-    with _locked(home, "posting"):
-        before = _read_json(place)
+    with _locked(home, "posting", wait=False) as free:
+        if not free:
+            return None  # somebody else is at it, and nobody waits for a slow webhook
+        before = remembered(place)
         size = log.stat().st_size if log.is_file() else 0
         offset = before.get("offset", 0)
         if not url:
             offset = size  # whoever sets one later is not told of the past
-        elif offset > size:
+        elif not _ends_a_line(log, offset):
             offset = 0  # somebody began a new log
         if url and time.time() < before.get("not_before", 0) and offset < size:
-            return f"{WEBHOOK} has not taken every alert yet ({before['error']})"
+            return f"{WEBHOOK} has not taken every alert yet ({before.get('error')})"
         error, started = None, time.monotonic()
         for line in _lines(log, offset):
             if time.monotonic() - started > BUDGET_S or (_is_alert(line) and (error := post(WEBHOOK, line))):
@@ -129,6 +152,15 @@ def post(variable: str, body: bytes | None) -> str | None:
     url = os.environ.get(variable, "")
     if not url.startswith(("https://", "http://")):
         return f"{variable} must be an http(s) address"
+    said: list[str | None] = []
+    # in a thread, since the time-out of a socket bounds neither the look-up of a name nor an answer that trickles
+    asking = threading.Thread(target=lambda: said.append(_ask(url, body)), daemon=True)
+    asking.start()
+    asking.join(TIMEOUT_S)
+    return said[0] if said else f"no answer in {TIMEOUT_S:.0f} s"
+
+
+def _ask(url: str, body: bytes | None) -> str | None:
     try:
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body else {})
         urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_S).close()
@@ -168,6 +200,14 @@ def _lines(log: Path, offset: int) -> Iterator[bytes]:
             yield from itertools.takewhile(lambda line: line.endswith(b"\n"), lines)
 
 
+def _ends_a_line(log: Path, offset: int) -> bool:
+    if offset == 0 or not log.is_file():
+        return offset == 0
+    with log.open("rb") as lines:
+        lines.seek(offset - 1)
+        return lines.read(1) == b"\n"
+
+
 def _is_alert(line: bytes) -> bool:
     """Not the half of a line that a killed writer left."""
     with contextlib.suppress(ValueError):
@@ -176,11 +216,7 @@ def _is_alert(line: bytes) -> bool:
 
 
 def _open_conditions(home: Home) -> dict[str, str]:
-    return _read_json(_folder(home) / "open.json")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_bytes()) if path.is_file() else {}
+    return remembered(_folder(home) / "open.json")
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -194,8 +230,12 @@ def _folder(home: Home) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(home: Home, what: str) -> Iterator[None]:
-    """One process at a time; a killed one holds nothing."""
+def _locked(home: Home, what: str, wait: bool = True) -> Iterator[bool]:
+    """One process at a time; a killed one holds nothing. False where another holds it and nobody waits."""
     with (_folder(home) / f".{what}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import dagster as dg
 
 LOCATION, REPOSITORY = "rushes", "__repository__"
+RETRIED_BY = "dagster/auto_retry_run_id"
+RETRY_WITHIN_S = 60.0  # the daemon takes seconds to run what was killed once more
 POLL_S = 1.0
 
 LAUNCH_RUN = """
@@ -93,13 +95,24 @@ def add_days(instance: dg.DagsterInstance, days: Iterable[str]) -> None:
     instance.add_dynamic_partitions(received_days.name or "", sorted(days))
 
 
-def follow_run(instance: dg.DagsterInstance, run_id: str, tell: Follower) -> None:
-    """Wait for a run; raises LaunchError with the failed steps' reasons."""
-    _follow(instance, lambda: [run for run in [instance.get_run_by_id(run_id)] if run], 1, tell)
+def follow_run(instance: dg.DagsterInstance, run_id: str, tell: Follower, still_up: Callable[[], None]) -> None:
+    """Wait for a run, while `still_up` does not raise; raises LaunchError with the failed steps' reasons."""
+
+    def runs() -> list[dg.DagsterRun]:
+        found: list[dg.DagsterRun] = []
+        following: str | None = run_id
+        while following and (run := instance.get_run_by_id(following)):
+            found.append(run)
+            following = run.tags.get(RETRIED_BY)
+        return found
+
+    _follow(instance, runs, 1, tell, still_up)
 
 
-def follow_backfill(instance: dg.DagsterInstance, backfill_id: str, expected: int, tell: Follower) -> None:
-    """Wait for all runs of a backfill; raises LaunchError when one failed or the backfill did."""
+def follow_backfill(
+    instance: dg.DagsterInstance, backfill_id: str, expected: int, tell: Follower, still_up: Callable[[], None]
+) -> None:
+    """Wait for all runs of a backfill likewise; raises LaunchError when one failed or the backfill did."""
     import dagster as dg
 
     def runs() -> list[dg.DagsterRun]:
@@ -108,16 +121,20 @@ def follow_backfill(instance: dg.DagsterInstance, backfill_id: str, expected: in
             raise LaunchError(f"backfill {backfill_id} failed: {backfill.error.message if backfill.error else '?'}")
         return list(instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill_id})))
 
-    _follow(instance, runs, expected, tell)
+    _follow(instance, runs, expected, tell, still_up)
 
 
 def _follow(
-    instance: dg.DagsterInstance, runs_now: Callable[[], list[dg.DagsterRun]], expected: int, tell: Follower
+    instance: dg.DagsterInstance,
+    runs_now: Callable[[], list[dg.DagsterRun]],
+    expected: int,
+    tell: Follower,
+    still_up: Callable[[], None],
 ) -> None:
     from dagster import DagsterEventType
 
     seen: dict[str, int | None] = {}
-    progress = Progress()
+    progress, over_since = Progress(), 0.0
     while True:
         runs = runs_now()
         for run in runs:
@@ -134,9 +151,13 @@ def _follow(
                     tell(progress)
         tell(progress)
         if len(runs) >= expected and all(run.is_finished for run in runs):
-            break
+            again = any(run.is_complete_and_waiting_to_retry for run in runs)
+            over_since = over_since or time.monotonic()
+            if not again or time.monotonic() - over_since > RETRY_WITHIN_S:
+                break
+        still_up()
         time.sleep(POLL_S)
-    failed = [run for run in runs if not run.is_success]
+    failed = [run for run in runs if not run.is_success and RETRIED_BY not in run.tags]
     if failed:
         raise LaunchError("\n".join(failure_reason(instance, run) for run in failed))
 

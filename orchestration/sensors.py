@@ -8,6 +8,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -33,6 +34,7 @@ ENDED = {
     dg.DagsterRunStatus.CANCELED,
     dg.DagsterRunStatus.MANAGED,  # somebody else's to follow
 }
+ABOUT_TO_RETRY = dt.timedelta(minutes=5)  # the daemon takes seconds; later, nobody waits for it any more
 # a run that is being cancelled still works
 UNFINISHED = [status for status in dg.DagsterRunStatus if status not in ENDED]
 # Dagster's tags on a materialization: which data it is, and what these were made by and from
@@ -43,7 +45,13 @@ RECEIVED = ("deliveries", "delivery_items", "consent_submissions", "media", "ver
 
 
 def unfinished(instance: dg.DagsterInstance, job_name: str) -> list[dg.DagsterRun]:
-    return list(instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED)))
+    """Runs of the job that work, are about to, or failed a moment ago and are about to be run once more by Dagster."""
+    lately = dt.datetime.now(dt.UTC) - ABOUT_TO_RETRY
+    failed = dg.RunsFilter(job_name=job_name, statuses=[dg.DagsterRunStatus.FAILURE], updated_after=lately)
+    return [
+        *instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=UNFINISHED)),
+        *(run for run in instance.get_runs(failed) if run.is_complete_and_waiting_to_retry),
+    ]
 
 
 def _key(parts: Iterable[str]) -> str:
@@ -150,7 +158,8 @@ def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
     actions = act_on_ledger(home, int(since), after=int(number) if number else None)
     cursor = f"{actions.ledger_size}:{actions.cursor}"
     if actions.failing:
-        cursor += f":{_key([actions.summary])}"
+        names = tuple(one.split(" (", 1)[0] for one in actions.failing)  # why differs each time: addresses of objects
+        cursor += f":{_key([replace(actions, failing=names).summary])}"
         if cursor == context.cursor:  # all of it was reported: the tick fails until it is acted on
             raise RuntimeError(actions.summary)
     if not (actions.affected_clips or actions.tainted_versions):
@@ -252,7 +261,9 @@ def _check(found: Standing) -> dg.AssetCheckEvaluation:
 
 
 def page_failure(context: dg.RunFailureSensorContext, home: dg.ResourceParam[Home]) -> None:
-    alerts.send(home, alerts.Alert.from_context(context))
+    run = context.dagster_run
+    alert = alerts.Alert.from_context(context)
+    alerts.send(home, alert, alerts.run_again(run), alerts.of_run(run.parent_run_id))
 
 
 def build_sensors(status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:

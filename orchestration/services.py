@@ -15,8 +15,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
+import psutil
 import yaml
 
 from assets.store import write_atomically
@@ -108,22 +108,38 @@ def free_port(preferred: int) -> int:
 
 
 class Service:
-    """One child process with its log; stopped with everything it started."""
+    """One child process with its log, in a session of its own; stopped with everything it started.
+
+    What a service of the same name left running, because whoever started it was killed, is ended first: two daemons of
+    one home would do everything twice.
+    """
 
     def __init__(self, name: str, command: list[str], settings: Settings, ready_url: str) -> None:
-        self.name, self.ready_url = name, ready_url
+        self.name, self.command, self.settings, self.ready_url = name, command, settings, ready_url
         self.log_path = settings.state / "logs" / f"{name}.log"
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        self._log: IO[bytes] = self.log_path.open("ab")
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment(settings),
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._number = self.log_path.with_suffix(".pid")
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        _end_noted(self._number, self.settings)
+        with self.log_path.open("ab") as log:
+            process = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                env=environment(self.settings),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        write_atomically(self._number, str(process.pid).encode())
+        return process
+
+    def restart(self) -> None:
+        """Start it again after it ended, when what it left has ended, too. Raises ServiceError."""
+        self.process = self._start()
+        self.wait_ready()
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         deadline = time.monotonic() + timeout_s
@@ -144,7 +160,37 @@ class Service:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(patience)
                 break
-        self._log.close()
+        _end(_session(self.process.pid, self.settings))
+        self._number.unlink(missing_ok=True)
+
+
+def end_left(settings: Settings) -> None:
+    """End every service of this home that was left running; for whoever knows that nobody needs them."""
+    for note in (settings.state / "logs").glob("*.pid"):
+        _end_noted(note, settings)
+
+
+def _end_noted(note: Path, settings: Settings) -> None:
+    if note.is_file() and (number := note.read_text().strip()).isdigit():
+        _end(_session(int(number), settings))
+
+
+def _session(number: int, settings: Settings) -> list[psutil.Process]:
+    """The processes of this session that work for this home: numbers are given to others in time."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == number and process.environ().get("RUSHES_STATE") == str(settings.state):
+                found.append(process)
+    return found
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    for sent, patience in ((signal.SIGINT, 15), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(sent)
+        _, processes = psutil.wait_procs(processes, patience)
 
 
 def dagster_service(settings: Settings) -> Service:
@@ -184,7 +230,7 @@ def running(*services: Service) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """SIGTERM and SIGINT unwind the stack: the services have sessions of their own and would outlive this process.
+    """SIGTERM, SIGINT and SIGHUP unwind the stack: the services have sessions of their own and would outlive this process.
 
     SIGINT too, since whatever is started in the background of a script inherits it as ignored.
     """
@@ -192,6 +238,8 @@ def _ending_in_order() -> Iterator[None]:
         yield  # only the main thread may say what signals do
         return
     handlers = {signal.SIGTERM: lambda number, frame: sys.exit(128 + number), signal.SIGINT: signal.default_int_handler}
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # a terminal that was closed; `nohup` ignores it
+        handlers[signal.SIGHUP] = handlers[signal.SIGTERM]
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield

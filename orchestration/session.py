@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import fcntl
 import http.client
 import json
 import os
@@ -25,6 +26,8 @@ from orchestration.settings import Settings
 
 # steps of each job as the bar counts them; a guess that is wrong only makes the bar end early
 EXPECTED_STEPS = {"intake": 10}
+ASK_EVERY_S, GONE_S = 10.0, 120.0  # whether Dagster answers, and for how long it may not
+LOOK_EVERY_S = 2.0  # whether the services still run
 SAY_EVERY_S = 15.0  # a step that works for long is heard of at least this often
 SERVICES = (services.dagster_service, services.mlflow_service, services.docs_service)
 
@@ -35,6 +38,7 @@ class Session:
     def __init__(self, settings: Settings, console: Console | None = None) -> None:
         self.settings, self.console = settings, console or Console()
         self._stack = contextlib.ExitStack()
+        self._asked_at = self._answered_at = time.monotonic()
 
     def __enter__(self) -> Session:
         with contextlib.ExitStack() as opening:  # whatever fails on the way in ends what was started before it
@@ -45,7 +49,7 @@ class Session:
     def _open(self, stack: contextlib.ExitStack) -> None:
         from dagster import DagsterInstance
 
-        if is_ours(noted := _left(self.settings)):
+        if noted := _served(self.settings, stack, self.console):
             self.settings = noted
         else:
             # automation stays off: what runs is what this session asks for
@@ -83,7 +87,7 @@ class Session:
         backfill = self.launcher.backfill("intake", days, f"Intake of {days[0]} to {days[-1]}")
         total = len(days) * EXPECTED_STEPS["intake"]
         with self._bar("intake", total) as tell:
-            launch.follow_backfill(self.instance, backfill, len(days), tell)
+            launch.follow_backfill(self.instance, backfill, len(days), tell, self._still_up)
         for one in waiting(home):
             for why in one.why:
                 self.console.print(f"intake: {one.day} waits: {why}", highlight=False, markup=False)
@@ -97,8 +101,19 @@ class Session:
             tags = night.night_tags(inputs, "asked for by a person") | (tags or {})
         run_id = self.launcher.run(name, tags)
         with self._bar(name, None) as tell:
-            launch.follow_run(self.instance, run_id, tell)
+            launch.follow_run(self.instance, run_id, tell, self._still_up)
         return run_id
+
+    def _still_up(self) -> None:
+        """Raises ServiceError where Dagster has not answered for minutes: nobody would end what is waited for."""
+        now = time.monotonic()
+        if now - self._asked_at > ASK_EVERY_S:
+            self._asked_at = now
+            if _answers(self.settings):
+                self._answered_at = now
+            elif now - self._answered_at > GONE_S:
+                where = f"{self.settings.ui_url}, see {self.settings.state / 'logs'}"
+                raise services.ServiceError(f"Dagster has not answered for {GONE_S:.0f} s at {where}: start again")
 
     @contextlib.contextmanager
     def _bar(self, name: str, total: int | None) -> Any:
@@ -128,8 +143,10 @@ def is_ours(settings: Settings) -> bool:
     The note that one left may be old, and another home's may have taken the port since: so it is asked whose it is.
     """
     marker = settings.dagster_home / "webserver"
-    if not marker.is_file() or marker.read_text() != settings.ui_url:
-        return False
+    return marker.is_file() and marker.read_text() == settings.ui_url and _answers(settings)
+
+
+def _answers(settings: Settings) -> bool:
     query = json.dumps({"query": "{ instance { info } }"}).encode()
     request = urllib.request.Request(f"{settings.ui_url}/graphql", query, {"Content-Type": "application/json"})
     try:
@@ -144,13 +161,51 @@ def is_ours(settings: Settings) -> bool:
 def _left(settings: Settings) -> Settings:
     """The settings with the port at which this home's webserver was started, where one was: its own may be taken."""
     marker = settings.dagster_home / "webserver"
-    port = urlsplit(marker.read_text()).port if marker.is_file() else None
+    try:
+        port = urlsplit(marker.read_text()).port
+    except (FileNotFoundError, ValueError):  # none, or torn
+        port = None
     return replace(settings, ui_port=port) if port else settings
 
 
+def _served(settings: Settings, stack: contextlib.ExitStack, console: Console) -> Settings | None:
+    """The settings of the services that another command runs for this home; None where there is no such command, and
+    then none may start any before `stack` is closed: two daemons of one home would do everything twice.
+
+    What answers although nobody holds the lock was left by a command that was killed. One that answers nobody is waited
+    for: it starts, or does not share its daemon.
+    """
+    folder = services.prepare_instance(settings)
+    lock, told = stack.enter_context((folder / "services.lock").open("a+")), False
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            services.end_left(settings)  # before ports are chosen
+            return None
+        if is_ours(noted := _left(settings)):
+            return noted
+        if not told:
+            lock.seek(0)
+            console.print(
+                f"another command works in this home (process {lock.read() or '?'}): this one waits for its end"
+            )
+            told = True
+        time.sleep(1)
+
+
 def serve(settings: Settings, console: Console | None = None) -> None:
-    """Both UIs and the daemon, until interrupted."""
+    """Both UIs and the daemon, until interrupted; one that ends by itself is started again."""
     console = console or Console()
+    with contextlib.ExitStack() as stack:
+        if found := _served(settings, stack, console):
+            raise services.ServiceError(f"this home is served already: {found.ui_url}")
+        _serve(settings, console, stack)
+
+
+def _serve(settings: Settings, console: Console, stack: contextlib.ExitStack) -> None:
     settings = replace(
         settings,
         ui_port=services.free_port(settings.ui_port),
@@ -158,17 +213,19 @@ def serve(settings: Settings, console: Console | None = None) -> None:
         docs_port=services.free_port(settings.docs_port),
     )
     with console.status("starting Dagster and MLflow"):
-        stack = contextlib.ExitStack()
-        started = (service(settings) for service in SERVICES)
+        started = [service(settings) for service in SERVICES]
         stack.enter_context(services.running(*started))
     marker = settings.dagster_home / "webserver"
-    with stack:
-        marker.write_text(settings.ui_url)
-        stack.callback(marker.unlink, missing_ok=True)
-        console.print(f"Dagster UI   [bold]{settings.ui_url}[/]")
-        console.print(f"MLflow UI    [bold]{settings.mlflow_url}[/]")
-        console.print(f"Data Docs    [bold]{settings.docs_url}[/]")
-        console.print(f"data of this home: {settings.home}; logs: {settings.state / 'logs'}; stop with Ctrl-C")
-        with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                time.sleep(3600)
+    marker.write_text(settings.ui_url)
+    stack.callback(marker.unlink, missing_ok=True)
+    console.print(f"Dagster UI   [bold]{settings.ui_url}[/]")
+    console.print(f"MLflow UI    [bold]{settings.mlflow_url}[/]")
+    console.print(f"Data Docs    [bold]{settings.docs_url}[/]")
+    console.print(f"data of this home: {settings.home}; logs: {settings.state / 'logs'}; stop with Ctrl-C")
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(LOOK_EVERY_S)
+            for service in started:
+                if (code := service.process.poll()) is not None:
+                    console.print(f"{service.name} ended with code {code} and is started again; see {service.log_path}")
+                    service.restart()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.scheduler.instigation import TickStatus
 
 from assets.evaluation import standing
 from assets.home import Home
@@ -24,6 +25,7 @@ from orchestration.schedules import SCHEDULE, last_hour
 
 if TYPE_CHECKING:
     from dagster._core.scheduler.instigation import InstigatorState
+    from dagster._utils.error import SerializableErrorInfo
 
 SENSORS = ("inbox_sensor", "refresh_sensor", "ledger_sensor", "champion_sensor", "failure_sensor", "watch_sensor")
 CHAMPION, NIGHT, AUTOMATION, CHECK = "champion: ", "night: ", "automation: ", "check: "
@@ -31,6 +33,7 @@ SCOPES = (CHAMPION, NIGHT, AUTOMATION)  # of which every look finds all that las
 # assets whose failed checks stop nothing, so that nobody would hear of them
 FORWARDED = ("media", "signals", "verdicts", "consent_ledger", "training_snapshot", "renditions", "champion")
 IN_A_ROW = 3  # ticks that fail before a sensor alerts
+ENDED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]  # one under way says nothing yet
 GRACE = dt.timedelta(minutes=30)  # after the hour of the night, until a tick that is missing is called missed
 LONGEST_NIGHT = dt.timedelta(hours=12)
 
@@ -46,11 +49,17 @@ def automation(instance: dg.DagsterInstance) -> dict[str, str]:
             found[name] = f"{state.name} is stopped, and nothing that it does happens; start it on the page Automation"
             continue
         limit = 1 if state.name == SCHEDULE else IN_A_ROW
-        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=limit)
-        if len(ticks) == limit and all(tick.status.value == "FAILURE" for tick in ticks):
-            error = (ticks[0].error.message if ticks[0].error else "").strip()
-            found[name] = f"{state.name} failed {limit} times in a row: {error or 'no reason given'}"
+        ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=limit, statuses=ENDED)
+        if len(ticks) == limit and all(tick.status == TickStatus.FAILURE for tick in ticks):
+            found[name] = f"{state.name} failed {limit} times in a row: {_cause(ticks[0].error) or 'no reason given'}"
     return found
+
+
+def _cause(error: SerializableErrorInfo | None) -> str:
+    """Our own error's text: Dagster wraps it in one that only says that something was wrong."""
+    while error and error.cause:
+        error = error.cause
+    return error.message.strip() if error else ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ def nights(home: Home, instance: dg.DagsterInstance, now: dt.datetime) -> Nights
         return Nights(wrong, ended, None)
     due = last_hour(now - GRACE, home.site_timezone)
     ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=5)
-    quiet = [tick.end_timestamp for tick in ticks if tick.status.value == "SKIPPED" and tick.end_timestamp]
+    quiet = [tick.end_timestamp for tick in ticks if tick.status == TickStatus.SKIPPED and tick.end_timestamp]
     ended = max((one for one in (ended, *map(_utc, quiet[:1])) if one), default=None)
     begun = [tick for tick in ticks if tick.timestamp >= due.timestamp()]
     if due >= since and not begun:
@@ -110,19 +119,25 @@ def _utc(timestamp: float) -> dt.datetime:
 
 
 def checks(instance: dg.DagsterInstance, since: dt.datetime) -> tuple[dict[str, str], set[str], dt.datetime]:
-    """Failed and passed checks of the runs that ended after `since`, by name, and up to when runs were read."""
+    """Failed and passed checks of the runs that ended after `since`, by name, and up to when runs were read.
+
+    A run that succeeded after another was killed is what that one's alert waits for.
+    """
     ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE], updated_after=since)
     failed: dict[str, str] = {}
     passed: set[str] = set()
     records = instance.get_run_records(ended, order_by="update_timestamp", ascending=True)
     for record in records:
-        day = record.dagster_run.tags.get("dagster/partition")
-        for name, ok, said in _evaluations(instance, record.dagster_run.run_id):
+        run = record.dagster_run
+        if run.is_success and run.parent_run_id:
+            passed.add(alerts.of_run(run.parent_run_id))
+        day = run.tags.get("dagster/partition")
+        for name, ok, said in _evaluations(instance, run.run_id):
             condition = f"{CHECK}{name}{f' {day}' if day else ''}"
             (passed.add if ok else passed.discard)(condition)
             failed.pop(condition, None)
             if not ok:
-                failed[condition] = f"{name} failed in run {record.dagster_run.run_id}: {said}"
+                failed[condition] = f"{name} failed in run {run.run_id}: {said}"
     return failed, passed, max((record.update_timestamp for record in records), default=since)
 
 

@@ -5,15 +5,15 @@ What belongs here: reading. Moving the alias is `promotion`'s; when and whom to 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from assets.consent.withdrawals.models import exposure_of
 from assets.evaluation.promotion import standing_violations
 from assets.evaluation.registry import CHAMPION, Registry
 from assets.home import Home
+from assets.store import remembered
 
 CHECK = "something_serves"  # the check on the asset `champion` that shows all this
 HEARTBEAT = "heartbeat.json"  # in the state folder; whoever watches the nights writes it
@@ -77,16 +77,23 @@ def _champion(home: Home) -> Standing:
 
 def read_heartbeat(home: Home) -> dict[str, Any]:
     """What was written last: `night`, `since` and `looked_at` in ISO 8601; empty where nobody ever watched."""
-    path = home.state / HEARTBEAT
-    return json.loads(path.read_bytes()) if path.is_file() else {}
+    return remembered(home.state / HEARTBEAT)
 
 
 def _late(heartbeat: dict[str, Any], now: datetime) -> str | None:
-    looked_at, night, since = (heartbeat.get(name) for name in ("looked_at", "night", "since"))
-    if not (looked_at and since) or now - datetime.fromisoformat(looked_at) > WATCHED:
+    looked_at, night, since = (_moment(heartbeat.get(name)) for name in ("looked_at", "night", "since"))
+    if not (looked_at and since) or now - looked_at > WATCHED:
         return None
-    last = max(datetime.fromisoformat(one) for one in (night, since) if one)
+    last = max(one for one in (night, since) if one)
     if now - last <= LATE:
         return None
     hours = (now - last).total_seconds() / 3600
     return f"no night ended well for {hours:.0f} hours" + ("" if night else ", since the schedule was started")
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

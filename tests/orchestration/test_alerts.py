@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import dagster as dg
 import pytest
 
+from assets.evaluation.standing import read_heartbeat
 from assets.home import Home
 from orchestration import alerts
 from orchestration.alerts import Alert, deliver, send, settle
@@ -106,6 +109,59 @@ def test_the_half_line_of_a_killed_writer_is_neither_posted_nor_in_the_way(home:
         log.write('{"reason": "hal')
     send(home, Alert("two"))
     assert webhook.reasons == ["one", "two"]
+
+
+@pytest.mark.parametrize("torn", ["", '{"offset": 1', "[]", "\x00\x00"])
+@pytest.mark.parametrize("name", ["alerts/open.json", "alerts/webhook.json", "heartbeat.json"])
+def test_what_a_failing_disk_tore_stops_no_alert(home: Home, webhook: Receiver, name: str, torn: str) -> None:
+    settle(home, {"night: missed": "one"})
+    (home.state / name).write_text(torn)
+    settle(home, {"night: missed": "one", "champion: unknown": "two"})
+    assert "two" in webhook.reasons
+    assert read_heartbeat(home) == {}
+
+
+def test_alerts_in_a_log_that_was_emptied_are_posted_where_it_grew_past_the_old_one(
+    home: Home, webhook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(home, Alert("old"))
+    os.truncate(home.state / "alerts.jsonl", 0)
+    monkeypatch.delenv("RUSHES_ALERT_WEBHOOK")
+    monkeypatch.setattr(alerts, "deliver", lambda home: None)
+    send(home, Alert("new, and longer than the one before"))
+    monkeypatch.undo()
+    monkeypatch.setenv("RUSHES_ALERT_WEBHOOK", f"{webhook.url}/s3cret")
+    deliver(home)
+    assert webhook.reasons == ["old", "new, and longer than the one before"]
+
+
+def test_a_webhook_whose_answer_trickles_is_not_waited_for(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes in time for the socket."""
+    monkeypatch.setattr(alerts, "TIMEOUT_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def trickle() -> None:
+            asking, _ = server.accept()
+            with contextlib.suppress(OSError), asking:
+                for _ in range(100):
+                    asking.sendall(b"H")
+                    time.sleep(0.3)
+
+        threading.Thread(target=trickle, daemon=True).start()
+        monkeypatch.setenv("RUSHES_ALERT_WEBHOOK", f"http://127.0.0.1:{server.getsockname()[1]}/")
+        started = time.monotonic()
+        send(home, ALERT)
+    assert time.monotonic() - started < 3
+    assert "no answer" in (deliver(home) or "")
+
+
+def test_nobody_waits_for_somebody_else_s_slow_delivery(home: Home, webhook: Receiver) -> None:
+    with alerts._locked(home, "posting"):
+        send(home, ALERT)
+    assert logged(home)[0]["reason"] == "disk full"
+    assert webhook.got == []
+    deliver(home)
+    assert len(webhook.got) == 1
 
 
 def test_alerts_do_not_follow_a_webhook_elsewhere(home: Home, webhook: Receiver) -> None:

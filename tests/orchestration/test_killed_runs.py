@@ -114,6 +114,18 @@ def test_a_run_whose_process_is_gone_is_reported_as_failed(instance: dg.DagsterI
         assert status_after_a_look(instance, run) == dg.DagsterRunStatus.FAILURE, "nobody has waited for it yet"
 
 
+def test_a_run_whose_code_server_is_gone_can_still_be_cancelled(instance: dg.DagsterInstance) -> None:
+    """Else it is called cancelled, and works on."""
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        run = started(instance, process.pid)
+        instance.add_run_tags(run.run_id, {GRPC_INFO_TAG: f'{{"host": "localhost", "port": {services.free_port(0)}}}'})
+        assert instance.run_launcher.terminate(run.run_id)
+        assert process.wait(10) == -signal.SIGINT
+        assert not instance.run_launcher.terminate(run.run_id), "nobody is left"
+
+
 def test_another_process_that_was_given_the_same_number_is_not_the_run(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

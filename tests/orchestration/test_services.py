@@ -11,11 +11,13 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -65,6 +67,31 @@ def test_a_service_ends_with_whoever_started_it(tmp_path: Path, sent: signal.Sig
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not alive(child)
+
+
+def test_what_a_killed_starter_left_is_ended_before_it_is_started_anew(tmp_path: Path) -> None:
+    """Two daemons of one home would do everything twice."""
+    command = [sys.executable, "-c", OWNER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as owner:
+        assert owner.stdout
+        child = int(owner.stdout.readline())
+        owner.kill()
+    assert alive(child)
+    services.end_left(settings_in(tmp_path / "other"))
+    assert alive(child), "another home's is nobody's to end"
+    with services.running(services.docs_service(replace(settings_in(tmp_path), docs_port=services.free_port(0)))):
+        assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_service_that_was_killed_is_started_again(tmp_path: Path) -> None:
+    service = services.docs_service(replace(settings_in(tmp_path), docs_port=services.free_port(0)))
+    with services.running(service):
+        service.process.kill()
+        service.process.wait()
+        service.restart()
+        urllib.request.urlopen(service.ready_url, timeout=5).close()
+        pid = service.process.pid
+    assert not alive(pid)
 
 
 def test_a_service_that_stops_at_once_names_its_log(settings: Settings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,22 @@ def test_what_a_run_left_undone_is_asked_for_again_at_once_and_then_at_growing_i
     shutil.rmtree(home.state / "inbox" / DAY / "d-two")
     monkeypatch.setattr(sensors, "TRY_AGAIN_S", -1.0)
     assert tick("inbox_sensor", home).run_requests[0].run_key not in {first.run_key, second.run_key}
+
+
+def test_a_killed_run_that_dagster_is_about_to_run_again_is_under_way(
+    tick: Tick, home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the sensor's own run of the day would work beside it."""
+    drop(home, "d-one")
+    request = tick("inbox_sensor", home).run_requests[0]
+    tags = {**request.tags, "dagster/partition": DAY, "dagster/will_retry": "true"}
+    killed = run_of(instance, "intake", dg.DagsterRunStatus.FAILURE, **tags)
+    assert "under way" in tick("inbox_sensor", home).skip_reason.skip_message
+    instance.add_run_tags(killed.run_id, {"dagster/auto_retry_run_id": "r-2"})
+    assert tick("inbox_sensor", home).run_requests, "the other run speaks for itself"
+    run_of(instance, "intake", dg.DagsterRunStatus.FAILURE, **tags)
+    monkeypatch.setattr(sensors, "ABOUT_TO_RETRY", timedelta(0))
+    assert "under way" not in tick("inbox_sensor", home).skip_reason.skip_message, "nobody waits for ever"
 
 
 def test_a_clip_that_comes_after_its_folder_was_taken_in_asks_for_its_day(tick: Tick, home: Home) -> None:

@@ -82,7 +82,11 @@ def test_what_cannot_be_acted_on_fails_the_tick_and_is_tried_again(
     cursor = str(Ledger(home.database_url).size())
     small_world.revoke(sealed.clip_ids[0])
     with monkeypatch.context() as away:
-        away.setattr(Registry, "versions", lambda self: 1 / 0)
+
+        def refused(self: Registry) -> None:
+            raise ConnectionError(f"<Connection object at {datetime.now(UTC)}>: refused")
+
+        away.setattr(Registry, "versions", refused)
         acted = tick("ledger_sensor", home, cursor)  # the clip is withdrawn and reported, its models are not known
         with pytest.raises(RuntimeError, match="could not be acted on"):
             tick("ledger_sensor", home, acted.cursor)

@@ -136,3 +136,15 @@ def test_a_night_whose_inputs_cannot_be_read_runs_all_the_same_and_alerts(
     assert night(small_world.home, tonight(1)).run_requests
     told = [json.loads(line) for line in (small_world.home.state / "alerts.jsonl").read_text().splitlines()]
     assert [line["state"] for line in told] == ["open", "resolved"]
+
+
+def test_an_alert_that_cannot_be_kept_costs_no_night(
+    night: Any, home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("orchestration.alerts.settle", full)
+    monkeypatch.setattr("orchestration.schedules.inputs_of", full)
+    (request,) = night(home, tonight()).run_requests
+    assert request.run_key.endswith("-unknown")

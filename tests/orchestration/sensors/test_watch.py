@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster import _check as check
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteInstigatorOrigin,
@@ -26,13 +28,16 @@ from dagster._core.scheduler.instigation import (
     TickStatus,
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.utils import make_new_run_id
 from dagster._utils.error import SerializableErrorInfo
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from assets.evaluation import standing
 from assets.evaluation.registry import CHAMPION, MODEL, REGISTERED, Registry
 from assets.home import Home
 from orchestration import watch
-from orchestration.schedules import SCHEDULE, last_hour
+from orchestration.schedules import SCHEDULE, last_hour, nightly_schedule
+from orchestration.sensors import page_failure
 from tests.orchestration.sensors.conftest import Tick, run_of
 
 Look = Callable[[], dg.SensorResult]
@@ -76,7 +81,9 @@ def automation(
     if not instance.get_instigator_state(state.instigator_origin_id, state.selector_id):
         instance.add_instigator_state(state)
     for status, at in ticks:
-        error = SerializableErrorInfo("the ledger is locked", [], None) if status == TickStatus.FAILURE else None
+        cause = SerializableErrorInfo("the ledger is locked", [], None)
+        wrapped = SerializableErrorInfo("Error occurred during the execution of evaluation_fn", [], None, cause)
+        error = wrapped if status == TickStatus.FAILURE else None  # as Dagster keeps it
         instance.create_tick(
             TickData(
                 state.instigator_origin_id, name, kind, status, at, error=error, selector_id=state.selector_id,
@@ -112,6 +119,17 @@ def test_a_sensor_that_fails_three_ticks_in_a_row_alerts_once_until_it_works_aga
     assert told(home)[1:] == ["automation: ledger_sensor resolved"]
 
 
+def test_a_sensor_that_is_always_under_way_and_always_fails_alerts(
+    look: Look, home: Home, instance: dg.DagsterInstance
+) -> None:
+    """One that hangs until its time is up is under way at every look."""
+    now = time.time()
+    automation(instance, "ledger_sensor", *((TickStatus.FAILURE, now - ago) for ago in (300, 200, 100)))
+    automation(instance, "ledger_sensor", (TickStatus.STARTED, now))
+    look()
+    assert told(home) == ["automation: ledger_sensor open"]
+
+
 def test_a_sensor_that_somebody_stopped_alerts(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
     automation(instance, "inbox_sensor", stopped=True)
     look()
@@ -128,6 +146,21 @@ def test_a_night_that_did_not_begin_alerts(
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due()))
     look()
     assert told(home)[1:] == ["night: missed resolved"]
+
+
+@pytest.mark.parametrize(
+    "zone", ["UTC", "Europe/Brussels", "America/Havana", "Australia/Lord_Howe", "Antarctica/Troll"]
+)
+def test_the_night_is_due_when_dagster_begins_it_all_year_round(zone: str) -> None:
+    """Also where clocks change at two o'clock, which then comes twice, or not at all."""
+    schedule = nightly_schedule(zone, dg.DefaultScheduleStatus.STOPPED)
+    new_year = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    nights = schedule_execution_time_iterator(new_year, str(schedule.cron_schedule), schedule.execution_timezone)
+    year = [night.timestamp() for night in itertools.islice(nights, 366)]
+    for began, following in itertools.pairwise(year):
+        for now in (began + 60, following - 60):
+            at = datetime.fromtimestamp(now, UTC)
+            assert last_hour(at, zone).timestamp() == began, at
 
 
 def test_a_schedule_whose_tick_failed_alerts_at_once(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
@@ -187,6 +220,34 @@ def test_nights_that_no_longer_end_well_fail_the_check_where_they_are_expected(h
         beat = {name: (now - timedelta(hours=ago)).isoformat() for name, ago in names.items() if ago is not None}
         (home.state / standing.HEARTBEAT).write_text(json.dumps(beat))
         assert (standing.STOPPED in standing.standing_of(home, now).wrong) is late, names
+
+
+def test_the_alert_of_a_killed_run_is_over_when_it_was_run_again(
+    look: Look, home: Home, instance: dg.DagsterInstance
+) -> None:
+    def run(status: dg.DagsterRunStatus, of: str | None = None, **tags: str) -> str:
+        run = dg.DagsterRun("intake", make_new_run_id(), status=status, tags=tags, parent_run_id=of, root_run_id=of)
+        instance.add_run(run)
+        return run.run_id
+
+    def fails(run_id: str) -> None:
+        instance.report_run_failed(check.not_none(instance.get_run_by_id(run_id)), "the run's process is gone")
+        event = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records[0]
+        failure, failed = event.event_log_entry.get_dagster_event(), check.not_none(instance.get_run_by_id(run_id))
+        with dg.build_run_status_sensor_context("failure_sensor", failure, instance, failed) as context:
+            page_failure(context.for_run_failure(), home)
+
+    works = dg.DagsterRunStatus.STARTED
+    healed, lost = (run(works, **{"dagster/will_retry": "true", "dagster/auto_retry_run_id": "r"}) for _ in range(2))
+    fails(healed)
+    fails(lost)
+    run(dg.DagsterRunStatus.SUCCESS, healed)
+    again = run(works, lost)
+    fails(again)
+    run(dg.DagsterRunStatus.SUCCESS, lost)
+    look()
+    first = [f"run {healed} open", f"run {lost} open"]
+    assert told(home) == [*first, f"run {again} open", f"run {healed} resolved"], "each once"
 
 
 def test_a_failed_check_is_told_until_it_passes_for_the_same_day(
