@@ -83,11 +83,13 @@ class Child:
         """The next line that the child writes. Raises ChildFailed after `seconds`."""
         assert self.process.stdout is not None
         deadline = time.monotonic() + seconds
+        answers = select.poll()  # not select(), which takes no descriptor from 1,024 on
+        answers.register(self.process.stdout, select.POLLIN)
         seen = 0
         while (end := self._buffer.find(b"\n", seen)) < 0:
             seen = len(self._buffer)
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+            if left <= 0 or not answers.poll(left * 1000):
                 raise ChildFailed(Code.TIMEOUT, f"no sign of life for {seconds:.1f} s")
             chunk = os.read(self.process.stdout.fileno(), 1 << 16)
             if not chunk:
