@@ -31,7 +31,7 @@ SENSORS = ("inbox_sensor", "refresh_sensor", "ledger_sensor", "champion_sensor",
 CHAMPION, NIGHT, AUTOMATION, CHECK = "champion: ", "night: ", "automation: ", "check: "
 SCOPES = (CHAMPION, NIGHT, AUTOMATION)  # of which every look finds all that lasts; a check is over when it passes
 # assets whose failed checks stop nothing, so that nobody would hear of them
-FORWARDED = ("media", "signals", "verdicts", "consent_ledger", "training_snapshot", "renditions", "champion")
+FORWARDED = ("media", "signals", "verdicts", "consent_ledger", "training_snapshot", "renditions", "latents", "champion")
 IN_A_ROW = 3  # ticks that fail before a sensor alerts
 ENDED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]  # one under way says nothing yet
 GRACE = dt.timedelta(minutes=30)  # after the hour of the night, until a tick that is missing is called missed
