@@ -51,7 +51,7 @@ def clip_classes(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]
 def _embed(home: Home) -> Embed | None:
     """Unit vectors of texts, remembered by text; None where the encoder is not installed."""
     from assets.curation.telling.embeddings import encoder_name, text_vectors
-    from training.text import TextEncoderError
+    from training.model.text import TextEncoderError
 
     try:
         model = encoder_name(home.text_encoder)

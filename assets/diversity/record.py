@@ -20,7 +20,7 @@ from assets.diversity import classes, subjects, weights
 from assets.diversity.measures import Coded, coded, effective_number
 from assets.diversity.weights import Balance, WeightPolicy
 from assets.home import Home
-from training import repetition
+from training.data import sampling_weights
 
 Row = Mapping[str, Any]
 Key = tuple[str, str, int]
@@ -102,7 +102,7 @@ def weigh(home: Home, sealed: Sealed, policy: WeightPolicy = weights.POLICY) -> 
     dimensions = {name: coded([row[name] for row in rows], closed.get(name, ())) for name in classes.DIMENSIONS}
     found = weights.balance(dimensions, policy)
     by_clip = {row["clip_id"]: int(weight) for row, weight in zip(rows, found.weights, strict=True)}
-    data = repetition.stated(sealed.root, policy.plain(), by_clip)
+    data = sampling_weights.stated(sealed.root, policy.plain(), by_clip)
     weighed = Weighed(rows, dimensions, found, policy, hashlib.sha256(data).hexdigest())
     home.store.put(_file(sealed.root, weighed.sha256), data)
     home.lake.write("clip_weights", _weight_rows(weighed, sealed.root))

@@ -71,7 +71,7 @@ def keep_samples(home: Home, model_key: str, wanted: Iterable[Prompt], made: Pat
 
     `made` is the folder of `prepare_samples`; raises FileNotFoundError where a video is missing.
     """
-    from training.video import read_frames
+    from training.data.video import read_frames
 
     listed = json.loads((made / "samples.json").read_text())
     rows = []

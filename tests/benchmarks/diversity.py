@@ -16,7 +16,7 @@ from assets.diversity.classes import POLICY, classes_of
 from assets.diversity.measures import Coded, effective_number
 from assets.diversity.subjects import leaders
 from assets.diversity.weights import balance, caps_of
-from training.packing import Item, plan
+from training.data.packing import Item, plan
 
 SIZES = (100_000, 1_000_000)
 OPEN = {

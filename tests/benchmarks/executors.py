@@ -22,7 +22,7 @@ from assets.curation.measuring.work import Measuring
 from assets.home import Home
 from assets.ingestion.inbox import sha256_of
 from assets.workers.executor import Progress
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 FILES = 40
 FRAMES, HEIGHT, WIDTH, FPS = 48, 360, 640, 24.0

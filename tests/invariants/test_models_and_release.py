@@ -23,11 +23,11 @@ from assets.release.marks import MarkError, mark_video
 from tests.assets.consent.conftest import Copy, Reached
 from tests.assets.release.conftest import CLAIMS, moving
 from tests.training.conftest import make_world
-from training import checkpoint as checkpoints
 from training import fit as fitting
 from training.consent.guard import ConsentGuard
+from training.data.video import write_mp4
 from training.reporting import Reporter
-from training.video import write_mp4
+from training.trainer import checkpoint as checkpoints
 
 
 def version_of(reached: Reached, model_key: str) -> Version:

@@ -20,7 +20,7 @@ from assets.ingestion.identity import range_digest
 from assets.ingestion.reasons import Code
 from assets.workers.child import ChildFailed, Children
 from tests.assets.curation.pictures import texture
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 DAYS = ("2026-11-02", "2026-11-03")
 FPS = 16.0

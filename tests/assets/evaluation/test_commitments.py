@@ -23,7 +23,7 @@ from assets.evaluation.registry import MODEL, Registry
 from assets.home import Home
 from training.consent.keys import public_bytes
 from training.consent.proofs.verification import verify_file
-from training.exposure import header
+from training.model.exposure import header
 
 Publish = Callable[..., CurrentModel]
 

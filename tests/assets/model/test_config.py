@@ -132,7 +132,7 @@ def test_only_measuring_and_proving_is_left_out_of_the_code_version() -> None:
 
 
 def test_a_transformer_is_told_what_curation_measured_of_the_snapshots_members(small_world: Any) -> None:
-    from training.conditioning import NUMERIC, read_numbers
+    from training.model.conditioning import NUMERIC, read_numbers
 
     clip_ids = small_world.home.lake.read("signals", columns=["clip_id"]).column("clip_id").to_pylist()
     sealed = SimpleNamespace(clip_ids=clip_ids[:3])

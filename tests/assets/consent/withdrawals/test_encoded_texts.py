@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assets.consent.withdrawals.artifacts import carry_out, rows_about
 from assets.home import Home
-from training.text import text_key
+from training.model.text import text_key
 
 DAY = "2026-11-02"
 SAID = {

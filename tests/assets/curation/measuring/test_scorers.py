@@ -27,7 +27,7 @@ from assets.curation.measuring.work import pass_version
 from assets.ingestion.decoding import open_container
 from assets.model.config import sources
 from tests.assets.curation.pictures import texture
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 
 def fine_picture(seed: int, side: int = 768) -> np.ndarray:

@@ -15,7 +15,7 @@ from assets.curation.measuring.signals import NEVER_BLACK, NEVER_FROZEN, Pass, m
 from assets.curation.measuring.summary import shots_of
 from assets.ingestion.identity import range_digest
 from tests.assets.curation.pictures import still, texture
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 
 def moving(seed: int, frames: int, fps: float, height: int = 144, width: int = 256) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from training.config import CodecConfig
-from training.patches import VideoCodec
+from training.model.patches import VideoCodec
 
 # The library's class names of what is known here. All take T = sk + 1 frames, and the first is alone in its latent. Only
 # CogVideoX's is not exactly that of the frame as an image: its group norms look at all frames that are encoded with it.

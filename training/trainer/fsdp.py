@@ -18,7 +18,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from training.transformer import Transformer
+from training.model.transformer import Transformer
 
 
 def shard(model: Transformer, mesh: DeviceMesh) -> Transformer:

@@ -30,13 +30,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from training.attention import Segments, attend
-from training.conditioning import NUMERIC
 from training.config import SamplingConfig, TransformerConfig, read_sampling
-from training.exposure import Exposure, header
-from training.gaussian import GaussianVelocity
-from training.packing import Batch
-from training.rms_norm import RmsNorm
+from training.data.packing import Batch
+from training.model.attention import Segments, attend
+from training.model.conditioning import NUMERIC
+from training.model.exposure import Exposure, header
+from training.model.gaussian import GaussianVelocity
+from training.model.rms_norm import RmsNorm
 
 REFERENCE_FPS = 8.0  # one unit of time for RoPE is an eighth of a second
 LEAST_TIME = 0.05  # where the clip is predicted, the velocity is that from no nearer to the clip than this

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from training.config import CodecConfig
-from training.patches import Memory, PatchCodec
+from training.model.patches import Memory, PatchCodec
 
 
 class HaarCodec(PatchCodec):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from training.shards import gathered, placed
+from training.trainer.fsdp import gathered, placed
 
 
 class Ema:

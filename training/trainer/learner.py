@@ -17,19 +17,19 @@ import torch.distributed
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from training import flow
-from training.codec import Codec, build_codec, save_codec, to_unit
 from training.config import TrainConfig, TransformerConfig
-from training.data import CaptionedClips, CodecStep, DataError, FlowStep, Pictures
-from training.ema import Ema
+from training.data.clips import CaptionedClips, CodecStep, DataError, FlowStep, Pictures
+from training.data.packing import Sample
 from training.evaluate.flow_loss import flow_loss
 from training.evaluate.reconstruction import psnr, reconstruct, ssim
-from training.exposure import Exposure
-from training.flops import step_flops
-from training.packing import Sample
-from training.patches import PatchCodec
-from training.shards import shard, whole
-from training.transformer import Transformer, save_transformer, with_all_numbers
+from training.model import flow
+from training.model.codec import Codec, build_codec, save_codec, to_unit
+from training.model.exposure import Exposure
+from training.model.patches import PatchCodec
+from training.model.transformer import Transformer, save_transformer, with_all_numbers
+from training.trainer.ema import Ema
+from training.trainer.flops import step_flops
+from training.trainer.fsdp import shard, whole
 
 Module = TypeVar("Module", bound=nn.Module)
 

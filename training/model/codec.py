@@ -33,10 +33,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from training.config import CodecConfig, ConfigError
-from training.exposure import Exposure, header
-from training.haar import HaarCodec
-from training.patches import Memory, PatchCodec, VideoCodec
-from training.pretrained import load_pretrained
+from training.model.exposure import Exposure, header
+from training.model.haar import HaarCodec
+from training.model.patches import Memory, PatchCodec, VideoCodec
+from training.model.pretrained import load_pretrained
 
 
 def to_unit(frames_THWC: Tensor) -> Tensor:

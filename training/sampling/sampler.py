@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training import flow
-from training.attention import Segments
-from training.conditioning import Grid
 from training.config import SamplingConfig
-from training.packing import Batch, Sample, collate
-from training.transformer import Transformer, from_tokens, positions
+from training.data.packing import Batch, Sample, collate
+from training.model import flow
+from training.model.attention import Segments
+from training.model.conditioning import Grid
+from training.model.transformer import Transformer, from_tokens, positions
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.codec import to_unit
-from training.data import FrameClips
-from training.patches import VideoCodec
-from training.video import read_frames
+from training.data.clips import FrameClips
+from training.data.video import read_frames
+from training.model.codec import to_unit
+from training.model.patches import VideoCodec
 
 PICTURES, VIDEOS = ("first", "last", "keyframe"), ("after", "before", "source")
 ROLES = (*PICTURES, *VIDEOS)

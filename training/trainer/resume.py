@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from training import base
-from training import checkpoint as checkpoints
-from training.conditioning import NUMERIC
 from training.config import TrainConfig
 from training.consent.violation import ConsentViolation
-from training.exposure import CHECKPOINTS, TAINTED, Exposure, joined, of_checkpoint, of_parent, of_weights
+from training.model.conditioning import NUMERIC
+from training.model.exposure import CHECKPOINTS, TAINTED, Exposure, joined, of_checkpoint, of_parent, of_weights
+from training.trainer import checkpoint as checkpoints
 
 
 @dataclass(frozen=True)

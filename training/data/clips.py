@@ -19,15 +19,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from training import flow
-from training.codec import to_unit
-from training.conditioning import draw_given, numbers, read_numbers
 from training.config import CodecConfig, TrainConfig
-from training.packing import Batch, Cursor, Item, Sample, collate
-from training.phrasings import draw_text, texts_of
-from training.repetition import EVEN
-from training.text import text_key
-from training.transformer import positions, to_tokens
+from training.data.caption_sampling import draw_text, texts_of
+from training.data.packing import Batch, Cursor, Item, Sample, collate
+from training.data.sampling_weights import EVEN
+from training.model import flow
+from training.model.codec import to_unit
+from training.model.conditioning import draw_given, numbers, read_numbers
+from training.model.text import text_key
+from training.model.transformer import positions, to_tokens
 
 
 class DataError(ValueError):

@@ -13,17 +13,17 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from safetensors.torch import load_file
 
-from training import checkpoint as checkpoints
-from training.best import Best
 from training.config import TrainConfig
 from training.consent.guard import Guard
 from training.consent.violation import ConsentViolation
-from training.exposure import CHECKPOINTS
-from training.meter import Meter
-from training.module import Learner, anywhere
-from training.packing import Cursor
+from training.data.packing import Cursor
+from training.model.exposure import CHECKPOINTS
 from training.reporting import Reporter
-from training.start import Start, described
+from training.trainer import checkpoint as checkpoints
+from training.trainer.best import Best
+from training.trainer.learner import Learner, anywhere
+from training.trainer.meter import Meter
+from training.trainer.resume import Start, described
 
 LINES = 20  # progress lines a run
 

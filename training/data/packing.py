@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.attention import Segments
-from training.repetition import EVEN, turns
+from training.data.sampling_weights import EVEN, turns
+from training.model.attention import Segments
 
 
 class PackingError(ValueError):

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from training.config import HELD_OUT
-from training.module import Learner, anywhere
+from training.trainer.learner import Learner, anywhere
 
 FILE = "best.safetensors"  # in a checkpoint
 

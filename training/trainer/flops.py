@@ -31,9 +31,9 @@ import time
 
 import torch
 
-from training.conditioning import NUMERIC
 from training.config import TransformerConfig
-from training.packing import Batch
+from training.data.packing import Batch
+from training.model.conditioning import NUMERIC
 
 # Dense peak rates in operations a second, tensor cores at bf16. NVIDIA's data sheets print the double, with sparsity.
 PEAKS = {"H200": 989e12, "H100": 989e12, "GH200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from training import flow
+from training.model import flow
 
 
 def texts_of(member: Mapping[str, Any]) -> tuple[str, ...]:

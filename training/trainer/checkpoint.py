@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from training.best import FILE as BEST
-from training.best import Best
-from training.data import DataError
-from training.exposure import TAINTED, Exposure, fields, header
-from training.module import Learner
-from training.shards import first_process, gathered, gathered_state, load_state
+from training.data.clips import DataError
+from training.model.exposure import TAINTED, Exposure, fields, header
+from training.trainer.best import FILE as BEST
+from training.trainer.best import Best
+from training.trainer.fsdp import first_process, gathered, gathered_state, load_state
+from training.trainer.learner import Learner
 
 KEEP = 2  # the newest checkpoints that stay
 

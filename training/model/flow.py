@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 
-from training.attention import Segments
+from training.model.attention import Segments
 
 
 def keyed(*key: object) -> torch.Generator:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import torch
 
-from training.flops import peak_flops
+from training.trainer.flops import peak_flops
 
 
 class Meter:
