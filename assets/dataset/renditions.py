@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.ingestion.reasons import DISK_FULL
-from assets.ingestion.verdict import Limits
-from assets.workers.child import Children, Unavailable
+from assets.decode.limits import Limits
+from assets.decode.process import Children, Unavailable
+from assets.reasons import DISK_FULL
 
 if TYPE_CHECKING:
     import numpy as np
