@@ -35,7 +35,7 @@ def registration(party: str) -> events.Envelope:
 
 def enrol(home: Home, *parties: str) -> None:
     """An officer of this home verified that these parties hold their keys."""
-    from assets.consent.ledger.opening import enrol
+    from assets.consent.platform import enrol
 
     for party in parties:
         key_id = key_id_of(public_bytes(key_of(party)))

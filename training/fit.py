@@ -32,7 +32,7 @@ from training import process
 from training.allocator import keep_freed_memory
 from training.config import CodecConfig, ConfigError, TrainConfig, TransformerConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation, Guard, RenderedOnly
-from training.data import sampling_weights
+from training.data import repeats
 from training.data.clips import (
     CaptionedClips,
     DataError,
@@ -47,7 +47,7 @@ from training.data.clips import (
 from training.data.packing import Cursor, Item, PackingError, Sample, plan
 from training.data.packing import report as packed
 from training.data.prefetch import ahead
-from training.data.sampling_weights import RepetitionError
+from training.data.repeats import RepetitionError
 from training.model import exposure
 from training.model.codec import load_codec
 from training.model.patches import VideoCodec
@@ -180,7 +180,7 @@ def _weights(config: TrainConfig) -> Mapping[str, int]:
     if not config.repetition or config.rendered_only:
         return {}
     members = read_members(config.manifest, "train")
-    return sampling_weights.read(
+    return repeats.read(
         config.repetition, config.repetition_sha256, config.snapshot_root, (m["clip_id"] for m in members)
     )
 

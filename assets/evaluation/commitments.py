@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from assets.consent.ledger.opening import checkpoint_key, platform_ledger
+from assets.consent.platform import checkpoint_key, platform_ledger
 from assets.dataset import sealed as snapshots
 from assets.evaluation.current import CurrentModel
 from assets.home import Home

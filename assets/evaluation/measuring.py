@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.dataset import latents, renditions
+from assets.dataset import renditions
 from assets.dataset.sealed import Sealed
 from assets.dataset.views import local_view
 from assets.evaluation.scorecards import Scorecard, heldout_digest
 from assets.home import Home
-from assets.model import launch, published
+from assets.model import latents, launch, published
 from assets.model.config import shaping
 from assets.model.launch import Launch
 from assets.store import write_atomically

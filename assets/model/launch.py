@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import training
-from assets.dataset import latents, renditions
+from assets.dataset import renditions
+from assets.dataset.sampling_weights import current as repetition_of
 from assets.dataset.sealed import Sealed, ancestors
 from assets.dataset.views import local_view
-from assets.diversity.record import current as repetition_of
 from assets.home import Home
-from assets.model import published
+from assets.model import latents, published
 from assets.model.config import Plan, Task
 from assets.store import write_atomically
 from training.process import LIFELINE, PRESENCE

@@ -32,7 +32,7 @@ def reference_file(home: Home, name: str) -> Path:
 
 
 def _clip(home: Home, beginning: str) -> Path:
-    from assets.consent.withdrawals import standing
+    from assets.consent import standing
     from assets.dataset import renditions
     from assets.dataset.sealed import SnapshotError, current
     from training.consent.violation import WHOLE

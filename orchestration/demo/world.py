@@ -188,7 +188,7 @@ class _Studio:
         write_mp4(path, frames, fps, crf=28)
 
     def _mark(self, source: Path, path: Path) -> None:
-        from assets.provenance_signing import sign_as_ai_generator
+        from assets.marks.c2pa_sign import sign_as_ai_generator
 
         self.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
         sign_as_ai_generator(source, path, self.keys)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from assets.curation.measuring.motion import FLOW_SIDE, FlowMeter, summarise
-from assets.curation.measuring.signals import SAMPLES_PER_S, measure
+from assets.signals.motion import FLOW_SIDE, FlowMeter, summarise
+from assets.signals.single_pass import SAMPLES_PER_S, measure
 from training.data.video import write_mp4
 
 FOOTAGE = Path(".vendor/footage")

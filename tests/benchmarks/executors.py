@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import psutil
 
-from assets.curation.measuring.clips import measure_files
-from assets.curation.measuring.signals import measure
-from assets.curation.measuring.work import Measuring
+from assets.decode.executor import Progress
 from assets.home import Home
 from assets.ingestion.inbox import sha256_of
-from assets.workers.executor import Progress
+from assets.signals.rows import measure_files
+from assets.signals.single_pass import measure
+from assets.signals.task import Measuring
 from training.data.video import write_mp4
 
 FILES = 40

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.training.conftest import TrainingWorld
 from training.data.clips import read_members
 from training.data.packing import Cursor, Item, PackingError, plan
-from training.data.sampling_weights import EVEN, RepetitionError, read, stated, turns
+from training.data.repeats import EVEN, RepetitionError, read, stated, turns
 from training.fit import fit
 from training.reporting import Reporter
 

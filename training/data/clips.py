@@ -22,7 +22,7 @@ from torch import Tensor
 from training.config import CodecConfig, TrainConfig
 from training.data.caption_sampling import draw_text, texts_of
 from training.data.packing import Batch, Cursor, Item, Sample, collate
-from training.data.sampling_weights import EVEN
+from training.data.repeats import EVEN
 from training.model import flow
 from training.model.codec import to_unit
 from training.model.conditioning import draw_given, numbers, read_numbers

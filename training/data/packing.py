@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.data.sampling_weights import EVEN, turns
+from training.data.repeats import EVEN, turns
 from training.model.attention import Segments
 
 

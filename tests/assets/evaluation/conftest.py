@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from assets.evaluation.registry import Registry
 from assets.home import Home
+from assets.registry.versions import Registry
 
 
 @pytest.fixture(scope="session")
