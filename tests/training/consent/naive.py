@@ -50,9 +50,10 @@ def naive_answer(
         names = {
             e.body["consent_id"] for e in mine if e.body["role"] == role and _digests(clip) & set(e.body["assets"])
         }
+        said = {name: [event for event in events if _concerns(event, party, name)] for name in names}
         for scope in scopes:
             use = (clip, scope, territory, recipient)
-            codes = {n: set().union(*(_objections(events, party, n, *use, t) for t in moments)) for n in names}
+            codes = {n: set().union(*(_objections(said[n], *use, moment) for moment in moments)) for n in names}
             if yes := {name for name in names if not codes[name]}:
                 allowing |= yes
             else:
@@ -98,10 +99,12 @@ def _claimed(event: Event) -> datetime:
     return datetime.fromisoformat(event.body["effective_at"])
 
 
+def _concerns(event: Event, party: str | None, consent_id: str) -> bool:
+    return event.body.get("consent_id") == consent_id and event.body["party_id"] == party
+
+
 def _objections(
     events: Iterable[Event],
-    party: str | None,
-    consent_id: str,
     clip: ClipFacts,
     scope: str,
     territory: str,
@@ -111,8 +114,6 @@ def _objections(
     """What this consent lacks at this moment, by the last terms in the ledger that had begun to act by then."""
     last, codes = None, set()
     for event in events:
-        if (event.body["party_id"], event.body.get("consent_id")) != (party, consent_id):
-            continue
         if event.type == "revoke" and (event.recorded_at <= moment or _claimed(event) <= moment):
             codes.add("consent.revoked")
         if event.type != "revoke" and event.recorded_at <= moment and _claimed(event) <= moment:
