@@ -68,10 +68,10 @@ def _sealed(home: Home, world: World) -> Iterator[str]:
 
 def _serves(home: Home, world: World) -> Iterator[str]:
     """The champion, its consent and its release."""
-    from assets.consent.withdrawals.models import exposure_of
     from assets.evaluation.promotion import standing_violations
-    from assets.evaluation.registry import CHAMPION, Registry
+    from assets.registry.versions import CHAMPION, Registry
     from assets.release import bundle
+    from assets.withdrawals.model_taint import exposure_of
 
     registry = Registry(home)
     number = registry.alias(CHAMPION)
@@ -96,7 +96,7 @@ CHECKS: tuple[Callable[[Home, World], Iterator[str]], ...] = (_asked, _taken_in,
 
 
 def _sample(home: Home, sample: Path) -> Iterator[str]:
-    from assets.release.marks import read_marks
+    from assets.marks.marking import read_marks
 
     if not sample.is_file():
         yield f'"{PROMPT}" was not answered with a video at {sample}'

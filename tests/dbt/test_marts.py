@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assets.diversity.classes import DIMENSIONS, POLICY
+from assets.coverage.classes import DIMENSIONS, POLICY
 
 
 def by_name(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

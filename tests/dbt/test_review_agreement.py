@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from assets.consent.eligibility.facts import Clip, read_clips
-from assets.consent.ledger.opening import appoint_guardian
-from assets.consent.ledger.submissions import export
-from assets.consent.reviews.agreement import rows
-from assets.consent.reviews.records import digest, submit_review
+from assets.consent.clip_facts import Clip, read_clips
+from assets.consent.platform import appoint_guardian
+from assets.consent.reviewer_agreement import rows
+from assets.consent.reviews import digest, submit_review
+from assets.consent.submissions import export
 from assets.home import Home
 from assets.tables import TABLES
 from tests.dbt.plain import PlainModels

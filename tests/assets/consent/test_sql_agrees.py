@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from assets.consent import assets as stage
-from assets.consent.ledger.opening import platform_key
+from assets.consent.platform import platform_key
 from assets.tables import TABLES
 from tests.dbt.plain import PlainModels
 from training.consent import events as ev

@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 import yaml
 
+from assets.coverage.assets import coverage_gaps, request_proposals
 from assets.home import Home
-from assets.requests.assets import coverage_gaps, request_proposals
 from assets.requests.store import propose
 from assets.tables import TABLES
 from assets.warehouse.assets import WRITERS, manifest, warehouse
