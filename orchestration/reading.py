@@ -102,8 +102,8 @@ def latest_result(home: Home) -> dict[str, Any]:
 
 def newest_model(home: Home) -> tuple[Model | None, str | None]:
     """The newest registered version, and the champion's number."""
-    from assets.evaluation.registry import CHAMPION, Registry
     from assets.model import published
+    from assets.registry.versions import CHAMPION, Registry
 
     if published.latest(home) is None:
         return None, None  # nothing was trained yet; asking would make a registry, which takes seconds

@@ -21,9 +21,9 @@ from orchestration.jobs import intake_job, nightly_job, refresh_job
 Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 if TYPE_CHECKING:
-    from assets.consent.withdrawals.taint import Actions
     from assets.evaluation.standing import Standing
     from assets.ingestion.progress import Waiting
+    from assets.withdrawals.plan import Actions
 
 INTAKE_TAG, WAITING_TAG, RECEIVED_TAG = "rushes/deliveries", "rushes/waiting", "rushes/received"
 TRY_AGAIN_S, TRY_AGAIN_AT_MOST_S = 60.0, 3600.0  # between runs that leave a day's intake as it was: doubled each time
@@ -152,7 +152,7 @@ def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
     What was read and done is remembered in the withdrawals' own journal, so that a cursor that is set back, or a tick
     that is killed, repeats a report and nothing else.
     """
-    from assets.consent.withdrawals.taint import act_on_ledger
+    from assets.withdrawals.plan import act_on_ledger
 
     since, number, _ = f"{context.cursor or 0}::".split(":", 2)
     actions = act_on_ledger(home, int(since), after=int(number) if number else None)
@@ -180,7 +180,7 @@ def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
 
 def _observed(home: Home, actions: Actions) -> dg.AssetObservation:
     """What is shown on the page of the asset `champion`."""
-    from assets.consent.withdrawals.completion import key
+    from assets.withdrawals.receipt import key
 
     receipts = [home.store.uri(key(one)) for one in actions.withdrawals if one not in actions.unfinished]
     return dg.AssetObservation(
@@ -211,7 +211,7 @@ def _moved(instance: dg.DagsterInstance, home: Home, why: str) -> list[Event]:
 
     What the shown one was made from stays with it, so that Dagster goes on telling what is newer.
     """
-    from assets.evaluation.registry import CHAMPION, Registry
+    from assets.registry.versions import CHAMPION, Registry
 
     shown = instance.get_latest_materialization_event(dg.AssetKey("champion"))
     if shown is None or shown.asset_materialization is None:

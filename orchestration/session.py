@@ -70,7 +70,7 @@ class Session:
         """
         from assets.ingestion.inbox import adopt_loose_folders, is_day, loose
         from assets.ingestion.progress import waiting
-        from assets.ingestion.reasons import printable
+        from assets.reasons import printable
 
         home = open_home(self.settings)
         adopt_loose_folders(home, dt.datetime.now(dt.UTC).date().isoformat())

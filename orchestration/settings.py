@@ -158,7 +158,7 @@ def _timezone(name: str) -> str:
 
 
 def _executor(value: str) -> str:
-    from assets.workers.executor import checked
+    from assets.decode.executor import checked
 
     try:
         return checked(value)

@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.tree import Tree
 
-from assets.consent.withdrawals.artifacts import made_of
-from assets.consent.withdrawals.graph import graph_of
+from assets.consent.sealed_members import graph_of
 from assets.home import Home
+from assets.withdrawals.artifacts import made_of
 from orchestration.commands.shared import plain, short
 from orchestration.reading import find_snapshot, mart
 from orchestration.trace_withdrawals import add_withdrawals, consent_tree, withdrawal_tree
@@ -122,7 +122,7 @@ def _went_into(home: Home, tree: Tree, clip_id: str) -> None:
 
 
 def _versions(home: Home, branch: Tree, root: str) -> None:
-    from assets.evaluation.registry import Registry
+    from assets.registry.versions import Registry
 
     for version in Registry(home).versions():
         if version.snapshot_root == root:
@@ -186,7 +186,7 @@ def _snapshot(home: Home, identity: str) -> Tree | None:
 
 
 def _model(home: Home, identity: str) -> Tree | None:
-    from assets.evaluation.registry import Registry
+    from assets.registry.versions import Registry
 
     for version in Registry(home).versions():
         if version.number == identity or version.model_key.startswith(identity):

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 from rich.tree import Tree
 
-from assets.consent.withdrawals import completion
-from assets.consent.withdrawals.graph import Graph, graph_of
-from assets.consent.withdrawals.journal import Journal
-from assets.consent.withdrawals.journal_rows import DONE, RESTORATION, Item, Withdrawal
+from assets.consent.sealed_members import Graph, graph_of
+from assets.consent.withdrawal_log import Journal
+from assets.consent.withdrawal_log_rows import DONE, RESTORATION, Item, Withdrawal
 from assets.home import Home
+from assets.withdrawals import receipt
 from orchestration.commands.shared import plain, short
 from training.consent.ledger import Ledger
 
@@ -94,14 +94,14 @@ def _show(home: Home, journal: Journal, tree: Tree, one: Withdrawal, clip_id: st
         branch.add(f"replacement asked for: {proposal}")
     if DONE in steps:
         done = steps[DONE]
-        branch.add(f"[green]completed[/] {done['done_at']}, receipt at {home.store.uri(completion.key(one.id))}")
+        branch.add(f"[green]completed[/] {done['done_at']}, receipt at {home.store.uri(receipt.key(one.id))}")
     else:
         branch.add("[red]not completed yet[/]: the ledger sensor goes on with it")
 
 
 def _models(home: Home, branch: Tree, items: Iterable[Item]) -> None:
     """Versions with their aliases at the time and now."""
-    from assets.evaluation.registry import Registry
+    from assets.registry.versions import Registry
 
     noted = [item for item in items if item.kind == "versions"]
     now = {version.number: version for version in Registry(home).versions()} if noted else {}

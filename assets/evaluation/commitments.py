@@ -15,8 +15,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from assets.consent.ledger.opening import checkpoint_key, platform_ledger
-from assets.dataset import sealed as snapshots
+from assets.consent.platform import checkpoint_key, platform_ledger
+from assets.consent.sealed_members import manifest_key
 from assets.evaluation.current import CurrentModel
 from assets.home import Home
 from assets.model import published
@@ -26,7 +26,7 @@ from training.consent.database import append_only, engine_with, writing
 from training.consent.proofs.models import committed_set, model_body
 from training.consent.snapshot import SnapshotError, verify_manifest
 from training.consent.statements import Statement, file_bytes, sign_statement
-from training.exposure import HEADER
+from training.model.exposure import HEADER
 
 TAG_LENGTH = 5000  # what MLflow takes; longer lists of snapshots are in the commitment alone
 
@@ -184,7 +184,7 @@ def _said_by(weights: Path) -> set[str]:
 def _committed(home: Home, root: str) -> dict[str, Any]:
     """A sealed set, its manifest verified: nothing is committed to that was not read."""
     try:
-        manifest = parse_strictly(home.store.get(snapshots.key(root)).decode("utf-8"))
+        manifest = parse_strictly(home.store.get(manifest_key(root)).decode("utf-8"))
         verify_manifest(manifest, root)
     except (FileNotFoundError, UnicodeError, CanonicalError, SnapshotError) as error:
         raise CommitmentError(f"the model saw snapshot {root}, which cannot be committed to: {error}") from error

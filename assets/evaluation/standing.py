@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from assets.consent.withdrawals.models import exposure_of
-from assets.evaluation.promotion import standing_violations
-from assets.evaluation.registry import CHAMPION, Registry
+from assets.consent.standing import standing_violations
 from assets.home import Home
+from assets.model.published import exposure_of
+from assets.registry.versions import CHAMPION, Registry
 from assets.store import remembered
 
 CHECK = "something_serves"  # the check on the asset `champion` that shows all this

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from assets.consent.standing import standing_violations
 from assets.home import Home
 from assets.model import published
 from assets.model.config import TASKS, Plan, shaping
 
 if TYPE_CHECKING:
-    from assets.evaluation.registry import Version
     from assets.evaluation.scorecards import Scorecard
+    from assets.registry.versions import Version
 
 BASE_SLICE = "reference=base"  # of the flow loss: what the base reaches on the same clips
 Broken = Callable[[str], Sequence[str]]  # a snapshot's clips, with reasons, that the ledger no longer allows
@@ -73,7 +74,7 @@ def best(home: Home, cold: Plan, heldout: str) -> tuple[str | None, str]:
 
 def unclean(home: Home, model_key: str) -> str:
     """Why nothing may start from a model or base; empty where it may."""
-    from assets.evaluation.registry import Registry
+    from assets.registry.versions import Registry
 
     if model_key.startswith(published.BASE):
         return "" if published.base_folder(model_key) else "it is not a base of this version of the code"
@@ -82,27 +83,23 @@ def unclean(home: Home, model_key: str) -> str:
 
 
 def _unclean(home: Home, version: Version, broken: Broken) -> str:
-    from assets.consent.withdrawals.models import exposure_of
-
     if version.taint:
         return version.taint
     folder = published.folder(version.model_key)
     if not all(home.store.exists(f"{folder}/{name}") for name in ("result.json", *(f"{t}.safetensors" for t in TASKS))):
         return "its weights are gone"
-    return "; ".join([clip for root in exposure_of(home, version) for clip in broken(root)][:3])
+    return "; ".join([clip for root in published.exposure_of(home, version) for clip in broken(root)][:3])
 
 
 def _broken(home: Home) -> Broken:
     """Asks the ledger about each snapshot once: versions of one line saw much the same."""
-    from assets.evaluation import promotion
-
-    return cache(lambda root: promotion.standing_violations(home, root))
+    return cache(lambda root: standing_violations(home, root))
 
 
 def _options(home: Home, cold: Plan) -> tuple[list[Option], str]:
     """The versions that are clean and fit, newest first, and why the champion is not among them, if there is one."""
-    from assets.evaluation.registry import CHAMPION, Registry
     from assets.evaluation.scorecards import stored_scorecards
+    from assets.registry.versions import CHAMPION, Registry
 
     fitting, left, broken = [], "", _broken(home)
     for version in Registry(home).versions():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assets.consent.ledger.opening import platform_key, platform_ledger
+from assets.consent.platform import platform_key, platform_ledger
 from assets.store import write_atomically
 from orchestration.commands.shared import facts, home, plain, short, stderr, stdout, table
 
@@ -47,7 +47,7 @@ def grant(
     ] = None,
 ) -> None:
     """Consent to the use of footage; prints the consent's identity, which a withdrawal names."""
-    from assets.consent.ledger import notices
+    from assets.consent import notices
     from training.consent import events
     from training.consent.keys import load_or_create
 

@@ -1,7 +1,7 @@
 """`rushes curate`: what the policy asks, what another one would change, and why one clip is where it is.
 
-How a corpus is decided again is the business of `assets.curation.deciding.replay`, what is known of a clip that of
-`assets.curation.showing.explain`.
+How a corpus is decided again is the business of `assets.curation.policy.replay`, what is known of a clip that of
+`assets.curation.reports.explain`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from orchestration.commands.shared import home, open_page, plain, short, stderr,
 from orchestration.settings import Settings
 
 if TYPE_CHECKING:
-    from assets.curation.deciding.replay import Replay
+    from assets.curation.policy.replay import Replay
 
 app = typer.Typer(help="Look at what the checks ask, try other thresholds, and ask why.", no_args_is_help=True)
 
@@ -30,8 +30,8 @@ STILLS = 12
 @app.command()
 def policy(as_json: AsJson = False) -> None:
     """What is asked of every clip, with this home's own thresholds where it has some."""
-    from assets.curation.deciding.policy import POLICY
-    from assets.curation.deciding.tuning import policy_of
+    from assets.curation.policy.policy import POLICY
+    from assets.curation.policy.policy_overrides import policy_of
 
     ours = policy_of(home())
     if as_json:
@@ -68,8 +68,8 @@ def replay(
 
     Without --set the home's policy is compared with what is recorded. Nothing is written without --apply.
     """
-    from assets.curation.deciding.replay import replay as decide_again
-    from assets.curation.deciding.tuning import read_changes, tuned, with_settings, write_changes
+    from assets.curation.policy.policy_overrides import read_changes, tuned, with_settings, write_changes
+    from assets.curation.policy.replay import replay as decide_again
 
     if apply and day:
         raise ValueError("--apply decides all days, so that one policy holds for all; leave --day out")
@@ -113,7 +113,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Every check on a clip with value, unit, threshold, version and verdict, and a page with its frames."""
-    from assets.curation.showing.explain import explain as gather
+    from assets.curation.reports.explain import explain as gather
 
     here = home()
     found = gather(here, clip, shot)
@@ -125,15 +125,15 @@ def explain(
 
 
 def _page(here: Home, found: Any) -> Any:
-    from assets.curation.deciding.tuning import policy_of
-    from assets.curation.showing.explain_page import render
-    from assets.curation.showing.stills import keep_page, take_stills
+    from assets.curation.policy.policy_overrides import policy_of
+    from assets.curation.reports.explain import page
+    from assets.pages.stills import keep_page, take_stills
 
     clip = found.clip
     place = clip["media_key"], clip["start_frame"], clip["end_frame"]
     stills = [] if found.pictures else take_stills(here, *place, STILLS)
     rest = f"{clip['item_id']}-{clip['shot_index']}-explained"
-    return keep_page(here, clip["clip_id"], rest, render(found, policy_of(here), stills), datetime.now(UTC))
+    return keep_page(here, clip["clip_id"], rest, page(found, policy_of(here), stills), datetime.now(UTC))
 
 
 def _record(found: Replay) -> None:

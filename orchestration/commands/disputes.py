@@ -12,7 +12,7 @@ from assets.home import Home
 from orchestration.commands.shared import facts, home, plain, short, stdout, table
 
 if TYPE_CHECKING:
-    from assets.consent.eligibility.facts import Clip
+    from assets.consent.clip_facts import Clip
 
 Identity = Annotated[str, typer.Argument(metavar="CLIP", help="Clip identity; a prefix will do.")]
 Officer = Annotated[str | None, typer.Option(help="The officer who opens it, with --platform.")]
@@ -38,7 +38,7 @@ def dispute(
     officer: Officer = None,
 ) -> None:
     """Object to a clip. It is held at once, from every use, until an officer has decided."""
-    from assets.consent.reviews.disputes import open_dispute, open_for
+    from assets.consent.disputes import open_dispute, open_for
     from training.consent.keys import load_or_create
 
     here, now = home(), datetime.now(UTC)
@@ -60,7 +60,7 @@ def adjudicate(
     officer: Annotated[str, typer.Option(help="Who decides: nobody who reviewed, delivered or is in it, or objected.")],
 ) -> None:
     """Decide a dispute, for good."""
-    from assets.consent.reviews.disputes import adjudicate as decide
+    from assets.consent.disputes import adjudicate as decide
 
     found = decide(home(), dispute_id, outcome, officer, datetime.now(UTC))
     held = "no longer held by it" if outcome == "dismissed" else "barred for good"
@@ -71,7 +71,7 @@ def list_disputes(
     all_: Annotated[bool, typer.Option("--all", help="Decided ones too.")] = False,
 ) -> None:
     """Disputes that are open, oldest first."""
-    from assets.consent.reviews.disputes import disputes
+    from assets.consent.disputes import disputes
 
     now = datetime.now(UTC)
     rows = [
@@ -96,7 +96,7 @@ def appeal(
     contributor: Annotated[str, typer.Option(help="The contributor of the clip.")],
 ) -> None:
     """Ask, for a contributor, that people who have not judged the clip yet decide about its rejection."""
-    from assets.consent.reviews.records import appeal as ask_again
+    from assets.consent.reviews import appeal as ask_again
 
     here = home()
     new = ask_again(here.database_url, _clip(here, clip), contributor, datetime.now(UTC))
@@ -104,7 +104,7 @@ def appeal(
 
 
 def _clip(here: Home, identity: str) -> Clip:
-    from assets.consent.eligibility.facts import read_clips
-    from assets.consent.reviews.sheet import find_clip
+    from assets.consent.clip_facts import read_clips
+    from assets.consent.contact_sheet import find_clip
 
     return find_clip(read_clips(here), identity)

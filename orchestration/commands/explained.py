@@ -9,7 +9,7 @@ from rich.text import Text
 from orchestration.commands.shared import facts, plain, short, stdout, table
 
 if TYPE_CHECKING:
-    from assets.curation.showing.explain import Explanation
+    from assets.curation.reports.explain import Explanation
 
 CELL = 60  # characters of a value; the page and --json have it whole
 COLOURS = {"pass": "green", "fail": "red"} | dict.fromkeys(

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from assets.consent.ledger.opening import appoint_guardian, offer_again, platform_key, platform_ledger
-from assets.consent.ledger.opening import enrol as attest
+from assets.consent.platform import appoint_guardian, offer_again, platform_key, platform_ledger
+from assets.consent.platform import enrol as attest
 from orchestration.commands.consent import append, digest_of
 from orchestration.commands.shared import home, plain, stdout, table
 from training.consent.event_schema import IDENTITY_TYPES

@@ -37,7 +37,7 @@ def prove(
     output: Output = None,
 ) -> None:
     """Prove whether a registered version ever saw a clip; `rushes verify` checks the file anywhere."""
-    from assets.consent.statements.proving import answer, clips_named
+    from assets.withdrawals.exclusion_proofs import answer, clips_named
     from training.consent.proofs.models import EXCLUSION
 
     asked = excluded or included
@@ -102,14 +102,14 @@ def receipt(
     identity: Annotated[str, typer.Argument(help="The consent, or one of its events.")], output: Output = None
 ) -> None:
     """One file for the person: what was signed, the proof that it is recorded, where it was used, what was paid."""
-    from assets.consent.statements.receipts import receipt as receipt_of
+    from assets.withdrawals.consent_receipts import receipt as receipt_of
 
     _hand_out(receipt_of(home(), identity), output)
 
 
 def key(output: Output = None) -> None:
     """The platform's public checkpoint key, with which anybody checks what it hands out."""
-    from assets.consent.ledger.opening import checkpoint_key
+    from assets.consent.platform import checkpoint_key
     from training.consent.keys import public_bytes
 
     _write(public_bytes(checkpoint_key(home())).hex().encode() + b"\n", output)
@@ -117,7 +117,7 @@ def key(output: Output = None) -> None:
 
 def checkpoint(output: Output = None) -> None:
     """The ledger's head, signed: whoever keeps it can see later whether history was rewritten."""
-    from assets.consent.ledger.opening import checkpoint_key, platform_ledger
+    from assets.consent.platform import checkpoint_key, platform_ledger
 
     here = home()
     _hand_out(platform_ledger(here).checkpoint_signed(checkpoint_key(here)), output)
@@ -130,7 +130,7 @@ def notice(
     output: Output = None,
 ) -> None:
     """The privacy notice that people are shown before they sign."""
-    from assets.consent.ledger import notices
+    from assets.consent import notices
     from training.consent.canonical import parse_strictly
 
     here = home()

@@ -27,7 +27,7 @@ def enrol(
     by: By = None,
 ) -> None:
     """Let somebody judge clips, or note that they work for another organisation now."""
-    from assets.consent.reviews import reviewers
+    from assets.consent import reviewers
 
     new = reviewers.enrol(home().database_url, name, organisation, by=by or getpass.getuser(), now=datetime.now(UTC))
     said = "enrolled" if new else "was enrolled already"
@@ -36,7 +36,7 @@ def enrol(
 
 def retire(name: Name, by: By = None) -> None:
     """Let somebody judge no more; what they judged stands."""
-    from assets.consent.reviews import reviewers
+    from assets.consent import reviewers
 
     was_active = reviewers.retire(home().database_url, name, by=by or getpass.getuser(), now=datetime.now(UTC))
     stdout.print(f"{plain(name)} {'is' if was_active else 'was already'} retired", highlight=False)
@@ -46,8 +46,8 @@ def list_reviewers() -> None:
     """Everybody on the register, and how much each has judged."""
     from collections import Counter
 
-    from assets.consent.reviews.records import all_reviews
-    from assets.consent.reviews.reviewers import read_register
+    from assets.consent.reviewers import read_register
+    from assets.consent.reviews import all_reviews
 
     here = home()
     given = Counter((row["reviewer_id"], row["verdict"]) for row in all_reviews(here.database_url))

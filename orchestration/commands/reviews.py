@@ -16,7 +16,7 @@ from orchestration.commands import disputes, reviewers
 from orchestration.commands.shared import facts, home, open_page, plain, short, stdout, table
 
 if TYPE_CHECKING:
-    from assets.consent.eligibility.facts import Clip
+    from assets.consent.clip_facts import Clip
 
 app = typer.Typer(
     help="Judge clips: two reviewers of different organisations, none of whom has a part in it.", no_args_is_help=True
@@ -61,7 +61,7 @@ def show(
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
     """Write a clip's contact sheet, one HTML page, and open it in the browser."""
-    from assets.consent.reviews.sheet import write_page
+    from assets.consent.contact_sheet import write_page
 
     here = home()
     path, _ = write_page(here, _clip(here, clip, shot), datetime.now(UTC))
@@ -103,9 +103,9 @@ def next_(
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open each page in the browser.")] = True,
 ) -> None:
     """Walk through the queue: look at each contact sheet, then approve, reject, skip, or open a dispute."""
-    from assets.consent.eligibility.facts import read_clips
-    from assets.consent.reviews.reviewers import read_register
-    from assets.consent.reviews.sheet import write_page
+    from assets.consent.clip_facts import read_clips
+    from assets.consent.contact_sheet import write_page
+    from assets.consent.reviewers import read_register
 
     here = home()
     read_register(here.database_url).judge(reviewer)
@@ -128,8 +128,8 @@ def reasons(
     ] = None,
 ) -> None:
     """Every code that a rejection or a dispute can give, or all that stands against one clip."""
-    from assets.consent.reviews.reasons import REASONS, fatal, fit_for_catalogue, in_words
-    from assets.consent.reviews.rejections import objections_to
+    from assets.consent.rejections import objections_to
+    from assets.consent.review_reasons import REASONS, fatal, fit_for_catalogue, in_words
 
     if clip is None:
         costs = {
@@ -148,21 +148,21 @@ def reasons(
 
 
 def _queue(here: Home, reviewer: str | None) -> list[dict[str, Any]]:
-    from assets.consent.reviews.waiting import review_queue
+    from assets.consent.review_queue import review_queue
 
     return [row for row in review_queue(here) if reviewer is None or reviewer in row["may_judge"]]
 
 
 def _clip(here: Home, identity: str, shot: int | None) -> Clip:
-    from assets.consent.eligibility.facts import read_clips
-    from assets.consent.reviews.sheet import find_clip
+    from assets.consent.clip_facts import read_clips
+    from assets.consent.contact_sheet import find_clip
 
     return find_clip(read_clips(here), identity, shot)
 
 
 def _again(here: Home, clip: Clip) -> Clip:
     """The same clip as it is by now. Raises LookupError where it is gone."""
-    from assets.consent.eligibility.facts import read_clips
+    from assets.consent.clip_facts import read_clips
 
     now = next((one for one in read_clips(here) if one.key == clip.key), None)
     if now is None:
@@ -180,8 +180,8 @@ def _judge(
     unidentifiable: int,
     seen: str | None,
 ) -> None:
-    from assets.consent.reviews.records import digest, submit_review
-    from assets.consent.reviews.reviewers import ReviewError, read_register
+    from assets.consent.reviewers import ReviewError, read_register
+    from assets.consent.reviews import digest, submit_review
 
     clip_id, item_id, shot_index = clip.key
     now = digest(clip)
@@ -242,7 +242,7 @@ def _codes() -> tuple[str, ...]:
 
 def _object(here: Home, clip: Clip, officer: str) -> None:
     """Open a dispute for somebody in the picture who has no key here."""
-    from assets.consent.reviews.disputes import open_for
+    from assets.consent.disputes import open_for
 
     party = typer.prompt("whom does it concern (a name of your own for somebody unknown)")
     (code, *_) = _codes()

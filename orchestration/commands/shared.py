@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from assets.home import Home
-from assets.ingestion.reasons import printable
+from assets.reasons import printable
 from orchestration.settings import Settings
 
 stdout = Console()

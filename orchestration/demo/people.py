@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.consent.ledger.notices import BUILT_IN
+from assets.consent.notices import BUILT_IN
 from assets.home import Home
 from assets.ingestion.delivery_items import item_id
 from orchestration.demo.deliveries import DELIVERIES, EVERYTHING, Clip, Delivery
@@ -74,7 +74,7 @@ def enrol_everybody(home: Home) -> int:
 
     Nobody showed papers for a person who was only named, so whoever signs in that name stays unheard.
     """
-    from assets.consent.ledger.opening import enrol
+    from assets.consent.platform import enrol
 
     people, papers = People.of(home), sha256_hex(b"identity document, seen in person")
     contributors = sorted({delivery.contributor_id for delivery in DELIVERIES})
@@ -137,9 +137,9 @@ def review_everything(home: Home) -> int:
     They approve what is there to judge, count the people who could be recognised, and mark every face that the detector
     saw beyond those as nobody's. Whether each person agreed is not theirs to say: that is decided from the ledger.
     """
-    from assets.consent.reviews.records import submit_review
-    from assets.consent.reviews.reviewers import enrol
-    from assets.consent.reviews.waiting import review_queue
+    from assets.consent.review_queue import review_queue
+    from assets.consent.reviewers import enrol
+    from assets.consent.reviews import submit_review
 
     for reviewer, organisation in REVIEWERS.items():
         enrol(home.database_url, reviewer, organisation, by="demo", now=now_utc())

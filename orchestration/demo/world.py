@@ -169,8 +169,8 @@ class _Studio:
 
     def _picture(self, clip: Clip, path: Path) -> Path:
         """The footage or the simulation, before anything is done to it."""
+        from training.data.video import write_mp4
         from training.simulate import render
-        from training.video import write_mp4
 
         if clip.cut:
             return self.cut[clip.cut]
@@ -182,13 +182,13 @@ class _Studio:
 
     @staticmethod
     def _reencode(source: Path, path: Path) -> None:
-        from training.video import read_frames, write_mp4
+        from training.data.video import read_frames, write_mp4
 
         frames, fps = read_frames(source, max_side=640)
         write_mp4(path, frames, fps, crf=28)
 
     def _mark(self, source: Path, path: Path) -> None:
-        from assets.provenance_signing import sign_as_ai_generator
+        from assets.marks.c2pa_sign import sign_as_ai_generator
 
         self.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
         sign_as_ai_generator(source, path, self.keys)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from assets.evaluation.registry import CHAMPION, Registry, Version
 from assets.home import Home
 from assets.model import config, published, warm
 from assets.model.outcome import Outcome
+from assets.registry.versions import CHAMPION, Registry, Version
 from tests.assets.model.conftest import BASE, ROOT, publish
 
 TONIGHT = "f0" * 32
@@ -23,7 +23,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> list[Version]:
     """The registry's versions; consent holds for all of them."""
     versions: list[Version] = []
     monkeypatch.setattr(Registry, "versions", lambda self: list(versions))
-    monkeypatch.setattr("assets.evaluation.promotion.standing_violations", lambda home, *roots: [])
+    monkeypatch.setattr("assets.model.parents.standing_violations", lambda home, *roots: [])
     return versions
 
 
