@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from assets.consent.clip_facts import decide
-from tests.invariants.conftest import world
 from tests.training.conftest import make_world
 from tests.training.consent.people import FILE, People, bob, clip, key_of
 from training.consent import events as ev
@@ -25,8 +24,6 @@ from training.consent.guard import ConsentGuard, ConsentViolation
 from training.consent.keys import public_bytes
 from training.consent.ledger import Ledger
 from training.consent.state import ConsentState
-
-__all__ = ["world"]
 
 ELSE, FRAMES = "7" * 64, "f" * 64
 

@@ -12,7 +12,7 @@ from assets.consent.assets import eligibility, reviews, reviews_are_counted_by_t
 from assets.consent.clip_facts import read_clips
 from assets.consent.reviewer_agreement import agreement, differences, pairs, rows, void_reviews
 from assets.consent.reviews import digest, submit_review
-from tests.reviewers import enrol_reviewers
+from tests.worlds import enrol_reviewers
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,6 @@ from assets.model import assets as stage
 from assets.model import config, published
 from assets.model.outcome import Outcome
 from tests.assets.model.conftest import BASE
-from training.fit import main
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +60,17 @@ def quick(small_world: Any, monkeypatch: pytest.MonkeyPatch) -> Home:
     return replace(small_world.home, training=FEW)
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs training and encoding here: a process takes longer to import torch than to do these few steps."""
+
+    def run_here(self: dg.PipesSubprocessClient, *, command: list[str], **_: Any) -> None:
+        module, *arguments = command[command.index("-m") + 1 :]
+        assert importlib.import_module(module).main(arguments) == 0
+
+    monkeypatch.setattr(dg.PipesSubprocessClient, "run", run_here)
+
+
 def test_a_pair_is_trained_published_and_reused(
     quick: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
 ) -> None:
@@ -93,12 +104,8 @@ def test_a_pair_really_starts_from_the_base_and_has_seen_the_snapshot_only(
     sealed: Sealed,
     run: Callable[..., dg.ExecuteInProcessResult],
     tiny_base: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    in_this_process: None,  # one of its own would not know the base of a test
 ) -> None:
-    def in_this_process(context: Any, started: Any) -> None:  # a process of its own would know no base of a test
-        assert main(list(started.command[-2:])) == 0
-
-    monkeypatch.setattr(stage, "_execute", in_this_process)
     few = {"steps": 2, "eval_every": 2, "checkpoint_every": 2, "lr": 1e-9}
     home = replace(quick, training={"codec": few, "transformer": few | {"batch_tokens": 400}})
     assert run(home, *PAIR).success
@@ -117,7 +124,11 @@ def test_a_pair_really_starts_from_the_base_and_has_seen_the_snapshot_only(
 
 
 def test_a_child_has_seen_what_its_parent_saw_and_falls_with_it(
-    small_world: Any, quick: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
+    small_world: Any,
+    quick: Home,
+    sealed: Sealed,
+    run: Callable[..., dg.ExecuteInProcessResult],
+    in_this_process: None,
 ) -> None:
     home = quick
     assert run(home, *PAIR).success

@@ -9,7 +9,7 @@ from assets.consent.platform import platform_key
 from assets.consent.withdrawal_log import Journal
 from assets.home import Home
 from assets.requests.store import list_proposals
-from tests.assets.withdrawals.conftest import Reached
+from tests.worlds import Reached
 from training.consent import events
 from training.consent.ledger import Admitted
 

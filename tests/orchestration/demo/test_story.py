@@ -16,9 +16,6 @@ from orchestration.demo.cases import CASES
 from orchestration.demo.deliveries import DELIVERIES, REQUESTS
 from orchestration.demo.story import DemoFailed, require
 from orchestration.demo.world import World
-from tests.assets.evaluation.conftest import empty_registry
-
-__all__ = ["empty_registry"]
 
 WORLD = World(("2026-11-02",), DELIVERIES, tuple(REQUESTS), CASES)
 

@@ -19,7 +19,7 @@ from assets.requests.store import add_request
 from orchestration.night import INPUTS_TAG, inputs_of, night_tags
 from orchestration.schedules import nightly_schedule
 from tests.orchestration.sensors.conftest import run_of
-from tests.reviewers import enrol_reviewers
+from tests.worlds import enrol_reviewers
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,12 +54,6 @@ def look(tick: Tick, home: Home) -> Look:
         return said
 
     return one
-
-
-@pytest.fixture
-def registry(home: Home, empty_registry: Path) -> Registry:
-    shutil.copyfile(empty_registry, home.state / "mlflow.db")
-    return Registry(home)
 
 
 def told(home: Home) -> list[str]:
