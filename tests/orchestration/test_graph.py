@@ -20,7 +20,7 @@ from assets.ingestion import inbox
 from assets.ingestion.probe import COMMAND as PROBE
 from assets.requests.parse import parse_line
 from assets.requests.store import add_request
-from orchestration.night import inputs_of
+from orchestration.schedules import inputs_of
 from tests.orchestration.graph import Graph, instance_in, settings_in
 from tests.worlds import SIGNED_AT, SmallWorld, enrol
 

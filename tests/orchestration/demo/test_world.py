@@ -12,9 +12,9 @@ from assets.home import Home
 from assets.ingestion.manifests import manifest_reasons
 from assets.requests.parse import parse_line
 from assets.requests.store import list_requests
-from orchestration.demo.cases import CASES, outcome
 from orchestration.demo.deliveries import DELIVERIES, REQUESTS
 from orchestration.demo.footage import CUTS
+from orchestration.demo.story import CASES, outcome
 from orchestration.demo.world import build_world, manifest
 
 
@@ -84,7 +84,7 @@ def test_cuts_have_even_sides_and_keep_the_pictures_shape() -> None:
 def test_a_case_without_rows_has_not_ended_as_expected(home: Home) -> None:
     found = outcome(home.lake, CASES[0])
     assert not found.as_expected
-    assert found.found == "no row in media"
+    assert found.rows == "no row in media"
 
 
 def inbox(home: Home) -> dict[str, tuple[str, int]]:
