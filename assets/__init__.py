@@ -1,7 +1,8 @@
-"""What the graph is made of: a folder a stage, in the order of the README's table; beside them what all stages share.
+"""What the graph is made of: plain libraries below, a folder for each stage above them, in the order of the README's table.
 
-In a stage, `assets.py` (and `checks.py`) is what Dagster sees; everything else is plain Python that a test can call. Shared
-are the `home` with its `store` and `lake`, the lake's `tables`, the bounded `workers`, pictures and pages for people
-(`pictures`, `markup`, `metadata`), and signed provenance (`certificates`, `provenance`, `provenance_signing`). Nothing here
-knows when or where it runs: that is `orchestration`'s.
+The ground floor knows no stage: the `home` with its `store` and `lake`, the `tables` and `reasons` of the lake, `decode`
+(bounded processes that read files), `signals` (what is measured on frames), `marks` (C2PA and watermark), `registry`
+(MLflow), `serving` (prompts in, marked videos out) and `pages` (what people look at). In a stage, `assets.py` and
+`checks.py` are what Dagster sees; the rest is plain Python that a test can call. Nothing here knows when or where it runs:
+that is `orchestration`.
 """

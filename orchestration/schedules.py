@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._utils.schedules import get_latest_completed_cron_tick
 
-from assets.consent.eligibility.facts import eligible_digest
-from assets.consent.reviews.records import reviews_digest
+from assets.consent.clip_facts import eligible_digest
+from assets.consent.reviews import reviews_digest
 from assets.home import Home
 from assets.model.config import code_digest
 from assets.requests.store import requests_digest

@@ -13,14 +13,14 @@ from typing import Any
 
 import dagster as dg
 
-from assets.consent.withdrawals import completion
-from assets.consent.withdrawals.taint import Actions, act_on_ledger
 from assets.evaluation import promotion, standing
-from assets.evaluation.registry import CHAMPION, Registry
 from assets.home import Home
 from assets.ingestion.inbox import adopt_loose_folders
 from assets.ingestion.progress import Waiting, waiting
 from assets.partitions import received_days
+from assets.registry.versions import CHAMPION, Registry
+from assets.withdrawals.plan import Actions, act_on_ledger
+from assets.withdrawals.receipt import key as receipt_key
 from orchestration import alerts, watch
 from orchestration.jobs import intake_job, nightly_job, refresh_job
 from orchestration.schedules import received_digest
@@ -176,7 +176,7 @@ def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
 def _observation(home: Home, actions: Actions) -> dg.AssetObservation:
     """What the page of the asset `champion` shows."""
     finished = [withdrawal for withdrawal in actions.withdrawals if withdrawal not in actions.unfinished]
-    receipts = [home.store.uri(completion.key(withdrawal)) for withdrawal in finished]
+    receipts = [home.store.uri(receipt_key(withdrawal)) for withdrawal in finished]
     return dg.AssetObservation(
         "champion",
         description=actions.summary,

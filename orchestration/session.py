@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from assets.ingestion.inbox import adopt_loose_folders, is_day, loose
 from assets.ingestion.progress import waiting
-from assets.ingestion.reasons import printable
+from assets.reasons import printable
 from orchestration import launch, schedules, services
 from orchestration.resources import open_home
 from orchestration.settings import Settings

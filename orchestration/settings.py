@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, Json, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from assets.workers.executor import checked as known_executor
+from assets.decode.executor import checked as known_executor
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_HOME = str(ROOT / ".rushes")
@@ -62,6 +62,7 @@ def _timezone(name: str) -> str:
 
 Folder = Annotated[Path, AfterValidator(_absolute)]
 Port = Annotated[int, Field(gt=0, lt=65536)]
+NO_JSON: Any = "{}"  # defaults are validated like variables
 
 
 class Settings(BaseSettings):
@@ -75,7 +76,7 @@ class Settings(BaseSettings):
         DEFAULT_HOME, description="where media, lake and snapshots are: a folder, or s3://bucket/prefix"
     )
     state: Folder = Field(
-        default_factory=lambda values: DEFAULT_HOME if "://" in values["home"] else values["home"],
+        default_factory=lambda values: Path(DEFAULT_HOME if "://" in values["home"] else values["home"]),
         description="folder of local databases, caches and reports; the home where that is local",
     )
     database_url: str = Field(
@@ -102,9 +103,10 @@ class Settings(BaseSettings):
     automation: bool = Field(
         True, description="on, or off to leave schedules and sensors stopped until somebody starts them in the UI"
     )
-    training: Json[dict[str, Any]] = Field("{}", description="a JSON object that overrides the training preset")
+    training: Json[dict[str, Any]] = Field(NO_JSON, description="a JSON object that overrides the training preset")
     retention: Json[dict[str, str]] = Field(
-        "{}", description='a JSON object: what becomes of withdrawn things, e.g. {"derived": "seal", "media": "keep"}'
+        NO_JSON,
+        description='a JSON object: what becomes of withdrawn things, e.g. {"derived": "seal", "media": "keep"}',
     )
     alert_webhook: SecretStr | None = Field(
         None, description="address to which each alert is posted as JSON until it is accepted"

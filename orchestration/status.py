@@ -15,9 +15,9 @@ from rich.panel import Panel
 from rich.text import Text
 
 from assets.evaluation.headline import headline, not_measured
-from assets.evaluation.registry import CHAMPION, Registry, Version
 from assets.home import Home
 from assets.model import published
+from assets.registry.versions import CHAMPION, Registry, Version
 from assets.warehouse.opening import opened
 from orchestration.commands.shared import facts, short, table
 from training.consent.ledger import Ledger

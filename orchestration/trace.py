@@ -12,14 +12,14 @@ from typing import Any
 
 from rich.tree import Tree
 
-from assets.consent.withdrawals import completion
-from assets.consent.withdrawals.artifacts import made_of
-from assets.consent.withdrawals.graph import Graph, graph_of
-from assets.consent.withdrawals.journal import Journal
-from assets.consent.withdrawals.journal_rows import DONE, RESTORATION, Item, Withdrawal
+from assets.consent.sealed_members import Graph, graph_of
+from assets.consent.withdrawal_log import Journal
+from assets.consent.withdrawal_log_rows import DONE, RESTORATION, Item, Withdrawal
 from assets.dataset import sealed
-from assets.evaluation.registry import Registry
 from assets.home import Home
+from assets.registry.versions import Registry
+from assets.withdrawals.artifacts import made_of
+from assets.withdrawals.receipt import key as receipt_key
 from orchestration.commands.shared import plain, short
 from orchestration.status import mart
 from training.consent.ledger import Ledger
@@ -45,7 +45,7 @@ def trace_of(home: Home, identity: str) -> Tree:
 
 def _resolve(values: Iterable[str | None], identity: str) -> str | None:
     """The one value that begins with `identity`; None where there is none. Raises LookupError for several."""
-    matches = sorted({value for value in values if str(value or "").startswith(identity)})
+    matches = sorted({value for value in values if value and value.startswith(identity)})
     if identity in matches:
         return identity
     if len(matches) > 1:
@@ -267,7 +267,7 @@ def _show_withdrawal(
     for proposal in steps.get("replacement", {}).get("proposals", ()):
         branch.add(f"replacement asked for: {proposal}")
     if DONE in steps:
-        receipt = home.store.uri(completion.key(withdrawal.id))
+        receipt = home.store.uri(receipt_key(withdrawal.id))
         branch.add(f"[green]completed[/] {steps[DONE]['done_at']}, receipt at {receipt}")
     else:
         branch.add("[red]not completed yet[/]: the ledger sensor goes on with it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from assets.consent.reviews.reviewers import enrol
+from assets.consent.reviewers import enrol
 
 ENROLLED_AT = datetime(2026, 11, 1, 9, tzinfo=UTC)
 

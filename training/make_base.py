@@ -22,18 +22,18 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from training import exposure
 from training.base import BASES, TASKS
-from training.codec import load_codec
 from training.config import RECIPE, ConfigError, TrainConfig, build
 from training.evaluate.trials import heldout_trials, trial_rows
 from training.fit import DONE, fit
+from training.model import exposure
+from training.model.codec import load_codec
+from training.model.text import TextEncoder
+from training.model.transformer import load_transformer
 from training.reporting import reporter, write_json
 from training.sample import make as generate
-from training.sampling import Sampler
+from training.sampling.sampler import Sampler
 from training.simulate.supply import FPS
-from training.text import TextEncoder
-from training.transformer import load_transformer
 
 JUDGED = 48  # held-out trials of each kind for the card
 # The budget of each size that has a base; the rest of the recipe is shared with the nights (config.RECIPE).

@@ -17,17 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training import lifeline
-from training.codec import load_codec, to_bytes
-from training.conditioning import numbers
+from training import process
 from training.config import ConfigError, GenerateConfig, SamplingConfig, build, read_config
-from training.given import Reference, Start, lay, read_reference
-from training.patches import VideoCodec, deblock
+from training.data.video import write_mp4
+from training.model.codec import load_codec, to_bytes
+from training.model.conditioning import numbers
+from training.model.patches import VideoCodec, deblock
+from training.model.text import TextEncoder, TextEncoderError
+from training.model.transformer import Transformer, grid_of, load_transformer, to_tokens
 from training.reporting import bar, write_json
-from training.sampling import Request, Sampler, sample
-from training.text import TextEncoder, TextEncoderError
-from training.transformer import Transformer, grid_of, load_transformer, to_tokens
-from training.video import write_mp4
+from training.sampling.references import Reference, Start, lay, read_reference
+from training.sampling.sampler import Request, Sampler, sample
 
 BATCH_TOKENS = 2560  # tokens that are sampled at a time
 
@@ -161,5 +161,5 @@ def token_grid(codec: VideoCodec, model: Transformer, frames: int, size: tuple[i
 
 
 if __name__ == "__main__":
-    lifeline.hold_on()
+    process.hold_on()
     sys.exit(main())

@@ -1,13 +1,11 @@
-"""Stage 4, consent: the ledger of what people agreed to, what reviewers saw, which clips may be used, what a withdrawal does.
+"""Stage 4, consent: the ledger of what people agreed to, what reviewers saw and which clips may be used.
 
-The rules are `training.consent`'s; here they meet the lake, the people and the models.
+The rules are in `training.consent`; here they meet the lake and the people.
 
-- `ledger`: taking in. `opening` (the platform's keys, enrolment), `submissions` (deliveries' events into the ledger),
-  `notices`
-- `reviews`: judging. `records`, `reviewers`, `counting` (which approvals count), `agreement`, `waiting` (the queue),
-  `reasons`, `rejections`, `disputes`, `sheet` and `sheet_page` (what a reviewer looks at)
-- `eligibility`: deciding. `facts` (what is known of a clip), `decisions`, `outlook` (how many, over time)
-- `withdrawals`: `taint` (the entry), `reach` and `closure` (what is reached, by `graph`), `journal` and `desk` (what is
-  done there, killed anywhere), `artifacts`, `models`, `replacement`, `completion`, `standing` (does a snapshot still hold)
-- `statements`: answering. `receipts`, `proving`
+- Taking in: `platform` (the platform's keys, enrolment), `submissions` (events of deliveries into the ledger), `notices`
+- Judging: `reviews`, `reviewers`, `review_counting` (which approvals count), `reviewer_agreement`, `review_queue`,
+  `review_reasons`, `rejections`, `disputes`, `contact_sheet` (what a reviewer looks at)
+- Deciding: `clip_facts` (what is known of a clip), `eligibility` (the stored decisions), `forecast` (how many, over time)
+- Looking back: `sealed_members` (which snapshots and models hold a clip), `reach` (what an event reaches), `standing`
+  (whether a sealed snapshot still rests on consent), `withdrawal_log` (what was planned and done about withdrawals)
 """

@@ -5,15 +5,13 @@ from typing import Any
 
 import dagster as dg
 
-from assets.consent.eligibility import decisions as deciding
-from assets.consent.eligibility import outlook
-from assets.consent.ledger import submissions
-from assets.consent.reviews import agreement
-from assets.consent.reviews.disputes import disputes
-from assets.consent.reviews.waiting import review_queue
+from assets.consent import eligibility as deciding
+from assets.consent import forecast, reviewer_agreement, submissions
+from assets.consent.disputes import disputes
+from assets.consent.review_queue import review_queue
 from assets.home import Home
-from assets.metadata import definition_metadata, picture, table_metadata
-from assets.pictures import markdown_table, outlook_plot
+from assets.pages.metadata import definition_metadata, picture, table_metadata
+from assets.pages.plots import markdown_table, outlook_plot
 
 
 @dg.asset(
@@ -85,7 +83,7 @@ def table_agrees_with_ledger(home: dg.ResourceParam[Home]) -> dg.AssetCheckResul
     description="Withdrawals and disputes act: nothing in the ledger failed at the last look.",
 )
 def every_event_is_acted_on(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
-    from assets.consent.withdrawals.journal import Journal
+    from assets.consent.withdrawal_log import Journal
 
     failing = [{"what": f"{k} {n}", "why": why} for (k, n), why in Journal(home.database_url).failing().items()]
     return dg.AssetCheckResult(
@@ -97,14 +95,14 @@ def every_event_is_acted_on(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult
     deps=["verdicts", "signals", "duplicates", "deliveries", "media", "consent_ledger"],
     kinds={"sqlalchemy", "parquet"},
     owners=["team:consent"],
-    code_version="2",
+    code_version="3",
     metadata=definition_metadata("reviews"),
 )
 def reviews(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
     """What reviewers decided, and which of it still counts; the queue says what is left for them to do."""
-    written = home.lake.write("reviews", agreement.rows(home))
+    written = home.lake.write("reviews", reviewer_agreement.rows(home))
     rows, queue = home.lake.rows("reviews"), review_queue(home)
-    pairs = agreement.pairs(rows)
+    pairs = reviewer_agreement.pairs(rows)
     return dg.MaterializeResult(
         metadata=table_metadata(
             home,
@@ -113,10 +111,10 @@ def reviews(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
                 "queue_length": len(queue),
                 "overdue": sum(row["overdue"] for row in queue),
                 "queue": dg.MetadataValue.md(markdown_table([_waiting(row) for row in queue[:30]])),
-                **agreement.agreement(rows),
+                **reviewer_agreement.agreement(rows),
                 "pairs": dg.MetadataValue.md(markdown_table(pairs[:30])),
                 "pairs_that_always_agree": sum(bool(pair["note"]) for pair in pairs),
-                "do_not_count": dg.MetadataValue.md(markdown_table(agreement.void_reviews(rows))),
+                "do_not_count": dg.MetadataValue.md(markdown_table(reviewer_agreement.void_reviews(rows))),
                 "open_disputes": dg.MetadataValue.md(markdown_table(_open_disputes(home))),
             },
         ),
@@ -129,7 +127,7 @@ def reviews(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
     description="The table says of every review what the records, the register and the rule say of it.",
 )
 def reviews_are_counted_by_the_rule(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
-    differing = agreement.differences(home)
+    differing = reviewer_agreement.differences(home)
     return dg.AssetCheckResult(passed=not differing, metadata={"differing": dg.MetadataValue.json(differing[:50])})
 
 
@@ -171,20 +169,20 @@ def eligibility(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
     now = datetime.now(UTC)
     written = deciding.write(home, now)
     rows = home.lake.rows("eligibility")
-    outlook.record(home, rows, deciding.PURPOSE, now)
-    ahead = outlook.outlook(home, deciding.PURPOSE, now)
+    forecast.record(home, rows, deciding.PURPOSE, now)
+    ahead = forecast.outlook(home, deciding.PURPOSE, now)
     yes = sum(row["eligible"] for row in rows)
     extra: dict[str, Any] = {
         "eligible": yes,
         "not_eligible": len(rows) - yes,
         "reasons": dg.MetadataValue.md(markdown_table(deciding.reason_table(rows))),
-        "ahead": dg.MetadataValue.md(markdown_table(outlook.turning_points(ahead.future))),
+        "ahead": dg.MetadataValue.md(markdown_table(forecast.turning_points(ahead.future))),
     }
     if rows:
         drawn = outlook_plot(
             ahead.past,
             ahead.future,
-            outlook.ELIGIBLE,
+            forecast.ELIGIBLE,
             "Clips that may be trained on, and what keeps others out",
             "clips",
         )

@@ -7,24 +7,24 @@ from typing import Any
 
 import dagster as dg
 
-from assets.consent.withdrawals.journal import withheld
+from assets.consent.withdrawal_log import withheld
 from assets.curation import checks
-from assets.curation.copies import corpus
-from assets.curation.deciding.evidence import Key, by_clip, read_evidence, rows_by_clip
-from assets.curation.deciding.tuning import policy_of
-from assets.curation.deciding.verdicts import NOT_MEASURED, decide
-from assets.curation.measuring import clips
-from assets.curation.showing import pages
-from assets.curation.telling.captioner import LocalCaptioner
-from assets.curation.telling.captions import Facts, caption_rows
-from assets.curation.telling.embeddings import embedding_rows
-from assets.curation.telling.visual import visual_caption_rows, visual_rows
+from assets.curation.captioning.embeddings import embedding_rows
+from assets.curation.captioning.structured import Facts, caption_rows
+from assets.curation.captioning.vlm import visual_caption_rows, visual_rows
+from assets.curation.captioning.vlm_captioner import LocalCaptioner
+from assets.curation.dedup import incremental
+from assets.curation.policy.evidence import Key, by_clip, read_evidence, rows_by_clip
+from assets.curation.policy.policy_overrides import policy_of
+from assets.curation.policy.verdicts import NOT_MEASURED, decide
+from assets.curation.reports import day_report
 from assets.home import Home
 from assets.ingestion.progress import finish
 from assets.lake import Written
-from assets.metadata import definition_metadata, run_of, table_metadata
+from assets.pages.metadata import definition_metadata, run_of, table_metadata
+from assets.pages.plots import markdown_table
 from assets.partitions import received_days
-from assets.pictures import markdown_table
+from assets.signals import rows as clips
 
 SHOWN = 200  # rows of a table for people
 
@@ -101,7 +101,7 @@ def signals(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
     written = home.lake.write("signals", rows, day)
     extra = {
         "camera_motion": dict(Counter(row["camera_motion"] for row in rows)),
-        "histograms": dg.MetadataValue.md(pages.distributions(rows, policy)),
+        "histograms": dg.MetadataValue.md(day_report.distributions(rows, policy)),
     }
     found = checks.signals_steady(home, day, policy)
     return _result(home, "signals", day, written, extra, check_results=[found])
@@ -157,7 +157,7 @@ def verdicts(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     rows = [row for evidence in read_evidence(home, day) for row in decide(evidence, policy)]
     written = home.lake.write("verdicts", rows, day)
     names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items", day)}
-    decided = pages.Day(rows, policy, names)
+    decided = day_report.Day(rows, policy, names)
     results = [
         checks.every_check_decided(home, day, found, policy),
         checks.one_policy(home, policy),
@@ -167,13 +167,15 @@ def verdicts(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     return _result(home, "verdicts", day, written, _verdict_metadata(home, day, decided, found), check_results=results)
 
 
-def _verdict_metadata(home: Home, day: str, decided: pages.Day, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _verdict_metadata(
+    home: Home, day: str, decided: day_report.Day, found: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     against = decided.against
     shown = {
-        "verdicts_by_check": pages.verdict_table(decided),
-        "histograms": pages.distributions(home.lake.rows("signals", day), decided.policy),
-        **pages.narrow_sheets(home, decided, found),
-        "refused": pages.refused_table(decided),
+        "verdicts_by_check": day_report.verdict_table(decided),
+        "histograms": day_report.distributions(home.lake.rows("signals", day), decided.policy),
+        **day_report.narrow_sheets(home, decided, found),
+        "refused": day_report.refused_table(decided),
     }
     counts = {
         "policy": decided.policy.name,
@@ -198,7 +200,7 @@ def duplicates(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
     trimmed, played at another speed, letterboxed or marked with a logo. Only what is new is compared with everything.
     Who is verified comes from the ledger and from the reviews that the refresh before this one counted.
     """
-    found = corpus.resolve(home)
+    found = incremental.resolve(home)
     written = home.lake.write("duplicates", found.rows)
     kinds = Counter(row["kind"] for row in found.rows)
     context.log.info(f"{len(found.rows)} clips: {dict(kinds)}; {found.compared} pairs compared in full")

@@ -8,11 +8,11 @@ from typing import Any
 
 import dagster as dg
 
-from assets.curation.deciding.policy import Policy
-from assets.curation.deciding.verdicts import NOT_MEASURED, blocks, missing_verdicts
-from assets.curation.showing.drift import DAYS_BEFORE, Jump, drifted
+from assets.curation.policy.policy import Policy
+from assets.curation.policy.verdicts import NOT_MEASURED, blocks, missing_verdicts
+from assets.curation.reports.drift import DAYS_BEFORE, Jump, drifted
 from assets.home import Home
-from assets.pictures import markdown_table
+from assets.pages.plots import markdown_table
 
 Row = Mapping[str, Any]
 UNMEASURED_SHOWN = 100

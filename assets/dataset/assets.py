@@ -7,15 +7,16 @@ from typing import Any
 
 import dagster as dg
 
-from assets.dataset import latents as latent_store
+from assets.coverage import plots
 from assets.dataset import renditions as rendering
+from assets.dataset import sampling_weights
 from assets.dataset import sealed as sealing
 from assets.dataset.snapshot import UNSHOWN, Built, build
-from assets.diversity import page, record
 from assets.home import Home
-from assets.metadata import definition_metadata, picture, table_metadata
 from assets.model import config, launch, published
-from assets.pictures import contact_sheet, markdown_table
+from assets.model import latents as latent_store
+from assets.pages.metadata import definition_metadata, picture, table_metadata
+from assets.pages.plots import contact_sheet, markdown_table
 
 MART_CHECK, LATENT_CHECK = "mart_agrees_with_the_ledger", "every_member_has_a_finite_latent"
 SHOWN_CHECK, RENDITION_CHECK = "every_eligible_clip_can_be_shown", "every_member_has_a_rendition"
@@ -50,8 +51,8 @@ def training_snapshot(context: dg.AssetExecutionContext, home: dg.ResourceParam[
     except sealing.SnapshotError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     context.log.info(f"sealed {built.sealed.manifest['n']} clips under {built.sealed.root}")
-    weighed = record.weigh(home, built.sealed)
-    context.log.info(page.held_back(weighed))
+    weighed = sampling_weights.weigh(home, built.sealed)
+    context.log.info(plots.held_back(weighed))
     refused = [exclusion for exclusion in built.excluded if exclusion.by == "ledger"]
     unshown = {e.clip_id: e.reasons[0] for e in built.excluded if e.reasons[0].startswith(UNSHOWN)}
     left_out = dg.MetadataValue.md(markdown_table([exclusion.row() for exclusion in built.excluded]))
@@ -105,13 +106,13 @@ def _summary(home: Home, built: Built) -> dict[str, Any]:
     }
 
 
-def _diversity(home: Home, built: Built, weighed: record.Weighed) -> dict[str, Any]:
+def _diversity(home: Home, built: Built, weighed: sampling_weights.Weighed) -> dict[str, Any]:
     """How uneven the training clips are, and what is done about it."""
     return {
-        "how_often_clips_are_seen": page.held_back(weighed),
-        "diversity": dg.MetadataValue.md(page.effect_table(weighed)),
+        "how_often_clips_are_seen": plots.held_back(weighed),
+        "diversity": dg.MetadataValue.md(plots.effect_table(weighed)),
         "shares_as_they_are_and_as_seen": picture(
-            page.effect_plot(weighed), "image/png", "shares of the clips and of what training sees"
+            plots.effect_plot(weighed), "image/png", "shares of the clips and of what training sees"
         ),
         "repetition_sha256": weighed.sha256,
     }

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from assets.dataset.renditions import render
-from assets.ingestion.verdict import Limits
-from assets.workers.serving import serve
+from assets.decode.limits import Limits
+from assets.decode.worker import serve
 
 
 def answer(request: dict[str, Any], limits: Limits, pulse: Callable[[], None]) -> dict[str, Any]:

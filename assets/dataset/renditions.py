@@ -2,7 +2,7 @@
 
 Belongs here: choosing the moment, the size and the crop. A clip's identity is the hash of its frames, so a rendition
 is found under `frames/<version>/<clip_id>.safetensors` for ever and a second run decodes nothing. Which clips are
-rendered is the snapshot's business; how they are decoded is `training.video`'s, in a child process (`render_worker`),
+rendered is the snapshot's business; `training.data.video` decodes, in a child process (`render_worker`),
 since a decoder may crash.
 """
 
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.ingestion.reasons import DISK_FULL
-from assets.ingestion.verdict import Limits
-from assets.workers.child import Children, Unavailable
+from assets.decode.limits import Limits
+from assets.decode.process import Children, Unavailable
+from assets.reasons import DISK_FULL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,7 +111,7 @@ def render(
     import numpy as np
     from safetensors.numpy import save
 
-    from training.video import read_frames
+    from training.data.video import read_frames
 
     moment = choose_moment(member["start_frame"], member["end_frame"], source_fps)
     frames, _ = read_frames(source, start=moment.first, end=moment.end, max_side=256, pulse=pulse)

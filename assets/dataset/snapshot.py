@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from assets.curation.telling.captions import structured
+from assets.curation.captioning.structured import structured
 from assets.dataset.renditions import Rendered, RenditionError, render_all
 from assets.dataset.sealed import PURPOSE, Sealed, SnapshotError, current, key, table_rows
 from assets.dataset.split import SplitClip, SplitError, split
@@ -22,7 +22,7 @@ from training.consent.canonical import canonical
 from training.consent.eligibility import Decision, decision_window, eligible
 
 if TYPE_CHECKING:
-    from assets.consent.eligibility.facts import Clip
+    from assets.consent.clip_facts import Clip
     from training.consent.checkpoint import Checkpoint
 
 Row = tuple[str, str, int]  # clip_id, item_id, shot_index
@@ -65,7 +65,7 @@ def build(home: Home, now: datetime) -> Built:
     What cannot be shown to the model is left out with the reason. Raises SnapshotError where nothing is eligible, nothing
     can be shown or nothing can be held out.
     """
-    from assets.consent.withdrawals.graph import record_snapshot
+    from assets.consent.sealed_members import record_snapshot
     from training.consent.snapshot import seal
 
     (chosen, excluded), at, until, head = _decide(home, now)
@@ -88,7 +88,7 @@ def build(home: Home, now: datetime) -> Built:
 
 def _decide(home: Home, now: datetime) -> tuple[tuple[list[_Chosen], list[Exclusion]], datetime, datetime, Checkpoint]:
     """Who is in and who is not, over which window, as the ledger stands. Raises SnapshotError where nobody is in."""
-    from assets.consent.eligibility.facts import read_clips
+    from assets.consent.clip_facts import read_clips
     from training.consent.ledger import Ledger
     from training.consent.state import ConsentState
 

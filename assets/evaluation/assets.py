@@ -6,15 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from assets.consent.withdrawals.models import exposure_of
 from assets.evaluation import commitments, gate, measuring, promotion, report, scorecards, standing
 from assets.evaluation.current import CurrentModel, NoModel, current_model
-from assets.evaluation.registry import CANDIDATE, CHAMPION, Registry
 from assets.home import Home
-from assets.metadata import definition_metadata, picture, table_metadata
 from assets.model import published
 from assets.model.launch import Launch, alone
-from assets.pictures import markdown_table
+from assets.pages.metadata import definition_metadata, picture, table_metadata
+from assets.pages.plots import markdown_table
+from assets.registry.versions import CANDIDATE, CHAMPION, Registry
+from assets.withdrawals.model_taint import exposure_of
 
 NO_COPIES, CONSENT, SERVES = "no_memorised_clip", "consent_valid_at_the_head", standing.CHECK
 

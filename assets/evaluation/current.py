@@ -10,10 +10,10 @@ from typing import Any
 from assets.dataset import sealed as snapshots
 from assets.dataset.sealed import Sealed
 from assets.evaluation.headline import measured
-from assets.evaluation.registry import Registry
 from assets.evaluation.scorecards import shown
 from assets.home import Home
 from assets.model import published
+from assets.registry.versions import Registry
 from training.consent.canonical import parse_strictly
 
 

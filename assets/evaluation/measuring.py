@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.dataset import latents, renditions
+from assets.dataset import renditions
 from assets.dataset.sealed import Sealed
 from assets.dataset.views import local_view
 from assets.evaluation.scorecards import Scorecard, heldout_digest
 from assets.home import Home
-from assets.model import launch, published
+from assets.model import latents, launch, published
 from assets.model.config import shaping
 from assets.model.launch import Launch
 from assets.store import write_atomically
@@ -71,7 +71,7 @@ def keep_samples(home: Home, model_key: str, wanted: Iterable[Prompt], made: Pat
 
     `made` is the folder of `prepare_samples`; raises FileNotFoundError where a video is missing.
     """
-    from training.video import read_frames
+    from training.data.video import read_frames
 
     listed = json.loads((made / "samples.json").read_text())
     rows = []

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 
-from assets.consent.withdrawals.models import exposure_of
 from assets.evaluation import gate, measuring, verdicts
 from assets.evaluation.gate import Contender, Decision
-from assets.evaluation.registry import CHAMPION, Registry, Version
 from assets.evaluation.scorecards import Scorecard, stored_scorecard
 from assets.evaluation.verdicts import Case, Verdict
 from assets.home import Home
+from assets.registry.versions import CHAMPION, Registry, Version
+from assets.withdrawals.model_taint import exposure_of
 
 VERDICT = "gate_verdict"  # the tag that says where the last verdict is kept
 
@@ -53,7 +53,7 @@ def standing_violations(home: Home, *roots: str) -> list[str]:
 
     A snapshot that cannot be found or read counts as a violation: what cannot be shown is not allowed.
     """
-    from assets.consent.withdrawals import standing
+    from assets.consent import standing
 
     said = []
     for root in roots:

@@ -1,6 +1,6 @@
 """A model's samples and scores as people see them: on its pages in the Dagster UI and in its MLflow run.
 
-Belongs here: choosing and captioning. Drawing is `assets.pictures`'. A contributor's pictures are shown in Dagster alone:
+Belongs here: choosing and captioning. Drawing is `assets.pages.plots`'. A contributor's pictures are shown in Dagster alone:
 in MLflow they would be a copy that a withdrawal does not reach, so there a sample has a rendered scene beside it or none.
 """
 
@@ -18,10 +18,10 @@ from assets.dataset import renditions
 from assets.evaluation.current import CurrentModel
 from assets.evaluation.headline import headline, measured, not_measured
 from assets.evaluation.measuring import SCENE_SEEDS
-from assets.evaluation.registry import Registry
 from assets.evaluation.scorecards import shown
 from assets.home import Home
-from assets.pictures import animated_webp, beside, contact_sheet, markdown_image, markdown_table
+from assets.pages.plots import animated_webp, beside, contact_sheet, markdown_image, markdown_table
+from assets.registry.versions import Registry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ class Video:
 
 def load_videos(home: Home, model: CurrentModel) -> list[Video]:
     """The model's samples, held-out captions first, each with the real clip or the rendered scene of its prompt."""
-    from training.video import read_frames
+    from training.data.video import read_frames
 
     videos = []
     for row in model.samples(home):
@@ -143,8 +143,8 @@ def log_to_run(home: Home, registry: Registry, model: CurrentModel) -> None:
 
 def _log_samples(home: Home, registry: Registry, model: CurrentModel, scratch: Path) -> None:
     """Marked samples, the rendered scene of those whose prompt is one, and a page that says which file is which."""
-    from assets.release.marks import mark_video
-    from training.video import read_frames, write_mp4
+    from assets.marks.marking import mark_video
+    from training.data.video import read_frames, write_mp4
 
     lines = []
     for row in model.samples(home):

@@ -6,21 +6,21 @@ from typing import Any
 
 import dagster as dg
 
-from assets.curation.measuring.work import beside_probe
+from assets.decode.probe_pool import ProbePool
 from assets.home import Home
 from assets.ingestion.deliveries import Day, read_day
 from assets.ingestion.gallery import sheet
 from assets.ingestion.inbox import list_deliveries
 from assets.ingestion.intake import TakenIn, digest_of, lost, take_in, workroom
 from assets.ingestion.origin import MarkReader, trusted_devices
-from assets.ingestion.probe import ProbePool
 from assets.ingestion.progress import OURS, begin
-from assets.ingestion.reasons import TEMPORARY, advice_on, code_of, printable
 from assets.ingestion.recount import Recount, recount
-from assets.metadata import definition_metadata, picture, run_of, table_metadata
+from assets.marks.c2pa_read import type_name
+from assets.pages.metadata import definition_metadata, picture, run_of, table_metadata
+from assets.pages.plots import markdown_table
 from assets.partitions import received_days
-from assets.pictures import markdown_table
-from assets.provenance import type_name
+from assets.reasons import TEMPORARY, advice_on, code_of, printable
+from assets.signals.task import beside_probe
 
 REFUSALS_SHOWN = 100
 

@@ -25,8 +25,8 @@ from assets.ingestion.manifests import (
     strict_json,
     strings,
 )
-from assets.ingestion.reasons import Code, printable
 from assets.lake import Lake
+from assets.reasons import Code, printable
 from assets.store import Store
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from assets.ingestion.inbox import Entry, open_entry, sha256_of
 from assets.ingestion.manifests import unsafe_name
-from assets.ingestion.reasons import Code, printable
+from assets.reasons import Code, printable
 from assets.store import Store
 
 

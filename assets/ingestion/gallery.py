@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 
-from assets.pictures import contact_sheet
+from assets.pages.plots import contact_sheet
 
 MAX_PICTURES = 36
 

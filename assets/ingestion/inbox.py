@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from assets.home import Home
-from assets.ingestion.reasons import printable
+from assets.reasons import printable
 from assets.store import LocalStore, Store, safe_key
 
 INBOX = "inbox"

@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from assets.decode.executor import Report
+from assets.decode.limits import ProbeResult
+from assets.decode.probe_pool import ProbePool, remember, remembered
 from assets.ingestion.inbox import Entry, open_entry, sha256_of
 from assets.ingestion.origin import MarkReader
-from assets.ingestion.probe import ProbePool, remember, remembered
-from assets.ingestion.reasons import DISK_FULL, Code, code_of, printable
-from assets.ingestion.verdict import ProbeResult
+from assets.reasons import DISK_FULL, Code, code_of, printable
 from assets.store import LocalStore, Store
-from assets.workers.executor import Report
 
 # by container as demuxed, never by the delivered name: a name plays no part in where a file is kept
 EXTENSIONS = {

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from assets.ingestion.inbox import MANIFEST
-from assets.ingestion.reasons import Code
+from assets.reasons import Code
 
 SCHEMA_FILE = Path(__file__).with_name("delivery.schema.json")
 MAX_MANIFEST_BYTES = 1 << 20

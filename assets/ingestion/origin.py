@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assets.decode.evidence import FIXED_POINT
+from assets.decode.limits import ProbeResult
 from assets.home import Home
-from assets.ingestion.evidence import FIXED_POINT
-from assets.ingestion.verdict import ProbeResult
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,14 +31,14 @@ class MarkReader:
 
     @classmethod
     def of(cls, home: Home) -> MarkReader:
-        from assets.release.watermark import payload_of, watermark_key
+        from assets.marks.watermark import payload_of, watermark_key
 
         models = sorted({key.split("/")[1] for key in home.store.list("release") if key.count("/") >= 2})
         return cls(watermark_key(home.signing), tuple(payload_of(model) for model in models))
 
     def read(self, result: ProbeResult) -> ProbeResult:
         """The result with what was found in its evidence, and without the evidence."""
-        from assets.release.detection import find_mark
+        from assets.marks.watermark_detection import find_mark
 
         grid, corner, extent = (result.picture[i : i + 2] for i in (0, 2, 4)) if result.picture else ((), (), ())
         found = None
@@ -66,7 +66,7 @@ def _pair(values: tuple[int, ...]) -> tuple[int, int]:
 def _unpacked(window: Mapping[str, Any]) -> np.ndarray:
     import numpy as np
 
-    from assets.release.watermark import ROWS
+    from assets.marks.watermark import ROWS
 
     data = np.frombuffer(base64.b64decode(window["spectra"]), "<i2")
     return data.reshape(-1, len(ROWS)).astype(np.float64) / FIXED_POINT

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from typing import Any
 
-from assets.curation.measuring.work import Measuring
+from assets.decode.probe_pool import MACHINE_MADE, ProbePool
 from assets.home import Home
 from assets.ingestion.inbox import Entry, entries, fingerprint, list_deliveries, manifest_sha256, unregistered
 from assets.ingestion.origin import trusted_devices
-from assets.ingestion.probe import MACHINE_MADE, ProbePool
-from assets.ingestion.reasons import TEMPORARY, Code, code_of, printable
+from assets.reasons import TEMPORARY, Code, code_of, printable
+from assets.signals.task import Measuring
 
 RECORDS = "intake"
 OURS = MACHINE_MADE | {Code.TIMEOUT}  # what the decoder failed at, perhaps not by the file's fault

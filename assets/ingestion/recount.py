@@ -12,7 +12,7 @@ from assets.ingestion.deliveries import consent_digests
 from assets.ingestion.inbox import MANIFEST, Entry, entries, list_deliveries
 from assets.ingestion.manifests import CONSENT_FOLDER
 from assets.ingestion.progress import arrived_since
-from assets.ingestion.reasons import printable
+from assets.reasons import printable
 
 
 @dataclass

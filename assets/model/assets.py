@@ -10,16 +10,16 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError  # has no public name
 
+from assets.dataset.sampling_weights import effect
 from assets.dataset.sealed import Sealed, SnapshotError, consent_violation, current
-from assets.diversity.record import effect
 from assets.evaluation.scorecards import heldout_digest
 from assets.home import Home
-from assets.metadata import picture
 from assets.model import config, launch, published, report, warm
 from assets.model.config import Plan, Task
 from assets.model.outcome import TRAIN_LOSS, Outcome, read_outcome
 from assets.model.relay import MetricsRelay
-from assets.pictures import markdown_table
+from assets.pages.metadata import picture
+from assets.pages.plots import markdown_table
 from training.consent.violation import WHOLE
 
 CONSENT, FINITE, IMPROVED = "consent_held_for_the_planned_run", "loss_finite", "improved_on_the_start"
@@ -111,7 +111,7 @@ def _run(
     context: dg.AssetExecutionContext, home: Home, plan: Plan, sealed: Sealed, task: Task
 ) -> Generator[dg.AssetCheckResult, None, dict[str, Any]]:
     """Train in a subprocess, judge and publish; the generator's value is the published record."""
-    from assets.evaluation.registry import Registry
+    from assets.registry.versions import Registry
 
     registry, started = Registry(home), launch.prepare_fit(home, plan, sealed, task)
     run_id = registry.start_run(
@@ -218,7 +218,7 @@ def _tags(context: dg.AssetExecutionContext, home: Home, plan: Plan, sealed: Sea
 def _metadata(
     home: Home, plan: Plan, sealed: Sealed, task: Task, record: dict[str, Any], reused: bool
 ) -> dict[str, Any]:
-    from assets.evaluation.registry import Registry
+    from assets.registry.versions import Registry
 
     outcome, setting = Outcome(task, record["result"], record["metrics"]), config.parent_setting(home.training)
     found: dict[str, Any] = {

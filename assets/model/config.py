@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import training
-from assets.diversity.classes import POLICY as CLASSES
-from assets.diversity.record import current as repetition_of
-from assets.diversity.weights import POLICY as WEIGHTS
+from assets.coverage.classes import POLICY as CLASSES
+from assets.coverage.sampling_weights import POLICY as WEIGHTS
+from assets.dataset.sampling_weights import current as repetition_of
 from assets.home import Home
 from training.config import RECIPE, TrainConfig
 from training.consent.canonical import canonical, sha256_hex

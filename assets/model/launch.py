@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import training
-from assets.dataset import latents, renditions
+from assets.dataset import renditions
+from assets.dataset.sampling_weights import current as repetition_of
 from assets.dataset.sealed import Sealed, ancestors
 from assets.dataset.views import local_view
-from assets.diversity.record import current as repetition_of
 from assets.home import Home
-from assets.model import published
+from assets.model import latents, published
 from assets.model.config import Plan, Task
 from assets.store import write_atomically
-from training.lifeline import LIFELINE, PRESENCE
+from training.process import LIFELINE, PRESENCE
 
 PATIENCE_S = 600.0  # for the training before; then the run fails, is tried again, and somebody is told
 ROOT = Path(training.__file__).resolve().parents[1]  # the folder that holds the `training` package

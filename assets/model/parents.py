@@ -18,8 +18,8 @@ from assets.model import published
 from assets.model.config import TASKS, Plan, shaping
 
 if TYPE_CHECKING:
-    from assets.evaluation.registry import Version
     from assets.evaluation.scorecards import Scorecard
+    from assets.registry.versions import Version
 
 BASE_SLICE = "reference=base"  # of the flow loss: what the base reaches on the same clips
 Broken = Callable[[str], Sequence[str]]  # a snapshot's clips, with reasons, that the ledger no longer allows
@@ -73,7 +73,7 @@ def best(home: Home, cold: Plan, heldout: str) -> tuple[str | None, str]:
 
 def unclean(home: Home, model_key: str) -> str:
     """Why nothing may start from a model or base; empty where it may."""
-    from assets.evaluation.registry import Registry
+    from assets.registry.versions import Registry
 
     if model_key.startswith(published.BASE):
         return "" if published.base_folder(model_key) else "it is not a base of this version of the code"
@@ -82,7 +82,7 @@ def unclean(home: Home, model_key: str) -> str:
 
 
 def _unclean(home: Home, version: Version, broken: Broken) -> str:
-    from assets.consent.withdrawals.models import exposure_of
+    from assets.withdrawals.model_taint import exposure_of
 
     if version.taint:
         return version.taint
@@ -101,8 +101,8 @@ def _broken(home: Home) -> Broken:
 
 def _options(home: Home, cold: Plan) -> tuple[list[Option], str]:
     """The versions that are clean and fit, newest first, and why the champion is not among them, if there is one."""
-    from assets.evaluation.registry import CHAMPION, Registry
     from assets.evaluation.scorecards import stored_scorecards
+    from assets.registry.versions import CHAMPION, Registry
 
     fitting, left, broken = [], "", _broken(home)
     for version in Registry(home).versions():

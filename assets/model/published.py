@@ -92,7 +92,7 @@ def publish_task(
 
 def publish_pair(home: Home, plan: Plan) -> None:
     """Describe the finished pair, with all that its weights ever saw, and make it the latest. Both tasks must be there."""
-    from training.exposure import fields, joined
+    from training.model.exposure import fields, joined
 
     tasks: dict[str, dict[str, Any]] = {}
     for task in TASKS:

@@ -1,6 +1,6 @@
 """Pictures of a training run for the Dagster UI: its curves, and originals beside what the autoencoder makes of them.
 
-Belongs here: choosing what to show. Drawing is `assets.pictures`'.
+Belongs here: choosing what to show. Drawing is `assets.pages.plots`'.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from assets.dataset import renditions
 from assets.home import Home
 from assets.model import published
 from assets.model.outcome import HELD_OUT, TRAIN_LOSS, Outcome
-from assets.pictures import contact_sheet, line_plot
+from assets.pages.plots import contact_sheet, line_plot
 
 SHOWN = 6  # held-out clips in the picture
 
@@ -29,7 +29,7 @@ def reconstruction(home: Home, model_key: str, members: Sequence[Mapping[str, An
     import torch
     from safetensors.numpy import load
 
-    from training.codec import load_codec, to_bytes, to_unit
+    from training.model.codec import load_codec, to_bytes, to_unit
 
     codec = load_codec(published.local_folder(home, model_key, ("codec",)))
     shown = [member for member in members if member["split"] == "heldout"][:SHOWN]

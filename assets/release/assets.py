@@ -5,9 +5,9 @@ import json
 import dagster as dg
 
 from assets.evaluation.current import CurrentModel, current_model
-from assets.evaluation.registry import CHAMPION, Registry
 from assets.home import Home
-from assets.pictures import markdown_table
+from assets.pages.plots import markdown_table
+from assets.registry.versions import CHAMPION, Registry
 from assets.release import bundle, card
 from assets.release import data_summary as summaries
 

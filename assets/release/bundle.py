@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from assets.home import Home
-from assets.release.marks import mark_video, read_marks
+from assets.marks.marking import mark_video, read_marks
 
 SCHEMA = "rushes.release/1"
 

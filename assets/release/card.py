@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assets.model.published import BASE
-from assets.pictures import markdown_table
+from assets.pages.plots import markdown_table
 
 LIMITS = (
     "It knows only what its snapshot shows; the table of sources in the data summary is the whole of it.",

@@ -85,7 +85,7 @@ def _territories(home: Home, members: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """The summary for people."""
-    from assets.pictures import markdown_table
+    from assets.pages.plots import markdown_table
 
     general, consent, processing = summary["general"], summary["consent"], summary["processing"]
     return "\n\n".join(

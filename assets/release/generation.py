@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.evaluation.serving import NothingToServe, Serving
+from assets.marks.marking import mark_video, read_marks
 from assets.release.given import reference_file
-from assets.release.marks import mark_video, read_marks
-from assets.release.policy import PromptRefused, screen
+from assets.serving.policy import PromptRefused, screen
+from assets.serving.serve import NothingToServe, Serving
 from assets.store import write_atomically
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def generate_marked(
     Raises PromptRefused, NothingToServe (no champion, a version that must not serve, or a champion that changed
     meanwhile), ReferenceRefused and MarkError.
     """
-    from assets.evaluation.registry import CHAMPION, Registry
+    from assets.registry.versions import CHAMPION, Registry
 
     for text in filter(None, (prompt, options.get("negative_prompt"))):
         if refused := screen(text).refused:

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
-from assets.consent.ledger import notices
-from assets.consent.ledger.opening import appoint_guardian, offer_again, platform_key, platform_ledger
-from assets.consent.ledger.opening import enrol as attest
+from assets.consent import notices
+from assets.consent.platform import appoint_guardian, offer_again, platform_key, platform_ledger
+from assets.consent.platform import enrol as attest
 from assets.store import write_atomically
 from orchestration.commands.shared import facts, home, plain, say, short, stderr, stdout, table
 from training.consent import events

@@ -12,15 +12,15 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from assets.curation.deciding.policy import POLICY
-from assets.curation.deciding.replay import Replay
-from assets.curation.deciding.replay import replay as replay_policy
-from assets.curation.deciding.tuning import policy_of, read_changes, tuned, with_settings, write_changes
-from assets.curation.showing.explain import Explanation
-from assets.curation.showing.explain import explain as explain_clip
-from assets.curation.showing.explain_page import render
-from assets.curation.showing.stills import keep_page, take_stills
+from assets.curation.policy.policy import POLICY
+from assets.curation.policy.policy_overrides import policy_of, read_changes, tuned, with_settings, write_changes
+from assets.curation.policy.replay import Replay
+from assets.curation.policy.replay import replay as replay_policy
+from assets.curation.reports.explain import Explanation
+from assets.curation.reports.explain import explain as explain_clip
+from assets.curation.reports.explain_page import render
 from assets.home import Home
+from assets.pages.stills import keep_page, take_stills
 from orchestration.commands.shared import facts, home, open_page, plain, short, stderr, stdout, table
 from orchestration.settings import Settings
 

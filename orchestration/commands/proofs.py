@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
-from assets.consent.ledger import notices
-from assets.consent.ledger.opening import checkpoint_key, platform_ledger
-from assets.consent.statements import receipts
-from assets.consent.statements.proving import answer, clips_named
+from assets.consent import notices
+from assets.consent.platform import checkpoint_key, platform_ledger
 from assets.store import write_atomically
+from assets.withdrawals import consent_receipts as receipts
+from assets.withdrawals.exclusion_proofs import answer, clips_named
 from orchestration.commands.shared import facts, home, plain, say, short, stdout
 from training.consent.canonical import parse_strictly
 from training.consent.keys import public_bytes

@@ -14,15 +14,15 @@ from typing import Annotated, Any
 
 import typer
 
-from assets.consent.eligibility.facts import Clip, read_clips
-from assets.consent.reviews import disputes as dispute_records
-from assets.consent.reviews import reviewers as register
-from assets.consent.reviews.reasons import REASONS, fatal, fit_for_catalogue, in_words
-from assets.consent.reviews.records import all_reviews, digest, submit_review
-from assets.consent.reviews.records import appeal as ask_again
-from assets.consent.reviews.rejections import objections_to
-from assets.consent.reviews.sheet import find_clip, write_page
-from assets.consent.reviews.waiting import review_queue
+from assets.consent import disputes as dispute_records
+from assets.consent import reviewers as register
+from assets.consent.clip_facts import Clip, read_clips
+from assets.consent.contact_sheet import find_clip, write_page
+from assets.consent.rejections import objections_to
+from assets.consent.review_queue import review_queue
+from assets.consent.review_reasons import REASONS, fatal, fit_for_catalogue, in_words
+from assets.consent.reviews import all_reviews, digest, submit_review
+from assets.consent.reviews import appeal as ask_again
 from assets.home import Home
 from orchestration.commands.shared import facts, home, open_page, plain, say, short, stdout, table
 from training.consent.keys import load_or_create

@@ -16,7 +16,7 @@ from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from assets.home import Home
-from assets.ingestion.reasons import printable
+from assets.reasons import printable
 from orchestration.resources import open_home
 from orchestration.settings import Settings
 

@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.consent.ledger.notices import BUILT_IN
-from assets.consent.ledger.opening import enrol
-from assets.consent.reviews import reviewers
-from assets.consent.reviews.records import submit_review
-from assets.consent.reviews.waiting import review_queue
+from assets.consent import reviewers
+from assets.consent.notices import BUILT_IN
+from assets.consent.platform import enrol
+from assets.consent.review_queue import review_queue
+from assets.consent.reviews import submit_review
 from assets.home import Home
 from assets.ingestion.delivery_items import item_id
 from orchestration.demo.deliveries import DELIVERIES, EVERYTHING, Clip, Delivery

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.consent.withdrawals.models import exposure_of
 from assets.dataset import sealed
 from assets.evaluation.promotion import standing_violations
-from assets.evaluation.registry import CHAMPION, Registry
 from assets.home import Home
 from assets.ingestion.delivery_items import item_id
 from assets.lake import Lake
+from assets.marks.marking import read_marks
+from assets.registry.versions import CHAMPION, Registry
 from assets.release import bundle
 from assets.release.generation import NothingToServe, generate_marked
-from assets.release.marks import read_marks
+from assets.withdrawals.model_taint import exposure_of
 from orchestration.demo.world import World
 from orchestration.status import fulfilment
 

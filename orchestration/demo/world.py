@@ -19,7 +19,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from assets.home import Home
-from assets.provenance_signing import sign_as_ai_generator
+from assets.marks.c2pa_sign import sign_as_ai_generator
 from assets.requests.parse import parse_line
 from assets.requests.store import add_request
 from orchestration.demo.deliveries import (
@@ -33,8 +33,8 @@ from orchestration.demo.deliveries import (
 )
 from orchestration.demo.footage import CUTS, make_clips, source_of
 from orchestration.demo.people import ENROLLED_AT, People
+from training.data.video import read_frames, write_mp4
 from training.simulate import render
-from training.video import read_frames, write_mp4
 
 SIMULATION_SOURCE = {"name": "simulated scene (training.simulate)", "licence": "Apache-2.0"}
 NOTES = "These are my notes for the shoot. The video is on the other card, I will send it later.\n"

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("orchestration", "assets", "training", "expectations")
 STAGE_DAGSTER_FILES = {"assets.py", "checks.py"}
-SHARED_DAGSTER_FILES = {"assets/metadata.py", "assets/partitions.py"}
+SHARED_DAGSTER_FILES = {"assets/pages/metadata.py", "assets/partitions.py"}
 HEAVY = ("torch", "lightning", "great_expectations", "mlflow", "transformers", "cv2", "av", "matplotlib", "dagster_aws")
 LOAD_RATIO = 2.6  # of the CPU time that Dagster and dagster-dbt take alone, which no code location of theirs is without
 

@@ -34,7 +34,7 @@ class World:
 
     @functools.cached_property
     def ledger(self) -> Any:
-        from assets.consent.ledger.opening import platform_ledger
+        from assets.consent.platform import platform_ledger
 
         return platform_ledger(self.home)
 
@@ -88,7 +88,7 @@ class World:
         self._append(contributor_id, events.revoke(consent_id, contributor_id, "contributor", now), now)
 
     def _append(self, actor: str, body: Mapping[str, Any], now: datetime) -> None:
-        from assets.consent.ledger.opening import enrol
+        from assets.consent.platform import enrol
         from training.consent import events
         from training.consent.keys import key_id_of, public_bytes
         from training.consent.ledger import Admitted
@@ -107,8 +107,8 @@ class World:
 
         `forced` clips are eligible in the mart whatever the rules say: an edited mart.
         """
-        from assets.consent.reviews.records import submit_review
-        from assets.consent.reviews.waiting import review_queue
+        from assets.consent.review_queue import review_queue
+        from assets.consent.reviews import submit_review
 
         enrol_reviewers(self.home.database_url, "v-1", "v-2")
         for table, rows in self.tables.items():
@@ -125,7 +125,7 @@ class World:
     def write_mart(self, forced: Iterable[str] = ()) -> None:
         import duckdb
 
-        from assets.consent.eligibility.facts import decide
+        from assets.consent.clip_facts import decide
 
         self.home.warehouse_path.unlink(missing_ok=True)
         forced = set(forced)
@@ -145,8 +145,8 @@ class World:
 @functools.cache
 def _filmed(name: str) -> tuple[str, str, str, bytes]:
     """A simulated clip of 24 frames, 64x64, of its own seed: subject, caption, digest of its frames, MP4 file."""
+    from training.data.video import write_mp4
     from training.simulate import random_scene, render
-    from training.video import write_mp4
 
     scene = random_scene(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"))
     frames = render(scene, 64, 64, 24, 12.0)
@@ -248,7 +248,7 @@ def sampler(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """A sampler in the place of the trained model: grey pictures by seed. Lists the calls it got."""
     import numpy as np
 
-    from training.video import write_mp4
+    from training.data.video import write_mp4
 
     calls: list[dict[str, Any]] = []
 

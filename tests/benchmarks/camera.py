@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from assets.curation.measuring.motion import FLOW_SIDE, FlowMeter, summarise
-from assets.curation.measuring.signals import SAMPLES_PER_S, measure
-from training.video import write_mp4
+from assets.signals.motion import FLOW_SIDE, FlowMeter, summarise
+from assets.signals.single_pass import SAMPLES_PER_S, measure
+from training.data.video import write_mp4
 
 FOOTAGE = Path(".vendor/footage")
 STILLS = {"bikes.mp4": (10, 60, 160), "city.mpg": (20, 150), "crew.mp4": (100, 280, 520), "park.mp4": (40,)} | {

@@ -25,18 +25,19 @@ from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from assets.consent.ledger.opening import platform_key
-from assets.consent.withdrawals import completion, standing
-from assets.consent.withdrawals.desk import Desk
-from assets.consent.withdrawals.graph import Graph, record_snapshot
-from assets.consent.withdrawals.journal import Journal
-from assets.consent.withdrawals.journal_rows import Mark
-from assets.consent.withdrawals.taint import act_on_ledger
+from assets.consent import standing
+from assets.consent.platform import platform_key
+from assets.consent.sealed_members import Graph, record_snapshot
+from assets.consent.withdrawal_log import Journal
+from assets.consent.withdrawal_log_rows import Mark
 from assets.dataset.sealed import key as manifest_key
 from assets.evaluation.gate import COPIES, OVERALL
-from assets.evaluation.registry import CHAMPION, MODEL, Registry
 from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
+from assets.registry.versions import CHAMPION, MODEL, Registry
+from assets.withdrawals import receipt
+from assets.withdrawals.execute import Desk
+from assets.withdrawals.plan import act_on_ledger
 from training.consent import events as ev
 from training.consent import merkle
 from training.consent.canonical import canonical
@@ -260,7 +261,7 @@ WATCHED = (
     (Registry, "set_alias", "alias_moved"),
     (Desk, "serve_no_more", "served_no_more"),
     (Desk, "left", "reread"),
-    (completion, "issue", "receipt_signed"),
+    (receipt, "issue", "receipt_signed"),
 )
 
 

@@ -18,8 +18,8 @@ FACES = Path(".vendor/yunet.onnx")
 
 def ours(files: Sequence[str]) -> dict[str, Any]:
     """Facts and shots of every file, near and exact copies, and what each stage took."""
-    from assets.curation.measuring.beside_probe import judged_and_measured
-    from assets.ingestion.verdict import Limits
+    from assets.decode.limits import Limits
+    from assets.signals.beside_probe import judged_and_measured
 
     request = {"faces": str(FACES), "plugins": {}}
     found = []
@@ -40,8 +40,8 @@ def ours(files: Sequence[str]) -> dict[str, Any]:
 
 def copies_among(found: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
     """(original, copy) by the files' positions."""
-    from assets.curation.copies.duplicates import Clip, find_duplicates
-    from assets.curation.copies.phash import pack
+    from assets.curation.dedup.groups import Clip, find_duplicates
+    from assets.curation.dedup.phash import pack
 
     clips = [
         Clip(shot["clip_id"], str(at), index, None, ("", "", "", at), pack(shot["signals"]["frame_phashes"]))

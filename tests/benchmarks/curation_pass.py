@@ -20,19 +20,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from assets.curation.measuring.faces import face_finder
-from assets.curation.measuring.frames import Frame, read
-from assets.curation.measuring.signals import SAMPLES_PER_S, Pass
-from assets.curation.measuring.summary import shots_of
-from assets.ingestion.decoding import open_container, video_stream
+from assets.decode.decoding import open_container, video_stream
+from assets.signals.faces import face_finder
+from assets.signals.frames import Frame, read
+from assets.signals.single_pass import SAMPLES_PER_S, Pass
+from assets.signals.summary import shots_of
 
 VENDOR = Path(".vendor")
 ROUNDS = 5
 DONE = object()
 FILES = {"smoke": ("volcano.mp4", 0, 180), "snow": ("snow.mp4", 1010, 180)}
 MEMORY = (  # VmHWM: unlike ru_maxrss it does not begin with what the parent held
-    "import sys; from assets.curation.measuring.beside_probe import judged_and_measured; "
-    "from assets.ingestion.verdict import Limits; "
+    "import sys; from assets.signals.beside_probe import judged_and_measured; "
+    "from assets.decode.limits import Limits; "
     "request = {'path': sys.argv[1], 'faces': sys.argv[2], 'plugins': {}}; "
     "assert judged_and_measured(request, Limits(), lambda: None)[1]; "
     "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
@@ -119,8 +119,8 @@ def side_by_side(path: Path) -> dict[str, float]:
 
 def whole_file(path: Path) -> dict[str, float]:
     """The probe alone, and the probe with the pass beside it, over a bare decode and scale in the same round."""
-    from assets.curation.measuring.beside_probe import judged_and_measured
-    from assets.ingestion.verdict import Limits
+    from assets.decode.limits import Limits
+    from assets.signals.beside_probe import judged_and_measured
 
     probe = {"path": str(path)}
     both = probe | {"faces": str(VENDOR / "yunet.onnx"), "plugins": {}}

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from assets.diversity.classes import POLICY, classes_of
-from assets.diversity.measures import Coded, effective_number
-from assets.diversity.subjects import leaders
-from assets.diversity.weights import balance, caps_of
-from training.packing import Item, plan
+from assets.coverage.classes import POLICY, classes_of, leaders
+from assets.coverage.measures import Coded, effective_number
+from assets.coverage.sampling_weights import balance, caps_of
+from training.data.packing import Item, plan
 
 SIZES = (100_000, 1_000_000)
 OPEN = {

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from assets.curation.copies.candidates import near_pairs
-from assets.curation.copies.likeness import Film, compare
+from assets.curation.dedup.candidate_pairs import near_pairs
+from assets.curation.dedup.similarity import Film, compare
 from tests.benchmarks.copies import COPIES, ORIGINAL_CRF, coded, hashes, segments
 
 FOOTAGE = Path(".vendor/footage")
@@ -113,7 +113,7 @@ def simulated(seeds: range) -> dict[str, Any]:
     """Different simulated scenes: flat pictures of few shapes before one kind of background, the hardest to tell."""
     import cv2
 
-    from assets.curation.copies.phash import frame_hash, pack
+    from assets.curation.dedup.phash import frame_hash, pack
     from training.simulate import random_scene, render
 
     clips = []

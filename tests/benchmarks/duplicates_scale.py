@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from assets.curation.copies.candidates import Pairs
+    from assets.curation.dedup.candidate_pairs import Pairs
     from tests.benchmarks.many_clips import Planted
 
 FOOTAGE = [Path(".vendor/footage") / name for name in ("bikes.mp4", "crew.mp4", "city.mpg", "park.mp4")]
@@ -35,16 +35,16 @@ SIZES = (10_000, 100_000, 1_000_000)
 CROWD = 10_000
 COPIES, CROWD_COPIES, SEED = 7000, 2100, 11
 GOAL_S, GOAL_CLIPS, GOAL_RECALL, GOAL_MIB = 900, 1_000_000, 0.95, 12 * 1024
-MADE_BY = ("tests/benchmarks/many_clips.py", "assets/curation/copies/phash.py")
+MADE_BY = ("tests/benchmarks/many_clips.py", "assets/curation/dedup/phash.py")
 FILES = ("candidates", "codes", "crowds", "glance", "likeness", "lookup")
-FOUND_BY = (*MADE_BY, *(f"assets/curation/copies/{name}.py" for name in FILES))
+FOUND_BY = (*MADE_BY, *(f"assets/curation/dedup/{name}.py" for name in FILES))
 RUN = "import sys; from tests.benchmarks.duplicates_scale import alone; alone(*sys.argv[1:])"
 
 
 def real_hashes() -> np.ndarray:
     """Hashes uint8 [n, 88] of frames of real footage, two a second."""
-    from assets.curation.copies.phash import HASH_BYTES, frame_hash, pack
-    from assets.curation.measuring.frames import read
+    from assets.curation.dedup.phash import HASH_BYTES, frame_hash, pack
+    from assets.signals.frames import read
 
     found = []
     for path in FOOTAGE:
@@ -97,7 +97,7 @@ def made(count: int) -> Planted:
 
 def usual(count: int) -> dict[str, Any]:
     """Time, recall by kind and false pairs among `count` clips."""
-    from assets.curation.copies.candidates import near_pairs
+    from assets.curation.dedup.candidate_pairs import near_pairs
 
     planted = made(count)
     figures, pairs = timed(lambda: near_pairs(planted.film))
@@ -114,7 +114,7 @@ def usual(count: int) -> dict[str, Any]:
 
 def new_day(count: int) -> dict[str, Any]:
     """A hundredth of the clips against all, and whether that finds what all at once found."""
-    from assets.curation.copies.candidates import near_pairs
+    from assets.curation.dedup.candidate_pairs import near_pairs
 
     planted = made(count)
     fresh = np.zeros(count, bool)
@@ -144,7 +144,7 @@ def planted_pairs(planted: Planted) -> np.ndarray:
 
 def crowd(count: int) -> dict[str, Any]:
     """The same where everybody shows one title card; half of the clips have footage of their own too."""
-    from assets.curation.copies.candidates import near_pairs
+    from assets.curation.dedup.candidate_pairs import near_pairs
     from tests.benchmarks.many_clips import film_of, packed, planted
 
     some = planted(count // 2, CROWD_COPIES, real_hashes(), SEED)

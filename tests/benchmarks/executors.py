@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import psutil
 
-from assets.curation.measuring.clips import measure_files
-from assets.curation.measuring.signals import measure
-from assets.curation.measuring.work import Measuring
+from assets.decode.executor import Progress
 from assets.home import Home
 from assets.ingestion.inbox import sha256_of
-from assets.workers.executor import Progress
-from training.video import write_mp4
+from assets.signals.rows import measure_files
+from assets.signals.single_pass import measure
+from assets.signals.task import Measuring
+from training.data.video import write_mp4
 
 FILES = 40
 FRAMES, HEIGHT, WIDTH, FPS = 48, 360, 640, 24.0

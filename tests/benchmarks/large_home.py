@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from assets.curation.copies.phash import HASH_BYTES
+from assets.curation.dedup.phash import HASH_BYTES
 from assets.home import Home
 from training.consent.times import time_text
 
@@ -75,7 +75,7 @@ def _sign(home: Home, contributors: int) -> None:
     """One grant a clip, one release a clip in which somebody is seen, and one revocation a contributor."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from assets.consent.ledger.opening import platform_key, platform_ledger
+    from assets.consent.platform import platform_key, platform_ledger
     from training.consent import events as ev
     from training.consent.keys import key_id_of, public_bytes
 
@@ -116,8 +116,8 @@ def review(home: Home) -> None:
     """Two approvals a clip, by people of two organisations; written at once, since one transaction each takes long."""
     import sqlalchemy as sa
 
-    from assets.consent.eligibility.facts import read_clips
-    from assets.consent.reviews import records, reviewers
+    from assets.consent import reviewers, reviews
+    from assets.consent.clip_facts import read_clips
     from training.consent.database import engine_with, writing
 
     people = {"v-1": "org-one", "v-2": "org-two"}
@@ -126,28 +126,28 @@ def review(home: Home) -> None:
     said = {"round": 1, "verdict": "approve", "reasons_json": "[]", "non_identifiable": 0}
     rows = [
         {"clip_id": clip.facts.clip_id, "item_id": clip.facts.item_id, "shot_index": clip.facts.shot_index}
-        | {"digest": records.digest(clip), "persons_counted": len(clip.facts.persons), **said}
+        | {"digest": reviews.digest(clip), "persons_counted": len(clip.facts.persons), **said}
         | {"reviewer_id": name, "organisation": organisation, "reviewed_at": time_text(BEFORE)}
         for clip in read_clips(home)
         for name, organisation in people.items()
     ]
-    with writing(engine_with(home.database_url, records._metadata)) as connection:
-        connection.execute(sa.insert(records._reviews), rows)
+    with writing(engine_with(home.database_url, reviews._metadata)) as connection:
+        connection.execute(sa.insert(reviews._reviews), rows)
 
 
 # -- the steps of a refresh, in their order ----------------------------------------------------------------------------
 
 
 def decide_checks(home: Home) -> None:
-    from assets.curation.deciding.policy import POLICY
-    from assets.curation.deciding.replay import replay
+    from assets.curation.policy.policy import POLICY
+    from assets.curation.policy.replay import replay
 
     replay(home, POLICY, write=True)
 
 
 def tell(home: Home) -> None:
-    from assets.curation.deciding.evidence import by_clip
-    from assets.curation.telling.captions import Facts, caption_rows
+    from assets.curation.captioning.structured import Facts, caption_rows
+    from assets.curation.policy.evidence import by_clip
 
     for day in home.lake.partitions("shots"):
         items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
@@ -159,7 +159,7 @@ def tell(home: Home) -> None:
 
 
 def export_ledger(home: Home) -> None:
-    from assets.consent.ledger.submissions import export
+    from assets.consent.submissions import export
 
     export(home)
 
@@ -172,44 +172,44 @@ def audit_ledger(home: Home) -> None:
 
 
 def resolve_duplicates(home: Home) -> None:
-    from assets.curation.copies.corpus import resolve
+    from assets.curation.dedup.incremental import resolve
 
     home.lake.write("duplicates", resolve(home).rows)
 
 
 def classify(home: Home) -> None:
-    from assets.diversity.record import class_rows
+    from assets.coverage.classes import class_rows
 
     home.lake.write("clip_classes", class_rows(home, None))
 
 
 def count_reviews(home: Home) -> None:
-    from assets.consent.reviews import agreement
-    from assets.consent.reviews.waiting import review_queue
+    from assets.consent import reviewer_agreement
+    from assets.consent.review_queue import review_queue
 
-    home.lake.write("reviews", agreement.rows(home))
+    home.lake.write("reviews", reviewer_agreement.rows(home))
     rows = home.lake.rows("reviews")
-    agreement.pairs(rows), review_queue(home)
+    reviewer_agreement.pairs(rows), review_queue(home)
 
 
 def decide_eligibility(home: Home) -> None:
-    from assets.consent.eligibility import decisions
+    from assets.consent import eligibility
 
-    decisions.write(home, NOW)
+    eligibility.write(home, NOW)
     assert any(row["eligible"] for row in home.lake.rows("eligibility"))
 
 
 def check_default_deny(home: Home) -> None:
-    from assets.consent.eligibility import decisions
+    from assets.consent import eligibility
 
-    assert not decisions.default_deny_problems(home, NOW)
+    assert not eligibility.default_deny_problems(home, NOW)
 
 
 def look_ahead(home: Home) -> None:
-    from assets.consent.eligibility import outlook
+    from assets.consent import forecast
 
-    outlook.record(home, home.lake.rows("eligibility"), "train", NOW)
-    outlook.outlook(home, "train", NOW)
+    forecast.record(home, home.lake.rows("eligibility"), "train", NOW)
+    forecast.outlook(home, "train", NOW)
 
 
 def show(home: Home) -> None:
@@ -231,7 +231,7 @@ def seal_snapshot(home: Home) -> None:
 
 def weigh(home: Home) -> None:
     from assets.dataset import sealed
-    from assets.diversity.record import weigh as weigh_snapshot
+    from assets.dataset.sampling_weights import weigh as weigh_snapshot
 
     weigh_snapshot(home, sealed.current(home))
 
@@ -243,7 +243,7 @@ def ask_the_guard(home: Home) -> None:
 
 
 def find_gaps(home: Home) -> None:
-    from assets.requests.gaps import gap_rows
+    from assets.coverage.gaps import gap_rows
     from assets.warehouse.project import mart_rows
 
     fulfilment, coverage = mart_rows(home, "fct_request_fulfilment"), mart_rows(home, "mart_coverage")
@@ -252,8 +252,8 @@ def find_gaps(home: Home) -> None:
 
 def withdraw(home: Home) -> None:
     """What the ledger sensor does after a contributor has withdrawn everything."""
-    from assets.consent.ledger.opening import platform_key
-    from assets.consent.withdrawals.taint import act_on_ledger
+    from assets.consent.platform import platform_key
+    from assets.withdrawals.plan import act_on_ledger
     from training.consent import events as ev
     from training.consent.event_schema import PLATFORM
     from training.consent.ledger import Ledger

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from assets.curation.deciding.policy import POLICY
-from assets.curation.deciding.replay import Replay, replay
-from assets.curation.deciding.tuning import tuned
-from assets.curation.measuring.signals import measure
+from assets.curation.policy.policy import POLICY
+from assets.curation.policy.policy_overrides import tuned
+from assets.curation.policy.replay import Replay, replay
 from assets.home import Home
+from assets.signals.single_pass import measure
 from tests.assets.curation.corpus import write_corpus
 from tests.benchmarks.curation_pass import encode
 

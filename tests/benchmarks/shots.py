@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.curation.measuring.frames import Frames, read
-from assets.curation.measuring.shots import ShotFeatures, find_shots
+from assets.signals.frames import Frames, read
+from assets.signals.shots import ShotFeatures, find_shots
 from tests.benchmarks.films import Film, Transition, films
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from assets.consent.ledger.submissions import event_row
+from assets.consent.submissions import event_row
 from assets.lake import to_table
 from tests.dbt.small_lake import DAY, duplicate_row, review_row, signals_row, verdict_row
 from tests.training.consent.histories import History, founding

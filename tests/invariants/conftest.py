@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.assets.conftest import small_world, world
-from tests.assets.consent.conftest import copied, empty_registry, template
+from tests.assets.withdrawals.conftest import copied, empty_registry, template
 from tests.training.consent.people import People
 
 __all__ = ["copied", "empty_registry", "small_world", "template", "world"]

@@ -146,7 +146,7 @@ def test_i16_what_the_detector_finds_is_kept_as_a_box_and_a_confidence(monkeypat
     """YuNet also returns landmarks; a stand-in returns all fifteen numbers, of which five may be kept."""
     import cv2
 
-    from assets.curation.measuring.faces import FaceFinder
+    from assets.signals.faces import FaceFinder
 
     class Detector:
         def setInputSize(self, size: tuple[int, int]) -> None:

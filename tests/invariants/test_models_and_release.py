@@ -13,21 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.consent.withdrawals.closure import Model, downstream
-from assets.consent.withdrawals.taint import act_on_ledger
 from assets.evaluation.promotion import PromotionRefused, decide_and_move, promote, reconcile_champion
-from assets.evaluation.registry import CANDIDATE, CHAMPION, Version
-from assets.release import marks, watermark
+from assets.marks import marking, watermark
+from assets.marks.marking import MarkError, mark_video
+from assets.registry.versions import CANDIDATE, CHAMPION, Version
 from assets.release.assets import MARKED, release_bundle
-from assets.release.marks import MarkError, mark_video
-from tests.assets.consent.conftest import Copy, Reached
+from assets.withdrawals.lineage import Model, downstream
+from assets.withdrawals.plan import act_on_ledger
 from tests.assets.release.conftest import CLAIMS, moving
+from tests.assets.withdrawals.conftest import Copy, Reached
 from tests.training.conftest import make_world
-from training import checkpoint as checkpoints
 from training import fit as fitting
 from training.consent.guard import ConsentGuard
+from training.data.video import write_mp4
 from training.reporting import Reporter
-from training.video import write_mp4
+from training.trainer import checkpoint as checkpoints
 
 
 def version_of(reached: Reached, model_key: str) -> Version:
@@ -177,7 +177,7 @@ def _as_it_was(frames: Any, payload: Any, key: Any, strength: float) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "broken"), [(marks, "sign_video", _unsigned), (watermark, "embed", _as_it_was)]
+    ("module", "name", "broken"), [(marking, "sign_video", _unsigned), (watermark, "embed", _as_it_was)]
 )
 def test_i17_a_video_whose_manifest_or_watermark_does_not_read_back_does_not_leave(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, broken: Any

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets.consent.reviews.records import submit_review
-from assets.consent.reviews.waiting import review_queue
+from assets.consent.review_queue import review_queue
+from assets.consent.reviews import submit_review
 from assets.home import Home
 from assets.partitions import received_days
 from orchestration.resources import open_home

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from assets.curation.deciding.policy import POLICY
-from assets.curation.deciding.replay import replay
-from assets.curation.deciding.tuning import policy_of
+from assets.curation.policy.policy import POLICY
+from assets.curation.policy.policy_overrides import policy_of
+from assets.curation.policy.replay import replay
 from assets.home import Home
 from tests.assets.conftest import DAY, World
 from tests.assets.curation.corpus import write_corpus
@@ -174,7 +174,7 @@ def test_a_file_in_quarantine_says_why_it_has_no_clips(rushes: Rushes, explained
 def test_what_is_withdrawn_says_so_and_shows_no_picture(
     rushes: Rushes, explained: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from assets.consent.withdrawals.journal import Journal
+    from assets.consent.withdrawal_log import Journal
 
     monkeypatch.setattr(Journal, "withheld", lambda self, ids=None: dict.fromkeys(ids or (), "w-1"))
     said = rushes("explain", "holiday-0.mp4", "--no-open")
@@ -198,7 +198,7 @@ def test_verdicts_of_another_policy_are_told(rushes: Rushes, explained: World) -
 
 
 def test_pages_of_an_explained_clip_go_with_a_withdrawal(rushes: Rushes, explained: World) -> None:
-    from assets.consent.withdrawals.artifacts import forget_pages
+    from assets.withdrawals.artifacts import forget_pages
 
     rushes("explain", "holiday-0.mp4", "--no-open")
     (page,) = (explained.home.state / "scratch" / "sheets").glob("*-explained.html")

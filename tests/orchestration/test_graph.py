@@ -12,14 +12,14 @@ from typing import Any
 import av
 import pytest
 
-from assets.curation.measuring.work import BESIDE
-from assets.curation.measuring.work import COMMAND as MEASURE
 from assets.dataset.renditions import COMMAND as RENDER
+from assets.decode.probe_pool import COMMAND as PROBE
 from assets.home import Home
 from assets.ingestion import inbox
-from assets.ingestion.probe import COMMAND as PROBE
 from assets.requests.parse import parse_line
 from assets.requests.store import add_request
+from assets.signals.task import BESIDE
+from assets.signals.task import COMMAND as MEASURE
 from orchestration.schedules import inputs_of
 from tests.orchestration.graph import Graph, instance_in, settings_in
 from tests.worlds import SIGNED_AT, SmallWorld, enrol

@@ -138,7 +138,7 @@ def clip_ids(rushes: Callable[..., str], tmp_path: Path) -> list[str]:
     from assets.dataset.snapshot import build
     from assets.evaluation.commitments import commit
     from assets.evaluation.current import CurrentModel
-    from assets.evaluation.registry import MODEL, Registry
+    from assets.registry.versions import MODEL, Registry
 
     home = Home.local(tmp_path / "home")
     world = World(home)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from assets.consent.eligibility.facts import Clip, read_clips
-from assets.consent.withdrawals.artifacts import forget_pages
+from assets.consent.clip_facts import Clip, read_clips
 from assets.home import Home
+from assets.withdrawals.artifacts import forget_pages
 from tests.assets.conftest import World
 from tests.reviewers import enrol_reviewers
 
@@ -112,7 +112,7 @@ def test_faces_are_boxed_where_a_detector_is(rushes: Rushes, world: World, monke
         def boxes(self, rgb: Any) -> list[list[float]]:
             return [[0.1, 0.2, 0.3, 0.4, 0.9]]
 
-    monkeypatch.setattr("assets.curation.measuring.faces.FaceFinder", Finder)
+    monkeypatch.setattr("assets.signals.faces.FaceFinder", Finder)
     monkeypatch.setattr("assets.home.Home.face_detector", Path(__file__))
     page = Path(rushes("show", clip(world).facts.clip_id[:12], "--no-open").strip()).read_text()
     assert page.count('style="left:10.00%;top:20.00%;width:30.00%;height:40.00%"') == 12

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.curation.telling.embeddings import embedding_rows
+from assets.curation.captioning.embeddings import embedding_rows
 from assets.home import Home
 
 VENDOR = Path(__file__).parents[2] / ".vendor"

@@ -7,13 +7,13 @@ import io
 import pytest
 from rich.console import Console
 
-from assets.consent.withdrawals import completion
-from assets.consent.withdrawals.taint import act_on_ledger
 from assets.home import Home
+from assets.withdrawals import receipt
+from assets.withdrawals.plan import act_on_ledger
 from orchestration.trace import trace_of
 from tests.assets.conftest import DAY, World
-from tests.assets.consent.conftest import Copy, copied, empty_registry, template
-from tests.assets.consent.withdrawals.states import NOW, decided, disputed
+from tests.assets.withdrawals.conftest import Copy, copied, empty_registry, template
+from tests.assets.withdrawals.states import NOW, decided, disputed
 
 __all__ = ["copied", "empty_registry", "template"]  # fixtures
 
@@ -71,7 +71,7 @@ def test_a_revoked_clip_shows_every_place_that_it_had_reached_and_what_was_done_
     for thing in ("samples/m-1/s-1.mp4", "release/m-1/s-1.mp4", at.media_key):
         assert f"{thing} sealed" in said
     assert f"rows: lake/captions/{at.clip} deleted" in said
-    assert completion.key(withdrawal) in said
+    assert receipt.key(withdrawal) in said
 
 
 def test_a_withdrawal_and_a_consent_are_traced_by_their_names(copied: Copy) -> None:

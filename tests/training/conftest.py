@@ -17,8 +17,8 @@ from tests.training.consent.people import People, clip
 from training.config import TrainConfig
 from training.consent.eligibility import decision_window
 from training.consent.snapshot import seal
+from training.model.text import text_key
 from training.simulate import random_scene, render
-from training.text import text_key
 
 torch.set_num_threads(1)
 
@@ -112,10 +112,10 @@ def write_manifest(path: Path, people: People, members: list[dict[str, Any]]) ->
 
 def encode_world(world: TrainingWorld) -> None:
     """A PCA codec, its latents, and caption tokens without a text encoder: random, keyed by the text."""
-    from training.codec import Codec, save_codec, to_unit
     from training.config import CodecConfig, EncodeConfig
     from training.encode import encode_clips
-    from training.flow import keyed
+    from training.model.codec import Codec, save_codec, to_unit
+    from training.model.flow import keyed
 
     members = json.loads(world.manifest.read_text())["members"]
     codec = Codec(CodecConfig(width=8, encoder_blocks=1, decoder_blocks=1)).eval()

@@ -13,17 +13,17 @@ from safetensors.torch import load_file
 from tests.training.conftest import TrainingWorld
 from tests.training.exposure.conftest import edit, refusal, strip
 from tests.training.test_fit import assert_same, run, weights
-from training import exposure
-from training.checkpoint import checkpoints
-from training.codec import load_codec, to_unit
 from training.config import ConfigError, TrainConfig
-from training.data import FrameClips, LatentClips, read_members
+from training.data.clips import FrameClips, LatentClips, read_members
 from training.evaluate.flow_loss import flow_loss
 from training.evaluate.reconstruction import psnr, reconstruct
 from training.fit import fit
-from training.module import TransformerLearner
+from training.model import exposure
+from training.model.codec import load_codec, to_unit
+from training.model.transformer import load_transformer
 from training.reporting import Reporter
-from training.transformer import load_transformer
+from training.trainer.checkpoint import checkpoints
+from training.trainer.learner import TransformerLearner
 
 Losses = dict[int, float]
 

@@ -11,12 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.conftest import scene_clip
-from training.codec import Codec, aligned, build_codec, hadamard, levels, load_codec, save_codec, to_bytes, to_unit
 from training.config import CodecConfig, ConfigError
-from training.data import mirrored
+from training.data.clips import mirrored
 from training.evaluate.reconstruction import psnr, reconstruct
-from training.flow import keyed
-from training.patches import deblock
+from training.model.codec import (
+    Codec,
+    aligned,
+    build_codec,
+    hadamard,
+    levels,
+    load_codec,
+    save_codec,
+    to_bytes,
+    to_unit,
+)
+from training.model.flow import keyed
+from training.model.patches import deblock
 
 CONFIG = CodecConfig(width=16, encoder_blocks=2, decoder_blocks=2)
 

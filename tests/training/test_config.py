@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from training.config import LADDER, ConfigError, EvaluateConfig, TrainConfig, build, read_config
-from training.transformer import Transformer
+from training.model.transformer import Transformer
 
 GOOD = {
     "task": "codec",

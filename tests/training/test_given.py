@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from tests.training.conftest import scene_clip
-from training.codec import Codec, to_bytes, to_unit
 from training.config import CodecConfig, ConfigError, GenerateConfig, TransformerConfig, build
+from training.data.video import write_mp4
 from training.evaluate.reconstruction import psnr
-from training.given import GivenError, Reference, Start, lay, read_reference
+from training.model.codec import Codec, to_bytes, to_unit
+from training.model.transformer import Transformer
 from training.sample import make
-from training.sampling import Sampler
-from training.transformer import Transformer
-from training.video import write_mp4
+from training.sampling.references import GivenError, Reference, Start, lay, read_reference
+from training.sampling.sampler import Sampler
 
 SIZE = (32, 32)
 FRAMES = 17  # 5 latent frames

@@ -14,8 +14,8 @@ from tests.training.conftest import TrainingWorld
 from tests.training.test_fit import run
 from training import sample
 from training.config import ConfigError, GenerateConfig, SamplingConfig, TrainConfig, build, read_sampling
-from training.sampling import Sampler, times
-from training.transformer import load_transformer
+from training.model.transformer import load_transformer
+from training.sampling.sampler import Sampler, times
 
 OWN = {"guidance": 2.0, "steps": 3, "width": 48, "height": 32, "frames": 9, "fps": 4.0}
 

@@ -20,18 +20,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.benchmarks import training_speed
 from tests.training.conftest import TrainingWorld
-from training import flow
-from training.conditioning import numbers
 from training.config import LADDER, TransformerConfig
+from training.data.packing import Batch, Sample, collate
+from training.data.prefetch import ahead
 from training.fit import fit
-from training.flops import forward_flops, matmul_flops, peak_flops, step_flops
-from training.meter import Meter
-from training.module import compile_blocks
-from training.packing import Batch, Sample, collate
-from training.prefetch import ahead
+from training.model import flow
+from training.model.conditioning import numbers
+from training.model.rms_norm import RmsNorm
+from training.model.transformer import Transformer, positions
 from training.reporting import Bar, Reporter
-from training.rms_norm import RmsNorm
-from training.transformer import Transformer, positions
+from training.trainer.flops import forward_flops, matmul_flops, peak_flops, step_flops
+from training.trainer.learner import compile_blocks
+from training.trainer.meter import Meter
 
 
 def packed(config: TransformerConfig, *grids: tuple[int, int, int], text: int = 12) -> Batch:

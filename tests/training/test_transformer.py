@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from training.conditioning import NUMERIC, numbers
 from training.config import LADDER, TransformerConfig
-from training.packing import Sample, collate
-from training.transformer import (
+from training.data.packing import Sample, collate
+from training.model.conditioning import NUMERIC, numbers
+from training.model.transformer import (
     Transformer,
     from_tokens,
     load_transformer,

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.flow import keyed
+from training.model.flow import keyed
 
 TIMES, SIDE = 5, 8
 SHARE = 0.5  # of the 1st percentile of held-out distances

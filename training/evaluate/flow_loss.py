@@ -16,8 +16,8 @@ from statistics import NormalDist
 import torch
 from torch import Tensor, nn
 
-from training import flow
-from training.packing import Sample, collate
+from training.data.packing import Sample, collate
+from training.model import flow
 
 MEAN_LOGIT = 1.0
 TIMES = tuple(1 / (1 + math.exp(-NormalDist(MEAN_LOGIT).inv_cdf((i + 0.5) / 8))) for i in range(8))

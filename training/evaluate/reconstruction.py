@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.codec import to_bytes, to_unit
-from training.patches import VideoCodec
+from training.model.codec import to_bytes, to_unit
+from training.model.patches import VideoCodec
 
 
 @torch.no_grad()

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from training.config import TransformerConfig
+from training.data.packing import Batch
 from training.evaluate.latent_space import latent_space
-from training.gaussian import GaussianVelocity
-from training.packing import Batch
-from training.transformer import Transformer
+from training.model.gaussian import GaussianVelocity
+from training.model.transformer import Transformer
 
 SEED = 0  # of the untrained network
 CLOSED_FORM_CLIPS = 2048  # at most; a covariance of so many clips' tokens changes no more

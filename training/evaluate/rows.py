@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from training.evaluate.shares import wilson
-from training.flow import keyed
+from training.model.flow import keyed
 
 DRAWS = 2000
 Row = dict[str, Any]

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.codec import load_codec
 from training.config import EvaluateConfig
-from training.data import FrameClips, LatentClips, read_measured, read_members
+from training.data.clips import FrameClips, LatentClips, read_measured, read_members
+from training.data.packing import Sample
+from training.data.video import read_frames
 from training.evaluate import base_scores, copies, references, temporal
 from training.evaluate.adherence import colour_of
 from training.evaluate.flow_loss import TIMES, flow_loss
@@ -28,16 +29,15 @@ from training.evaluate.reconstruction import psnr, reconstruct, ssim
 from training.evaluate.rows import Metric, Row
 from training.evaluate.trials import METRICS as TRIAL_METRICS
 from training.evaluate.trials import heldout_trials, judged
-from training.packing import Sample
-from training.patches import VideoCodec
+from training.model.codec import load_codec
+from training.model.patches import VideoCodec
+from training.model.text import TextEncoder
+from training.model.transformer import Transformer, load_transformer
 from training.sample import make
-from training.sampling import Sampler
+from training.sampling.sampler import Sampler
 from training.simulate import random_scene, render
 from training.simulate.supply import FPS, pictures
 from training.simulate.trial import Trial
-from training.text import TextEncoder
-from training.transformer import Transformer, load_transformer
-from training.video import read_frames
 
 FLOW = Metric("heldout_flow_loss", "squared error", "lower", "rectified flow, 8 fixed times, keyed noise, v2")
 BY_TIME = f"{FLOW.name}_by_time"  # values of it by time instead of by clip

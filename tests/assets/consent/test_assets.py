@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assets.consent import assets as stage
-from assets.consent.ledger.opening import enrol
+from assets.consent.platform import enrol
 from assets.home import Home
 from training.consent import events as ev
 from training.consent.canonical import sha256_hex

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from assets.curation import assets
-from assets.curation.deciding.policy import POLICY
-from assets.curation.measuring import clips
+from assets.curation.policy.policy import POLICY
+from assets.decode.identity import range_digest
+from assets.decode.process import ChildFailed, Children
 from assets.home import Home
 from assets.ingestion.assets import deliveries, media
-from assets.ingestion.identity import range_digest
-from assets.ingestion.reasons import Code
-from assets.workers.child import ChildFailed, Children
+from assets.reasons import Code
+from assets.signals import rows as clips
 from tests.assets.curation.pictures import texture
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 DAYS = ("2026-11-02", "2026-11-03")
 FPS = 16.0
@@ -130,7 +130,7 @@ def test_a_clip_that_covers_its_file_has_the_files_own_identity(home: Home, tmp_
     path = write_mp4(tmp_path / "pan.mp4", pan(4, 20), FPS)
     row = media_row(home, path)
     clip = clips.shot_rows([row], clips.measure_files(home, [row]))[0]
-    from assets.curation.measuring.frames import read
+    from assets.signals.frames import read
 
     assert clip["clip_id"] == range_digest(b"".join(frame.digest() for frame in read(path)))
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.curation.copies.duplicates import Clip, find_duplicates
-from assets.curation.copies.phash import HASH_BYTES
+from assets.curation.dedup.groups import Clip, find_duplicates
+from assets.curation.dedup.phash import HASH_BYTES
 from assets.dataset.split import Group, SplitClip, SplitError, groups, split
 
 

@@ -13,17 +13,17 @@ import pytest
 import sqlalchemy as sa
 from safetensors.numpy import save, save_file
 
-from assets.consent.ledger.opening import checkpoint_key
+from assets.consent.platform import checkpoint_key
 from assets.dataset.snapshot import build
 from assets.evaluation import commitments
 from assets.evaluation.commitments import CommitmentError, commit, exposed_to, find
 from assets.evaluation.current import CurrentModel
-from assets.evaluation.description import version_description
-from assets.evaluation.registry import MODEL, Registry
 from assets.home import Home
+from assets.registry.description import version_description
+from assets.registry.versions import MODEL, Registry
 from training.consent.keys import public_bytes
 from training.consent.proofs.verification import verify_file
-from training.exposure import header
+from training.model.exposure import header
 
 Publish = Callable[..., CurrentModel]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from assets.evaluation.headline import NUMBERS, headline, not_measured
 from assets.evaluation.report import all_scores, scores_page
-from assets.pictures import beside
+from assets.pages.plots import beside
 
 
 def row(metric: str, part: str = "all", value: float | None = 0.5, **more: Any) -> dict[str, Any]:

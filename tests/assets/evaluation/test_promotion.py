@@ -10,9 +10,9 @@ import pytest
 from assets.dataset.sealed import Sealed
 from assets.dataset.snapshot import build
 from assets.evaluation.promotion import PromotionRefused, decide_and_move, promote, reconcile_champion
-from assets.evaluation.registry import CHAMPION, Registry
 from assets.evaluation.scorecards import Scorecard, heldout_digest, store_scorecard
 from assets.evaluation.verdicts import verdicts
+from assets.registry.versions import CHAMPION, Registry
 from assets.store import write_atomically
 from tests.assets.evaluation import scores
 

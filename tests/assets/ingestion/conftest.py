@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assets.curation.measuring.work import BesideProbe, Measuring, pass_version
+from assets.decode.probe_pool import Limits, ProbePool
 from assets.home import Home
-from assets.ingestion.probe import Limits, ProbePool
+from assets.signals.task import BesideProbe, Measuring, pass_version
 from tests.assets.ingestion import films
 
 DAY = "2026-11-02"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assets.ingestion.reasons import Code
+from assets.reasons import Code
 from orchestration.demo.world import overdeclared, truncated
 from tests.assets.ingestion import surgery
 from tests.assets.ingestion.films import (

@@ -11,11 +11,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from assets.decode import process as child_module
 from assets.home import Home
 from assets.ingestion.assets import deliveries, media
-from assets.ingestion.reasons import Code, code_of
 from assets.partitions import received_days
-from assets.workers import child as child_module
+from assets.reasons import Code, code_of
 from tests.assets.ingestion.conftest import DAY, clip, encode, manifest, pictures
 
 Drop = Callable[..., Path]
@@ -213,8 +213,8 @@ def test_a_file_other_than_the_declared_one_is_refused_though_it_plays(home: Hom
 
 
 def test_what_a_released_model_made_is_recognised_when_it_is_delivered(home: Home, drop: Drop, tmp_path: Path) -> None:
-    from assets.release.watermark import embed, payload_of, watermark_key
-    from training.video import write_mp4
+    from assets.marks.watermark import embed, payload_of, watermark_key
+    from training.data.video import write_mp4
 
     frames = pictures(16, 96, 160)
     marked = embed(frames, payload_of("model-7"), watermark_key(home.signing), 8.0)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from assets.home import Home
 from assets.ingestion.deliveries import Delivery, read_day, read_delivery
-from assets.ingestion.reasons import Code, code_of
 from assets.lake import to_table
+from assets.reasons import Code, code_of
 from tests.assets.ingestion.conftest import DAY, clip, manifest
 
 Drop = Callable[..., Path]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.ingestion.manifests import NotJson, manifest_reasons, strict_json, unsafe_name
-from assets.ingestion.reasons import Code, code_of, printable
+from assets.reasons import Code, code_of, printable
 from tests.assets.ingestion.conftest import clip, manifest
 
 

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from assets.home import Home
 from assets.ingestion.inbox import adopt_loose_folders, deliver, list_deliveries, unregistered
-from assets.ingestion.reasons import Code, code_of
+from assets.reasons import Code, code_of
 from assets.store import S3Store
 from tests.assets.ingestion.conftest import DAY, clip, encode, manifest
 from tests.assets.ingestion.test_assets import checks, materialise

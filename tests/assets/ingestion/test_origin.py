@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assets.certificates import Identity, make_certificate
-from assets.curation.deciding import origin
-from assets.ingestion.probe import ProbePool, ProbeResult
-from assets.provenance import SOURCE_TYPES
-from assets.provenance_signing import sign_as_ai_generator
+from assets.curation.policy import origin
+from assets.decode.probe_pool import ProbePool, ProbeResult
+from assets.marks.c2pa_read import SOURCE_TYPES
+from assets.marks.c2pa_sign import sign_as_ai_generator
+from assets.marks.certificates import Identity, make_certificate
 from tests.assets.ingestion.conftest import encode
 from tests.assets.ingestion.surgery import box
 

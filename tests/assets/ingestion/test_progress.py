@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from assets.decode.probe_pool import ProbePool
 from assets.home import Home
 from assets.ingestion import assets as module
 from assets.ingestion import intake, progress
 from assets.ingestion.inbox import loose
-from assets.ingestion.probe import ProbePool
-from assets.ingestion.reasons import Code, code_of
+from assets.reasons import Code, code_of
 from assets.store import LocalStore
 from tests.assets.ingestion.conftest import DAY, clip, encode, manifest
 from tests.assets.ingestion.test_assets import checks, materialise, stored

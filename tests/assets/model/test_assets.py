@@ -11,10 +11,10 @@ import dagster as dg
 import pytest
 
 from assets.dataset.sealed import Sealed
-from assets.evaluation.registry import Registry
 from assets.home import Home
 from assets.model import assets as stage
 from assets.model import config, published
+from assets.registry.versions import Registry
 
 Run = Callable[..., dg.ExecuteInProcessResult]
 Script = Callable[[str], None]

@@ -12,16 +12,16 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.consent.withdrawals.taint import act_on_ledger
 from assets.dataset import assets as dataset
 from assets.dataset.sealed import Sealed, current
 from assets.evaluation import assets as evaluation
 from assets.evaluation.gate import COPIES, PRIMARY
-from assets.evaluation.registry import CHAMPION, Registry, Version
 from assets.evaluation.scorecards import Scorecard, heldout_digest, store_scorecard
 from assets.home import Home
 from assets.model import assets as stage
 from assets.model import config, published
+from assets.registry.versions import CHAMPION, Registry, Version
+from assets.withdrawals.plan import act_on_ledger
 from tests.assets.model.conftest import BASE
 
 pytestmark = pytest.mark.slow

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from assets.evaluation.registry import CANDIDATE, CHAMPION, Registry, Version
 from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
 from assets.model import config, parents
+from assets.registry.versions import CANDIDATE, CHAMPION, Registry, Version
 from tests.assets.model.conftest import BASE, ROOT, publish
 
 TONIGHT, EARLIER, LONG_AGO = "f0" * 32, "e0" * 32, "d0" * 32

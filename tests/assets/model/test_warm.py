@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from assets.evaluation.registry import CHAMPION, Registry, Version
 from assets.home import Home
 from assets.model import config, published, warm
 from assets.model.outcome import Outcome
+from assets.registry.versions import CHAMPION, Registry, Version
 from tests.assets.model.conftest import BASE, ROOT, publish
 
 TONIGHT = "f0" * 32

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from assets.evaluation.serving import Serving
 from assets.home import Home
+from assets.marks.marking import MarkError, read_marks
 from assets.release.generation import NothingToServe, answer, generate_marked
-from assets.release.marks import MarkError, read_marks
-from assets.release.policy import PromptRefused
+from assets.serving.policy import PromptRefused
+from assets.serving.serve import Serving
 
 CLAIMS = {"model_id": "model-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": "7:" + "cd" * 32}
 

@@ -7,8 +7,8 @@ import os
 import dagster as dg
 import pytest
 
+from assets.coverage.assets import coverage_gaps, request_proposals
 from assets.home import Home
-from assets.requests.assets import coverage_gaps, request_proposals
 from assets.requests.store import propose
 from assets.warehouse.assets import WRITERS, warehouse
 from assets.warehouse.project import dbt_resource, mart_rows

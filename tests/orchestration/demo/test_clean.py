@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.consent.ledger.opening import platform_ledger
+from assets.consent.platform import platform_ledger
 from assets.home import Home
 from orchestration.demo.clean import clean
 from orchestration.demo.people import enrol_everybody

@@ -15,11 +15,11 @@ import pytest
 from rich.console import Console
 
 from assets.dataset.sealed import current
-from assets.evaluation.registry import CHAMPION, Registry, Version
 from assets.home import Home
+from assets.marks.marking import read_marks
 from assets.model import published
+from assets.registry.versions import CHAMPION, Registry, Version
 from assets.release.bundle import read_manifest, unmarked
-from assets.release.marks import read_marks
 from orchestration.demo.deliveries import DELIVERIES, Delivery
 from orchestration.demo.run import run_demo
 from orchestration.demo.story import PROMPT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assets.consent.ledger.opening import platform_ledger
+from assets.consent.platform import platform_ledger
 from assets.home import Home
 from orchestration.demo.deliveries import DELIVERIES, Delivery
 from orchestration.demo.people import FORGED_PERSON, People, enrol_everybody, grants

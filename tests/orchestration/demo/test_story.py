@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from assets.evaluation.registry import MODEL, Registry
 from assets.home import Home
+from assets.registry.versions import MODEL, Registry
 from orchestration.demo import run, story
 from orchestration.demo.deliveries import DELIVERIES, REQUESTS
 from orchestration.demo.story import CASES, DemoFailed, require

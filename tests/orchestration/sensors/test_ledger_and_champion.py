@@ -12,9 +12,9 @@ import pytest
 
 from assets.dataset.snapshot import build as seal
 from assets.evaluation.gate import COPIES, OVERALL
-from assets.evaluation.registry import CANDIDATE, CHAMPION, MODEL, Registry
 from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
+from assets.registry.versions import CANDIDATE, CHAMPION, MODEL, Registry
 from assets.requests.store import list_proposals
 from orchestration.schedules import INPUTS_TAG
 from tests.orchestration.sensors.conftest import Tick
@@ -128,7 +128,7 @@ def test_a_consent_that_ends_asks_for_a_retrain_of_its_own(
     assert lapsing in second.clip_ids
     add("m-2", second.root)
     assert not tick("ledger_sensor", home, withdrawn.cursor).run_requests
-    monkeypatch.setattr("assets.consent.withdrawals.taint.now_utc", lambda: now + timedelta(days=41))
+    monkeypatch.setattr("assets.withdrawals.plan.now_utc", lambda: now + timedelta(days=41))
     lapsed = tick("ledger_sensor", home, withdrawn.cursor)
     assert lapsed.cursor.split(":")[0] == withdrawn.cursor.split(":")[0]
     assert len(lapsed.run_requests) == 1

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from assets.consent.reviews.records import submit_review
+from assets.consent.reviews import submit_review
 from assets.home import Home
 from assets.requests.parse import parse_line
 from assets.requests.store import add_request

@@ -33,8 +33,8 @@ from dagster._utils.error import SerializableErrorInfo
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from assets.evaluation import standing
-from assets.evaluation.registry import CHAMPION, MODEL, REGISTERED, Registry
 from assets.home import Home
+from assets.registry.versions import CHAMPION, MODEL, REGISTERED, Registry
 from orchestration import watch
 from orchestration.schedules import SCHEDULE, latest_tick, nightly_schedule
 from orchestration.sensors import page_failure

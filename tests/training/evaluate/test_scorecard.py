@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from assets.evaluation.scorecards import APART
 from tests.training.conftest import TrainingWorld, encode_world, make_world, scene_clip
+from training.data.video import write_mp4
 from training.evaluate import scorecard
 from training.evaluate.__main__ import main
 from training.evaluate.flow_loss import flow_loss
 from training.fit import fit
+from training.model.transformer import load_transformer
 from training.reporting import Reporter
-from training.transformer import load_transformer
-from training.video import write_mp4
 
 MINILM = Path(__file__).parents[3] / ".vendor" / "minilm"
 needs_minilm = pytest.mark.skipif(not (MINILM / "model.safetensors").exists(), reason="run `make setup`")
@@ -198,7 +198,7 @@ def test_the_model_is_told_what_was_measured_of_the_clips(trained: TrainingWorld
 
 
 def test_the_flow_loss_does_not_depend_on_how_clips_are_grouped(trained: TrainingWorld) -> None:
-    from training.data import LatentClips, read_members
+    from training.data.clips import LatentClips, read_members
 
     members = read_members(trained.manifest, "heldout")
     clips = LatentClips(trained.root / "latents", trained.root / "texts", members, 2, 4)

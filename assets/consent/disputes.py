@@ -1,0 +1,181 @@
+"""Disputes: somebody objects to footage, it is held at once, and an officer who has no part in it decides.
+
+A dispute is an event in the ledger, signed by the person concerned, or by the platform for somebody without a key; so is
+its decision. Belongs here: who may open one, who may decide it, and what is open. That footage is held meanwhile is the
+eligibility rule's business. Besides the ledger, only the name of the officer who opened one for somebody is kept.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from assets.consent.clip_facts import Clip, read_clips
+from assets.consent.platform import platform_key, platform_ledger
+from assets.consent.review_counting import POLICY
+from assets.consent.review_queue import hours_between
+from assets.consent.review_reasons import closed
+from assets.consent.reviewers import same
+from assets.home import Home
+from training.consent import events
+from training.consent.database import append_only, engine_with, writing
+from training.consent.event_schema import OUTCOMES, PLATFORM
+from training.consent.ledger import Refused
+from training.consent.times import time_text
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+_metadata = sa.MetaData()
+_openings = sa.Table(
+    "dispute_opening",
+    _metadata,
+    sa.Column("dispute_id", sa.String(128), primary_key=True),
+    sa.Column("officer", sa.String(128), nullable=False),
+    sa.Column("opened_at", sa.String(20), nullable=False),
+)
+append_only(_openings)
+
+
+class DisputeError(ValueError):
+    """A dispute that cannot be opened or decided so; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Dispute:
+    """One dispute as the ledger has it, with the clips of the lake that it holds. `outcome` is None while it is open."""
+
+    dispute_id: str
+    party_id: str
+    opened_by: str  # the party, or the officer who opened it for them
+    reason: str
+    digests: frozenset[str]
+    opened_at: str
+    outcome: str | None = None
+    officer: str | None = None
+    decided_at: str | None = None
+    clips: tuple[Clip, ...] = ()
+
+    def age_hours(self, now: datetime) -> float:
+        return hours_between(self.opened_at, now)
+
+    def overdue(self, now: datetime) -> bool:
+        """An open dispute that waits for longer than the policy allows. The footage stays held all the same."""
+        return self.outcome is None and self.age_hours(now) > POLICY.sla_hours
+
+
+def open_dispute(home: Home, clip: Clip, party_id: str, reason: str, key: Ed25519PrivateKey, now: datetime) -> str:
+    """Open a dispute about a clip with one's own key; its identity. The same one again is the one that is open.
+
+    Raises DisputeError for somebody whom the clip does not concern as far as is known (the platform opens it for them)
+    and where the ledger refuses, and UnknownReason for a code that is not on the list.
+    """
+    if same(party_id) not in {same(party) for party in clip.concerned}:
+        raise DisputeError(
+            f"nothing says that this clip concerns {party_id}; an officer can open the dispute for them with --platform"
+        )
+    return _open(home, clip, party_id, reason, now, key, officer=None)
+
+
+def open_for(home: Home, clip: Clip, party_id: str, reason: str, officer: str, now: datetime) -> str:
+    """Open a dispute for somebody who has no key, on an officer's word; its identity. Raises as `open_dispute`."""
+    if not officer.strip():
+        raise DisputeError("the platform opens a dispute on an officer's word: give the officer's name")
+    return _open(home, clip, party_id, reason, now, platform_key(home), officer.strip())
+
+
+def _open(
+    home: Home,
+    clip: Clip,
+    party_id: str,
+    reason: str,
+    now: datetime,
+    key: Ed25519PrivateKey,
+    officer: str | None,
+) -> str:
+    if len(codes := closed([reason])) != 1:
+        raise DisputeError("a dispute says why: give one code such as legal.privacy")
+    digests = frozenset({clip.facts.clip_id})
+    for known in disputes(home):
+        if known.outcome is None and (known.party_id, known.reason, known.digests) == (party_id, *codes, digests):
+            return known.dispute_id
+    body = events.dispute(party_id, digests, codes[0], now, actor=PLATFORM if officer else None)
+    if officer:  # before the event: an opening without a dispute means nothing, a dispute without its opening would
+        opening = {"dispute_id": body["dispute_id"], "officer": officer, "opened_at": time_text(now)}
+        with writing(engine_with(home.database_url, _metadata)) as connection:
+            connection.execute(_openings.insert().values(**opening))
+    _append(home, body, key, now)
+    return body["dispute_id"]
+
+
+def adjudicate(home: Home, dispute_id: str, outcome: str, officer: str, now: datetime) -> Dispute:
+    """Decide a dispute: `dismissed` ends the hold, `upheld` makes it final. Returns it as it was when open.
+
+    Raises LookupError for an unknown one, and DisputeError for one that is decided, for an officer who has a part in it
+    (who reviewed or delivered the footage, is concerned by it, or opened the dispute), and where the ledger refuses.
+    """
+    found = next((dispute for dispute in disputes(home) if dispute.dispute_id == dispute_id), None)
+    if found is None:
+        raise LookupError(f"there is no dispute {dispute_id!r}; `rushes review disputes` lists them")
+    if outcome not in OUTCOMES:
+        raise DisputeError(f"an outcome is {' or '.join(OUTCOMES)}, not {outcome!r}")
+    if found.outcome is not None:
+        raise DisputeError(f"{dispute_id} was {found.outcome} by {found.officer}; a decision is final")
+    if part := partial(found).get(same(officer)):
+        raise DisputeError(f"{officer} {part}, and cannot decide about it; another officer has to")
+    _append(home, events.adjudicate(dispute_id, outcome, now, officer=officer.strip()), platform_key(home), now)
+    return found
+
+
+def partial(dispute: Dispute) -> dict[str, str]:
+    """Who may not decide a dispute, and what part they have in it."""
+    parts = {same(dispute.opened_by): "opened the dispute", same(dispute.party_id): "opened the dispute"}
+    for clip in dispute.clips:
+        parts |= {same(party): "is concerned by the footage" for party in clip.concerned}
+        parts |= {same(review.reviewer_id): "reviewed the footage" for review in clip.reviews}
+    return {name: part for name, part in parts.items() if name}
+
+
+def disputes(home: Home, clips: Iterable[Clip] | None = None) -> list[Dispute]:
+    """Every dispute in the ledger's order. `clips` are all clips of the lake, read when not given."""
+    ledger = platform_ledger(home).disputes()
+    by_digest: dict[str, list[Clip]] = defaultdict(list)
+    if ledger:
+        for clip in read_clips(home) if clips is None else clips:
+            for digest in clip.facts.assets:
+                by_digest[digest].append(clip)
+    with engine_with(home.database_url, _metadata).connect() as connection:
+        officers: dict[str, str] = {row.dispute_id: row.officer for row in connection.execute(sa.select(_openings))}
+    decided = {event.body["dispute_id"]: event for event in ledger if event.type == "adjudicate"}
+    found = []
+    for event in ledger:
+        if event.type != "dispute":
+            continue
+        body, decision = event.body, decided.get(event.body["dispute_id"])
+        held = {clip.key: clip for digest in body["assets"] for clip in by_digest.get(digest, ())}
+        found.append(
+            Dispute(
+                dispute_id=body["dispute_id"],
+                party_id=body["party_id"],
+                opened_by=officers.get(body["dispute_id"]) or body["party_id"],
+                reason=body["reason"],
+                digests=frozenset(body["assets"]),
+                opened_at=time_text(event.recorded_at),
+                outcome=decision.body["outcome"] if decision else None,
+                officer=decision.body["officer"] if decision else None,
+                decided_at=time_text(decision.recorded_at) if decision else None,
+                clips=tuple(held[key] for key in sorted(held)),
+            )
+        )
+    return found
+
+
+def _append(home: Home, body: events.Body, key: Ed25519PrivateKey, now: datetime) -> None:
+    outcome = platform_ledger(home).append(events.sign(body, key), now)
+    if isinstance(outcome, Refused):
+        raise DisputeError(f"the ledger refused it: {outcome.rule.value}: {outcome.detail}")

@@ -1,0 +1,195 @@
+"""Human reviews as they are kept: append-only rows beside the ledger, each bound to a digest of what was seen.
+
+Belongs here: the tables of reviews and appeals, what may enter them, and the digest. Which reviews count is decided in
+`counting`, what is left to do in `waiting`, and what it means for a clip in the eligibility rule.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from assets.consent import reviewers
+from assets.consent.review_counting import POLICY, Appeal, Review
+from assets.consent.review_reasons import closed
+from assets.consent.reviewers import ReviewError, same
+from training.consent.canonical import sha256_hex
+from training.consent.database import BigId, append_only, engine_with, writing
+from training.consent.times import time_text
+
+if TYPE_CHECKING:
+    from assets.consent.clip_facts import Clip
+
+__all__ = ["ReviewError", "appeal", "digest", "submit_review"]
+
+MOST_PEOPLE = 10_000
+ClipKey = tuple[str, str, int]  # clip_id, item_id, shot_index
+
+_metadata = sa.MetaData()
+
+
+def _clip_columns() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("id", BigId, primary_key=True),
+        sa.Column("clip_id", sa.String(64), nullable=False),
+        sa.Column("item_id", sa.String(128), nullable=False),
+        sa.Column("shot_index", sa.Integer, nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
+    ]
+
+
+_reviews = sa.Table(
+    "clip_review",
+    _metadata,
+    *_clip_columns(),
+    sa.Column("reviewer_id", sa.String(128), nullable=False),
+    sa.Column("organisation", sa.String(128), nullable=False),  # whom the reviewer worked for when judging
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("verdict", sa.String(16), nullable=False),
+    sa.Column("reasons_json", sa.Text, nullable=False),
+    sa.Column("persons_counted", sa.Integer, nullable=False),
+    sa.Column("non_identifiable", sa.Integer, nullable=False),
+    sa.Column("reviewed_at", sa.String(20), nullable=False),
+    sa.UniqueConstraint("clip_id", "item_id", "shot_index", "reviewer_id", "round"),
+)
+_appeals = sa.Table(
+    "clip_appeal",
+    _metadata,
+    *_clip_columns(),
+    sa.Column("after_review", sa.BigInteger, nullable=False),  # the last review that was given before
+    sa.Column("contributor_id", sa.String(128), nullable=False),
+    sa.Column("appealed_at", sa.String(20), nullable=False),
+    sa.UniqueConstraint("clip_id", "item_id", "shot_index", "after_review"),
+)
+append_only(_reviews)
+append_only(_appeals)
+
+
+def digest(clip: Clip) -> str:
+    """What a reviewer judges, as one digest: the pictures, who and whose property is said to be in them, everything
+    that is declared, and the consents that stand. A consent that is withdrawn or given anew is another digest."""
+    return sha256_hex(
+        {
+            "clip_id": clip.facts.clip_id,
+            "bytes_sha256": clip.facts.bytes_sha256,
+            "contributor_id": clip.facts.contributor_id,
+            "persons": clip.facts.to_dict()["persons"],
+            "properties": clip.properties,
+            "declared": clip.declared,
+            "consent_ids": list(clip.consent_ids),
+        }
+    )
+
+
+def submit_review(
+    database_url: str,
+    *,
+    clip_id: str,
+    item_id: str,
+    shot_index: int,
+    reviewer_id: str,
+    digest: str,
+    verdict: str,
+    persons_counted: int,
+    now: datetime,
+    reasons: Iterable[str] = (),
+    non_identifiable: int = 0,
+) -> int:
+    """Keep a review; returns its round. The same judgement of the same digest again is no new round.
+
+    `digest` is the queue's. Raises ReviewError for a reviewer who is not active on the register, an unknown verdict, a
+    rejection without reasons, an approval with some, or negative counts, and UnknownReason for a code that is not on
+    the list. Whether the reviewer may judge this clip is decided whenever it is counted: people are declared later too.
+    """
+    codes = closed(reasons)
+    if verdict not in ("approve", "reject"):
+        raise ReviewError(f"a verdict is approve or reject, not {verdict!r}")
+    if (verdict == "reject") != bool(codes):
+        raise ReviewError("a rejection says why: give every reason that applies; an approval has none")
+    if not all(0 <= people <= MOST_PEOPLE for people in (persons_counted, non_identifiable)):
+        raise ReviewError(f"people are counted from 0 to {MOST_PEOPLE}")
+    key = {"clip_id": clip_id, "item_id": item_id, "shot_index": shot_index, "reviewer_id": reviewer_id}
+    mine = sa.and_(*(_reviews.c[name] == value for name, value in key.items()))
+    register = reviewers.read_register(database_url)
+    said = {
+        "digest": digest,
+        "organisation": register.judge(reviewer_id).organisation,
+        "verdict": verdict,
+        "reasons_json": json.dumps(codes),
+        "persons_counted": persons_counted,
+        "non_identifiable": non_identifiable,
+    }
+    with writing(engine_with(database_url, _metadata)) as connection:
+        last = connection.execute(sa.select(_reviews).where(mine).order_by(_reviews.c.round.desc()).limit(1)).first()
+        if last is not None and {name: last._mapping[name] for name in said} == said:
+            return last.round
+        round_ = last.round + 1 if last is not None else 1
+        connection.execute(_reviews.insert().values(**key, **said, round=round_, reviewed_at=time_text(now)))
+    return round_
+
+
+def appeal(database_url: str, clip: Clip, contributor_id: str, now: datetime) -> bool:
+    """Ask that people who have not judged this clip yet decide again; False where that was asked already.
+
+    Raises ReviewError for anybody but the contributor, for a clip that is not rejected, and for one appeal too many.
+    """
+    facts, seen = clip.facts, digest(clip)
+    if not facts.contributor_id or same(contributor_id) != same(facts.contributor_id):
+        raise ReviewError(f"only {facts.contributor_id or 'the contributor'} can appeal; others open a dispute")
+    if not facts.rejections:
+        raise ReviewError("this clip is not rejected; there is nothing to appeal against")
+    key = dict(zip(("clip_id", "item_id", "shot_index"), clip.key, strict=True)) | {"digest": seen}
+    mine = sa.and_(*(_appeals.c[name] == value for name, value in key.items()))
+    with writing(engine_with(database_url, _metadata)) as connection:
+        after: int = connection.execute(sa.select(sa.func.max(_reviews.c.id))).scalar_one()
+        earlier: Sequence[int] = connection.execute(sa.select(_appeals.c.after_review).where(mine)).scalars().all()
+        if len(earlier) >= POLICY.appeals:
+            if not any(review.id > max(earlier) for review in clip.reviews):
+                return False
+            raise ReviewError("the appeal was decided; what changes about the clip itself is judged afresh")
+        row = key | {"after_review": after, "contributor_id": contributor_id, "appealed_at": time_text(now)}
+        connection.execute(_appeals.insert().values(**row))
+    return True
+
+
+def all_reviews(database_url: str) -> list[dict[str, Any]]:
+    """Every review in the order given, `reasons` as a list."""
+    with engine_with(database_url, _metadata).connect() as connection:
+        rows = [dict(row._mapping) for row in connection.execute(sa.select(_reviews).order_by(_reviews.c.id))]
+    return [{**row, "reasons": json.loads(row["reasons_json"])} for row in rows]
+
+
+def reviews_by_clip(database_url: str) -> dict[ClipKey, tuple[Review, ...]]:
+    found: dict[ClipKey, tuple[Review, ...]] = defaultdict(tuple)
+    names = set(Review.__dataclass_fields__) - {"reasons"}
+    for row in all_reviews(database_url):
+        said = {name: row[name] for name in names}
+        found[row["clip_id"], row["item_id"], row["shot_index"]] += (Review(**said, reasons=tuple(row["reasons"])),)
+    return found
+
+
+def appeals_by_clip(database_url: str) -> dict[ClipKey, tuple[Appeal, ...]]:
+    found: dict[ClipKey, tuple[Appeal, ...]] = defaultdict(tuple)
+    with engine_with(database_url, _metadata).connect() as connection:
+        for row in connection.execute(sa.select(_appeals).order_by(_appeals.c.id)):
+            key = row.clip_id, row.item_id, row.shot_index
+            found[key] += (Appeal(row.digest, row.after_review, row.appealed_at),)
+    return found
+
+
+def reviews_digest(database_url: str) -> str:
+    """Digest of all reviews, appeals and the register: equal digests mean that nobody judged anything since."""
+    entries = reviewers.read_register(database_url).entries
+    appeals = {str(key): [vars(one) for one in found] for key, found in appeals_by_clip(database_url).items()}
+    return sha256_hex(
+        {
+            "reviews": [[row["id"], row["digest"], row["verdict"]] for row in all_reviews(database_url)],
+            "appeals": appeals,
+            "register": [[entry.reviewer_id, entry.organisation, entry.active] for entry in entries],
+        }
+    )

@@ -1,0 +1,137 @@
+"""Whether a sealed snapshot still rests on consent: asked in whole once, and from then on only about what has changed.
+
+A snapshot that the training process's own guard passed at one size of the ledger, over one window, can only fail later
+through people and footage that events since then were about, or through terms that begin or end after that window. Those
+members are few and found by index; the answer is the guard's own, which is tested. What cannot be shown is not allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from assets.consent import reach
+from assets.consent.sealed_member_rows import Sealing
+from assets.consent.sealed_members import Graph
+from assets.consent.withdrawal_log import Journal
+from assets.dataset.sealed import PURPOSE, key
+from assets.home import Home
+from training.consent.canonical import CanonicalError
+from training.consent.checkpoint import Checkpoint
+from training.consent.database import BigId, engine_with, writing
+from training.consent.eligibility import eligible
+from training.consent.guard import ConsentGuard
+from training.consent.ledger import Ledger, LedgerMissing
+from training.consent.ledger.evidence import EvidenceBroken, require_bodies
+from training.consent.times import instant, now_utc, time_text
+from training.consent.violation import WHOLE, ConsentViolation
+
+_metadata = sa.MetaData()
+_shown = sa.Table(
+    "snapshot_standing",
+    _metadata,
+    sa.Column("root", sa.String(64), primary_key=True),
+    sa.Column("manifest_sha256", sa.String(64), primary_key=True),
+    sa.Column("ledger_size", BigId, nullable=False),
+    sa.Column("ledger_root", sa.String(64), nullable=False),
+    sa.Column("until", sa.String(20), nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """That every member was eligible from the first sealing to `until`, on the ledger of this size and root."""
+
+    ledger_size: int
+    ledger_root: str
+    until: datetime
+
+
+def violations(home: Home, root: str, now: datetime | None = None) -> dict[str, list[str]]:
+    """Reasons by clip (`"*"`: the whole) why the snapshot may not be used as the ledger stands now; empty when it may.
+
+    Raises FileNotFoundError where there is no manifest.
+    """
+    path, now = home.store.fetch(key(root)), instant(now or now_utc())
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        graph, shown = Graph(home.database_url), _read(home, root, digest)
+        sealing = graph.sealing(root, digest)
+        if sealing is None or shown is None:
+            _ask_in_whole(home, graph, path, root, digest, now)
+        else:
+            _ask_what_changed(home, graph, sealing, shown, now)
+    except ConsentViolation as violation:
+        return {clip_id: list(reasons) for clip_id, reasons in violation.reasons.items()}
+    except (EvidenceBroken, LookupError):
+        return {WHOLE: ["ledger.broken"]}
+    except (LedgerMissing, SQLAlchemyError, CanonicalError):
+        return {WHOLE: ["ledger.unreadable"]}
+    return {}
+
+
+def _ask_in_whole(home: Home, graph: Graph, path: Path, root: str, digest: str, now: datetime) -> None:
+    """The guard over everything; what it passed is remembered with the ledger as it stood before."""
+    earliest = min((s.at for s in graph.sealings() if s.root == root), default=None)
+    guard = ConsentGuard(path, root, home.database_url, PURPOSE, {root: time_text(earliest)} if earliest else {})
+    before = Ledger(home.database_url, create=False).head()
+    guard.check(now)
+    graph.record(guard.manifest, digest)
+    remember(home, root, digest, before, max(instant(guard.manifest["until"]), now))
+
+
+def _ask_what_changed(home: Home, graph: Graph, sealing: Sealing, shown: Shown, now: datetime) -> None:
+    """As the guard would answer; raises ConsentViolation."""
+    ledger, journal = Ledger(home.database_url, create=False), Journal(home.database_url)
+    head = ledger.head()
+    now = max(now, head.recorded_at or now)
+    if head.size < shown.ledger_size or ledger.head(upto=shown.ledger_size).root != shown.ledger_root:
+        raise ConsentViolation.of_all("ledger.rewritten", "the ledger no longer contains what was checked before")
+    with ledger.engine.connect() as connection:
+        require_bodies(connection, shown.ledger_size, head.size)
+    if now > shown.until and journal.mark().ledger_size < shown.ledger_size:
+        due = graph.numbers_in(sealing.root)  # which terms come into force later was not read yet
+    else:
+        touched = reach.touched_since(ledger, journal, shown.ledger_size, shown.until, now)
+        due = graph.holding(graph.concerned(touched.parties, touched.digests), sealing.root).get(sealing.root, [])
+    _require(graph, ledger, sealing, due, head, now)
+    if head.size > shown.ledger_size or now > shown.until:
+        remember(home, sealing.root, sealing.manifest_sha256, head, max(shown.until, now))
+
+
+def _require(
+    graph: Graph, ledger: Ledger, sealing: Sealing, numbers: list[int], head: Checkpoint, now: datetime
+) -> None:
+    """These members stand from the first sealing to the horizon, or until now where that is later."""
+    members = graph.members(numbers)
+    state, _ = reach.state_for(ledger, members.values(), head.size)
+    start = min(s.at for s in graph.sealings() if s.root == sealing.root)
+    reasons = {}
+    for member in members.values():
+        asked = (sealing.purpose, start, max(sealing.until, now), state, sealing.territory, sealing.recipient)
+        if not (decision := eligible(member.facts, *asked)).eligible:
+            reasons[member.clip_id] = decision.reasons
+    if reasons:
+        raise ConsentViolation(reasons)
+
+
+def remember(home: Home, root: str, manifest_sha256: str, head: Checkpoint, until: datetime) -> None:
+    """Keep what was shown; the next question starts there."""
+    row = {"ledger_size": head.size, "ledger_root": head.root, "until": time_text(until)}
+    same = (_shown.c.root == root) & (_shown.c.manifest_sha256 == manifest_sha256)
+    with writing(engine_with(home.database_url, _metadata)) as connection:
+        if connection.execute(sa.update(_shown).where(same).values(row)).rowcount == 0:
+            connection.execute(sa.insert(_shown).values(root=root, manifest_sha256=manifest_sha256, **row))
+
+
+def _read(home: Home, root: str, manifest_sha256: str) -> Shown | None:
+    same = (_shown.c.root == root) & (_shown.c.manifest_sha256 == manifest_sha256)
+    with engine_with(home.database_url, _metadata).connect() as connection:
+        row = connection.execute(sa.select(_shown).where(same)).first()
+    return Shown(row.ledger_size, row.ledger_root, instant(row.until)) if row else None

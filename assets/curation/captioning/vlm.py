@@ -1,0 +1,161 @@
+"""What a captioner that looks at the pictures said about each clip, and what of it may be told to a model.
+
+What belongs here: choosing the pictures, remembering what was said of them, how like it is to the declared subject, and
+the rules that its words must pass. The model itself is `captioner`'s. Its words are nobody's verified fact: rows stand
+beside the structured captions under the captioner's name, and those that a rule refuses are kept with the reasons.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from assets.curation.captioning.structured import Facts, caption_row
+from assets.curation.captioning.text_cleaning import clean, misleading_signs, times_conflict, times_named
+from assets.curation.captioning.vlm_captioner import Captioner
+from assets.home import Home
+
+MOMENTS = (1 / 2, 1 / 6, 5 / 6)  # of a clip's frames: the middle tells most
+LONGEST, KEPT = 400, 2000  # characters that may be told, and that are kept of what was said
+REPEATS = 2  # a phrase of three words said more often than this is a model that is stuck
+PEOPLE = re.compile(
+    r"(?i)\b(?:wo)?m[ae]n\b|\b(?:persons?|people|boys?|girls?|child(?:ren)?|crowds?|bab(?:y|ies)|faces?)\b"
+)
+
+Row = Mapping[str, Any]
+KEYS = ("clip_id", "item_id", "shot_index", "received_day")
+
+
+def visual_rows(
+    home: Home,
+    shots: Sequence[Row],
+    items: Mapping[str, Row],
+    captioner: Captioner,
+    known: Iterable[Row] = (),
+    say: Callable[[str], None] = lambda text: None,
+) -> list[dict[str, Any]]:
+    """Rows of table `visual_captions` for these clips, up to one for each of `MOMENTS`.
+
+    What the same captioner said of the same clip before (`known`) is not asked again. A file that does not decode any
+    more, or that the captioner fails over, leaves its clips without words. Raises what went wrong with all of several.
+    """
+    before = {
+        (row["clip_id"], row["frame"] - row["start_frame"]): row for row in known if row["captioner"] == captioner.name
+    }
+    texts: dict[tuple[str, int], str] = {key: row["text"] for key, row in before.items()}
+    missing: dict[str, dict[int, set[tuple[str, int]]]] = defaultdict(lambda: defaultdict(set))
+    for shot in shots:
+        for frame in moments(shot):
+            if (key := (shot["clip_id"], frame - shot["start_frame"])) not in texts:
+                missing[shot["media_key"]][frame].add(key)
+    failed: list[Exception] = []
+    for done, (media_key, frames) in enumerate(sorted(missing.items()), 1):
+        try:
+            for frame, text in _told(home, media_key, frames, captioner):
+                texts |= dict.fromkeys(frames[frame], text)
+        except Exception as error:  # whatever a file provokes in a decoder or a model
+            failed.append(error)
+            say(f"{media_key}: nothing could be told of its pictures ({type(error).__name__}: {error})")
+        say(f"{captioner.name} looked at {done} of {len(missing)} files")
+    if len(failed) == len(missing) > 1:
+        raise failed[0]
+    rows = [
+        {key: shot[key] for key in (*KEYS, "start_frame")}
+        | {"captioner": captioner.name, "variant": variant, "frame": frame, "text": texts[key][:KEPT]}
+        for shot in shots
+        for variant, frame in enumerate(moments(shot))
+        if (key := (shot["clip_id"], frame - shot["start_frame"])) in texts
+    ]
+    return _with_likeness(home, rows, items)
+
+
+def moments(shot: Row) -> list[int]:
+    """The frames that are looked at, the middle first; fewer where the clip has fewer."""
+    count = shot["end_frame"] - shot["start_frame"]
+    return list(dict.fromkeys(shot["start_frame"] + int(count * moment) for moment in MOMENTS if count > 0))
+
+
+def _told(home: Home, media_key: str, frames: Mapping[int, Any], captioner: Captioner) -> Iterable[tuple[int, str]]:
+    from assets.pages.stills import frames_at
+
+    for frame, _, rgb in frames_at(home.store.fetch(media_key), set(frames)):
+        yield frame, captioner.caption(rgb)
+
+
+def _with_likeness(home: Home, rows: list[dict[str, Any]], items: Mapping[str, Row]) -> list[dict[str, Any]]:
+    """Adds the cosine between what was said and the declared subject, by the offline sentence encoder.
+
+    None where nothing is declared, and for words that are no sentence. Only vectors of what was said are remembered: a
+    withdrawal finds those by the rows of this table. Raises training.model.text.TextEncoderError.
+    """
+    from assets.curation.captioning.embeddings import encoder_name, text_vectors
+    from training.model.text import TextEncoder
+
+    pairs = {
+        index: (row["text"], clean(subject, LONGEST))
+        for index, row in enumerate(rows)
+        if (subject := items[row["item_id"]]["declared_subject"]) and not malformed(row["text"])
+    }
+    if not pairs:
+        return [row | {"likeness": None, "encoder": None} for row in rows]
+    encoder = encoder_name(home.text_encoder)
+    said = text_vectors(home, encoder, sorted({text for text, _ in pairs.values()}))
+    subjects = sorted({subject for _, subject in pairs.values()})
+    declared = dict(zip(subjects, TextEncoder(home.text_encoder).embed(subjects), strict=True))
+    likeness = {
+        index: round(float(sum(a * b for a, b in zip(said[text], declared[subject], strict=True))), 6)
+        for index, (text, subject) in pairs.items()
+    }
+    return [row | {"likeness": likeness.get(index), "encoder": encoder} for index, row in enumerate(rows)]
+
+
+def visual_caption_rows(facts: Facts, seen: Iterable[Row], subject_at_least: float) -> list[dict[str, Any]]:
+    """Rows of table `captions` from a clip's rows of `visual_captions`: told where nothing speaks against it."""
+    named = {key: facts.shot[key] for key in KEYS}
+    return [
+        named
+        | caption_row(
+            "long",
+            row["variant"],
+            clean(row["text"], LONGEST),
+            row["captioner"],
+            [(clean(row["text"], LONGEST), f"captioner {row['captioner']}, frame {row['frame']}")],
+            refused=[*malformed(row["text"]), *contradictions(row, facts, subject_at_least)],
+        )
+        for row in seen
+    ]
+
+
+def malformed(text: str) -> list[str]:
+    """What is wrong with the words themselves, as codes with detail; whatever was declared."""
+    words = text.lower().split()
+    found = []
+    if sum(any(map(str.isalpha, word)) for word in words) < 2:
+        found.append("caption.empty: fewer than two words")
+    if len(text) > LONGEST:
+        found.append(f"caption.too_long: {len(text)} characters, {LONGEST} allowed")
+    if misleading_signs(text):
+        found.append("caption.control_characters: signs that are not seen or turn the reading order")
+    phrases = Counter(zip(words, words[1:], words[2:], strict=False))
+    stuck = sum(one == other for one, other in pairwise(words))
+    if stuck > REPEATS or max(phrases.values(), default=0) > REPEATS:
+        found.append("caption.repeats: the same words again and again")
+    return found
+
+
+def contradictions(row: Row, facts: Facts, subject_at_least: float) -> list[str]:
+    """Where what was seen speaks against what is declared and was not refuted, with both values."""
+    found, declared, text = [], facts.item["declared_time_of_day"], row["text"]
+    if facts.verdicts.get("time_of_day") != "fail":
+        others = sorted(time for time in times_named(text) if times_conflict(time, declared))
+        found += [f"caption.contradicts_time_of_day: says {time}, declared is {declared}" for time in others]
+    if (people := PEOPLE.search(text)) and not json.loads(facts.item["persons_json"]):
+        found.append(f"caption.contradicts_people: says {people[0]}, nobody is declared")
+    if row["likeness"] is not None and row["likeness"] < subject_at_least:
+        subject = facts.item["declared_subject"]
+        found.append(f"caption.contradicts_subject: likeness {row['likeness']:.3f} to the declared {subject!r}")
+    return found

@@ -1,0 +1,184 @@
+"""Which clips show the same footage, and whose it is: by bytes and decoded frames (one clip id), or near by the hashes
+of their frames, whatever was cut off, turned over, written on or coded again.
+
+What belongs here: groups and their originals. Which pairs are near is in `candidates` and `likeness`, who may own
+footage in `ownership`.
+
+Clips are taken in the order in which they may own footage: verified ones first, then as they arrived. Each belongs to
+the earliest original that it is itself near to, and is an original where there is none. So a group does not grow
+along chains: every member is near its original, and a third clip that shows parts of two does not join them. The
+result is a function of the set of clips: neither their order nor the days in which they were compared play a part.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from assets.curation.dedup.ownership import Standing
+from assets.curation.dedup.similarity import Film, compare
+
+DUPLICATES_VERSION = "duplicates-5"
+Together = tuple[str, str]  # two clip ids, the lower first
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is compared. `order` says when it came; `hashes` are packed (`phash.pack`): empty where all frames are
+    blank, None where the clip was not measured, or by an older version of the pass."""
+
+    clip_id: str
+    item_id: str
+    shot_index: int
+    contributor_id: str | None
+    order: tuple[str, str, str, int]
+    hashes: bytes | None
+    standing: Standing = Standing.CLAIMED
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        return (self.standing, *self.order, self.shot_index, self.item_id)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was compared before: all pairs of `clip_ids`, of which `pairs` are near, with their likeness."""
+
+    clip_ids: frozenset[str] = frozenset()
+    pairs: Mapping[Together, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of table `duplicates`, one a clip, and of table `near_pairs`.
+
+    `compared` pairs were looked at in full; `unfinished` clips stand in a crowd too dense to be searched to its end.
+    """
+
+    rows: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
+    compared: int
+    unfinished: int
+
+
+def find_duplicates(clips: Iterable[Clip], known: Known | None = None) -> Found:
+    """Compare all clips, or only those that `known` does not know with all, and resolve every group to its owner."""
+    from assets.curation.dedup.candidate_pairs import (
+        near_pairs,  # with a compiler, which listing assets should not load
+    )
+
+    ranked = sorted(clips, key=lambda clip: clip.rank)
+    earliest: dict[str, Clip] = {}  # of those with the same frames, in order
+    hashes: dict[str, bytes] = {}
+    for clip in ranked:
+        earliest.setdefault(clip.clip_id, clip)
+        if clip.hashes is not None:
+            hashes.setdefault(clip.clip_id, clip.hashes)
+    names = list(earliest)
+    film = Film([hashes.get(name, b"") for name in names])
+    known = known or Known()
+    pairs = near_pairs(film, np.array([name not in known.clip_ids for name in names], bool))
+    near = _Near(film, names, known)
+    for first, second, likeness in zip(
+        pairs.first.tolist(), pairs.second.tolist(), pairs.structure.tolist(), strict=True
+    ):
+        near.add(first, second, likeness)
+    original = dict(zip(names, (earliest[names[index]] for index in near.originals()), strict=True))
+    members = Counter(original[clip.clip_id].clip_id for clip in ranked)
+    rows = [_row(clip, original[clip.clip_id], members, near, clip.clip_id in hashes) for clip in ranked]
+    return Found(rows, near.rows(), pairs.compared, pairs.unfinished)
+
+
+class _Near:
+    """The near pairs of clips, by their place in the order."""
+
+    def __init__(self, film: Film, names: Sequence[str], known: Known) -> None:
+        self.film, self.names = film, names
+        self.places = {name: place for place, name in enumerate(names)}
+        self.likeness: dict[tuple[int, int], float] = {}
+        self.earlier: defaultdict[int, list[int]] = defaultdict(list)
+        for (one, other), likeness in known.pairs.items():
+            if one in self.places and other in self.places:  # of clips that are still there
+                first, second = sorted((self.places[one], self.places[other]))
+                self.add(first, second, likeness)
+
+    def add(self, first: int, second: int, likeness: float) -> None:
+        if (first, second) not in self.likeness:
+            self.earlier[second].append(first)
+        self.likeness[first, second] = likeness
+
+    def originals(self) -> list[int]:
+        """For every clip the earliest original that it is near to, or itself."""
+        original = list(range(len(self.names)))
+        for clip in range(len(self.names)):
+            if clip not in self.earlier:
+                continue
+            met = {original[other] for other in self.earlier[clip]}
+            original[clip] = min((one for one in met if self._are_near(one, clip)), default=clip)
+        return original
+
+    def _are_near(self, first: int, second: int) -> bool:
+        """Compares what only a third clip brought together: in a crowd, nobody is compared with all."""
+        if (first, second) not in self.likeness:
+            found = compare(self.film, np.array([first]), np.array([second]))
+            if not found.near[0]:
+                return False
+            self.likeness[first, second] = float(found.structure[0])
+        return True
+
+    def between(self, one: str, other: str) -> float:
+        """The likeness of two clips that are near."""
+        first, second = sorted((self.places[one], self.places[other]))
+        return self.likeness[first, second]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of table `near_pairs`."""
+        found = []
+        for (first, second), likeness in self.likeness.items():
+            one, other = sorted((self.names[first], self.names[second]))
+            found.append(
+                {"clip_id": one, "other_clip_id": other, "likeness": round(likeness, 6)}
+                | {"duplicates_version": DUPLICATES_VERSION}
+            )
+        return found
+
+
+def _row(clip: Clip, original: Clip, members: Mapping[str, int], near: _Near, measured: bool) -> dict[str, Any]:
+    row = {
+        "clip_id": clip.clip_id,
+        "item_id": clip.item_id,
+        "shot_index": clip.shot_index,
+        "dup_group": original.clip_id,
+        "original_item_id": original.item_id,
+        "duplicates_version": DUPLICATES_VERSION,
+    }
+    failed = {"verdict": "fail", "distance": None}
+    if clip is original:
+        if not measured:
+            ours = {"verdict": "not_measured", "distance": None}
+            return row | ours | {"kind": "unmeasured", "reason": "dup.unresolved"}
+        shared = members[clip.clip_id] > 1
+        kind, distance = ("original", 0.0) if shared else ("unique", None)
+        return row | {"kind": kind, "distance": distance, "verdict": "pass", "reason": None}
+    if clip.clip_id == original.clip_id:
+        return row | failed | {"kind": "exact", "distance": 0.0, "reason": "dup.exact"}
+    own = clip.contributor_id is not None and clip.contributor_id == original.contributor_id
+    apart = round(1 - near.between(clip.clip_id, original.clip_id), 6)
+    return row | failed | {"kind": "near", "distance": apart, "reason": "dup.own_similar" if own else "dup.near"}
+
+
+def known_from(rows: Iterable[Mapping[str, Any]], pairs: Iterable[Mapping[str, Any]]) -> Known:
+    """What tables `duplicates` and `near_pairs` remember of the same version of the method."""
+    mine = [row for row in rows if row["duplicates_version"] == DUPLICATES_VERSION]
+    return Known(
+        frozenset(row["clip_id"] for row in mine if row["kind"] != "unmeasured"),
+        {
+            (pair["clip_id"], pair["other_clip_id"]): pair["likeness"]
+            for pair in pairs
+            if pair["duplicates_version"] == DUPLICATES_VERSION
+        },
+    )

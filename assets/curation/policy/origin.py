@@ -1,0 +1,76 @@
+"""Where pictures come from: verdicts over what the probe stored of a file's signed provenance and of its pixels.
+
+Only two things condemn: a declaration that an algorithm made the pictures, in whole or in part, wherever in the file's
+history it stands and whether or not its signature holds (nobody claims that to gain by it), and our own watermark. A
+manifest that does not hold counts as none and is noted, since whoever wants to deceive removes it anyway; a capture
+signed under a trusted root counts in favour; a regular pattern in the spectrum only orders what people look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from assets.marks.c2pa_read import CAPTURED, GENERATED, type_name
+
+Row = Mapping[str, Any]
+Judged = tuple[str, str | None, str | None, str]  # verdict, value, threshold, detail
+BROKEN = ("invalid", "unreadable")
+MARK_BLOCKS, BLOCK = 32, 8  # a smaller picture cannot carry our watermark
+
+
+def synthetic_origin(media: Row) -> Judged:
+    """Does the file, or anything that it was made of, declare an algorithm as its author?"""
+    state, kind = media["c2pa_state"], type_name(media["c2pa_source_type"] or "")
+    threshold = "no " + ", ".join(sorted(GENERATED))
+    if kind in GENERATED:
+        return "fail", kind, threshold, f"the file declares {kind} (C2PA manifest {state})"
+    if state is None:
+        return "not_measured", None, threshold, "the file's provenance was not read"
+    if state == "absent":
+        return "pass", "absent", threshold, "no C2PA manifest; absence is neutral"
+    if state in BROKEN:
+        return "pass", state, threshold, f"the C2PA manifest is {state} and counts as none"
+    return "pass", kind or state, threshold, f"the C2PA manifest ({state}) declares {kind or 'no source type'}"
+
+
+def provenance(media: Row) -> Judged:
+    """Is the file's manifest whole, and signed by a device that is trusted?"""
+    state, kind, detail = media["c2pa_state"], type_name(media["c2pa_source_type"] or ""), media.get("c2pa_detail")
+    asked = "a whole manifest"
+    if state in (None, "absent"):
+        return "unmeasurable", None, asked, "no C2PA manifest; absence is neutral"
+    said = f"{kind or 'no source type'}{f'; {detail}' if detail else ''}"
+    if state in BROKEN:
+        return "fail", state, asked, f"the manifest is {state}: {said}"
+    if state == "trusted" and kind in CAPTURED:
+        return "pass", "trusted capture", asked, f"a trusted device signs that it captured this: {said}"
+    return (
+        "pass",
+        state,
+        asked,
+        f"the manifest is whole, its signer {'known' if state == 'trusted' else 'unknown'}: {said}",
+    )
+
+
+def own_watermark(media: Row, limit: float) -> Judged:
+    """Do the pictures carry our own watermark? `limit` is the decadic logarithm of the chance of a false alarm."""
+    threshold = f"at least {limit:g}"
+    value, width, height = media.get("watermark_log10_p"), media["width"], media["height"]
+    if value is None and width and height and (width // BLOCK) * (height // BLOCK) < MARK_BLOCKS:
+        return "pass", None, threshold, f"{width}x{height} is too small to carry our watermark"
+    if value is None:
+        return "not_measured", None, threshold, "nobody looked for our watermark in this file"
+    if value < limit:
+        detail = f"our own watermark, bits {media.get('watermark_payload')}: chance of a false alarm 10^{value:.1f}"
+        return "fail", f"{value:.1f}", threshold, detail
+    return "pass", f"{value:.1f}", threshold, "our own watermark is not on it"
+
+
+def spectral_pattern(media: Row, limit: float) -> Judged:
+    """Does one spatial frequency stand out, as after upsampling?"""
+    threshold, value = f"at most {limit:g}", media.get("spectral_peak_db")
+    if value is None:
+        return "unmeasurable", None, threshold, "no picture was large enough, or none was measured"
+    verdict = "pass" if value <= limit else "fail"
+    return verdict, f"{value:.1f}", threshold, f"a peak of {value:.1f} dB over its surroundings; it orders reviews only"

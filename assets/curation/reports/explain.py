@@ -1,0 +1,167 @@
+"""Why a clip is where it is: all that was measured, decided and said about it, gathered from stored rows.
+
+What belongs here: gathering. Nothing is measured or decided here. How it looks is the business of `explain_page` (a
+page with pictures) and of the command line; what a clip may be called is in `naming`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from assets.curation.policy.policy import Policy
+from assets.curation.policy.policy_overrides import policy_of
+from assets.curation.policy.verdicts import NOT_MEASURED, blocks
+from assets.curation.reports.find_clip import find_shot
+from assets.home import Home
+from assets.signals.remembered import Remembered
+
+Row = Mapping[str, Any]
+# declared field, its columns, and the check that holds it against what was measured
+DECLARED = (
+    ("subject", ("declared_subject",), "subject"),
+    ("location", ("declared_location",), "location"),
+    ("time of day", ("declared_time_of_day",), "time_of_day"),
+    ("resolution", ("declared_width", "declared_height"), "resolution"),
+    ("aspect ratio", ("declared_aspect_ratio",), "aspect_ratio"),
+    ("length in s", ("declared_duration_s",), "length"),
+)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Plain values, so that it can be printed as JSON as it is."""
+
+    clip: dict[str, Any]  # identity, file, delivery, place in the file
+    policy: str  # that decides now
+    decided_by: str | None  # the policy that the verdicts were made by
+    good: bool | None  # nothing that blocks stands against it; None where that is not decided yet
+    checks: list[dict[str, Any]]
+    declared: list[dict[str, Any]]
+    duplicates: list[dict[str, Any]]  # of its group, without itself
+    duplicate_kind: str | None
+    captions: list[dict[str, Any]]
+    eligibility: list[dict[str, Any]]
+    withdrawn: str | None  # the withdrawal that holds it
+    pictures: str | None  # why there are none; None where there are
+    curves: dict[str, list[list[float]]]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def explain(home: Home, name: str, shot_index: int | None = None) -> Explanation:
+    """All that is known of a clip. Raises LookupError as `find_shot` does, PolicyError for a policy that is none."""
+    from assets.consent.withdrawal_log import Journal
+
+    policy = policy_of(home)
+    shot = find_shot(home, name, shot_index)
+    day = shot["received_day"]
+    item = next(row for row in home.lake.rows("delivery_items", day) if row["item_id"] == shot["item_id"])
+    rows = _of(home.lake.rows("verdicts", day), shot)
+    withdrawn = Journal(home.database_url).withheld([shot["clip_id"]]).get(shot["clip_id"])
+    hidden = _no_pictures(home, shot, withdrawn)
+    kind, group = _group(home, shot)
+    return Explanation(
+        clip=_identity(shot, item),
+        policy=policy.name,
+        decided_by=rows[0]["check_version"].partition("/")[0] if rows else None,
+        good=judged_good(rows),
+        checks=_checks(policy, rows),
+        declared=_declared(item, rows),
+        duplicates=group,
+        duplicate_kind=kind,
+        captions=[] if withdrawn else _captions(_of(home.lake.rows("captions", day), shot)),
+        eligibility=_eligibility(_of(home.lake.rows("eligibility"), shot)),
+        withdrawn=withdrawn,
+        pictures=hidden,
+        curves={} if hidden else Remembered(home).curves(shot),
+    )
+
+
+def judged_good(rows: Sequence[Row]) -> bool | None:
+    """What the platform failed to measure leaves it open."""
+    against = {row["verdict"] for row in rows if blocks(row)}
+    return None if not rows or against == {NOT_MEASURED} else not against
+
+
+def _identity(shot: Row, item: Row) -> dict[str, Any]:
+    of_shot = ("clip_id", "item_id", "shot_index", "received_day", "media_key", "bytes_sha256")
+    place = ("start_frame", "end_frame", "start_s", "end_s", "boundary")
+    of_item = ("file_name", "delivery_id", "contributor_id", "request_id")
+    return {name: shot[name] for name in (*of_shot, *place)} | {name: item[name] for name in of_item}
+
+
+def _of(rows: Iterable[Row], shot: Row) -> list[Row]:
+    names = ("clip_id", "item_id", "shot_index")
+    return [row for row in rows if all(row[name] == shot[name] for name in names)]
+
+
+def _no_pictures(home: Home, shot: Row, withdrawn: str | None) -> str | None:
+    if withdrawn:
+        return (
+            f"the clip stands withdrawn ({withdrawn}): what was made of it is deleted or sealed, and nothing is shown"
+        )
+    if not home.store.exists(shot["media_key"]):
+        return "the file is not in the store any more: it was sealed or removed"
+    return None
+
+
+def _checks(policy: Policy, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Verdicts in the policy's order, each with what it asks; a check that is new to the policy is not decided yet."""
+    stored = {row["check"]: row for row in rows}
+    fields = ("value", "unit", "threshold", "check_version", "verdict", "severity", "reason", "detail")
+    found = []
+    for check in policy.checks:
+        row = stored.get(check.name, {"verdict": "not_decided", "severity": check.severity, "unit": check.unit})
+        found.append(
+            {"check": check.name, "asks": check.asks}
+            | {field: row.get(field) for field in fields}
+            | {"blocks": check.name in stored and blocks(row)}
+        )
+    return found
+
+
+def _declared(item: Row, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    stored = {row["check"]: row for row in rows}
+    found, of_check = [], ("verdict", "severity", "detail")
+    for field, columns, check in DECLARED:
+        said, row = [item[column] for column in columns], stored.get(check, {})
+        told = {"field": field, "declared": None if None in said else "x".join(map(str, said))}
+        found.append(told | {"measured": row.get("value")} | {name: row.get(name) for name in of_check})
+    return found
+
+
+def _group(home: Home, shot: Row) -> tuple[str | None, list[dict[str, Any]]]:
+    """What kind of duplicate the clip is, and the others of its group."""
+    rows = home.lake.rows("duplicates")
+    mine = next(iter(_of(rows, shot)), None)
+    if mine is None:
+        return None, []
+    others = [row for row in rows if row["dup_group"] == mine["dup_group"] and row is not mine]
+    fields = ("clip_id", "item_id", "shot_index", "kind", "distance", "reason")
+    return mine["kind"], [{field: row[field] for field in fields} for row in others]
+
+
+def _captions(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    plain = {"clip_id", "item_id", "shot_index", "received_day", "sources_json"}
+    return [
+        {name: value for name, value in row.items() if name not in plain} | {"sources": json.loads(row["sources_json"])}
+        for row in rows
+    ]
+
+
+def _eligibility(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    from assets.consent.review_reasons import in_words
+
+    return [
+        {
+            "purpose": row["purpose"],
+            "eligible": row["eligible"],
+            "reasons": [{"code": code, "says": in_words(code)} for code in row["reasons"]],
+            "consent_ids": row["consent_ids"],
+        }
+        for row in rows
+    ]

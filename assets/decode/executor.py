@@ -1,0 +1,196 @@
+"""Many files through many workers: on this machine, or on a Ray cluster. One setting says which.
+
+What belongs here: the interface that both implement, how much is under way at once, what is tried again, and how far
+it is. An item of work is done by `Work.do` on whichever machine has it; what it leaves is in the store before it counts
+as done, so that whoever dies, loses only what was under way.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from assets.decode.limits import Limits
+from assets.decode.process import Children
+from assets.reasons import printable
+from assets.store import Store
+
+UNDER_WAY = 2  # items a slot: one that is worked on and one that waits, however many there are in all
+TRIES = 3  # of an item whose machine is lost
+LOST = "machine.lost"  # the reason of an item that is given up after them
+SAY_EVERY_S = 15.0
+
+
+class Unfit(RuntimeError):
+    """A machine would do other work than is asked for. Says which and what to do."""
+
+
+class MachineLost(Exception):
+    """The process or the node that had the item is gone. It was the item's fault only if that repeats."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a machine gives to work: its child processes, and its view of the store."""
+
+    children: Children
+    store: Store
+
+
+class Work(Hashable, Protocol):
+    """What is done with each item. It travels to other machines, so it holds plain values only, as items do."""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """How a child process is started; its limits follow."""
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def check(self) -> None:
+        """Raises Unfit where this machine is not as the one that asks."""
+
+    def do(self, host: Host, item: Any) -> str | None:
+        """Do the work and keep its result in the store; the reason why not, where the item is at fault.
+
+        Doing it twice gives the same result.
+        """
+
+
+class Executor(Protocol):
+    """Where work is done. A context manager: at its end nothing is under way any more."""
+
+    def __enter__(self) -> Executor: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def slots(self) -> int:
+        """How many items can be worked on at once, now."""
+
+    def submit(self, work: Work, item: Any) -> Future[str | None]:
+        """Begin; the future gives what `Work.do` gives, or MachineLost."""
+
+
+class ThisMachine:
+    """Child processes of this process; as many as there are processors, unless `size` says otherwise."""
+
+    def __init__(self, store: Store, size: int | None = None) -> None:
+        self._store, self._size = store, size or len(os.sched_getaffinity(0))
+        self._threads = ThreadPoolExecutor(self._size)
+        self._children: dict[Work, Children] = {}
+
+    def __enter__(self) -> ThisMachine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for children in self._children.values():
+            children.close()  # also of items under way, which nobody waits for
+        self._threads.shutdown(cancel_futures=True)
+
+    def slots(self) -> int:
+        return self._size
+
+    def submit(self, work: Work, item: Any) -> Future[str | None]:
+        if work not in self._children:
+            self._children[work] = Children(work.command, work.limits)
+        return self._threads.submit(work.do, Host(self._children[work], self._store), item)
+
+
+def checked(setting: str) -> str:
+    """`local`, `local:4`, `ray`, `ray:HOST:PORT` or `ray://HOST:PORT`; raises ValueError for anything else."""
+    if not re.fullmatch(r"local(:[1-9][0-9]{0,3})?|ray(:(//)?[^/\s]+:[0-9]{1,5})?", setting):
+        raise ValueError(f"{setting!r} is none of local, local:PROCESSES, ray, ray:HOST:PORT and ray://HOST:PORT")
+    return setting
+
+
+def is_local(setting: str) -> bool:
+    """Whether a setting means processes of this machine."""
+    return checked(setting).partition(":")[0] == "local"
+
+
+def open_executor(setting: str, store: Store) -> Executor:
+    """The executor that a setting names; raises ValueError where it names none."""
+    _, _, more = checked(setting).partition(":")
+    if is_local(setting):
+        return ThisMachine(store, int(more) if more else None)
+    from assets.decode.ray import OnRay
+
+    return OnRay(store.address, setting if more.startswith("//") else more)
+
+
+def run(executor: Executor, work: Work, items: Iterable[Any]) -> Iterator[tuple[Any, str | None]]:
+    """(item, reason or None) as they are done. Takes items only as fast as they are worked on.
+
+    An item whose machine is lost is tried again elsewhere, and given up after `TRIES`. Raises what is no item's fault.
+    """
+    waiting, again = iter(items), deque[tuple[Any, int]]()
+    running: dict[Future[str | None], tuple[Any, int]] = {}
+
+    def following() -> tuple[Any, int] | None:
+        if again:
+            return again.popleft()
+        for item in waiting:
+            return item, 1
+        return None
+
+    while True:
+        while len(running) < UNDER_WAY * max(1, executor.slots()) and (one := following()):
+            running[executor.submit(work, one[0])] = one
+        if not running:
+            return
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            item, tries = running.pop(future)
+            try:
+                reason = future.result()
+            except MachineLost as lost:
+                if tries < TRIES:
+                    again.append((item, tries + 1))
+                    continue
+                reason = f"{LOST}: {tries} times, at last: {printable(str(lost))}"
+            yield item, reason
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the work is."""
+
+    done: int
+    total: int
+    failed: int
+    elapsed_s: float
+
+    @property
+    def rate(self) -> float:
+        """Items a second."""
+        return self.done / self.elapsed_s if self.elapsed_s else 0.0
+
+    def __str__(self) -> str:
+        left = f", {(self.total - self.done) / self.rate:.0f} s left" if self.rate and self.done < self.total else ""
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"{self.done} of {self.total} files{failed}: {self.rate:.2f} a second{left}"
+
+
+class Report:
+    """Counts what is done: every item to `progress`, a line to `say` at most once in `SAY_EVERY_S`, and at the end."""
+
+    def __init__(
+        self, total: int, say: Callable[[str], None], progress: Callable[[Progress], None] = lambda now: None
+    ) -> None:
+        self._total, self._say, self._progress = total, say, progress
+        self._done = self._failed = 0
+        self._began = self._said = time.monotonic()
+
+    def __call__(self, failed: bool = False) -> None:
+        self._done, self._failed = self._done + 1, self._failed + failed
+        now = time.monotonic()
+        progress = Progress(self._done, self._total, self._failed, now - self._began)
+        self._progress(progress)
+        if self._done == self._total or now - self._said >= SAY_EVERY_S:
+            self._say(str(progress))
+            self._said = now

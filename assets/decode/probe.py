@@ -1,0 +1,207 @@
+"""The child process that decodes delivered files: `python -m assets.decode.probe '<limits as JSON>'`.
+
+Reads `{"path": ...}` lines, answers each with the JSON of a `ProbeResult`. How it is bounded is in `workers.serving`.
+Nothing is imported here that a decode does not need.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.decode.containers import Index, extent, read_index
+from assets.decode.decoder import TooMuch, Watcher, decode, refuse_unallocated, too_many_pixels
+from assets.decode.decoding import NoVideoStream, open_container, video_stream
+from assets.decode.identity import range_digest
+from assets.decode.judgement import broken_promises, damage, no_pictures, sorted_traits, traits
+from assets.decode.limits import Limits, ProbeResult
+from assets.decode.matroska import Checksums, compare_checksums
+from assets.decode.worker import serve
+from assets.reasons import Code, printable
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+POSITION_LENGTH = 120  # characters; ISO 6709 takes half
+
+
+def probe(
+    path: Path, limits: Limits, anchors: Path | None, pulse: Callable[[], None], watcher: Watcher | None = None
+) -> ProbeResult:
+    """The verdict on one file, as far as this process survives it. `watcher` sees what is decoded for it."""
+    import av
+    import av.logging
+
+    reasons = []
+    bounds, size = extent(path), path.stat().st_size
+    if bounds is not None and bounds.promised > size:
+        reasons.append(Code.TRUNCATED.because(f"the file ends at byte {size} of {bounds.promised}"))
+    index = read_index(path)
+    if index.locked:
+        reasons.append(Code.ENCRYPTED.because("the index says that the pictures are encrypted"))
+    if index.elsewhere:
+        reasons.append(Code.EXTERNAL_DATA.because("the index refers to another file"))
+    if index.locked or index.elsewhere:
+        return ProbeResult(reasons=tuple(reasons))
+    with av.logging.Capture(local=False) as said:
+        try:
+            with open_container(path, limits.pixels) as container:
+                foreign = max(0, size - bounds.known) if bounds else 0
+                return examine(path, container, limits, anchors, index, foreign, reasons, said, pulse, watcher)
+        except TooMuch as excess:
+            reasons.append(str(excess))
+        except (av.error.MemoryError, av.error.BlockingIOError):  # the latter: no memory for a thread
+            reasons.append(Code.OUT_OF_MEMORY.because("a header asks for more memory than one file may take"))
+        except av.error.FFmpegError as error:
+            if not reasons:  # else the missing end explains it
+                reason = error.strerror or type(error).__name__
+                reasons.append(Code.NOT_VIDEO.because(f"no footage container could be read ({reason})"))
+    return ProbeResult(reasons=tuple(reasons))
+
+
+def examine(
+    path: Path,
+    container: InputContainer,
+    limits: Limits,
+    anchors: Path | None,
+    index: Index,
+    foreign: int,
+    reasons: list[str],
+    said: list[Any],
+    pulse: Callable[[], None],
+    watcher: Watcher | None = None,
+) -> ProbeResult:
+    """Decode an opened file and compare what it holds with what it promises. Adds to `reasons`.
+
+    `index` is what an ISO file's index says; `foreign` counts bytes after the container's end; `said` receives what the
+    libraries complain of.
+    """
+    from assets.marks.c2pa_read import read_provenance
+
+    try:
+        stream = video_stream(container, limits.pixels)
+    except NoVideoStream:
+        return ProbeResult(reasons=(*reasons, no_pictures(container)), container=container.format.name)
+    facts: dict[str, Any] = {
+        "container": container.format.name,
+        "codec": stream.codec_context.name,
+        "frames_declared": stream.frames or None,
+        "has_audio": bool(container.streams.audio),
+        "position": own_position(container.metadata),
+    }
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if too := not_worth_decoding(width, height, stream.metadata, limits):
+        return ProbeResult(reasons=(*reasons, too), **facts)
+    try:
+        refuse_unallocated(said, limits)
+        found = decode(container, stream, limits, said, pulse, watcher)
+    except TooMuch as excess:
+        return ProbeResult(reasons=(*reasons, str(excess)), **facts)
+    fps, duration_s = found.timeline.measured(stream.average_rate or stream.guessed_rate)
+    provenance = read_provenance(path, anchors=anchors)
+    if found.frames:
+        width, height = next(iter(found.sizes)) if len(found.sizes) == 1 else (width, height)
+    cut = bool(reasons)
+    checksums = Checksums() if cut else compare_checksums(path)
+    reasons += damage(stream, found, checksums, cut)
+    stored = stored_packets(path, stream.index) if stream.frames > found.packets and not reasons else found.packets
+    if not reasons:
+        reasons += broken_promises(container, stream, found, index, stored, duration_s)
+    if found.frames and min(width, height) < limits.side:
+        reasons.append(too_small(width, height, limits))
+    refused, notes = sorted_traits(traits(container, stream, found, index, stored, foreign), limits.refuse)
+    turned = found.rotation_deg % 180 == 90
+    return ProbeResult(
+        reasons=(*reasons, *refused),
+        notes=tuple(notes),
+        **facts,
+        pixel_format=found.format,
+        width=height if turned else width,
+        height=width if turned else height,
+        rotation_deg=found.rotation_deg,
+        fps=fps,
+        frames_decoded=found.frames,
+        duration_s=duration_s,
+        frames_sha256=range_digest(found.digests) if found.frames else None,
+        decode_errors=found.errors + found.damaged + found.complaints.damage,
+        integrity="checksums" if checksums.everywhere else "syntax",
+        c2pa_state=provenance.state,
+        c2pa_source_type=provenance.decisive_type,
+        c2pa_detail=provenance.summary,
+        spectral_peak_db=found.evidence.peak_db(),
+        windows=tuple(asdict(window) for window in found.evidence.finish()),
+        picture=(*found.evidence.grid, *found.evidence.corner, *found.evidence.extent),
+        thumbnails=found.pictures(),
+        frame_digests=base64.b64encode(found.digests).decode(),
+    )
+
+
+def not_worth_decoding(width: int, height: int, metadata: Mapping[str, str], limits: Limits) -> str | None:
+    """What the header says already, before memory is taken for any picture."""
+    if width * height > limits.pixels:
+        return too_many_pixels(f"{width}x{height}", limits)
+    if width and height and min(width, height) < limits.side:
+        return too_small(width, height, limits)
+    if metadata.get("enc_key_id"):  # how the Matroska demuxer tells of encrypted contents
+        return Code.ENCRYPTED.because("the stream of pictures names a decryption key")
+    return None
+
+
+def own_position(metadata: Mapping[str, str]) -> str | None:
+    """Where the container says that it was filmed, as it words it; what that means is judged with what was declared."""
+    named = {name.lower(): text for name, text in metadata.items()}
+    languages = sorted(name for name in named if name.startswith("location-"))
+    for name in ("com.apple.quicktime.location.iso6709", "location", "recording_location", *languages):
+        if text := named.get(name, "").strip():
+            return printable(text, POSITION_LENGTH)
+    return None
+
+
+def too_small(width: int, height: int, limits: Limits) -> str:
+    return Code.TOO_SMALL.because(f"{width}x{height}; a side has at least {limits.side} pixels")
+
+
+def stored_packets(path: Path, index: int) -> int:
+    """Packets of a stream, those that an edit list hides too; nothing is decoded."""
+    with open_container(path, ignore_editlist="1") as container:
+        return sum(bool(packet.size) for packet in container.demux(container.streams[index]))
+
+
+def judge(
+    request: Mapping[str, Any], limits: Limits, pulse: Callable[[], None], watcher: Watcher | None = None
+) -> ProbeResult:
+    """The verdict that is asked for; whatever a hostile file provokes in a library is a verdict on that file."""
+    try:
+        anchors = Path(request["anchors"]) if request.get("anchors") else None
+        return probe(Path(request["path"]), limits, anchors, pulse, watcher)
+    except MemoryError:
+        return ProbeResult.refused(Code.OUT_OF_MEMORY, f"more than {limits.memory_bytes} bytes were needed")
+    except Exception as error:
+        return ProbeResult.refused(Code.CRASHED, f"{type(error).__name__}: {error}")
+
+
+def answer(request: dict[str, Any], limits: Limits, pulse: Callable[[], None]) -> dict[str, Any]:
+    """The JSON of a ProbeResult."""
+    return asdict(judge(request, limits, pulse))
+
+
+def prepare() -> None:
+    """Set the libraries up as verdicts need them."""
+    # an installation that lacks something fails here, in the open, before any file can be blamed for it
+    import av.logging
+    import c2pa  # noqa: F401
+
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # else the last complaint about one file is told during the next
+
+
+def main() -> None:
+    prepare()
+    serve(answer)
+
+
+if __name__ == "__main__":
+    main()

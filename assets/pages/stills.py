@@ -1,0 +1,125 @@
+"""Frames of a clip for people, and the pages that show them.
+
+Pictures are taken from the file, with their frame numbers and timestamps, so that everybody judges the same ones
+whatever their browser makes of the video. Face boxes are computed for the page and kept nowhere. Pages lie below the
+home's state folder, for its owner only, and not for long. What a page says is its stage's business.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assets.home import Home
+from assets.pages.html import Html, joined, tag
+from assets.pages.plots import data_uri
+from assets.store import write_atomically
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SIDE = 640  # pixels on the long side
+KEPT = timedelta(days=1)  # pages show people, so they are not left lying around
+
+
+@dataclass(frozen=True)
+class Still:
+    """One frame of the file: its number, its time in seconds from the first frame (None where the file gives none), WebP
+    bytes, and boxes of faces as [left, top, width, height, confidence] in shares of the frame (None without a detector)."""
+
+    index: int
+    pts_s: float | None
+    webp: bytes
+    faces: list[list[float]] | None
+
+
+def take_stills(home: Home, media_key: str, start_frame: int, end_frame: int, count: int) -> list[Still]:
+    """Frames spread evenly over a clip, first and last included, decoded from the delivered file.
+
+    Raises FileNotFoundError where the file is not there, or no longer.
+    """
+    from assets.signals.faces import FaceFinder
+
+    last = end_frame - 1
+    count = max(1, min(count, last - start_frame + 1))
+    step = (last - start_frame) / max(1, count - 1)
+    wanted = {start_frame + round(step * place) for place in range(count)}
+    finder = FaceFinder(home.face_detector) if home.face_detector.is_file() else None
+    return [
+        Still(index, pts_s, _webp(rgb), finder.boxes(rgb) if finder else None)
+        for index, pts_s, rgb in frames_at(home.store.fetch(media_key), wanted)
+    ]
+
+
+def gallery(stills: Sequence[Still]) -> Html:
+    """The frames on a page, each with its number, its time and the boxes of faces."""
+    figures = []
+    for still in stills:
+        boxes = joined(*(_box(face) for face in still.faces or ()))
+        image = Html(f'<img alt="frame {still.index}" src="{data_uri(still.webp)}">')
+        seen = "" if not still.faces else f" · {len(still.faces)} face{'s' if len(still.faces) > 1 else ''}"
+        when = "no time given" if still.pts_s is None else f"{still.pts_s:.6f} s"
+        caption = tag("figcaption", f"frame {still.index} · {when}{seen}")
+        figures.append(tag("figure", joined(tag("div", joined(image, boxes), "picture"), caption)))
+    return (
+        tag("div", joined(*figures), "frames")
+        if figures
+        else tag("p", "The file shows no frame of this clip.", "quiet")
+    )
+
+
+def _box(face: Sequence[float]) -> Html:
+    left, top, width, height = (f"{100 * side:.2f}%" for side in face[:4])
+    style = f"left:{left};top:{top};width:{width};height:{height}"
+    return Html(f'<i class="face" style="{style}" title="confidence {face[4]:.2f}"></i>')
+
+
+def keep_page(home: Home, clip_id: str, rest: str, html: str, now: datetime) -> Path:
+    """Write a clip's page, named `<clip_id>-<rest>.html`; pages older than a day are removed on the way.
+
+    A withdrawal removes whatever is named after the clip.
+    """
+    folder = home.scratch("sheets")
+    folder.chmod(0o700)
+    for old in folder.glob("*.html"):
+        if old.stat().st_mtime < (now - KEPT).timestamp():
+            old.unlink(missing_ok=True)
+    path = folder / f"{clip_id}-{rest}.html"
+    write_atomically(path, html.encode())
+    path.chmod(0o600)
+    return path
+
+
+def frames_at(path: Path, wanted: set[int]) -> Iterator[tuple[int, float | None, np.ndarray]]:
+    """(number, seconds since the first frame, upright RGB of `SIDE` at most) of the wanted frames, in order.
+
+    Read from the front and never sought: a frame's number is then what every other stage calls it.
+    """
+    import numpy as np
+
+    from assets.decode.decoding import open_container, video_stream
+
+    with open_container(path) as container:
+        first: float | None = None
+        for index, picture in enumerate(container.decode(video_stream(container))):
+            first = picture.time if first is None else first
+            if index in wanted:
+                scale = min(1.0, SIDE / max(picture.width, picture.height))
+                width, height = (max(2, round(side * scale)) for side in (picture.width, picture.height))
+                rgb = picture.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
+                since = None if picture.time is None or first is None else picture.time - first
+                yield index, since, np.ascontiguousarray(np.rot90(rgb, round(picture.rotation / 90) % 4))
+            if index >= max(wanted):
+                return
+
+
+def _webp(rgb: np.ndarray) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(rgb).save(out, "WEBP", quality=72, method=4)
+    return out.getvalue()

@@ -1,0 +1,1 @@
+"""The model registry in MLflow: versions with their tags and aliases, and the runs behind them."""

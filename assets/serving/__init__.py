@@ -1,0 +1,1 @@
+"""Serving: prompts in, policy checked, marked videos out, from the command line, MLflow or a pyfunc."""

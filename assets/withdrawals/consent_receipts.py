@@ -1,0 +1,146 @@
+"""A person's receipt, put together from everything that this home knows of one consent, and signed.
+
+Belongs here: gathering. What a receipt says and how it is checked is in `training.consent.proofs.receipts`. What is not
+known is said to be not known; nothing is filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from assets.consent import notices
+from assets.consent.platform import checkpoint_key, platform_ledger
+from assets.home import Home
+from training.consent.canonical import parse_strictly
+from training.consent.event_schema import CONSENT_TYPES
+from training.consent.proofs.entries import Entry, consent_entries
+from training.consent.proofs.membership import ClipTree
+from training.consent.proofs.models import committed_set
+from training.consent.proofs.receipts import CREDITED, NOT_KNOWN, NOT_OWED, NOT_YET, receipt_body, used_set
+from training.consent.statements import Statement, sign_statement
+
+if TYPE_CHECKING:
+    from assets.registry.versions import Version
+
+
+def receipt(home: Home, identity: str) -> Statement:
+    """The receipt of a consent, named by itself or by one of its events. Raises LookupError."""
+    ledger, signing = platform_ledger(home), checkpoint_key(home)
+    event = ledger.find(identity)
+    consent_id = event.body.get("consent_id") if event else identity
+    if consent_id is None:
+        raise LookupError(f"{identity!r} is an event of kind {event.type if event else ''}, not of a consent")
+    checkpoint = ledger.checkpoint_signed(signing)
+    entries = consent_entries(ledger, consent_id, checkpoint["size"])
+    if not entries:
+        raise LookupError(
+            f"the ledger has no consent {consent_id!r}, or it was erased; `rushes consent show` lists them"
+        )
+    own = [entry for entry in entries if entry["envelope"]["body"]["type"] in CONSENT_TYPES]
+    body = receipt_body(
+        consent_id,
+        entries,
+        _notices(home, own),
+        checkpoint,
+        used=_used(home, consent_id, own),
+        paid=_paid(home, own),
+        withdrawals=_withdrawals(home, own),
+    )
+    return sign_statement(body, signing)
+
+
+def _notices(home: Home, own: Iterable[Entry]) -> dict[str, dict[str, Any]]:
+    """The notices that were shown, by digest; one that this home never had is left out."""
+    shown = {entry["envelope"]["body"].get("notice_sha256") for entry in own} - {None}
+    found = {digest: notices.find(home, digest) for digest in sorted(shown)}
+    return {digest: notice for digest, notice in found.items() if notice is not None}
+
+
+# -- where it was used -------------------------------------------------------------------------------------------------
+
+
+def _used(home: Home, consent_id: str, own: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Every sealed set in which clips rest on the consent, and every model that saw the set."""
+    from assets.consent.sealed_members import graph_of
+    from assets.dataset import sealed
+    from assets.registry.versions import Registry
+
+    graph = graph_of(home)
+    concerned = graph.members(graph.concerned({own[0]["envelope"]["body"]["party_id"]}, ()))
+    resting = {number: member for number, member in concerned.items() if consent_id in member.consent_ids}
+    versions = {version.model_key: version for version in Registry(home).versions()} if resting else {}
+    used = []
+    for root, numbers in graph.holding(resting).items():
+        manifest = parse_strictly(home.store.get(sealed.key(root)).decode("utf-8"))
+        tree = ClipTree(member["clip_id"] for member in manifest["members"])
+        clips = {resting[number].clip_id for number in numbers}
+        used.append(used_set(committed_set(manifest), tree, clips, _models(home, root, versions)))
+    return used
+
+
+def _models(home: Home, root: str, versions: Mapping[str, Version]) -> list[dict[str, Any]]:
+    """Models that saw a snapshot: those committed to it, and versions from before there were commitments."""
+    from assets.evaluation.commitments import exposed_to
+
+    committed = {one.statement["model_key"]: one.statement for one in exposed_to(home, root)}
+    tagged = {key for key, version in versions.items() if version.snapshot_root == root}
+    return [_model(home, key, versions.get(key), committed.get(key)) for key in sorted(tagged | set(committed))]
+
+
+def _model(home: Home, model_key: str, version: Version | None, commitment: Statement | None) -> dict[str, Any]:
+    from assets.release.bundle import read_manifest
+
+    return {
+        "model_key": model_key,
+        "version": version.number if version else None,
+        "aliases": list(version.aliases) if version else [],
+        "taint": version.taint if version else None,
+        "released": [entry["name"] for entry in read_manifest(home, model_key).get("files", [])],
+        "commitment": commitment,
+    }
+
+
+# -- what was paid, what was withdrawn ---------------------------------------------------------------------------------
+
+
+def _paid(home: Home, own: Sequence[Entry]) -> dict[str, Any]:
+    """What the payout book credits the contributor with for the consent's footage. An unknown sum is never a zero."""
+    import duckdb
+
+    from assets.warehouse.opening import WarehouseBusy, opened
+
+    first = own[0]["envelope"]["body"]
+    if first["role"] != "contributor":
+        return {"state": NOT_OWED, "entries": []}  # the platform pays who delivers
+    items = _items(home, {digest for entry in own for digest in entry["envelope"]["body"].get("assets", [])})
+    try:
+        with opened(home) as connection:
+            rows = connection.execute(
+                "select transaction_id, request_id, item_id, -amount_minor, currency from fct_payouts "
+                "where account = ? and list_contains(?, item_id) order by entry_id",
+                [f"contributor:{first['party_id']}", sorted(items)],
+            ).fetchall()
+    except (FileNotFoundError, WarehouseBusy, duckdb.CatalogException):
+        return {"state": NOT_KNOWN, "entries": []}
+    names = ("transaction_id", "request_id", "item_id", "amount_minor", "currency")
+    entries = [dict(zip(names, row, strict=True)) for row in rows]
+    return {"state": CREDITED if entries else NOT_YET, "entries": entries}
+
+
+def _items(home: Home, assets: set[str]) -> set[str]:
+    """Delivered files that the consent's digests name, as files or by their clips."""
+    shots = home.lake.rows("shots")
+    return {row["item_id"] for row in shots if {row["clip_id"], row["bytes_sha256"]} & assets}
+
+
+def _withdrawals(home: Home, own: Iterable[Entry]) -> list[dict[str, Any]]:
+    """Withdrawals that events of this consent caused, and whether each is completed."""
+    from assets.consent.withdrawal_log import Journal
+    from assets.withdrawals.receipt import key
+
+    leaves = {entry["leaf"] for entry in own}
+    found = {
+        one.id for one in Journal(home.database_url).withdrawals() if leaves & {cause.identity for cause in one.causes}
+    }
+    return [{"withdrawal": name, "completed": home.store.exists(key(name))} for name in sorted(found)]

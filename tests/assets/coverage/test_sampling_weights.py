@@ -1,0 +1,149 @@
+"""How often clips are seen: caps kept where they can be kept, and said where not; nobody lost; the order of no matter."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from assets.coverage.classes import UNKNOWN
+from assets.coverage.measures import Coded, coded, effective_number
+from assets.coverage.sampling_weights import CAP_TOLERANCE, POLICY, Balance, WeightPolicy, balance, caps_of, limits
+from training.data.repeats import EVEN
+
+names = st.sampled_from(["a", "b", "c", "d", "e", UNKNOWN])
+worlds = st.lists(st.tuples(names, names, names, st.sampled_from("wxyz")), min_size=1, max_size=80)
+
+
+# the caps of subject and place cannot both be kept here, and that of contributors ends a millionth above
+CAPS_IN_CONFLICT = [
+    *[("a", "a", "a", "w")] * 2,
+    ("a", "b", "a", "x"),
+    *[("b", place, "a", "w") for place in "ac"],
+    ("c", "a", "a", "x"),
+    *[(UNKNOWN, place, "a", contributor) for place, contributor in ("az", "cy")],
+]
+
+
+def coded_world(clips: list[tuple[str, ...]]) -> dict[str, Coded]:
+    columns = zip(*clips, strict=True)
+    return {
+        name: coded(list(column))
+        for name, column in zip(("subject", "place", "motion", "contributor"), columns, strict=True)
+    }
+
+
+def seen(one: Coded, found: Balance) -> dict[str, float]:
+    """Each class's share of what is seen."""
+    return dict(zip(one.names, one.sums(found.ratios) / len(one.codes), strict=True))
+
+
+@settings(deadline=None, max_examples=150)
+@given(worlds)
+def test_no_clip_is_lost_or_repeated_past_the_bounds_and_an_epoch_stays_as_long(clips: list) -> None:
+    found = balance(coded_world(clips))
+    assert found.weights.sum() == len(clips) * EVEN
+    assert found.ratios.min() >= POLICY.least - 2 / EVEN
+    assert found.ratios.max() <= POLICY.most + 2 / EVEN
+
+
+@settings(deadline=None, max_examples=150)
+@given(worlds)
+@example(CAPS_IN_CONFLICT)
+def test_no_known_class_is_above_its_cap_unless_that_is_said(clips: list) -> None:
+    world = coded_world(clips)
+    found = balance(world)
+    for name, cap in caps_of(world).items():
+        shares = {label: share for label, share in seen(world[name], found).items() if label != UNKNOWN}
+        over = [label for label, share in shares.items() if share > cap + CAP_TOLERANCE]
+        assert bool(over) == (name in found.unmet)
+        if over:
+            worst, share = found.unmet[name]
+            assert share == shares[worst] == max(shares.values())
+
+
+@settings(deadline=None, max_examples=60)
+@given(worlds, st.randoms(use_true_random=False))
+def test_the_order_of_the_clips_is_of_no_matter(clips: list, rng: random.Random) -> None:
+    order = list(range(len(clips)))
+    rng.shuffle(order)
+    one, other = balance(coded_world(clips)), balance(coded_world([clips[i] for i in order]))
+    assert np.abs(one.weights[order] - other.weights).max() <= 1  # the last unit goes to the first clips
+
+
+@settings(deadline=None, max_examples=60)
+@given(worlds, st.integers(2, 5))
+def test_as_much_again_of_everything_changes_no_weight(clips: list, times: int) -> None:
+    one, more = balance(coded_world(clips)), balance(coded_world(clips * times))
+    assert np.allclose(np.tile(one.ratios, times), more.ratios, atol=1e-4)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=9), st.sampled_from(["subject", "contributor", "motion"]))
+def test_a_clip_of_a_larger_class_is_never_seen_more_often(sizes: list[int], dimension: str) -> None:
+    one = coded([f"class {i}" for i, size in enumerate(sizes) for _ in range(size)])
+    each = one.sums(balance({dimension: one}).ratios) / one.sums()
+    ordered = each[np.argsort(one.sums(), kind="stable")]
+    assert (np.diff(ordered) <= 1e-5).all()
+
+
+@settings(deadline=None)
+@given(worlds)
+def test_what_is_unknown_is_not_seen_more_often_for_being_rare(clips: list) -> None:
+    one = coded([clip[0] for clip in clips])
+    found = balance({"motion": one})  # tempered, not capped
+    share = one.sums() / len(clips)
+    if UNKNOWN in one.names and len(one.names) > 1:
+        number = one.names.index(UNKNOWN)
+        assert seen(one, found)[UNKNOWN] == pytest.approx(share[number], rel=0.02)
+
+
+@pytest.mark.parametrize("classes", [[], ["a"], ["a"] * 50, ["a", "b"] * 20, [UNKNOWN] * 7])
+def test_where_nothing_is_uneven_every_clip_is_seen_exactly_once_an_epoch(classes: list[str]) -> None:
+    found = balance({"subject": coded(classes), "contributor": coded(classes)})
+    assert found.weights.tolist() == [EVEN] * len(classes)
+    assert found.unmet == {}
+
+
+def test_a_contributor_with_99_of_100_clips_is_held_as_far_as_the_others_can_bear_and_that_is_said() -> None:
+    people = coded(["c-big"] * 990 + ["c-small"] * 10)
+    found = balance({"contributor": people})
+    assert found.ratios[-1] == pytest.approx(4.0)
+    assert seen(people, found)["c-small"] == pytest.approx(0.04)
+    assert found.unmet == {"contributor": ("c-big", pytest.approx(0.96))}
+    free = balance({"contributor": people}, replace(POLICY, most=80.0))
+    assert (free.unmet, seen(people, free)["c-big"]) == ({}, pytest.approx(0.5, abs=1e-4))
+
+
+def test_the_effect_on_a_skewed_world() -> None:
+    """900 clips: two thirds of one contributor, mostly cars by day; a few others with other things at other times."""
+    clips = [("car", "day", "c-big")] * 500 + [("car", "night", "c-big")] * 100
+    clips += [("harbour", "day", "c-ann")] * 120 + [("harbour", "night", "c-ann")] * 30
+    clips += [("market", "day", "c-ben")] * 70 + [("forest", "dawn", "c-cem")] * 50 + [("forest", "day", "c-dia")] * 30
+    columns = zip(*clips, strict=True)
+    world = {n: coded(list(c)) for n, c in zip(("subject", "time_of_day", "contributor"), columns, strict=True)}
+    found = balance(world)
+    assert found.unmet == {}
+    subjects = seen(world["subject"], found)
+    assert (world["subject"].sums() / 900).max() == pytest.approx(0.667, abs=1e-3)
+    assert subjects["car"] == pytest.approx(0.25, abs=1e-4)
+    before = {name: effective_number(one.sums()) for name, one in world.items()}
+    after = {name: effective_number(one.sums(found.ratios)) for name, one in world.items()}
+    assert before == pytest.approx({"subject": 2.67, "time_of_day": 1.86, "contributor": 2.83}, abs=0.02)
+    assert all(after[name] > 1.25 * before[name] for name in world)
+    held = limits(found, world)
+    assert held[0] == ["subject", "time_of_day", "contributor"]
+    assert [why for why, ratio in zip(held, found.ratios, strict=True) if ratio >= 1] == [[]] * int(
+        (found.ratios >= 1).sum()
+    )
+
+
+def test_only_what_the_policy_names_is_weighed() -> None:
+    one = coded(["a"] * 30 + ["b"])
+    assert balance({"camera_motion": one}).weights.tolist() == [EVEN] * 31
+    bare = WeightPolicy(temper={"camera_motion": 0.5}, caps={})
+    assert balance({"camera_motion": one}, bare).ratios[-1] > 1

@@ -1,0 +1,141 @@
+"""Which clips are nearest to some words: exactly those that a comparison with everything gives, and never withdrawn ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import training.model.text
+from assets.curation.captioning import search
+from assets.curation.captioning.embeddings import encoder_name
+from assets.curation.captioning.search import SearchError
+from assets.home import Home
+
+DAYS = ("2026-11-02", "2026-11-03")
+Row = dict[str, Any]
+
+
+def unit(seed: int) -> np.ndarray:
+    vector = np.random.default_rng(seed).normal(size=384).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+@pytest.fixture
+def equipped(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A home whose encoder gives `unit(n)` for the text `n`."""
+
+    class Encoder:
+        def __init__(self, path: Path) -> None:
+            pass
+
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            return np.stack([unit(int(text)) for text in texts])
+
+    monkeypatch.setattr(training.model.text, "TextEncoder", Encoder)
+    weights = tmp_path / "vendor" / "minilm" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    return dataclasses.replace(home, vendor=tmp_path / "vendor")
+
+
+@pytest.fixture
+def lake(equipped: Home) -> Callable[..., None]:
+    def written(day: str, vectors: dict[str, np.ndarray], model: str = "", captioner: str = "structured/1") -> None:
+        where = [{"clip_id": clip, "item_id": f"i-{clip}", "shot_index": 0, "received_day": day} for clip in vectors]
+        of = {"captioner": captioner, "variant": 0}
+        model = model or encoder_name(equipped.text_encoder)
+        rows = [row | of | {"model": model, "vector": vectors[row["clip_id"]].tolist()} for row in where]
+        told = [row | of | {"kind": "long", "sources_json": "[]", "refused": []} for row in where]
+        equipped.lake.write("captions", [row | {"text": f"what {row['clip_id']} shows"} for row in told], day)
+        equipped.lake.write("embeddings", rows, day)
+
+    return written
+
+
+def ids(hits: Sequence[search.Hit]) -> list[str]:
+    return [hit.clip_id for hit in hits]
+
+
+def test_the_nearest_clips_of_all_days_come_first_with_caption_and_likeness(equipped: Home, lake: Any) -> None:
+    near = unit(7) + 0.02 * unit(8)
+    lake(DAYS[0], {"a": unit(1), "b": near / np.linalg.norm(near)})
+    lake(DAYS[1], {"c": unit(7), "d": unit(2)})
+    hits = search.search(equipped, "7", top=2)
+    assert ids(hits) == ["c", "b"]
+    assert hits[0].similarity == pytest.approx(1.0, abs=1e-5)
+    assert [hit.caption for hit in hits] == ["what c shows", "what b shows"]
+    assert {hit.state for hit in hits} == {"unknown"}  # before anything was decided
+
+
+def test_search_over_blocks_is_the_same_as_comparing_with_everything(
+    equipped: Home, lake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = {f"c-{number:03}": unit(number) for number in range(300)}
+    for day, part in zip(DAYS, (0, 1), strict=True):
+        lake(day, {clip: vector for clip, vector in vectors.items() if int(clip[2:]) % 2 == part})
+    expected = sorted(vectors, key=lambda clip: -float(vectors[clip] @ unit(1000)))
+    for rows in (7, 64, 65_536):
+        monkeypatch.setattr(search, "BLOCK_ROWS", rows)
+        assert ids(search.search(equipped, "1000", top=20)) == expected[:20]
+
+
+def test_a_clip_that_came_many_times_is_one_hit_and_hides_no_other(equipped: Home, lake: Any) -> None:
+    lake(DAYS[0], {"a": unit(1), "b": unit(2), "c": unit(3)})
+    rows = equipped.lake.rows("embeddings", DAYS[0])
+    copies = [row | {"item_id": f"copy-{n}"} for n in range(50) for row in rows if row["clip_id"] == "a"]
+    equipped.lake.write("embeddings", rows + copies, DAYS[0])
+    assert set(ids(search.search(equipped, "1", top=3))) == {"a", "b", "c"}
+
+
+def test_a_withdrawn_clip_is_never_found_although_its_rows_are_still_there(
+    equipped: Home, lake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake(DAYS[0], {"a": unit(1), "b": unit(2)})
+    monkeypatch.setattr(search, "withheld", lambda home: frozenset({"a"}))
+    assert ids(search.search(equipped, "1")) == ["b"]
+
+
+def test_whether_a_clip_may_be_used_is_told_with_its_reasons(equipped: Home, lake: Any) -> None:
+    lake(DAYS[0], {"a": unit(1), "b": unit(2)})
+    decided = {"shot_index": 0, "purpose": "train", "consent_ids": [], "decision_digest": "d"}
+    equipped.lake.write(
+        "eligibility",
+        [
+            decided | {"clip_id": "a", "item_id": "i-a", "eligible": True, "reasons": []},
+            decided | {"clip_id": "b", "item_id": "i-b", "eligible": False, "reasons": ["consent.none"]},
+            decided | {"clip_id": "b", "item_id": "i-b", "purpose": "show", "eligible": True, "reasons": []},
+        ],
+    )
+    hits = search.search(equipped, "1")
+    assert [(hit.clip_id, hit.state, hit.reasons) for hit in hits] == [
+        ("a", "eligible", ()),
+        ("b", "not eligible", ("consent.none",)),
+    ]
+
+
+def test_vectors_of_another_encoder_are_an_error_that_says_what_to_do(equipped: Home, lake: Any) -> None:
+    lake(DAYS[0], {"a": unit(1)})
+    lake(DAYS[1], {"b": unit(2)}, model="larger-0123456789ab")
+    with pytest.raises(SearchError, match=r"2026-11-03 were embedded with larger-0123456789ab.*materialise"):
+        search.search(equipped, "1")
+
+
+@pytest.mark.parametrize(("words", "top"), [("  ", 10), ("1", 0)])
+def test_nothing_is_not_searched_for(equipped: Home, words: str, top: int) -> None:
+    with pytest.raises(SearchError, match="say what to search for"):
+        search.search(equipped, words, top)
+
+
+def test_a_lake_without_captions_says_what_to_run(equipped: Home) -> None:
+    with pytest.raises(SearchError, match="rushes run intake"):
+        search.search(equipped, "1")
+    where = {"clip_id": "a", "item_id": "i", "shot_index": 0, "received_day": DAYS[0]}
+    rows = [where | {"captioner": "structured/1", "variant": 0, "model": "m", "vector": unit(1).tolist()}]
+    equipped.lake.write("embeddings", rows, DAYS[0])
+    equipped.lake.write("embeddings", [], DAYS[0])
+    assert search.search(equipped, "1") == []

@@ -1,0 +1,116 @@
+"""Positions as files word them, and how far apart they are."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assets.curation.policy.geolocation import Position, distance_km, read_position
+
+LATITUDES = st.floats(-90, 90, allow_nan=False).map(lambda degrees: round(degrees, 4))
+LONGITUDES = st.floats(-180, 180, allow_nan=False).map(lambda degrees: round(degrees, 4))
+
+
+@pytest.mark.parametrize(
+    ("text", "latitude", "longitude", "altitude"),
+    [
+        ("+50.8503+004.3517/", 50.8503, 4.3517, None),
+        ("+50.8503+004.3517", 50.8503, 4.3517, None),
+        ("-33.8568+151.2153+012.5/", -33.8568, 151.2153, 12.5),
+        ("+27.5916+086.5640+8850CRSWGS_84/", 27.5916, 86.564, 8850.0),
+        ("+27.5916+086.5640+8850CRSEPSG:4979/", 27.5916, 86.564, 8850.0),
+        ("+4012.22-07500.25/", 40 + 12.22 / 60, -(75 + 0.25 / 60), None),
+        ("+401213.1-0750015.1/", 40 + 12 / 60 + 13.1 / 3600, -(75 + 15.1 / 3600), None),
+        ("+401213-0750015-5.5CRSWGS_84/", 40 + 12 / 60 + 13 / 3600, -(75 + 15 / 3600), -5.5),
+        ("+40-075CRSWGS_84/", 40.0, -75.0, None),
+        ("+40,20-075,00/", 40.2, -75.0, None),
+        ("+4.35+50.85/", 4.35, 50.85, None),  # degrees without leading zeros
+        ("+90+000/", 90.0, 0.0, None),
+        ("+00-025/", 0.0, -25.0, None),
+        ("\u221233.8568+151.2153/", -33.8568, 151.2153, None),
+        ("50°40′46.461″N 95°48′26.533″W 123.45m", 50 + 40 / 60 + 46.461 / 3600, -(95 + 48 / 60 + 26.533 / 3600), 123.45),
+        ("50°51'N, 4°21'E", 50.85, 4.35, None),
+        ("50.85° N 4.35° e", 50.85, 4.35, None),
+    ],
+)  # fmt: skip
+def test_every_form_of_iso_6709_is_read(text: str, latitude: float, longitude: float, altitude: float | None) -> None:
+    found = read_position(text)
+    assert found is not None
+    assert (found.latitude, found.longitude) == pytest.approx((latitude, longitude), abs=1e-9)
+    assert found.altitude_m == altitude
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "Brussels",
+        "50.85 4.35",
+        "+50.85/",
+        "+91.0+004.0/",
+        "+50.0+181.0/",
+        "+5070.0+00400.0/",  # 70 minutes
+        "+505960+0040000/",  # 60 seconds
+        "+50850+004350/",  # five digits are neither degrees nor minutes
+        "+00.0000+000.0000/",  # no fix
+        "+0-000+000/",
+        "+50.85+004.35+10CRSEPSG:31370/",  # metres of another system
+        "+50.85+004.35/\x00",
+        "+50.85+004.35/ and more",
+        "61°75'N 4°21'E",
+        "+" * 200,
+        "+1e3+004/",
+    ],
+)
+def test_what_is_no_position_is_none(text: str | None) -> None:
+    assert read_position(text) is None
+
+
+@given(latitude=LATITUDES, longitude=LONGITUDES, altitude=st.none() | st.integers(-400, 9000))
+def test_what_a_phone_writes_is_read_back(latitude: float, longitude: float, altitude: int | None) -> None:
+    height = "" if altitude is None else f"{altitude:+08.3f}"
+    found = read_position(f"{latitude:+08.4f}{longitude:+09.4f}{height}/")
+    if latitude == longitude == 0:
+        assert found is None
+    else:
+        assert found == Position(latitude, longitude, altitude)
+
+
+@given(
+    st.integers(0, 89), st.integers(0, 59), st.integers(0, 59), st.integers(0, 179), st.integers(0, 59), st.integers(0, 59),
+    st.sampled_from("+-"), st.sampled_from("+-"),
+)  # fmt: skip
+def test_degrees_minutes_and_seconds_are_one_number(
+    d: int, m: int, s: int, D: int, M: int, S: int, north: str, east: str
+):
+    found = read_position(f"{north}{d:02}{m:02}{s:02}{east}{D:03}{M:02}{S:02}/")
+    if d == m == s == D == M == S == 0:
+        assert found is None
+        return
+    assert found is not None
+    assert abs(found.latitude) == pytest.approx(d + m / 60 + s / 3600)
+    assert abs(found.longitude) == pytest.approx(D + M / 60 + S / 3600)
+    assert (found.latitude < 0) == (north == "-" and (d, m, s) != (0, 0, 0))
+    assert (found.longitude < 0) == (east == "-" and (D, M, S) != (0, 0, 0))
+
+
+@given(st.text(max_size=80) | st.from_regex(r"[+-][0-9.,]{0,9}[+-][0-9.,]{0,9}(CRS\w*)?/?", fullmatch=True))
+def test_any_text_is_a_position_on_earth_or_none(text: str) -> None:
+    found = read_position(text)
+    assert found is None or (abs(found.latitude) <= 90 and abs(found.longitude) <= 180)
+
+
+def test_distances_are_those_of_the_globe() -> None:
+    brussels, tokyo = Position(50.8503, 4.3517), Position(35.6895, 139.6917)
+    assert distance_km(brussels, tokyo) == pytest.approx(9450, abs=15)
+    assert distance_km(Position(0, 179.9), Position(0, -179.9)) == pytest.approx(22.2, abs=0.1)  # across the date line
+    assert distance_km(Position(90, 0), Position(90, 120)) == pytest.approx(0, abs=1e-6)
+    assert distance_km(Position(0, 0), Position(0, 180)) == pytest.approx(20015, abs=1)
+
+
+@given(st.builds(Position, LATITUDES, LONGITUDES), st.builds(Position, LATITUDES, LONGITUDES))
+def test_distance_is_symmetric_and_never_beyond_the_antipode(one: Position, other: Position) -> None:
+    assert distance_km(one, other) == pytest.approx(distance_km(other, one))
+    assert 0 <= distance_km(one, other) <= 20016

@@ -1,0 +1,147 @@
+"""The registry over a real MLflow database: runs are found again, versions carry their tags, aliases open and close."""
+
+from pathlib import Path
+
+import pytest
+
+from assets.registry.versions import CHAMPION, CLEAN, Registry
+from assets.serving.serve import Serving, without_password
+
+ROOT = "ab" * 32
+
+
+def tags(model_key: str) -> dict[str, str]:
+    return {"model_key": model_key, "snapshot_root": ROOT, "ledger_checkpoint": "7:" + "cd" * 32}
+
+
+def registered(registry: Registry, weights: Path, model_key: str = "m-1") -> str:
+    return registry.register(registry.start_run(model_key, model_key), weights, tags(model_key))
+
+
+def test_artifacts_of_an_embedded_home_go_below_the_home(registry: Registry):
+    experiment = registry.client.get_experiment(registry.ensure_experiment())
+    assert experiment.artifact_location == (registry.home.state / "mlflow-artifacts").as_uri()
+    assert registry.ensure_experiment() == experiment.experiment_id
+
+
+def test_the_run_of_a_model_key_is_found_again(registry: Registry):
+    first = registry.start_run("m-1", "nightly", {"dagster_run_id": "d-1"})
+    registry.end_run(first)
+    assert registry.start_run("m-1", "nightly", {"dagster_run_id": "d-2"}) == first
+    assert registry.start_run("m-2", "nightly") != first
+    run = registry.client.get_run(first)
+    assert run.info.status == "RUNNING"
+    assert run.data.tags["dagster_run_id"] == "d-2"
+
+
+def test_metrics_with_slashes_and_odd_characters_arrive(registry: Registry):
+    run_id = registry.start_run("m-1", "nightly")
+    for step, value in ((0, 2.0), (10, 1.0)):
+        registry.log_metrics(run_id, step, {"heldout/flow_loss": value, "flow[t=0.5]": value})
+    history = registry.client.get_metric_history(run_id, "heldout/flow_loss")
+    assert [(point.step, point.value) for point in history] == [(0, 2.0), (10, 1.0)]
+    assert "flow_t_0.5_" in registry.client.get_run(run_id).data.metrics
+
+
+def test_parameters_can_be_logged_again_after_a_resume(registry: Registry):
+    run_id = registry.start_run("m-1", "nightly")
+    registry.log_params(run_id, {"lr": 0.1})
+    registry.log_params(run_id, {"lr": 0.2, "steps": 5})
+    assert registry.client.get_run(run_id).data.params == {"lr": "0.1", "steps": "5"}
+
+
+def test_the_snapshot_is_the_runs_training_dataset(registry: Registry):
+    run_id = registry.start_run("m-1", "nightly")
+    registry.log_snapshot_input(run_id, {"root": ROOT, "n": 3, "members": []})
+    (entry,) = registry.client.get_run(run_id).inputs.dataset_inputs
+    labels = {tag.key: tag.value for tag in entry.tags}
+    assert ROOT.startswith(entry.dataset.digest)
+    assert (labels["mlflow.data.context"], labels["snapshot_root"], labels["clips"]) == ("training", ROOT, "3")
+
+
+def test_registering_the_same_model_twice_makes_one_version(registry: Registry, weights: Path):
+    assert registered(registry, weights) == registered(registry, weights) == "1"
+    assert registered(registry, weights, "m-2") == "2"
+    assert [version.model_key for version in registry.versions()] == ["m-2", "m-1"]
+
+
+def test_a_version_carries_its_tags_and_nothing_pickled(registry: Registry, weights: Path):
+    version = registry.version(registered(registry, weights))
+    assert version.snapshot_root == ROOT
+    assert version.taint is None
+    assert version.tags["taint"] == CLEAN
+    folder = registry.model_folder(version.number)
+    assert {path.name for path in folder.iterdir()} >= {"codec.safetensors", "transformer.json", "serving.json"}
+    names = [path.name for path in folder.parents[1].rglob("*")]
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth"))]
+    assert Serving.read(folder).claims["snapshot_root"] == ROOT
+
+
+def test_the_environment_moves_a_package_to_another_machine(
+    registry: Registry, weights: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = registry.model_folder(registered(registry, weights))
+    monkeypatch.setenv("RUSHES_TEXT_ENCODER", "/elsewhere/minilm")
+    assert Serving.read(folder).text_encoder == "/elsewhere/minilm"
+
+
+def test_a_package_names_its_registry_without_a_password(
+    registry: Registry, weights: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("RUSHES_MLFLOW_URI", raising=False)
+    folder = registry.model_folder(registered(registry, weights))
+    assert Serving.read(folder).registry == registry.home.mlflow_uri
+    monkeypatch.setenv("RUSHES_MLFLOW_URI", "http://elsewhere:5000")
+    assert Serving.read(folder).registry == "http://elsewhere:5000"
+    assert without_password("postgresql://ann:secret@host:5432/mlflow") == "postgresql://ann@host:5432/mlflow"
+    assert without_password("sqlite:////a/b.db") == "sqlite:////a/b.db"
+
+
+def test_a_run_keeps_its_status_when_its_model_is_registered(registry: Registry, weights: Path):
+    run_id = registry.start_run("m-1", "nightly")
+    registry.end_run(run_id, "FINISHED")
+    registry.register(run_id, weights, tags("m-1"))
+    assert registry.client.get_run(run_id).info.status == "FINISHED"
+
+
+def test_weights_that_are_not_whole_are_not_registered(registry: Registry, weights: Path):
+    (weights / "transformer.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"transformer\.safetensors"):
+        registered(registry, weights)
+    assert registry.versions() == []
+
+
+def test_a_missing_alias_is_none_and_closing_it_is_no_error(registry: Registry, weights: Path):
+    assert registry.alias(CHAMPION) is None  # no model yet
+    number = registered(registry, weights)
+    assert registry.alias(CHAMPION) is None  # no alias yet
+    registry.delete_alias(CHAMPION)
+    registry.set_alias(CHAMPION, number)
+    assert registry.alias(CHAMPION) == number
+    assert registry.version(number).aliases == (CHAMPION,)
+    registry.delete_alias(CHAMPION)
+    assert registry.alias(CHAMPION) is None
+
+
+def test_a_taint_is_read_back_with_its_cause(registry: Registry, weights: Path):
+    number = registered(registry, weights)
+    registry.tag(number, "taint", "consent k-1 revoked")
+    assert registry.version(number).taint == "consent k-1 revoked"
+
+
+def test_a_version_that_is_not_there_is_an_error_that_lists_what_is(registry: Registry, weights: Path):
+    registered(registry, weights)
+    with pytest.raises(LookupError, match="no version 7; it has 1"):
+        registry.version("7")
+
+
+def test_a_model_key_cannot_smuggle_a_query(registry: Registry):
+    with pytest.raises(ValueError, match="not a model key"):
+        registry.start_run("x' OR tags.model_key != '", "nightly")
+
+
+def test_links_lead_to_the_run_and_to_the_version(registry: Registry, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RUSHES_MLFLOW_UI", "http://127.0.0.1:5055/")
+    run_id = registry.start_run("m-1", "nightly")
+    assert registry.url(run_id) == f"http://127.0.0.1:5055/#/experiments/{registry.ensure_experiment()}/runs/{run_id}"
+    assert registry.url("3", "http://host") == "http://host/#/models/video-transformer/versions/3"

@@ -1,0 +1,147 @@
+"""One event, one clip or one registry that fails holds up no other withdrawal, and is tried again until it acts."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from assets.consent import reach
+from assets.consent.assets import every_event_is_acted_on
+from assets.home import Home
+from assets.registry.versions import CHAMPION, Registry, RegistryLost
+from assets.withdrawals import receipt
+from assets.withdrawals.plan import Actions, act_on_ledger
+from tests.assets.withdrawals.conftest import Copy, Reached
+from training.consent import events as ev
+from training.consent.ledger import intake
+
+FAR = "9999-12-31T23:59:59.5Z"
+
+
+def contributor_of(reached: Reached, clip: str) -> str:
+    return reached.world.grants[clip][1]
+
+
+def act(home: Home) -> Actions:
+    return act_on_ledger(home, 0, datetime.now(UTC) + timedelta(seconds=2))
+
+
+def receipts(home: Home, actions: Actions) -> int:
+    return sum(home.store.exists(receipt.key(one)) for one in actions.withdrawals)
+
+
+def acted_on(home: Home) -> bool:
+    """What the asset check on the ledger says."""
+    return every_event_is_acted_on.node_def.compute_fn.decorated_fn(home=home).passed  # type: ignore[union-attr]
+
+
+def test_a_time_at_the_end_of_the_calendar_stops_no_withdrawal(copied: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such an event is refused now; a ledger may hold one from before."""
+    reached = copied()
+    monkeypatch.setattr(intake, "judge_times", lambda body, now: None)
+    terms = {"notice_sha256": "a" * 64, "terms_sha256": "b" * 64}
+    body = ev.grant("c-1", "contributor", ["d" * 64], ["train"], datetime.now(UTC), **terms)
+    reached.world._append("c-1", body | {"effective_at": FAR}, datetime.now(UTC))
+    reached.world.revoke(reached.clip)
+    actions = act(reached.home)
+    assert actions.failing == ()
+    assert reached.clip in actions.affected_clips
+    assert actions.unfinished == ()
+
+
+def test_a_clock_that_leapt_to_the_calendars_end_stops_no_withdrawal(copied: Copy) -> None:
+    reached = copied()
+    terms = {"notice_sha256": "a" * 64, "terms_sha256": "b" * 64}
+    body = ev.grant("c-1", "contributor", ["d" * 64], ["train"], datetime.now(UTC), **terms)
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    reached.world.ledger.append(ev.sign(body, reached.world.keys["c-1"]), last)
+    reached.world.revoke(reached.clip)
+    actions = act(reached.home)
+    assert actions.failing == ()
+    assert reached.clip in actions.affected_clips
+    assert actions.unfinished == ()
+
+
+def test_one_persons_event_that_fails_waits_and_the_others_act(copied: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached, causes_of = copied(), reach.causes_of
+    stuck = contributor_of(reached, reached.clip)
+    other = next(clip for clip, (_, name) in reached.world.grants.items() if name != stuck)
+
+    def failing(facts: Any, *rest: Any) -> Any:
+        if facts.contributor_id == stuck:
+            raise OverflowError("nobody thought of this")
+        return causes_of(facts, *rest)
+
+    monkeypatch.setattr(reach, "causes_of", failing)
+    reached.world.revoke(reached.clip)
+    reached.world.revoke(other)
+    actions = act(reached.home)
+    assert actions.affected_clips == (other,)
+    assert receipts(reached.home, actions) == len(actions.withdrawals) == 1
+    assert any("nobody thought of this" in said for said in actions.failing)
+    assert "could not be acted on" in actions.summary
+    assert not acted_on(reached.home)
+
+    monkeypatch.setattr(reach, "causes_of", causes_of)
+    later = act(reached.home)
+    assert reached.clip in later.affected_clips
+    assert (later.failing, later.unfinished) == ((), ())
+    assert receipts(reached.home, later) == 2
+    assert acted_on(reached.home)
+
+
+def test_a_registry_that_cannot_be_reached_leaves_the_withdrawal_open_without_a_receipt(
+    copied: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("MAX_RETRIES", "0"), ("TIMEOUT", "2")):
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
+    reached = copied()
+    reached.world.revoke(reached.clip)
+    away = act(replace(reached.home, mlflow_uri="http://ann:secret@127.0.0.1:9"))
+    assert away.unfinished == away.withdrawals != ()
+    assert receipts(reached.home, away) == 0
+    assert away.failing
+    assert "secret" not in away.summary
+
+    back = act(reached.home)
+    assert (back.failing, back.unfinished) == ((), ())
+    assert back.tainted_versions
+    assert receipts(reached.home, back) == 1
+
+
+@pytest.mark.parametrize("form", ["{folder}/mlflow.db?timeout=60", "mlflow.db", "{folder}/a b/100 %25 %.db"])
+def test_whatever_address_mlflow_accepts_leads_to_the_models(
+    copied: Copy, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    reached = copied()
+    folder = reached.home.state
+    monkeypatch.chdir(folder)
+    home = replace(reached.home, mlflow_uri=f"sqlite:///{form.format(folder=folder)}")
+    file = Path(make_url(home.mlflow_uri).database or "")
+    if not file.exists():
+        file.parent.mkdir(exist_ok=True)
+        shutil.move(folder / "mlflow.db", file)
+    before = Registry(home).alias(CHAMPION)
+    reached.world.revoke(reached.clip)
+    actions = act(home)
+    assert before in actions.tainted_versions
+    assert Registry(home).alias(CHAMPION) != before
+
+
+def test_an_empty_registry_is_not_taken_for_this_homes(copied: Copy, tmp_path: Path) -> None:
+    """As MLflow makes one wherever an address leads that is wrong."""
+    reached = copied()
+    Registry(reached.home)._remember()
+    elsewhere = replace(reached.home, mlflow_uri=f"sqlite:///{tmp_path / 'other.db'}")
+    with pytest.raises(RegistryLost, match="RUSHES_MLFLOW_URI"):
+        Registry(elsewhere).versions()
+    reached.world.revoke(reached.clip)
+    actions = act(elsewhere)
+    assert actions.unfinished
+    assert receipts(reached.home, actions) == 0

@@ -1,0 +1,113 @@
+"""What is done about a withdrawal, where and in which order, and what the home's policy says about it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from assets.consent.platform import checkpoint_key
+from assets.home import Home
+from assets.registry.versions import CANDIDATE, CHAMPION
+from assets.withdrawals import receipt as completion
+from assets.withdrawals.artifacts import PolicyError, RetentionPolicy
+from assets.withdrawals.plan import act_on_ledger
+from tests.assets.conftest import DAY
+from tests.assets.withdrawals.conftest import Copy
+from tests.assets.withdrawals.states import NOW, everything
+from training.consent.keys import public_bytes
+from training.consent.ledger import Ledger
+from training.consent.proofs.completions import check_completion
+from training.consent.statements import read_file
+
+
+def receipt_of(home: Home, withdrawal_id: str) -> dict[str, Any]:
+    data = home.store.get(completion.key(withdrawal_id))
+    return read_file(data, public_bytes(checkpoint_key(home)))
+
+
+def test_a_revocation_acts_on_everything_made_of_the_clip_and_says_so(copied: Copy) -> None:
+    at = copied()
+    at.world.revoke(at.clip)
+    actions = act_on_ledger(at.home, at.size, NOW)
+    left = everything(at.home)
+    assert (actions.affected_clips, actions.unfinished) == ((at.clip,), ())
+    assert not [key for key in left if at.clip in key and not key.startswith(("sealed/", "receipts/"))]
+    assert not [key for key in left if key.startswith(("samples/m-1/", "release/m-1/"))]
+    (withdrawal,) = actions.withdrawals
+    assert left[f"sealed/{withdrawal}/release/m-1/s-1.mp4"] == b"marked sample"
+    assert f"sealed/{withdrawal}/{at.media_key}" in left
+    assert at.media_key not in left
+    for table in ("captions", "visual_captions", "embeddings"):
+        rows = at.home.lake.rows(table, DAY)
+        assert rows, "others keep theirs"
+        assert at.clip not in {row["clip_id"] for row in rows}
+    assert at.home.lake.rows("samples") == []
+    clean, champion, candidate = sorted(at.registry.versions(), key=lambda version: int(version.number))
+    assert (clean.taint, clean.aliases) == (None, (CHAMPION,))
+    assert "consent.revoked" in (champion.taint or "")
+    assert candidate.taint == "started from m-1, which is tainted"
+    assert at.registry.alias(CANDIDATE) is None
+
+
+def test_the_receipt_is_signed_rests_on_the_ledger_and_names_nobody_but_pseudonyms(copied: Copy) -> None:
+    at = copied()
+    at.world.revoke(at.clip)
+    (withdrawal,) = act_on_ledger(at.home, at.size, NOW).withdrawals
+    receipt = receipt_of(at.home, withdrawal)
+    said = check_completion(receipt, public_bytes(checkpoint_key(at.home)))
+    assert any("which the ledger contains" in line for line in said)
+    assert receipt["subject"] == at.world.grants[at.clip][1]
+    assert receipt["reached"]["clips"] == [{"clip_id": at.clip, "reasons": ["consent.revoked"], "snapshots": [at.root]}]
+    assert set(receipt["reached"]["models"]) == {"2", "3"}
+    acts = {done["what"]: done["act"] for done in receipt["done"]}
+    assert acts[f"frames/17f/{at.clip}.safetensors"] == "delete"
+    assert acts["release/m-1/s-1.mp4"] == "seal"
+    assert acts["alias champion"] == "take away"
+    assert "version 1 is champion" in receipt["aliases"]["champion"]
+    assert len(receipt["proposals"]) == 1
+    assert receipt["left"] == 0
+
+
+def test_the_page_of_the_version_says_what_happened(copied: Copy) -> None:
+    from assets.registry.versions import MODEL
+
+    at = copied()
+    at.world.revoke(at.clip)
+    (withdrawal,) = act_on_ledger(at.home, at.size, NOW).withdrawals
+    page = at.registry.client.get_model_version(MODEL, "2").description
+    assert "Tainted" in page
+    assert "consent.revoked" in page
+    assert withdrawal in page
+    assert at.root in page
+    tags = at.registry.version("2").tags
+    assert tags["taint_clips"] == at.clip
+    assert tags["taint_ledger_size"] == str(at.size + 1)
+
+
+def test_what_is_kept_sealed_or_deleted_is_the_homes_to_say(copied: Copy) -> None:
+    at = copied()
+    at.world.revoke(at.clip)
+    at.home.retention.update(derived="seal", generated="delete", media="keep")
+    (withdrawal,) = act_on_ledger(at.home, at.size, NOW).withdrawals
+    left = everything(at.home)
+    assert f"sealed/{withdrawal}/frames/17f/{at.clip}.safetensors" in left
+    kept = json.loads(left[f"sealed/{withdrawal}/lake/captions/{at.clip}/{DAY}.json"])
+    assert {row["kind"] for row in kept["rows"]} == {"short", "long"}
+    assert not [key for key in left if "release/m-1" in key]
+    assert at.media_key in left
+
+
+@pytest.mark.parametrize("retention", [{"derived": "keep"}, {"generated": "burn"}, {"frames": "seal"}])
+def test_a_policy_that_makes_no_sense_is_refused_before_anything_is_done(
+    copied: Copy, retention: dict[str, str]
+) -> None:
+    at = copied()
+    at.home.retention.update(retention)
+    with pytest.raises(PolicyError):
+        RetentionPolicy.of(at.home)
+    at.world.revoke(at.clip)
+    with pytest.raises(PolicyError):
+        act_on_ledger(at.home, at.size, NOW)
+    assert Ledger(at.home.database_url).size() == at.size + 1
