@@ -68,7 +68,7 @@ def _cases(home: Home, world: World) -> Table:
     """What was wrong in the sample world, and whether the platform noticed."""
     outcomes = [story.outcome(home.lake, case) for case in story.cases_of(world)]
     rows = [
-        ("✓" if o.as_expected else "✗", o.case.file, o.case.wrong, o.case.reason if o.as_expected else o.rows)
+        ("✓" if o.as_expected else "✗", o.case.clip, o.case.wrong, o.case.reason if o.as_expected else o.rows)
         for o in outcomes
     ]
     title = "What was wrong in the sample world, and the verdict it got"

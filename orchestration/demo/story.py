@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from assets.dataset import sealed
 from assets.evaluation.promotion import standing_violations
@@ -23,25 +23,40 @@ from assets.registry.versions import CHAMPION, Registry
 from assets.release import bundle
 from assets.release.generation import NothingToServe, generate_marked
 from assets.withdrawals.model_taint import exposure_of
+from orchestration.demo.deliveries import DELIVERIES
 from orchestration.demo.world import World
 from orchestration.status import fulfilment
 
 PROMPT = "a red circle moves right"
 
 
-@dataclass(frozen=True)
-class Case:
-    """A delivered clip and its expected fate: `table.column` is `value` and `reason` is among its reasons."""
+class Fate(NamedTuple):
+    """What a table must say of a clip: its `column` is `value`."""
 
-    name: str
-    delivery_id: str
-    position: int  # of the clip in its delivery, from 0
-    file: str
-    wrong: str
     table: str
     column: str
     value: str | bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """A delivered clip, what is wrong with it, and the reason and fate that it must get."""
+
+    name: str
+    clip: str  # delivery/file
+    wrong: str
     reason: str
+    fate: Fate
+
+    @property
+    def delivery_id(self) -> str:
+        return self.clip.partition("/")[0]
+
+    @property
+    def item_id(self) -> str:
+        (delivery,) = (delivery for delivery in DELIVERIES if delivery.delivery_id == self.delivery_id)
+        files = [clip.file for clip in delivery.clips]
+        return item_id(self.delivery_id, files.index(self.clip.partition("/")[2]))
 
 
 @dataclass(frozen=True)
@@ -53,88 +68,44 @@ class Outcome:
     rows: str
 
 
-def _quarantined(name: str, position: int, file: str, wrong: str, reason: str) -> Case:
-    return Case(name, "d-broken", position, file, wrong, "media", "state", "quarantined", reason)
+QUARANTINED = Fate("media", "state", "quarantined")
+FAILED = Fate("verdicts", "verdict", "fail")
+DUPLICATE = Fate("duplicates", "verdict", "fail")
+INELIGIBLE = Fate("eligibility", "eligible", False)
 
-
-def _ineligible(name: str, delivery_id: str, position: int, file: str, wrong: str, reason: str) -> Case:
-    return Case(name, delivery_id, position, file, wrong, "eligibility", "eligible", False, reason)
-
-
-def _failed(name: str, delivery_id: str, position: int, file: str, wrong: str, reason: str) -> Case:
-    return Case(name, delivery_id, position, file, wrong, "verdicts", "verdict", "fail", reason)
-
-
-CASES: tuple[Case, ...] = (
-    _quarantined("truncated", 0, "crossing.mp4", "the upload broke off at 60 % of the file", "media.truncated"),
-    _quarantined(
-        "overdeclared", 1, "ride.mp4", "its header promises twice the frames it has", "media.overdeclared_frames"
-    ),
-    _quarantined("empty", 2, "empty.mp4", "the file has no bytes", "media.empty"),
-    _quarantined("not-video", 3, "notes.mp4", "a text file with a video's name", "media.not_video"),
+CASES = (
     Case(
-        "copied",
-        "d-copies",
-        0,
-        "holiday-in-iceland.mp4",
-        "another contributor's clip under another name, smaller and encoded again",
-        "duplicates",
-        "verdict",
-        "fail",
-        "dup.near",
+        "truncated", "d-broken/crossing.mp4", "the upload broke off at 60 % of the file", "media.truncated", QUARANTINED
     ),
-    _failed(
-        "ai-generated",
-        "d-copies",
-        1,
-        "dream.mp4",
-        "its C2PA manifest says that a generator made it",
-        "policy.ai_generated",
-    ),
-    _failed("false-aspect", "d-careless", 0, "ridge.mp4", "declared 4:3, measured 16:9", "spec.aspect"),
-    _failed("false-length", "d-careless", 0, "ridge.mp4", "declared 6 s, measured 2.5 s", "spec.duration"),
-    _failed(
-        "false-time",
-        "d-careless",
-        1,
-        "edge.mp4",
-        "declared by day, and the pictures show night",
-        "metadata.time_mismatch",
-    ),
-    _ineligible("no-consent", "d-careless", 2, "ash.mp4", "no consent came with it", "consent.none"),
-    _ineligible(
-        "no-training", "d-careless", 3, "lodge.mp4", "the consent covers review and evaluation only", "consent.scope"
-    ),
-    _ineligible(
-        "expires", "d-careless", 4, "hedge.mp4", "the consent ends before the training horizon", "consent.expires"
-    ),
-    _ineligible(
-        "revoked", "d-eruption", 7, "slope.mp4", "consent was withdrawn two days after delivery", "consent.revoked"
-    ),
-    _ineligible(
-        "no-release",
-        "d-newsroom",
-        1,
-        "interview.mp4",
-        "the release of the person in it is forged: nobody enrolled that key",
-        "legal.missing_model_release",
-    ),
+    Case("overdeclared", "d-broken/ride.mp4", "promises twice its frames", "media.overdeclared_frames", QUARANTINED),
+    Case("empty", "d-broken/empty.mp4", "the file has no bytes", "media.empty", QUARANTINED),
+    Case("not-video", "d-broken/notes.mp4", "a text file with a video's name", "media.not_video", QUARANTINED),
+    Case("copied", "d-copies/holiday-in-iceland.mp4", "another's clip, smaller, encoded again", "dup.near", DUPLICATE),
+    Case("ai-generated", "d-copies/dream.mp4", "its C2PA manifest names a generator", "policy.ai_generated", FAILED),
+    Case("false-aspect", "d-careless/ridge.mp4", "declared 4:3, measured 16:9", "spec.aspect", FAILED),
+    Case("false-length", "d-careless/ridge.mp4", "declared 6 s, measured 2.5 s", "spec.duration", FAILED),
+    Case("false-time", "d-careless/edge.mp4", "declared by day, shows night", "metadata.time_mismatch", FAILED),
+    Case("no-consent", "d-careless/ash.mp4", "no consent came with it", "consent.none", INELIGIBLE),
+    Case("no-training", "d-careless/lodge.mp4", "consent to review and eval only", "consent.scope", INELIGIBLE),
+    Case("expires", "d-careless/hedge.mp4", "consent ends before the horizon", "consent.expires", INELIGIBLE),
+    Case("revoked", "d-eruption/slope.mp4", "withdrawn two days after delivery", "consent.revoked", INELIGIBLE),
+    Case("no-release", "d-newsroom/interview.mp4", "a forged release", "legal.missing_model_release", INELIGIBLE),
 )
 
 
 def cases_of(world: World) -> list[Case]:
     """The cases that are among the delivered clips."""
-    delivered = {(delivery.delivery_id, place) for delivery in world.deliveries for place in range(len(delivery.clips))}
-    return [case for case in CASES if (case.delivery_id, case.position) in delivered]
+    delivered = {f"{delivery.delivery_id}/{clip.file}" for delivery in world.deliveries for clip in delivery.clips}
+    return [case for case in CASES if case.clip in delivered]
 
 
 def outcome(lake: Lake, case: Case) -> Outcome:
     """What the lake says about a case."""
-    item = item_id(case.delivery_id, case.position)
-    rows = [row for row in lake.rows(case.table) if row["item_id"] == item]
-    matching = [row for row in rows if row[case.column] == case.value and case.reason in _codes(row)]
-    described = {f"{row[case.column]} ({', '.join(_codes(row)) or 'no reason'})" for row in matching or rows}
-    return Outcome(case, bool(matching), "; ".join(sorted(described)) or f"no row in {case.table}")
+    table, column, value = case.fate
+    rows = [row for row in lake.rows(table) if row["item_id"] == case.item_id]
+    matching = [row for row in rows if row[column] == value and case.reason in _codes(row)]
+    described = {f"{row[column]} ({', '.join(_codes(row)) or 'no reason'})" for row in matching or rows}
+    return Outcome(case, bool(matching), "; ".join(sorted(described)) or f"no row in {table}")
 
 
 def _codes(row: Mapping[str, Any]) -> list[str]:
@@ -176,7 +147,7 @@ def _taken_in(home: Home, world: World) -> Iterator[str]:
 def _judged(home: Home, world: World) -> Iterator[str]:
     for case in cases_of(world):
         if not (ended := outcome(home.lake, case)).as_expected:
-            yield f"{case.delivery_id}/{case.file} should be {case.reason}, but {case.table} says: {ended.rows}"
+            yield f"{case.clip} should be {case.reason}, but {case.fate.table} says: {ended.rows}"
 
 
 def _sealed(home: Home, world: World) -> Iterator[str]:

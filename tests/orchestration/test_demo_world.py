@@ -16,9 +16,9 @@ from orchestration.demo.world import build_world
 from orchestration.status import mart
 from tests.orchestration.graph import Graph, instance_in, settings_in
 
-BLOCKED = {item_id(case.delivery_id, case.position) for case in CASES}
+BLOCKED = {case.item_id for case in CASES}
 DELIVERED = {item_id(d.delivery_id, place): clip for d in DELIVERIES for place, clip in enumerate(d.clips)}
-QUARANTINED = {item_id(case.delivery_id, case.position) for case in CASES if case.value == "quarantined"}
+QUARANTINED = {case.item_id for case in CASES if case.fate.value == "quarantined"}
 CUTS_WITHIN = 1  # towers.mp4 holds two shots
 
 pytestmark = pytest.mark.slow

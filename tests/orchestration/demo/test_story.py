@@ -28,7 +28,7 @@ def test_everything_that_did_not_happen_is_listed(home: Home, tmp_path: Path) ->
     said = str(failed.value)
     assert all(f"request {request_id} is not in the warehouse" in said for request_id in REQUESTS)
     assert all(f"registered 0 of {len(d.clips)} files of {d.delivery_id}" in said for d in DELIVERIES)
-    assert all(f"{case.delivery_id}/{case.file} should be {case.reason}" in said for case in CASES)
+    assert all(f"{case.clip} should be {case.reason}" in said for case in CASES)
     assert "no snapshot was sealed" in said
     assert "no version is champion (asset champion): no version is registered" in said
     assert f'"{story.PROMPT}" was not answered' in said
