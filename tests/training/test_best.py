@@ -21,9 +21,9 @@ from training.model import exposure
 from training.model.codec import load_codec, to_unit
 from training.model.config import ConfigError
 from training.model.transformer import load_transformer
-from training.reporting import Reporter
 from training.trainer.checkpoint import checkpoints
 from training.trainer.learner import TransformerLearner
+from training.trainer.logger import RunLogger
 
 Losses = dict[int, float]
 
@@ -152,9 +152,9 @@ def test_a_best_that_came_after_the_last_checkpoint_is_measured_again(
         encoded_world.flow_config(n, steps=6, eval_every=2, checkpoint_every=3) for n in ("whole", "killed")
     )
 
-    class Killed(Reporter):
-        def metrics(self, step, values):
-            super().metrics(step, values)
+    class Killed(RunLogger):
+        def log_metrics(self, metrics, step=None):
+            super().log_metrics(metrics, step)
             if step == 5:
                 raise OSError("killed")
 
@@ -191,11 +191,11 @@ def test_a_best_that_was_trained_beyond_a_revocation_is_not_kept(encoded_world: 
     losses |= {4: 0.5, 6: 0.1}
     config = encoded_world.flow_config(steps=40, eval_every=2, checkpoint_every=4)
 
-    class Revoking(Reporter):
+    class Revoking(RunLogger):
         """A contributor withdraws after the sixth step, which is the best one."""
 
-        def metrics(self, step, values):
-            super().metrics(step, values)
+        def log_metrics(self, metrics, step=None):
+            super().log_metrics(metrics, step)
             if step == 6:
                 encoded_world.people.revoke(encoded_world.consents[1])
 

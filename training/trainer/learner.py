@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,6 +92,10 @@ class Learner(LightningModule, ABC):
         self.clip = AdaptiveClip()
         self.usual_loss = 0.0  # running mean over steps, to know a divergence by
         self.last: Any = None  # the step that is being computed
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
 
     @abstractmethod
     def initialise(self) -> None:
@@ -187,7 +191,7 @@ class Learner(LightningModule, ABC):
             "usual_loss": self.usual_loss,
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         self.clip.load(state["clip"])
         self.usual_loss = state["usual_loss"]
 

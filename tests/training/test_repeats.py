@@ -17,7 +17,7 @@ from training.data.clips import read_members
 from training.data.packing import Cursor, Item, PackingError, plan
 from training.data.repeats import EVEN, RepetitionError, read, stated, turns
 from training.fit import fit
-from training.reporting import Reporter
+from training.trainer.logger import RunLogger
 
 ROOT = "a" * 64
 
@@ -134,7 +134,7 @@ def test_weights_that_do_not_add_up_are_never_stated(weights: dict) -> None:
 
 
 def run(config) -> tuple[int, dict]:
-    code = fit(config, Reporter(Path(config.run_dir)))
+    code = fit(config, RunLogger(Path(config.run_dir)))
     return code, json.loads((Path(config.run_dir) / "result.json").read_text())
 
 
