@@ -65,7 +65,7 @@ def of_another_mind(config: TrainConfig, _: None) -> int:
 def in_two(config: TrainConfig, until: int | None = None, runs: str = "one_of_two") -> dict[str, Any]:
     script = Path(f"{config.run_dir}.py")
     script.write_text(
-        f"from tests.training.test_shards import {runs}\nfrom training.config import TrainConfig\n"
+        f"from tests.training.test_fsdp import {runs}\nfrom training.config import TrainConfig\n"
         f"raise SystemExit({runs}(TrainConfig(**{asdict(config)!r}), {until}))\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
