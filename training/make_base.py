@@ -134,10 +134,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--text-encoder", type=Path, default=Path(".vendor/minilm"))
     parser.add_argument("--budget", type=float, default=1.0, help="share of the recipe's steps (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
-    out = given.out or BASES / given.size
+    args = parser.parse_args(arguments)
+    out = args.out or BASES / args.size
     try:
-        return make(given.size, out, given.work / given.size, given.text_encoder, given.budget, given.seed)
+        return make(args.size, out, args.work / args.size, args.text_encoder, args.budget, args.seed)
     except ConfigError as error:
         print(f"configuration: {error}", file=sys.stderr)
         return 1

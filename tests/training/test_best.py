@@ -14,7 +14,7 @@ from tests.training.conftest import TrainingWorld
 from tests.training.exposure.conftest import edit, refusal, strip
 from tests.training.test_fit import assert_same, run, weights
 from training.config import TrainConfig
-from training.data.clips import FrameClips, LatentClips, read_members
+from training.data.clips import Encoded, FrameClips, LatentClips, read_members
 from training.evaluate.heldout import flow_loss, psnr, reconstruct
 from training.fit import fit
 from training.model import exposure
@@ -78,7 +78,7 @@ def test_a_transformer_that_got_worse_is_published_as_it_began_and_measures_so(e
     assert (result["best_step"], result["end"]) == (0, result["start"])
     assert result["last"]["heldout/flow_loss"] > 1.02 * result["start"]["heldout/flow_loss"]
     members = read_members(config.manifest, "heldout")
-    clips = LatentClips(config.latents_dir, config.text_dir, members, 2, 4)
+    clips = LatentClips(Encoded(config.latents_dir, config.text_dir, 2, 4), members)
     measured = flow_loss(load_transformer(config.run_dir), [clips.read(m["clip_id"]) for m in members]).mean()
     assert float(measured) == pytest.approx(result["end"]["heldout/flow_loss"], rel=1e-5)
 

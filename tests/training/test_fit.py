@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.training.conftest import TrainingWorld, make_world
 from training.config import TrainConfig
-from training.data.clips import LatentClips, read_members
+from training.data.clips import Encoded, LatentClips, read_members
 from training.fit import fit, main
 from training.model.conditioning import NUMERIC, read_numbers
 from training.trainer.checkpoint import checkpoints, clear
@@ -145,7 +145,7 @@ def test_what_was_measured_of_clips_is_told_and_a_change_of_it_starts_anew(
     path = tmp_path / "numbers.json"
     path.write_text(json.dumps({m["clip_id"]: {"pan": -0.2, "quality": 0.9} for m in members[:1]}))
     config = encoded_world.flow_config(steps=2, numbers=str(path))
-    clips = LatentClips(config.latents_dir, config.text_dir, members, 2, 4, measured=read_numbers(path))
+    clips = LatentClips(Encoded(config.latents_dir, config.text_dir, 2, 4), members, measured=read_numbers(path))
     first, second = (dict(zip(NUMERIC, clips.read(m["clip_id"]).numeric, strict=True)) for m in members[:2])
     assert (first["fps"], first["pan"], first["quality"]) == (8.0, -0.2, 0.9)
     assert first["motion"] > 0

@@ -198,8 +198,8 @@ class Learner(LightningModule, ABC):
     def begin_from(self, weights: dict[str, Tensor]) -> None:
         """Take over a finished model's weights; the average starts from them. Raises DataError where they do not fit."""
         own = self.model.state_dict()
-        if odd := sorted(weights.keys() ^ own.keys()):
-            raise DataError(f"the parent's weights are another model's: {', '.join(odd[:3])} is only on one side")
+        if unmatched := sorted(weights.keys() ^ own.keys()):
+            raise DataError(f"the parent's weights are another model's: {', '.join(unmatched[:3])} is only on one side")
         for name, tensor in own.items():
             if weights[name].shape != tensor.shape:
                 shapes = f"{list(weights[name].shape)}, not {list(tensor.shape)}"

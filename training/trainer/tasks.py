@@ -11,6 +11,7 @@ from training.data import repeats
 from training.data.clips import (
     CaptionedClips,
     DataError,
+    Encoded,
     FrameClips,
     LatentClips,
     Pictures,
@@ -89,6 +90,7 @@ Read = tuple[CaptionedClips, list[Sample], CaptionedClips | None]  # to train on
 
 
 def _latents(config: TrainConfig, codec: VideoCodec, shape: TransformerConfig, weights: Mapping[str, int]) -> Read:
+    encoded = Encoded(config.latents_dir, config.text_dir, shape.patch, codec.config.stride)
     measured = read_measured(config.numbers)
 
     def members(split: str) -> list[dict[str, Any]]:
@@ -99,8 +101,7 @@ def _latents(config: TrainConfig, codec: VideoCodec, shape: TransformerConfig, w
         return chosen
 
     def clips(members: list[dict[str, Any]]) -> LatentClips:
-        stride = codec.config.stride
-        return LatentClips(config.latents_dir, config.text_dir, members, shape.patch, stride, weights, measured)
+        return LatentClips(encoded, members, weights, measured)
 
     heldout = clips(spread(members("heldout"), HELDOUT_CLIPS))
     beside = _rendered_clips(config, codec, shape, weights)[0] if config.rendered_share else None

@@ -198,10 +198,10 @@ def test_the_model_is_told_what_was_measured_of_the_clips(trained: TrainingWorld
 
 
 def test_the_flow_loss_does_not_depend_on_how_clips_are_grouped(trained: TrainingWorld) -> None:
-    from training.data.clips import LatentClips, read_members
+    from training.data.clips import Encoded, LatentClips, read_members
 
     members = read_members(trained.manifest, "heldout")
-    clips = LatentClips(trained.root / "latents", trained.root / "texts", members, 2, 4)
+    clips = LatentClips(Encoded(trained.root / "latents", trained.root / "texts", 2, 4), members)
     samples = [clips.read(member["clip_id"]) for member in members]
     model = load_transformer(trained.root / "model")
     together, apart = flow_loss(model, samples), flow_loss(model, samples, token_budget=1)
