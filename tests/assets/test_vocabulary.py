@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import great_expectations.expectations as gxe
 import yaml
 
 from assets.coverage.proposals import _PHRASES
@@ -31,8 +32,8 @@ def test_the_warehouse_lists_the_classes_of_the_vocabulary() -> None:
 def test_the_suites_expect_the_words_of_the_vocabulary() -> None:
     expected = {
         item.column: tuple(item.value_set)
-        for suite in (deliveries.suite(), signals.suite())
-        for item in suite
+        for suite in (deliveries, signals)
+        for item in suite.suite(gxe)
         if hasattr(item, "value_set")
     }
     assert expected["declared_time_of_day"] == TIMES_OF_DAY
