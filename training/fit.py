@@ -29,8 +29,7 @@ from lightning import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 
 from training import process
-from training.allocator import keep_freed_memory
-from training.config import CodecConfig, ConfigError, TrainConfig, TransformerConfig, read_config
+from training.config import TrainConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation, Guard, RenderedOnly
 from training.data import repeats
 from training.data.clips import (
@@ -39,20 +38,20 @@ from training.data.clips import (
     FrameClips,
     LatentClips,
     Pictures,
-    codec_steps,
-    flow_steps,
     read_measured,
     read_members,
 )
 from training.data.packing import Cursor, Item, PackingError, Sample, plan
 from training.data.packing import report as packed
-from training.data.prefetch import ahead
 from training.data.repeats import RepetitionError
+from training.data.steps import ahead, codec_steps, flow_steps
 from training.model import exposure
 from training.model.codec import load_codec
+from training.model.config import CodecConfig, ConfigError, TransformerConfig
 from training.model.patches import VideoCodec
 from training.model.text import TextEncoder
 from training.model.transformer import grid_of
+from training.process import keep_freed_memory
 from training.reporting import Reporter, reporter
 from training.simulate.supply import HELDOUT, RenderedClips, RenderedFrames
 from training.trainer.callback import Course, shown

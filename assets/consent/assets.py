@@ -12,6 +12,7 @@ from assets.consent.review_queue import review_queue
 from assets.home import Home
 from assets.pages.metadata import definition_metadata, picture, table_metadata
 from assets.pages.plots import markdown_table, outlook_plot
+from training.consent.eligibility import PURPOSE
 
 
 @dg.asset(
@@ -169,8 +170,8 @@ def eligibility(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
     now = datetime.now(UTC)
     written = deciding.write(home, now)
     rows = home.lake.rows("eligibility")
-    forecast.record(home, rows, deciding.PURPOSE, now)
-    ahead = forecast.outlook(home, deciding.PURPOSE, now)
+    forecast.record(home, rows, PURPOSE, now)
+    ahead = forecast.outlook(home, PURPOSE, now)
     yes = sum(row["eligible"] for row in rows)
     extra: dict[str, Any] = {
         "eligible": yes,

@@ -18,12 +18,12 @@ from assets.consent.reviewers import read_register
 from assets.consent.reviews import digest
 from assets.home import Home
 from assets.pages.stills import Still, keep_page, take_stills
+from training.consent.eligibility import PURPOSE
 from training.consent.ledger import Ledger
 from training.consent.state import ConsentState, Use
 from training.consent.times import HORIZON
 
 PICTURES = 12  # frames on a page
-PURPOSE = "train"
 
 
 @dataclass(frozen=True)

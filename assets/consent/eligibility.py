@@ -11,9 +11,7 @@ from assets.consent.clip_facts import clip_facts, decide
 from assets.consent.review_reasons import in_words
 from assets.home import Home
 from assets.lake import Written
-from training.consent.eligibility import ConsentState, decision_digest, eligible
-
-PURPOSE, TERRITORY = "train", "*"
+from training.consent.eligibility import PURPOSE, TERRITORY, ConsentState, decision_digest, eligible
 
 
 def write(home: Home, now: datetime) -> Written:

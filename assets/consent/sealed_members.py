@@ -136,6 +136,11 @@ class Graph:
                 yield from connection.execute(query.order_by(member_rows.c.number)).all()
 
 
+def manifest_key(root: str) -> str:
+    """Where the store has the manifest of a sealed snapshot."""
+    return f"snapshots/{root}/manifest.json"
+
+
 def graph_of(home: Home) -> Graph:
     """The graph, brought up to date with the store: a process killed after sealing left a manifest unrecorded."""
     graph = Graph(home.database_url)
@@ -156,7 +161,7 @@ def _record_stored(home: Home, graph: Graph, root: str) -> None:
     from training.consent.snapshot import members_root
 
     try:
-        data = home.store.get(f"snapshots/{root}/manifest.json")
+        data = home.store.get(manifest_key(root))
         manifest = parse_strictly(data.decode())
         if members_root(manifest["members"]) == root == manifest["root"]:
             graph.record(manifest, hashlib.sha256(data).hexdigest())

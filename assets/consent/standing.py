@@ -17,14 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assets.consent import reach
 from assets.consent.sealed_member_rows import Sealing
-from assets.consent.sealed_members import Graph
+from assets.consent.sealed_members import Graph, manifest_key
 from assets.consent.withdrawal_log import Journal
-from assets.dataset.sealed import PURPOSE, key
 from assets.home import Home
 from training.consent.canonical import CanonicalError
 from training.consent.checkpoint import Checkpoint
 from training.consent.database import BigId, engine_with, writing
-from training.consent.eligibility import eligible
+from training.consent.eligibility import PURPOSE, eligible
 from training.consent.guard import ConsentGuard
 from training.consent.ledger import Ledger, LedgerMissing
 from training.consent.ledger.evidence import EvidenceBroken, require_bodies
@@ -57,7 +56,7 @@ def violations(home: Home, root: str, now: datetime | None = None) -> dict[str, 
 
     Raises FileNotFoundError where there is no manifest.
     """
-    path, now = home.store.fetch(key(root)), instant(now or now_utc())
+    path, now = home.store.fetch(manifest_key(root)), instant(now or now_utc())
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     try:
@@ -74,6 +73,22 @@ def violations(home: Home, root: str, now: datetime | None = None) -> dict[str, 
     except (LedgerMissing, SQLAlchemyError, CanonicalError):
         return {WHOLE: ["ledger.unreadable"]}
     return {}
+
+
+def standing_violations(home: Home, *roots: str) -> list[str]:
+    """Members of these snapshots, each with its reasons, that the ledger's head does not allow; empty when all may stay.
+
+    A snapshot that cannot be found or read counts as a violation: what cannot be shown is not allowed.
+    """
+    violating: list[str] = []
+    for root in roots:
+        try:
+            by_clip = violations(home, root)
+        except (FileNotFoundError, ValueError) as error:
+            violating.append(f"snapshot {root[:12] or 'of unknown root'} cannot be read ({error})")
+        else:
+            violating += [f"{clip_id[:16]} ({', '.join(reasons)})" for clip_id, reasons in sorted(by_clip.items())]
+    return violating
 
 
 def _ask_in_whole(home: Home, graph: Graph, path: Path, root: str, digest: str, now: datetime) -> None:

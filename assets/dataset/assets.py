@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.consent.sealed_members import manifest_key
 from assets.coverage import plots
 from assets.dataset import renditions as rendering
 from assets.dataset import sampling_weights
@@ -95,7 +96,7 @@ def _summary(home: Home, built: Built) -> dict[str, Any]:
     sides = Counter(member["split"] for member in manifest["members"])
     return {
         "snapshot_root": built.sealed.root,
-        "manifest": home.store.uri(sealing.key(built.sealed.root)),
+        "manifest": home.store.uri(manifest_key(built.sealed.root)),
         "train": sides["train"],
         "heldout": sides["heldout"],
         "contributors": len({member["contributor_id"] for member in manifest["members"]}),

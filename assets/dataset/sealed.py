@@ -12,10 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from assets.consent.sealed_members import manifest_key
 from assets.home import Home
 from training.consent.canonical import CanonicalError, parse_strictly
+from training.consent.eligibility import PURPOSE
 
-PURPOSE = "train"
 _KEPT = ("clip_id", "item_id", "shot_index", "bytes_sha256", "contributor_id", "dup_group", "split", "caption")
 
 
@@ -40,10 +41,6 @@ class Sealed:
         return [member["clip_id"] for member in self.members]
 
 
-def key(root: str) -> str:
-    return f"snapshots/{root}/manifest.json"
-
-
 def table_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows of `snapshot_members`, in clip order."""
     from training.consent.snapshot import member_leaf
@@ -65,7 +62,7 @@ def current(home: Home) -> Sealed:
     roots = home.lake.read("snapshot_members").column("snapshot_root").unique().to_pylist()
     if len(roots) != 1:
         raise SnapshotError("no snapshot was sealed yet: materialise training_snapshot first")
-    path = home.store.fetch(key(roots[0]))
+    path = home.store.fetch(manifest_key(roots[0]))
     try:
         return Sealed(roots[0], parse_strictly(path.read_text("utf-8")), path)
     except (CanonicalError, UnicodeError) as error:
@@ -74,7 +71,11 @@ def current(home: Home) -> Sealed:
 
 def manifests(home: Home, roots: Iterable[str]) -> dict[str, str]:
     """Local files of the manifests sealed under these roots, as far as the store has them."""
-    return {root: str(home.store.fetch(key(root))) for root in sorted(roots) if home.store.exists(key(root))}
+    return {
+        root: str(home.store.fetch(manifest_key(root)))
+        for root in sorted(roots)
+        if home.store.exists(manifest_key(root))
+    }
 
 
 def ancestors(home: Home, *weights: Path) -> list[dict[str, str]]:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from assets.curation.captioning.structured import structured
 from assets.dataset.renditions import Rendered, RenditionError, render_all
-from assets.dataset.sealed import PURPOSE, Sealed, SnapshotError, current, key, table_rows
+from assets.dataset.sealed import Sealed, SnapshotError, current, table_rows
 from assets.dataset.split import SplitClip, SplitError, split
 from assets.home import Home
 from assets.warehouse.opening import opened
 from training.consent.canonical import canonical
-from training.consent.eligibility import Decision, decision_window, eligible
+from training.consent.eligibility import PURPOSE, Decision, decision_window, eligible
 
 if TYPE_CHECKING:
     from assets.consent.clip_facts import Clip
@@ -65,7 +65,7 @@ def build(home: Home, now: datetime) -> Built:
     What cannot be shown to the model is left out with the reason. Raises SnapshotError where nothing is eligible, nothing
     can be shown or nothing can be held out.
     """
-    from assets.consent.sealed_members import record_snapshot
+    from assets.consent.sealed_members import manifest_key, record_snapshot
     from training.consent.snapshot import seal
 
     (chosen, excluded), at, until, head = _decide(home, now)
@@ -79,9 +79,9 @@ def build(home: Home, now: datetime) -> Built:
     ]
     chosen = [one for one in chosen if one.clip.facts.clip_id not in rendered.failed]
     manifest = seal(_members(home, chosen), purpose=PURPOSE, at=at, until=until, ledger=head)
-    new = not home.store.exists(key(manifest["root"]))
+    new = not home.store.exists(manifest_key(manifest["root"]))
     record_snapshot(home, manifest)  # before it is there to be trained on: what was sealed can always be withdrawn
-    home.store.put(key(manifest["root"]), canonical(manifest))
+    home.store.put(manifest_key(manifest["root"]), canonical(manifest))
     home.lake.write("snapshot_members", table_rows(manifest))
     return Built(current(home), tuple(excluded), new, rendered.made)
 

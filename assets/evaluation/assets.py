@@ -6,15 +6,16 @@ from typing import Any
 
 import dagster as dg
 
+from assets.consent.standing import standing_violations
 from assets.evaluation import commitments, gate, measuring, promotion, report, scorecards, standing
 from assets.evaluation.current import CurrentModel, NoModel, current_model
 from assets.home import Home
 from assets.model import published
 from assets.model.launch import Launch, alone
+from assets.model.published import exposure_of
 from assets.pages.metadata import definition_metadata, picture, table_metadata
 from assets.pages.plots import markdown_table
 from assets.registry.versions import CANDIDATE, CHAMPION, Registry
-from assets.withdrawals.model_taint import exposure_of
 
 NO_COPIES, CONSENT, SERVES = "no_memorised_clip", "consent_valid_at_the_head", standing.CHECK
 
@@ -134,7 +135,7 @@ def registered_model(context: dg.AssetExecutionContext, home: dg.ResourceParam[H
     """The newest model as a version in MLflow, with its origin as tags, its samples and scores in its run: candidate."""
     model = _current(home)
     seen = {model.sealed.root, *(model.record.get("exposure") or ())}
-    violations = promotion.standing_violations(home, *sorted(seen))
+    violations = standing_violations(home, *sorted(seen))
     held = dg.AssetCheckResult(
         check_name=CONSENT, passed=not violations, metadata={"not_allowed": dg.MetadataValue.json(violations)}
     )
@@ -237,7 +238,7 @@ def _serves(home: Home, candidate: str, decision: gate.Decision) -> dg.AssetChec
 
 def _champion_consent(home: Home, registry: Registry, serving: str | None) -> dg.AssetCheckResult:
     seen = exposure_of(home, registry.version(serving)) if serving is not None else []
-    violations = promotion.standing_violations(home, *seen)
+    violations = standing_violations(home, *seen)
     return dg.AssetCheckResult(
         check_name=CONSENT, passed=not violations, metadata={"not_allowed": dg.MetadataValue.json(violations)}
     )

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from assets.consent.platform import checkpoint_key, platform_ledger
-from assets.dataset import sealed as snapshots
+from assets.consent.sealed_members import manifest_key
 from assets.evaluation.current import CurrentModel
 from assets.home import Home
 from assets.model import published
@@ -184,7 +184,7 @@ def _said_by(weights: Path) -> set[str]:
 def _committed(home: Home, root: str) -> dict[str, Any]:
     """A sealed set, its manifest verified: nothing is committed to that was not read."""
     try:
-        manifest = parse_strictly(home.store.get(snapshots.key(root)).decode("utf-8"))
+        manifest = parse_strictly(home.store.get(manifest_key(root)).decode("utf-8"))
         verify_manifest(manifest, root)
     except (FileNotFoundError, UnicodeError, CanonicalError, SnapshotError) as error:
         raise CommitmentError(f"the model saw snapshot {root}, which cannot be committed to: {error}") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.dataset import sealed as snapshots
+from assets.consent.sealed_members import manifest_key
 from assets.dataset.sealed import Sealed
 from assets.evaluation.headline import measured
 from assets.evaluation.scorecards import shown
@@ -79,5 +79,5 @@ def current_model(home: Home) -> CurrentModel:
     if model_key is None or record is None:
         raise NoModel("no model was trained yet: materialise video_transformer first")
     root = record["snapshot_root"]
-    path = home.store.fetch(snapshots.key(root))
+    path = home.store.fetch(manifest_key(root))
     return CurrentModel(model_key, record, Sealed(root, parse_strictly(path.read_text("utf-8")), path))

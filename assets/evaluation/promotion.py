@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 
+from assets.consent.standing import standing_violations
 from assets.evaluation import gate, measuring, verdicts
 from assets.evaluation.gate import Contender, Decision
 from assets.evaluation.scorecards import Scorecard, stored_scorecard
 from assets.evaluation.verdicts import Case, Verdict
 from assets.home import Home
+from assets.model.published import exposure_of
 from assets.registry.versions import CHAMPION, Registry, Version
-from assets.withdrawals.model_taint import exposure_of
 
 VERDICT = "gate_verdict"  # the tag that says where the last verdict is kept
 
@@ -46,24 +47,6 @@ def contender(home: Home, version: Version, scorecard: Scorecard | None = None) 
         taint=version.taint,
         consent=tuple(standing_violations(home, *exposure_of(home, version))),
     )
-
-
-def standing_violations(home: Home, *roots: str) -> list[str]:
-    """Members of these snapshots, each with its reasons, that the ledger's head does not allow; empty when all may stay.
-
-    A snapshot that cannot be found or read counts as a violation: what cannot be shown is not allowed.
-    """
-    from assets.consent import standing
-
-    said = []
-    for root in roots:
-        try:
-            found = standing.violations(home, root)
-        except (FileNotFoundError, ValueError) as error:
-            said.append(f"snapshot {root[:12] or 'of unknown root'} cannot be read ({error})")
-        else:
-            said += [f"{clip_id[:16]} ({', '.join(reasons)})" for clip_id, reasons in sorted(found.items())]
-    return said
 
 
 def decide_and_move(home: Home, candidate: str, rescored: Scorecard | None = None) -> Decision:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from assets.evaluation.promotion import standing_violations
+from assets.consent.standing import standing_violations
 from assets.home import Home
+from assets.model.published import exposure_of
 from assets.registry.versions import CHAMPION, Registry
 from assets.store import remembered
-from assets.withdrawals.model_taint import exposure_of
 
 CHECK = "something_serves"  # the check on the asset `champion` that shows all this
 HEARTBEAT = "heartbeat.json"  # in the state folder; whoever watches the nights writes it

@@ -58,7 +58,7 @@ class Missing:
 
 def missing(home: Home, sealed: Sealed, codec_dir: Path) -> Missing:
     """Members without latents that can be used, and captions without tokens. A torn latent is removed, to be made anew."""
-    from training.data.caption_sampling import texts_of
+    from training.data.clips import texts_of
     from training.model.text import text_key
 
     clip_ids = sorted(unfit(home, codec_dir, sealed.clip_ids))

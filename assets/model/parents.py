@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from assets.consent.standing import standing_violations
 from assets.home import Home
 from assets.model import published
 from assets.model.config import TASKS, Plan, shaping
@@ -82,21 +83,17 @@ def unclean(home: Home, model_key: str) -> str:
 
 
 def _unclean(home: Home, version: Version, broken: Broken) -> str:
-    from assets.withdrawals.model_taint import exposure_of
-
     if version.taint:
         return version.taint
     folder = published.folder(version.model_key)
     if not all(home.store.exists(f"{folder}/{name}") for name in ("result.json", *(f"{t}.safetensors" for t in TASKS))):
         return "its weights are gone"
-    return "; ".join([clip for root in exposure_of(home, version) for clip in broken(root)][:3])
+    return "; ".join([clip for root in published.exposure_of(home, version) for clip in broken(root)][:3])
 
 
 def _broken(home: Home) -> Broken:
     """Asks the ledger about each snapshot once: versions of one line saw much the same."""
-    from assets.evaluation import promotion
-
-    return cache(lambda root: promotion.standing_violations(home, root))
+    return cache(lambda root: standing_violations(home, root))
 
 
 def _options(home: Home, cold: Plan) -> tuple[list[Option], str]:

@@ -12,12 +12,15 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assets.dataset.views import local_view
 from assets.home import Home
 from assets.model.config import PARENT, TASKS, ConfigError, Plan, Task
 from assets.model.outcome import Outcome
+
+if TYPE_CHECKING:
+    from assets.registry.versions import Version
 
 LATEST = "models/latest.json"
 BASE = "base-"  # how the key of a base begins; a base ships with the code and is in no store
@@ -54,7 +57,7 @@ def origin(home: Home, model_key: str) -> str:
 def base_folder(model_key: str) -> Path | None:
     """The folder of the repository's base of this key; None for a key that is no base's, or that of another base."""
     from training import base
-    from training.config import LADDER
+    from training.model.config import LADDER
 
     if not model_key.startswith(BASE):
         return None
@@ -121,6 +124,18 @@ def unchanged(record: Mapping[str, Any]) -> bool:
 def seen(record: Mapping[str, Any]) -> dict[str, str]:
     """What a task's published weights ever saw: snapshot roots, each with the time of its first use."""
     return dict(record["result"]["exposed_since"])
+
+
+def exposure_of(home: Home, version: Version) -> list[str]:
+    """Roots of every snapshot that the version's weights ever saw, its own first, unknown ones as an empty text."""
+    record = (pair(home, version.model_key) if version.model_key else None) or {}
+    others = {*(record.get("exposure") or ()), *tagged_exposure(version)} - {version.snapshot_root}
+    return [version.snapshot_root, *sorted(others)]
+
+
+def tagged_exposure(version: Version) -> tuple[str, ...]:
+    """The snapshot roots that a version's tag `exposure` lists."""
+    return tuple(version.tags.get("exposure", "").replace(",", " ").split())
 
 
 def parameters(weights: Path) -> int:

@@ -62,8 +62,7 @@ def _notices(home: Home, own: Iterable[Entry]) -> dict[str, dict[str, Any]]:
 
 def _used(home: Home, consent_id: str, own: Sequence[Entry]) -> list[dict[str, Any]]:
     """Every sealed set in which clips rest on the consent, and every model that saw the set."""
-    from assets.consent.sealed_members import graph_of
-    from assets.dataset import sealed
+    from assets.consent.sealed_members import graph_of, manifest_key
     from assets.registry.versions import Registry
 
     graph = graph_of(home)
@@ -72,7 +71,7 @@ def _used(home: Home, consent_id: str, own: Sequence[Entry]) -> list[dict[str, A
     versions = {version.model_key: version for version in Registry(home).versions()} if resting else {}
     used = []
     for root, numbers in graph.holding(resting).items():
-        manifest = parse_strictly(home.store.get(sealed.key(root)).decode("utf-8"))
+        manifest = parse_strictly(home.store.get(manifest_key(root)).decode("utf-8"))
         tree = ClipTree(member["clip_id"] for member in manifest["members"])
         clips = {resting[number].clip_id for number in numbers}
         used.append(used_set(committed_set(manifest), tree, clips, _models(home, root, versions)))

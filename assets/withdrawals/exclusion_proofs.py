@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from assets.consent.platform import checkpoint_key, platform_ledger
-from assets.dataset import sealed
+from assets.consent.sealed_members import manifest_key
 from assets.home import Home
 from training.consent.canonical import parse_strictly
 from training.consent.proofs.models import answer_body
@@ -46,7 +46,7 @@ def answer(home: Home, clip_id: str, version: str) -> Statement:
 
 
 def _clip_ids(home: Home, root: str) -> list[str]:
-    manifest = parse_strictly(home.store.get(sealed.key(root)).decode("utf-8"))
+    manifest = parse_strictly(home.store.get(manifest_key(root)).decode("utf-8"))
     verify_manifest(manifest, root)
     return [member["clip_id"] for member in manifest["members"]]
 

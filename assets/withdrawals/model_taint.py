@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from assets.consent.withdrawal_log_rows import Withdrawal
 from assets.home import Home
+from assets.model import published
 from assets.withdrawals.lineage import Model
 
 if TYPE_CHECKING:
@@ -33,21 +34,9 @@ def known(home: Home, versions: Iterable[Version]) -> list[Model]:
             key, record["snapshot_root"], record.get("parent_model"), tuple(record.get("exposure") or ())
         )
     for version in versions:
-        parent, exposure = version.tags.get("parent_model") or None, _listed(version.tags.get("exposure", ""))
+        parent, exposure = version.tags.get("parent_model") or None, published.tagged_exposure(version)
         found.setdefault(version.model_key, Model(version.model_key, version.snapshot_root, parent, exposure))
     return list(found.values())
-
-
-def exposure_of(home: Home, version: Version) -> list[str]:
-    """Roots of every snapshot that the version's weights ever saw, its own first, unknown ones as an empty text."""
-    where = f"models/{version.model_key}/result.json"
-    record = json.loads(home.store.get(where)) if version.model_key and home.store.exists(where) else {}
-    seen = {*(record.get("exposure") or ()), *_listed(version.tags.get("exposure", ""))} - {version.snapshot_root}
-    return [version.snapshot_root, *sorted(seen)]
-
-
-def _listed(tag: str) -> tuple[str, ...]:
-    return tuple(part for part in tag.replace(",", " ").split() if part)
 
 
 def taint(registry: Registry, version: Version, cause: str) -> None:

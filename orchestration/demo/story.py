@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from assets.consent.standing import standing_violations
 from assets.home import Home
 from assets.ingestion.delivery_items import item_id
+from assets.model.published import exposure_of
 from orchestration.demo.cases import outcome
 from orchestration.demo.world import World
 from orchestration.reading import fulfilment
@@ -56,22 +58,20 @@ def _judged(home: Home, world: World) -> Iterator[str]:
 
 
 def _sealed(home: Home, world: World) -> Iterator[str]:
-    from assets.dataset import sealed
+    from assets.consent.sealed_members import manifest_key
 
     roots = {row["snapshot_root"] for row in home.lake.rows("snapshot_members")}
     if not roots:
         yield "no snapshot was sealed (asset training_snapshot)"
     for root in sorted(roots):
-        if not home.store.exists(sealed.key(root)):
+        if not home.store.exists(manifest_key(root)):
             yield f"the manifest of snapshot {root[:12]} is not in the store"
 
 
 def _serves(home: Home, world: World) -> Iterator[str]:
     """The champion, its consent and its release."""
-    from assets.evaluation.promotion import standing_violations
     from assets.registry.versions import CHAMPION, Registry
     from assets.release import bundle
-    from assets.withdrawals.model_taint import exposure_of
 
     registry = Registry(home)
     number = registry.alias(CHAMPION)

@@ -27,10 +27,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assets.consent import standing
 from assets.consent.platform import platform_key
-from assets.consent.sealed_members import Graph, record_snapshot
+from assets.consent.sealed_members import Graph, manifest_key, record_snapshot
 from assets.consent.withdrawal_log import Journal
 from assets.consent.withdrawal_log_rows import Mark
-from assets.dataset.sealed import key as manifest_key
 from assets.evaluation.gate import COPIES, OVERALL
 from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home

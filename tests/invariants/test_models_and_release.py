@@ -74,7 +74,6 @@ def test_i08_registration_asks_about_all_that_the_weights_ever_saw(
     copied: Copy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from assets.evaluation import assets as stage
-    from assets.evaluation import promotion
 
     reached, asked = copied(), list[str]()
 
@@ -85,7 +84,7 @@ def test_i08_registration_asks_about_all_that_the_weights_ever_saw(
         asked.extend(roots)
         raise Stopped
 
-    monkeypatch.setattr(promotion, "standing_violations", noted)
+    monkeypatch.setattr(stage, "standing_violations", noted)
     clean = version_of(reached, "m-clean").snapshot_root
     model = type("Model", (), {})()
     model.sealed, model.record = type("S", (), {"root": clean})(), {"exposure": sorted([clean, reached.root])}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.training.conftest import TrainingWorld
-from training.config import TransformerConfig
+from training.model.config import TransformerConfig
 from training.trainer.ema import Ema
 from training.trainer.learner import DIVERGED, AdaptiveClip, Divergence, TransformerLearner
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["POLICY_VERSION", "ClipFacts", "ConsentState", "Decision", "Person", "decision_window", "eligible"]
 
 POLICY_VERSION = "rushes.consent-policy/2"
+PURPOSE, TERRITORY = "train", "*"  # what the platform decides on unless it is asked otherwise
 APPROVALS_NEEDED = 2
 NOT_MEASURED = "platform.not_measured"  # the objection to a clip whose signals the platform failed to measure
 # purposes that put pictures of a minor into a model need a guardian's separate scope

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.config import CodecConfig
+from training.model.config import CodecConfig
 from training.model.patches import VideoCodec
 
 # The library's class names of what is known here. All take T = sk + 1 frames, and the first is alone in its latent. Only

@@ -30,10 +30,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from training.config import SamplingConfig, TransformerConfig, read_sampling
 from training.data.packing import Batch
 from training.model.attention import Segments, attend
 from training.model.conditioning import NUMERIC
+from training.model.config import SamplingConfig, TransformerConfig, build, read_sampling
 from training.model.exposure import Exposure, header
 from training.model.gaussian import GaussianVelocity
 from training.model.rms_norm import RmsNorm
@@ -48,8 +48,6 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = c = config
         self.sampling = SamplingConfig()  # how it is sampled unless the caller says otherwise
-        if c.predicts not in ("velocity", "correction", "clip"):
-            raise ValueError(f"a transformer predicts velocity, correction or clip, not {c.predicts!r}")
         self.embed_patch = nn.Linear(c.token_values, c.width)
         self.embed_place = nn.Linear(3 * 16, c.width, bias=False)
         self.embed_time = nn.Sequential(nn.Linear(128, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
@@ -294,7 +292,7 @@ def load_transformer(folder: str | Path) -> Transformer:
     folder = Path(folder)
     described = json.loads((folder / "transformer.json").read_text())
     described.pop("sampling", None)
-    model = Transformer(TransformerConfig(**described))
+    model = Transformer(build(TransformerConfig, described))
     model.sampling = read_sampling(folder)
     model.load_state_dict(with_all_numbers(load_file(folder / "transformer.safetensors")))
     return model.eval().requires_grad_(False)

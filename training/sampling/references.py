@@ -13,7 +13,7 @@ Shape suffixes: T H W pictures and pixels; C channels, t h w latent frames, rows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Start:
     sourced: bool
 
 
-def read_reference(entry: dict[str, Any]) -> Reference:
+def read_reference(entry: Mapping[Any, Any]) -> Reference:
     """A configuration's {"role", "path", "seconds"}; the path is a picture, a video, or a clip's frames (safetensors).
 
     Of a video in a picture's place the end that touches what is made is taken: its last frame for `first`, else its

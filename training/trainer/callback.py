@@ -20,10 +20,10 @@ from training.data.packing import Cursor
 from training.model.exposure import CHECKPOINTS
 from training.reporting import Reporter
 from training.trainer import checkpoint as checkpoints
-from training.trainer.best import Best
+from training.trainer.checkpoint import Best
 from training.trainer.learner import Learner, anywhere
-from training.trainer.meter import Meter
 from training.trainer.resume import Start, described
+from training.trainer.throughput import Meter
 
 LINES = 20  # progress lines a run
 

@@ -10,6 +10,7 @@ in `state.json` and inside each weight file, what it ever saw.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -17,15 +18,56 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from training.config import HELD_OUT
 from training.data.clips import DataError
 from training.model.exposure import TAINTED, Exposure, fields, header
-from training.trainer.best import FILE as BEST
-from training.trainer.best import Best
 from training.trainer.fsdp import first_process, gathered, gathered_state, load_state
-from training.trainer.learner import Learner
+from training.trainer.learner import Learner, anywhere
 
 KEEP = 2  # the newest checkpoints that stay
+BEST = "best.safetensors"  # in a checkpoint
+
+
+class Best:
+    """The best averaged weights of a run so far, judged on held-out clips: these are published, not the last.
+
+    Held-out loss can rise again while the training loss still falls. `since` counts the measurements in a row that did
+    not improve on the best. `weights` are whole, in main memory, and held by the first process alone.
+    """
+
+    def __init__(self, task: str) -> None:
+        self.name, self.higher = HELD_OUT[task]
+        self.step, self.since = 0, 0
+        self.measured: dict[str, float] = {}
+        self.weights: dict[str, Tensor] = {}
+
+    def offer(self, step: int, measured: dict[str, float], learner: Learner, first: bool) -> None:
+        """Keep the averaged weights if they measure better than all before. Every process calls it; the first decides."""
+        if self.measured and not anywhere(first and self._beaten_by(measured), learner.device):
+            self.since += 1
+            return
+        self.step, self.measured, self.since = step, measured, 0
+        weights = learner.average.weights()  # gathered by all processes
+        if first:
+            self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
+
+    def _beaten_by(self, measured: dict[str, float]) -> bool:
+        """Equal is not better, and what is not a number is never better."""
+        value, best = measured[self.name], self.measured[self.name]
+        if math.isnan(value) or math.isnan(best):
+            return not math.isnan(value)
+        return value > best if self.higher else value < best
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint's state.json."""
+        return {"step": self.step, "measured": self.measured, "since": self.since}
+
+    def load(self, state: dict[str, Any], checkpoint: Path, first: bool) -> None:
+        """Take over what `state` gave, and the weights beside it."""
+        self.step, self.measured, self.since = state["step"], dict(state["measured"]), state["since"]
+        self.weights = load_file(checkpoint / BEST) if first else {}
 
 
 def save_checkpoint(

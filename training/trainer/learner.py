@@ -17,19 +17,20 @@ import torch.distributed
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from training.config import TrainConfig, TransformerConfig
-from training.data.clips import CaptionedClips, CodecStep, DataError, FlowStep, Pictures
+from training.config import TrainConfig
+from training.data.clips import CaptionedClips, DataError, Pictures
 from training.data.packing import Sample
-from training.evaluate.flow_loss import flow_loss
-from training.evaluate.reconstruction import psnr, reconstruct, ssim
+from training.data.steps import CodecStep, FlowStep
+from training.evaluate.heldout import flow_loss, psnr, reconstruct, ssim
 from training.model import flow
 from training.model.codec import Codec, build_codec, save_codec, to_unit
+from training.model.config import TransformerConfig
 from training.model.exposure import Exposure
 from training.model.patches import PatchCodec
 from training.model.transformer import Transformer, save_transformer, with_all_numbers
 from training.trainer.ema import Ema
-from training.trainer.flops import step_flops
 from training.trainer.fsdp import shard, whole
+from training.trainer.throughput import step_flops
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from assets.consent.withdrawal_log import withheld
 from assets.curation.captioning.embeddings import encoder_name
 from assets.home import Home
+from training.consent.eligibility import PURPOSE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 65_536  # of 384 floats: 100 MB
 COLUMNS = ("clip_id", "item_id", "shot_index", "captioner", "variant", "model", "vector")
-PURPOSE = "train"
 
 
 class SearchError(ValueError):

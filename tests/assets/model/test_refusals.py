@@ -15,7 +15,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.dataset.sealed import Sealed, key
+from assets.consent.sealed_members import manifest_key
+from assets.dataset.sealed import Sealed
 from assets.home import Home
 from assets.model import assets as stage
 from assets.model import config, launch, published
@@ -91,9 +92,9 @@ def test_a_manifest_sealed_anew_around_a_clip_without_consent_is_refused_by_the_
         until=instant(sealed.manifest["until"]),
         ledger=Ledger(home.database_url).head(),
     )
-    home.store.put(key(forged["root"]), json.dumps(forged).encode())
+    home.store.put(manifest_key(forged["root"]), json.dumps(forged).encode())
     home.store.put(f"frames/{launch.renditions.VERSION}/{unconsented}.safetensors", b"")
-    _, started = prepared(home, Sealed(forged["root"], forged, home.store.fetch(key(forged["root"]))), TINY)
+    _, started = prepared(home, Sealed(forged["root"], forged, home.store.fetch(manifest_key(forged["root"]))), TINY)
     assert start(started).wait(120) == REFUSED
     assert read_outcome("codec", started.run_dir).violation == {unconsented: ["consent.none"]}
 

@@ -23,7 +23,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> list[Version]:
     """The registry's versions; consent holds for all of them."""
     versions: list[Version] = []
     monkeypatch.setattr(Registry, "versions", lambda self: list(versions))
-    monkeypatch.setattr("assets.evaluation.promotion.standing_violations", lambda home, *roots: [])
+    monkeypatch.setattr("assets.model.parents.standing_violations", lambda home, *roots: [])
     return versions
 
 

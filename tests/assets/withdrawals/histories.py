@@ -11,9 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from assets.consent.sealed_members import graph_of, record_snapshot
+from assets.consent.sealed_members import graph_of, manifest_key, record_snapshot
 from assets.consent.withdrawal_log import Journal
-from assets.dataset.sealed import key as manifest_key
 from assets.home import Home
 from assets.withdrawals.plan import read_ledger
 from tests.training.consent.people import People

@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assets.consent import standing
-from assets.consent.sealed_members import Graph, graph_of, record_snapshot
+from assets.consent.sealed_members import Graph, graph_of, manifest_key, record_snapshot
 from assets.consent.withdrawal_log import Journal
-from assets.dataset.sealed import key as manifest_key
 from assets.home import Home
 from tests.assets.withdrawals.histories import (
     CLIPS,

@@ -1,6 +1,6 @@
-"""How much arithmetic a training step is, and how much of the machine it uses.
+"""How fast a run is: tokens a second, the share of the machine's arithmetic that is used, what is lost, and memory.
 
-The count is of matrix products alone, two operations for each multiplication and addition, exact for packed segments:
+Operations are those of matrix products alone, two for each multiplication and addition, exact for packed segments:
 
     forward of a layer   8 N D^2                    queries, keys, values and output of self-attention
                        + 4 D sum(n_i^2)             its two products, within each segment and in both directions
@@ -22,21 +22,83 @@ frame), D width, P values a token, T text width, Q numeric conditions. Norms, so
 activation checkpointing repeats are not counted, so that utilisation is of useful work (model FLOP utilisation).
 
 Counts elsewhere differ: PaLM's 12 L H Q T (arXiv 2204.02311, appendix B) is this one's attention, torchtitan's FLUX has
-half of it, as if it were causal. Lightning's peak rate of an H200 is twice the real one: it counts structured sparsity.
+half of it, as if it were causal. Lightning's ThroughputMonitor is not used: its peak rate of an H200 is twice the real one
+(it counts structured sparsity), and it does not tell a wait for data from work.
 """
 
 from __future__ import annotations
 
+import resource
 import time
+from functools import cached_property
 
 import torch
 
-from training.config import TransformerConfig
 from training.data.packing import Batch
 from training.model.conditioning import NUMERIC
+from training.model.config import TransformerConfig
 
 # Dense peak rates in operations a second, tensor cores at bf16. NVIDIA's data sheets print the double, with sparsity.
 PEAKS = {"H200": 989e12, "H100": 989e12, "GH200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
+
+
+class Meter:
+    """Call `begins` and `ends` around each step, `pause` once what follows it is done; `read` gives and resets.
+
+    Measuring and saving between steps count neither as work nor as a wait for data.
+    """
+
+    def __init__(self, device: torch.device, budget: int) -> None:
+        self.device, self.budget = device, budget
+        self.tokens = self.flops = self.steps = self.offered = 0
+        self.working = self.waiting = 0.0
+        self.mark = time.perf_counter()
+
+    @cached_property
+    def peak(self) -> float:
+        """Operations a second that this device could do; measured once where it is not known."""
+        return peak_flops(self.device)
+
+    def begins(self) -> None:
+        """The step's data are here."""
+        self.waiting += self._lap()
+
+    def ends(self, tokens: int, flops: int) -> None:
+        """The step is done: so many tokens of so many operations (0: not counted)."""
+        self.working += self._lap()
+        self.tokens, self.flops, self.steps = self.tokens + tokens, self.flops + flops, self.steps + 1
+        self.offered += max(tokens, self.budget)
+
+    def pause(self) -> None:
+        """What was done since the step is not the step's."""
+        self._lap()
+
+    def read(self) -> dict[str, float]:
+        """The figures since the last reading; empty before a step is done."""
+        if not self.steps:
+            return {}
+        seconds = max(self.working + self.waiting, 1e-9)
+        found = {
+            "train/tokens_per_s": self.tokens / seconds,
+            "train/padding": 1 - self.tokens / self.offered,  # of the token budget, what no clip filled
+            "train/waiting": self.waiting / seconds,  # for data
+            "train/memory_gb": self._memory(),
+        }
+        if self.flops:
+            found["train/mfu"] = self.flops / seconds / self.peak
+        self.tokens = self.flops = self.steps = self.offered = 0
+        self.working = self.waiting = 0.0
+        return found
+
+    def _lap(self) -> float:
+        before, self.mark = self.mark, time.perf_counter()
+        return self.mark - before
+
+    def _memory(self) -> float:
+        """The most that was held so far: on the GPU, or by this process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 1e9
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def forward_flops(config: TransformerConfig, batch: Batch) -> int:
