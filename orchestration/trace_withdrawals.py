@@ -9,13 +9,12 @@ from collections.abc import Iterable
 
 from rich.tree import Tree
 
+from assets.consent.ledger import Ledger
 from assets.consent.sealed_members import Graph, graph_of
-from assets.consent.withdrawal_log import Journal
-from assets.consent.withdrawal_log_rows import DONE, RESTORATION, Item, Withdrawal
+from assets.consent.withdrawal_log import DONE, RESTORATION, Item, Journal, Withdrawal
 from assets.home import Home
 from assets.withdrawals import receipt
 from orchestration.commands.shared import plain, short
-from training.consent.ledger import Ledger
 
 _ACTS = {"delete": "deleted", "seal": "sealed", "tag": "tagged", "take away": "taken away", "lift": "taint lifted"}
 

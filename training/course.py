@@ -16,8 +16,7 @@ from safetensors.torch import load_file
 from training import checkpoint as checkpoints
 from training.best import Best
 from training.config import TrainConfig
-from training.consent.guard import Guard
-from training.consent.violation import ConsentViolation
+from training.consent.guard import ConsentViolation, Guard
 from training.exposure import CHECKPOINTS
 from training.meter import Meter
 from training.module import Learner, anywhere

@@ -16,7 +16,7 @@ from training import base
 from training import checkpoint as checkpoints
 from training.conditioning import NUMERIC
 from training.config import TrainConfig
-from training.consent.violation import ConsentViolation
+from training.consent.guard import ConsentViolation
 from training.exposure import CHECKPOINTS, TAINTED, Exposure, joined, of_checkpoint, of_parent, of_weights
 
 

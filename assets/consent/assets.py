@@ -46,8 +46,8 @@ def consent_ledger(context: dg.AssetExecutionContext, home: dg.ResourceParam[Hom
 
 
 def _ledger_holds(home: Home) -> dg.AssetCheckResult:
-    from training.consent.ledger import Ledger
-    from training.consent.ledger.audit import audit
+    from assets.consent.audit import audit
+    from assets.consent.ledger import Ledger
 
     ledger = Ledger(home.database_url)
     problems, head = list(audit(ledger)), ledger.head()
@@ -70,7 +70,7 @@ def ledger_root_recomputes(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
     asset=consent_ledger, blocking=True, description="The table's leaves give the root that the ledger's head has."
 )
 def table_agrees_with_ledger(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
-    from training.consent.ledger import Ledger
+    from assets.consent.ledger import Ledger
 
     ledger = Ledger(home.database_url)
     exported = [(row["seq"], row["leaf_hash"]) for row in home.lake.rows("consent_events")]

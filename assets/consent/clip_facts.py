@@ -7,59 +7,25 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from assets.consent import review_counting
-from assets.consent import reviews as records
+from assets.consent import review_counting, reviews
+from assets.consent.clip import Clip, ClipKey
+from assets.consent.ledger import Ledger
+from assets.consent.review_counting import Count
 from assets.consent.reviewers import read_register
-from assets.consent.reviews import ClipKey
 from assets.home import Home
 from training.consent.canonical import sha256_hex
-from training.consent.eligibility import ClipFacts, ConsentState, Decision, Person, decision_window, eligible
-from training.consent.ledger import Ledger
+from training.consent.eligibility import ClipFacts, Decision, Person, decision_window, eligible
+from training.consent.state import ConsentState
 
 _DECLARED = (
     *("declared_subject", "declared_location", "declared_time_of_day", "declared_width", "declared_height"),
     *("declared_aspect_ratio", "declared_duration_s", "captured_at", "latitude", "longitude", "device"),
     *("source_name", "source_licence", "request_id"),
 )
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A clip's facts with what a reviewer is shown beside them."""
-
-    facts: ClipFacts
-    media_key: str
-    start_frame: int
-    end_frame: int
-    declared: dict[str, Any]
-    consent_ids: tuple[str, ...]  # standing consents of its parties that ever spoke of it
-    received_at: str = ""
-    properties: tuple[dict[str, str], ...] = ()  # {owner_id, what} as declared
-    guardians: tuple[str, ...] = ()  # of the minors in it
-    payer: str | None = None  # the organisation whose request it answers
-    reviewable: bool = False  # every check ran and no fatal one stands against it: people may look at it
-    reviews: tuple[review_counting.Review, ...] = ()
-    appeals: tuple[review_counting.Appeal, ...] = ()
-    count: review_counting.Count = field(default_factory=review_counting.Count)
-
-    @property
-    def key(self) -> ClipKey:
-        return self.facts.clip_id, self.facts.item_id, self.facts.shot_index
-
-    @property
-    def concerned(self) -> frozenset[str]:
-        """Everybody whom the clip concerns: nobody of them judges it."""
-        return self.facts.parties | set(self.guardians)
-
-    def judged(self) -> review_counting.Judged:
-        """The clip as the counting rule takes it."""
-        return review_counting.Judged(
-            records.digest(self), self.facts.contributor_id, self.concerned, self.payer, self.appeals
-        )
 
 
 def clip_facts(home: Home) -> list[ClipFacts]:
@@ -72,7 +38,7 @@ def read_clips(home: Home, state: ConsentState | None = None) -> list[Clip]:
     state = state or ConsentState.fold(Ledger(home.database_url).events())
     tables = _Tables.of(home)
     clips = {_key(shot): _clip(shot, tables, state) for shot in sorted(home.lake.rows("shots"), key=_key)}
-    given, appeals = records.reviews_by_clip(home.database_url), records.appeals_by_clip(home.database_url)
+    given, appeals = reviews.reviews_by_clip(home.database_url), reviews.appeals_by_clip(home.database_url)
     for key, clip in clips.items():
         clips[key] = replace(clip, reviews=given.get(key, ()), appeals=appeals.get(key, ()))
     judged = {key: clip.judged() for key, clip in clips.items()}
@@ -80,7 +46,7 @@ def read_clips(home: Home, state: ConsentState | None = None) -> list[Clip]:
     return [_counted(clip, counts[key]) for key, clip in clips.items()]
 
 
-def _counted(clip: Clip, count: review_counting.Count) -> Clip:
+def _counted(clip: Clip, count: Count) -> Clip:
     facts = replace(
         clip.facts,
         approvals=count.approvals,

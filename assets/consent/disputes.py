@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from assets.consent.clip_facts import Clip, read_clips
+from assets.consent.clip import Clip
+from assets.consent.clip_facts import read_clips
+from assets.consent.intake import Refused
 from assets.consent.platform import platform_key, platform_ledger
 from assets.consent.review_counting import POLICY
 from assets.consent.review_queue import hours_between
-from assets.consent.review_reasons import closed
 from assets.consent.reviewers import same
+from assets.database import append_only, engine_with, writing
 from assets.home import Home
+from assets.reasons import closed
 from training.consent import events
-from training.consent.database import append_only, engine_with, writing
-from training.consent.event_schema import OUTCOMES, PLATFORM
-from training.consent.ledger import Refused
+from training.consent.events import OUTCOMES, PLATFORM
 from training.consent.times import time_text
 
 if TYPE_CHECKING:

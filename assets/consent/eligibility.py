@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from assets.consent.clip_facts import clip_facts, decide
-from assets.consent.review_reasons import in_words
 from assets.home import Home
 from assets.lake import Written
-from training.consent.eligibility import PURPOSE, TERRITORY, ConsentState, decision_digest, eligible
+from assets.reasons import in_words
+from training.consent.eligibility import PURPOSE, TERRITORY, decision_digest, eligible
+from training.consent.state import ConsentState
 
 
 def write(home: Home, now: datetime) -> Written:

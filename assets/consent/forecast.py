@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from assets.consent.clip_facts import read_clips
+from assets.consent.ledger import Ledger
 from assets.home import Home
-from training.consent.eligibility import ClipFacts, ConsentState, decision_window, eligible
-from training.consent.ledger import Ledger
+from training.consent.eligibility import ClipFacts, decision_window, eligible
+from training.consent.state import ConsentState
 from training.consent.times import HORIZON, shifted
 
 ELIGIBLE, NOT_ELIGIBLE = "eligible", "not_eligible"

@@ -11,7 +11,7 @@ from typing import Any
 
 from assets.home import Home
 from training.consent.canonical import canonical, parse_strictly, sha256_hex
-from training.consent.event_schema import SCOPES
+from training.consent.events import SCOPES
 
 SCHEMA = "rushes.notice/1"
 CURRENT = "notices/current.json"  # what an operator put there; without it the last built-in notice is shown

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from assets.consent.clip_facts import Clip
+from assets.consent.clip import Clip
+from assets.consent.ledger import Ledger
 from assets.consent.review_counting import APPEALED
 from assets.home import Home
-from training.consent.eligibility import ConsentState, decision_window, eligible
-from training.consent.ledger import Ledger
+from training.consent.eligibility import decision_window, eligible
+from training.consent.state import ConsentState
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent.database import BigId, append_only, engine_with, writing
+from assets.database import append_only, engine_with, writing
+from training.consent.database import BigId
 from training.consent.times import time_text
 
 _metadata = sa.MetaData()

@@ -10,25 +10,21 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from assets.consent import reviewers
+from assets.consent.clip import Clip, ClipKey, digest
 from assets.consent.review_counting import POLICY, Appeal, Review
-from assets.consent.review_reasons import closed
 from assets.consent.reviewers import ReviewError, same
+from assets.database import append_only, engine_with, writing
+from assets.reasons import closed
 from training.consent.canonical import sha256_hex
-from training.consent.database import BigId, append_only, engine_with, writing
+from training.consent.database import BigId
 from training.consent.times import time_text
 
-if TYPE_CHECKING:
-    from assets.consent.clip_facts import Clip
-
-__all__ = ["ReviewError", "appeal", "digest", "submit_review"]
-
 MOST_PEOPLE = 10_000
-ClipKey = tuple[str, str, int]  # clip_id, item_id, shot_index
 
 _metadata = sa.MetaData()
 
@@ -68,22 +64,6 @@ _appeals = sa.Table(
 )
 append_only(_reviews)
 append_only(_appeals)
-
-
-def digest(clip: Clip) -> str:
-    """What a reviewer judges, as one digest: the pictures, who and whose property is said to be in them, everything
-    that is declared, and the consents that stand. A consent that is withdrawn or given anew is another digest."""
-    return sha256_hex(
-        {
-            "clip_id": clip.facts.clip_id,
-            "bytes_sha256": clip.facts.bytes_sha256,
-            "contributor_id": clip.facts.contributor_id,
-            "persons": clip.facts.to_dict()["persons"],
-            "properties": clip.properties,
-            "declared": clip.declared,
-            "consent_ids": list(clip.consent_ids),
-        }
-    )
 
 
 def submit_review(

@@ -16,19 +16,18 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from assets.consent import reach
-from assets.consent.sealed_member_rows import Sealing
-from assets.consent.sealed_members import Graph, manifest_key
+from assets.consent.sealed_members import Graph, Sealing, manifest_key
 from assets.consent.withdrawal_log import Journal
+from assets.database import engine_with, writing
 from assets.home import Home
 from training.consent.canonical import CanonicalError
 from training.consent.checkpoint import Checkpoint
-from training.consent.database import BigId, engine_with, writing
+from training.consent.database import BigId
 from training.consent.eligibility import PURPOSE, eligible
-from training.consent.guard import ConsentGuard
-from training.consent.ledger import Ledger, LedgerMissing
-from training.consent.ledger.evidence import EvidenceBroken, require_bodies
+from training.consent.evidence import EvidenceBroken, require_bodies
+from training.consent.guard import WHOLE, ConsentGuard, ConsentViolation
+from training.consent.ledger import LedgerMissing, LedgerReader
 from training.consent.times import instant, now_utc, time_text
-from training.consent.violation import WHOLE, ConsentViolation
 
 _metadata = sa.MetaData()
 _shown = sa.Table(
@@ -95,7 +94,7 @@ def _ask_in_whole(home: Home, graph: Graph, path: Path, root: str, digest: str, 
     """The guard over everything; what it passed is remembered with the ledger as it stood before."""
     earliest = min((s.at for s in graph.sealings() if s.root == root), default=None)
     guard = ConsentGuard(path, root, home.database_url, PURPOSE, {root: time_text(earliest)} if earliest else {})
-    before = Ledger(home.database_url, create=False).head()
+    before = LedgerReader(home.database_url).head()
     guard.check(now)
     graph.record(guard.manifest, digest)
     remember(home, root, digest, before, max(instant(guard.manifest["until"]), now))
@@ -103,7 +102,7 @@ def _ask_in_whole(home: Home, graph: Graph, path: Path, root: str, digest: str, 
 
 def _ask_what_changed(home: Home, graph: Graph, sealing: Sealing, shown: Shown, now: datetime) -> None:
     """As the guard would answer; raises ConsentViolation."""
-    ledger, journal = Ledger(home.database_url, create=False), Journal(home.database_url)
+    ledger, journal = LedgerReader(home.database_url), Journal(home.database_url)
     head = ledger.head()
     now = max(now, head.recorded_at or now)
     if head.size < shown.ledger_size or ledger.head(upto=shown.ledger_size).root != shown.ledger_root:
@@ -121,7 +120,7 @@ def _ask_what_changed(home: Home, graph: Graph, sealing: Sealing, shown: Shown, 
 
 
 def _require(
-    graph: Graph, ledger: Ledger, sealing: Sealing, numbers: list[int], head: Checkpoint, now: datetime
+    graph: Graph, ledger: LedgerReader, sealing: Sealing, numbers: list[int], head: Checkpoint, now: datetime
 ) -> None:
     """These members stand from the first sealing to the horizon, or until now where that is later."""
     members = graph.members(numbers)

@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from assets.coverage import plots
 from assets.consent.sealed_members import manifest_key
+from assets.coverage import plots
 from assets.dataset import renditions as rendering
 from assets.dataset import sampling_weights
 from assets.dataset import sealed as sealing

@@ -2,7 +2,7 @@
 
 Belongs here: making a model's commitment at registration, keeping it for good (in the transactional database, where no row
 is changed, and beside the weights as `models/<model_key>/commitment.json`), and finding it again. What the statement says
-and how it is checked is in `training.consent.proofs.models`.
+and how it is checked is in `assets.consent.proofs.models`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from assets.consent.platform import checkpoint_key, platform_ledger
+from assets.consent.proofs.models import committed_set, model_body
+from assets.consent.proofs.statements import Statement, file_bytes, sign_statement
 from assets.consent.sealed_members import manifest_key
+from assets.database import append_only, engine_with, writing
 from assets.evaluation.current import CurrentModel
 from assets.home import Home
 from assets.model import published
 from training.consent.canonical import CanonicalError, parse_strictly
 from training.consent.checkpoint import sign_checkpoint
-from training.consent.database import append_only, engine_with, writing
-from training.consent.proofs.models import committed_set, model_body
 from training.consent.snapshot import SnapshotError, verify_manifest
-from training.consent.statements import Statement, file_bytes, sign_statement
 from training.exposure import HEADER
 
 TAG_LENGTH = 5000  # what MLflow takes; longer lists of snapshots are in the commitment alone

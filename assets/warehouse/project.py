@@ -87,8 +87,8 @@ def environment(home: Home, now: dt.datetime, target: Path) -> dict[str, str]:
 
     Brings the lake's local mirror up to date first (for a local home: schema files for tables nobody wrote yet).
     """
+    from assets.consent.ledger import Ledger
     from training.consent.eligibility import decision_window
-    from training.consent.ledger import Ledger
 
     lake = home.lake.mirror(home.state / "lake_mirror")
     at, until = decision_window(Ledger(home.database_url).head(), now)

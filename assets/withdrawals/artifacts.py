@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assets.consent.withdrawal_log_rows import Item
+from assets.consent.withdrawal_log import Item
 from assets.home import Home
 from assets.signals.task import result_key
 

@@ -1,6 +1,6 @@
 """A person's receipt, put together from everything that this home knows of one consent, and signed.
 
-Belongs here: gathering. What a receipt says and how it is checked is in `training.consent.proofs.receipts`. What is not
+Belongs here: gathering. What a receipt says and how it is checked is in `assets.consent.proofs.receipts`. What is not
 known is said to be not known; nothing is filled in.
 """
 
@@ -9,16 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
 from assets.consent import notices
 from assets.consent.platform import checkpoint_key, platform_ledger
+from assets.consent.proofs.membership import ClipTree
+from assets.consent.proofs.models import committed_set
+from assets.consent.proofs.receipts import CREDITED, NOT_KNOWN, NOT_OWED, NOT_YET, receipt_body, used_set
+from assets.consent.proofs.statements import Statement, sign_statement
 from assets.home import Home
+from training.consent import tree
 from training.consent.canonical import parse_strictly
-from training.consent.event_schema import CONSENT_TYPES
-from training.consent.proofs.entries import Entry, consent_entries
-from training.consent.proofs.membership import ClipTree
-from training.consent.proofs.models import committed_set
-from training.consent.proofs.receipts import CREDITED, NOT_KNOWN, NOT_OWED, NOT_YET, receipt_body, used_set
-from training.consent.statements import Statement, sign_statement
+from training.consent.events import CONSENT_TYPES, IDENTITY_TYPES, PLATFORM
+from training.consent.ledger import LedgerReader
+from training.consent.tables import events, leaves, not_erased
+
+Entry = dict[str, Any]
 
 if TYPE_CHECKING:
     from assets.registry.versions import Version
@@ -143,3 +149,50 @@ def _withdrawals(home: Home, own: Iterable[Entry]) -> list[dict[str, Any]]:
         one.id for one in Journal(home.database_url).withdrawals() if leaves & {cause.identity for cause in one.causes}
     }
     return [{"withdrawal": name, "completed": home.store.exists(key(name))} for name in sorted(found)]
+
+
+# -- what the ledger holds ---------------------------------------------------------------------------------------------
+
+
+def consent_entries(ledger: LedgerReader, consent_id: str, size: int) -> list[Entry]:
+    """Entries of one consent among the first `size`, and of the identity of all who signed, in order, with paths into the
+    ledger of that size. None where the ledger has no such consent, or it was erased.
+
+    An event of a stranger that names the consent is no event of it: the consent is that of the party that granted it.
+    """
+    with ledger.engine.connect() as connection:
+        named = _rows(connection, size, events.c.consent_id == consent_id, events.c.type.in_(CONSENT_TYPES))
+        owner = next((e["envelope"]["body"]["party_id"] for e in named if _type(e) == "grant"), None)
+        own = [entry for entry in named if owner in (None, entry["envelope"]["body"]["party_id"])]
+        if not own:
+            return []
+        signers = {PLATFORM, *(entry["envelope"]["body"][who] for entry in own for who in ("party_id", "actor"))}
+        identity = _rows(connection, size, events.c.party_id.in_(signers), events.c.type.in_(IDENTITY_TYPES))
+        found = sorted([*own, *identity], key=lambda entry: entry["seq"])
+        return [
+            {**entry, "path": [node.hex() for node in tree.inclusion_proof(connection, entry["seq"], size)]}
+            for entry in found
+        ]
+
+
+def _rows(connection: sa.Connection, size: int, *where: sa.ColumnElement[bool]) -> list[Entry]:
+    query = (
+        sa.select(leaves, events.c.salt, events.c.envelope)
+        .join(events, events.c.seq == leaves.c.seq)
+        .where(leaves.c.seq < size, not_erased(), *where)
+        .order_by(leaves.c.seq)
+    )
+    return [
+        {
+            "seq": row.seq,
+            "recorded_at": row.recorded_at,
+            "salt": row.salt.hex(),
+            "leaf": row.leaf_hash,
+            "envelope": parse_strictly(row.envelope),
+        }
+        for row in connection.execute(query)
+    ]
+
+
+def _type(entry: Entry) -> str:
+    return entry["envelope"]["body"]["type"]

@@ -1,7 +1,7 @@
 """Answers to the question whether a model ever saw a clip, signed; and what clip a person means.
 
 Belongs here: finding the model's commitment and the clip ids of every set in it. The proofs are made and checked in
-`training.consent.proofs`.
+`assets.consent.proofs`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import re
 from pathlib import Path
 
 from assets.consent.platform import checkpoint_key, platform_ledger
+from assets.consent.proofs.models import answer_body
+from assets.consent.proofs.statements import Statement, sign_statement
 from assets.consent.sealed_members import manifest_key
 from assets.home import Home
 from training.consent.canonical import parse_strictly
-from training.consent.proofs.models import answer_body
 from training.consent.snapshot import verify_manifest
-from training.consent.statements import Statement, sign_statement
 
 _CLIP_ID = re.compile(r"[0-9a-f]{64}")
 SHORTEST = 4  # characters that may name a clip

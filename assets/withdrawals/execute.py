@@ -16,16 +16,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from assets.consent import reach
+from assets.consent.ledger import Ledger
 from assets.consent.reach import told
 from assets.consent.sealed_members import Graph
-from assets.consent.withdrawal_log import Journal
-from assets.consent.withdrawal_log_rows import DONE, RESTORATION, Item, Withdrawal
+from assets.consent.withdrawal_log import DONE, RESTORATION, Item, Journal, Withdrawal
 from assets.home import Home
-from assets.withdrawals import artifacts, model_taint, receipt, replacement
+from assets.requests.store import propose
+from assets.withdrawals import artifacts, lineage, receipt
 from assets.withdrawals.artifacts import THUMBNAILS, RetentionPolicy
 from assets.withdrawals.lineage import Model, downstream
-from training.consent.ledger import Ledger
+from assets.withheld import withheld
 
 if TYPE_CHECKING:
     from assets.registry.versions import Registry, Version
@@ -78,7 +82,7 @@ class Desk:
     def serve_no_more(self, open_ones: Iterable[Withdrawal]) -> None:
         """Tag the versions that these reach and take every alias from them; for all, before anything slower is done."""
         waiting = [one for one in open_ones if SERVING not in self.journal.steps(one.number)]
-        known = model_taint.known(self.home, self.versions()) if waiting else []
+        known = lineage.known(self.home, self.versions()) if waiting else []
         for one in waiting:
             with self.apart(f"withdrawal {one.id}"):
                 lifts = one.kind == RESTORATION
@@ -96,22 +100,22 @@ class Desk:
         noted += [Item(f"alias {name}", "aliases", "take away", before=number) for name, number in held.items()]
         self.journal.intend(one.number, noted, self.clock())
         for version in reached:
-            model_taint.taint(self.registry, version, causes[version.model_key])
-        model_taint.take_aliases(self.home, self.registry, held)
+            lineage.taint(self.registry, version, causes[version.model_key])
+        lineage.take_aliases(self.home, self.registry, held)
         for version in reached:
-            model_taint.detail(self.registry, version, one)
+            lineage.detail(self.registry, version, one)
         taken = [item for item in self.journal.items(one.number) if item.kind == "aliases"]
         names = {item.item.removeprefix("alias "): item.before for item in taken}
-        aliases = {name: model_taint.became_of(self.registry, name, before) for name, before in names.items()}
+        aliases = {name: lineage.became_of(self.registry, name, before) for name, before in names.items()}
         return {"versions": {v.number: causes[v.model_key] for v in reached}, "aliases": aliases}
 
     def _lift(self, one: Withdrawal, known: list[Model]) -> dict[str, Any]:
         """Take the taint from versions that no withdrawal reaches any more. An alias is given back by the gate alone."""
         still = downstream(self.journal.standing(), known)
-        lifted = [v for v in self.versions() if model_taint.tainted_here(v) and v.model_key not in still]
+        lifted = [v for v in self.versions() if lineage.tainted_here(v) and v.model_key not in still]
         self.journal.intend(one.number, [Item(f"version {v.number}", "versions", "lift") for v in lifted], self.clock())
         for version in lifted:
-            model_taint.lift(self.registry, version, one)
+            lineage.lift(self.registry, version, one)
         numbers = [item.item.removeprefix("version ") for item in self.journal.items(one.number)]
         return {"versions": dict.fromkeys(numbers, "taint lifted"), "aliases": {}}
 
@@ -119,19 +123,19 @@ class Desk:
         """Tag versions that were registered after the withdrawal that reaches them; returns their numbers."""
         standing = self.journal.standing()
         versions = self.versions() if standing else []
-        causes = downstream(standing, model_taint.known(self.home, versions)) if versions else {}
-        late = [v for v in versions if v.model_key in causes and not model_taint.tainted_here(v)]
+        causes = downstream(standing, lineage.known(self.home, versions)) if versions else {}
+        late = [v for v in versions if v.model_key in causes and not lineage.tainted_here(v)]
         if late:
             for version in late:
-                model_taint.taint(self.registry, version, causes[version.model_key])
-            model_taint.take_aliases(self.home, self.registry, {a: v.number for v in late for a in v.aliases})
+                lineage.taint(self.registry, version, causes[version.model_key])
+            lineage.take_aliases(self.home, self.registry, {a: v.number for v in late for a in v.aliases})
             for version in late:
-                model_taint.detail(self.registry, version, self._reaching(version.model_key, versions))
+                lineage.detail(self.registry, version, self._reaching(version.model_key, versions))
         return [version.number for version in late]
 
     def _reaching(self, model_key: str, versions: list[Version]) -> Withdrawal:
         """The latest withdrawal that reaches a model."""
-        known = model_taint.known(self.home, versions)
+        known = lineage.known(self.home, versions)
         past = [one for one in self.journal.withdrawals() if one.kind != RESTORATION]
         return next(one for one in reversed(past) if model_key in downstream(one.by_root, known))
 
@@ -213,16 +217,16 @@ class Desk:
         for key, clips in artifacts.clips_of_files(self.home, files).items() if files else ():
             shared = self.graph.concerned((), {files[key].facts.bytes_sha256})
             clips |= {other.clip_id for other in self.graph.members(shared).values()}
-            if clips <= set(self.journal.withheld(clips)):
+            if clips <= set(withheld(self.home.database_url, clips)):
                 found.append(Item(key, "media", self.policy.media, files[key].clip_id))
         return found
 
     def _withheld(self, one: Withdrawal) -> list[str]:
         """Its clips that were not given back to use since."""
-        return sorted(self.journal.withheld(one.clip_ids))
+        return sorted(withheld(self.home.database_url, one.clip_ids))
 
     def _reached_keys(self, one: Withdrawal) -> list[str]:
-        return sorted(downstream(one.by_root, model_taint.known(self.home, self.versions())))
+        return sorted(downstream(one.by_root, lineage.known(self.home, self.versions())))
 
     def _ask_for_footage(self, one: Withdrawal) -> dict[str, Any]:
         """Once a clip, whoever withdrew it; not while a dispute is open, which may be dismissed."""
@@ -230,12 +234,12 @@ class Desk:
             return {"proposals": []}
         reasons = {clip_id: why for (_, clip_id), why in one.reach.items()}
         clips = {m.clip_id: m.facts.item_id for m in self.graph.of_clips(reasons)}
-        return {"proposals": replacement.replace_clips(self.home, clips, reasons)}
+        return {"proposals": replace_clips(self.home, clips, reasons)}
 
     def _bring_back(self, one: Withdrawal) -> list[str]:
         back = []
-        free = set(one.clip_ids) - set(self.journal.withheld(one.clip_ids))
-        tainted = set(downstream(self.journal.standing(), model_taint.known(self.home, self.versions())))
+        free = set(one.clip_ids) - set(withheld(self.home.database_url, one.clip_ids))
+        tainted = set(downstream(self.journal.standing(), lineage.known(self.home, self.versions())))
         for past in (p for p in self.journal.withdrawals() if set(p.clip_ids) & free and p.kind != RESTORATION):
             sealed = [item for item in self.journal.items(past.number) if item.action == "seal"]
             due = [i for i in sealed if (i.clip_id in free if i.clip_id else artifacts.model_of(i) not in tainted)]
@@ -247,7 +251,7 @@ class Desk:
     def audit(self) -> None:
         """Put away what was made anew of withdrawn clips, or by tainted models, by a run that had begun before, and their
         files where their day was taken in again."""
-        held, past = self.journal.withheld(), {one.id: one for one in self.journal.withdrawals()}
+        held, past = withheld(self.home.database_url), {one.id: one for one in self.journal.withdrawals()}
         if not held:
             return
         made = artifacts.made_of(self.home, held, "delete") + artifacts.rows_about(self.home, held.keys(), "delete")
@@ -267,7 +271,7 @@ class Desk:
         if one.kind == RESTORATION:
             return []
         versions = self.versions()
-        causes = downstream(one.by_root, model_taint.known(self.home, versions))
+        causes = downstream(one.by_root, lineage.known(self.home, versions))
         reached = [version for version in versions if version.model_key in causes]
         found = [f"version {v.number} is not tagged" for v in reached if v.taint is None]
         found += [f"alias {alias} is on version {v.number}" for v in reached for alias in v.aliases]
@@ -285,3 +289,43 @@ class Desk:
         )
         absent = [(root, clip) for root, clip in asked.reached if clip not in standing.get(root, ())]
         return [f"snapshot {root} holds {clip}" for root, clip in sorted(absent)]
+
+
+# -- footage in place of what was withdrawn ----------------------------------------------------------------------------
+
+DECLARED = (
+    *("declared_subject", "declared_location", "declared_time_of_day", "declared_aspect_ratio"),
+    "declared_duration_s",
+)
+
+
+def replace_clips(home: Home, items: Mapping[str, str], reasons: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Keep a proposal for every clip (`items`: its delivered item); a clip is asked for once. Their identities."""
+    table = home.lake.read("delivery_items", columns=["item_id", *DECLARED])
+    wanted = pa.array(sorted(set(items.values())), pa.string())
+    declared = {row["item_id"]: row for row in table.filter(pc.is_in(table["item_id"], wanted)).to_pylist()}
+    proposals = [
+        propose(
+            home.database_url,
+            origin="revocation_backfill",
+            origin_ref=clip_id,
+            text=request_line(declared.get(items[clip_id], {})),
+            reason=f"clip {clip_id[:16]} left the training set: {', '.join(reasons[clip_id])}",
+            target_units=1,
+        )
+        for clip_id in sorted(items)
+    ]
+    return [str(row["proposal_id"]) for row in proposals]
+
+
+def request_line(item: Mapping[str, Any]) -> str:
+    """A line that asks for what was declared of the lost footage."""
+    subject, place = item.get("declared_subject") or "footage", item.get("declared_location")
+    parts = [
+        f"{subject} in {place}" if place else subject,
+        item.get("declared_time_of_day"),
+        item.get("declared_aspect_ratio"),
+        f"{item['declared_duration_s']:g} seconds" if item.get("declared_duration_s") else None,
+        "1 clip",
+    ]
+    return ", ".join(part for part in parts if part)

@@ -14,26 +14,27 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from assets.consent import reach
+from assets.consent.ledger import Ledger
 from assets.consent.reach import Reach, Touched
 from assets.consent.sealed_members import Graph, graph_of
-from assets.consent.withdrawal_log import Journal
-from assets.consent.withdrawal_log_rows import (
+from assets.consent.withdrawal_log import (
     EVENT,
     MEMBER,
     RESTORATION,
     WITHDRAWAL,
+    Cause,
     Failing,
+    Journal,
     Mark,
+    Pair,
     Plan,
     Withdrawal,
 )
 from assets.home import Home
 from assets.withdrawals.execute import SERVING, Desk
-from assets.withdrawals.lineage import Cause, Pair
+from assets.withheld import withheld
 from training.consent.checkpoint import Checkpoint
-from training.consent.event_schema import CONSENT_TYPES, DISPUTE_TYPES
-from training.consent.events import Event
-from training.consent.ledger import Ledger
+from training.consent.events import CONSENT_TYPES, DISPUTE_TYPES, Event
 from training.consent.times import instant, now_utc, parse_time, shifted, time_text
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -247,15 +248,15 @@ def _restorations(journal: Journal, found: Reach, upto: int) -> Iterator[Plan]:
     and what was made of it before stays tainted.
     """
     standing = journal.standing()
-    withheld = journal.withheld({clip_id for _, clip_id in found.held | set(found.reached)})
+    held = withheld(journal.url, {clip_id for _, clip_id in found.held | set(found.reached)})
     back: dict[str, dict[Pair, tuple[str, ...]]] = defaultdict(dict)
     for root, clip_id in sorted(found.held):
         if clip_id in standing.get(root, ()):
-            back[withheld.get(clip_id, root)][root, clip_id] = ()
+            back[held.get(clip_id, root)][root, clip_id] = ()
     whole = {clip_id for pairs in back.values() for _, clip_id in pairs}
     newly = {clip_id for _, clip_id in found.reached}
-    for clip_id in sorted(found.usable & (withheld.keys() | newly) - whole):
-        back[withheld.get(clip_id, clip_id)]["", clip_id] = ()
+    for clip_id in sorted(found.usable & (held.keys() | newly) - whole):
+        back[held.get(clip_id, clip_id)]["", clip_id] = ()
     for by, pairs in sorted(back.items()):
         yield Plan(RESTORATION, by, (Cause(by, "restored", f"{by}@{upto}", ""),), pairs)
 

@@ -10,12 +10,11 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from assets.consent.ledger import Ledger
 from assets.consent.platform import checkpoint_key
-from assets.consent.withdrawal_log import Journal
-from assets.consent.withdrawal_log_rows import DONE, RESTORATION, Withdrawal
+from assets.consent.proofs.statements import file_bytes, sign_statement
+from assets.consent.withdrawal_log import DONE, RESTORATION, Journal, Withdrawal
 from assets.home import Home
-from training.consent.ledger import Ledger
-from training.consent.statements import file_bytes, sign_statement
 
 SCHEMA = "rushes.completion/1"
 

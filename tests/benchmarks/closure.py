@@ -26,10 +26,12 @@ from unittest.mock import patch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assets.consent import standing
+from assets.consent.intake import Admitted, grow
+from assets.consent.ledger import Ledger
 from assets.consent.platform import platform_key
 from assets.consent.sealed_members import Graph, manifest_key, record_snapshot
-from assets.consent.withdrawal_log import Journal
-from assets.consent.withdrawal_log_rows import Mark
+from assets.consent.withdrawal_log import Journal, Mark
+from assets.database import writing
 from assets.evaluation.gate import COPIES, OVERALL
 from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
@@ -40,12 +42,8 @@ from assets.withdrawals.plan import act_on_ledger
 from training.consent import events as ev
 from training.consent import merkle
 from training.consent.canonical import canonical
-from training.consent.clip_facts import ClipFacts
-from training.consent.database import writing
-from training.consent.eligibility import decision_digest
+from training.consent.eligibility import ClipFacts, decision_digest
 from training.consent.keys import key_id_of, public_bytes
-from training.consent.ledger import Admitted, Ledger
-from training.consent.ledger.tree import grow
 from training.consent.snapshot import ids_root, member_leaf
 from training.consent.times import time_text
 

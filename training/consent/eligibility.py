@@ -6,20 +6,17 @@ the ledger. Every objection is reported, as codes. The function reads no clock a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from training.consent.canonical import sha256_hex
-from training.consent.clip_facts import ClipFacts, Person
-from training.consent.event_schema import SCOPES
+from training.consent.events import SCOPES
 from training.consent.state import ConsentState, Use
 from training.consent.times import HORIZON, instant, shifted
 
 if TYPE_CHECKING:
     from training.consent.checkpoint import Checkpoint
-
-__all__ = ["POLICY_VERSION", "ClipFacts", "ConsentState", "Decision", "Person", "decision_window", "eligible"]
 
 POLICY_VERSION = "rushes.consent-policy/2"
 PURPOSE, TERRITORY = "train", "*"  # what the platform decides on unless it is asked otherwise
@@ -27,6 +24,76 @@ APPROVALS_NEEDED = 2
 NOT_MEASURED = "platform.not_measured"  # the objection to a clip whose signals the platform failed to measure
 # purposes that put pictures of a minor into a model need a guardian's separate scope
 _MINOR_SCOPE = dict.fromkeys(("train", "finetune_client", "synthetic_derivation"), "train_minor")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody in the picture, as the delivery declares."""
+
+    person_id: str
+    identifiable: bool = True
+    minor: bool = False
+
+
+@dataclass(frozen=True)
+class ClipFacts:
+    """All that is known of a clip besides the ledger; a snapshot carries it, so that the ledger alone can decide again.
+
+    `persons_counted` is the most identifiable people that a valid review counted, None without a review;
+    `faces_max` the most faces in one frame, None where no detector was there; `non_identifiable` how many of the people
+    or detections at least two reviewers marked as not identifiable. `objections` are codes of checks that failed.
+    """
+
+    clip_id: str
+    item_id: str
+    shot_index: int
+    bytes_sha256: str
+    frames: tuple[str, ...]  # further digests that a consent may name: of the clip's and of the file's frames
+    contributor_id: str | None
+    persons: tuple[Person, ...] = ()
+    faces_max: int | None = None
+    persons_counted: int | None = None
+    non_identifiable: int = 0
+    approvals: int = 0
+    rejections: int = 0
+    duplicate_ok: bool = False
+    verdicts_ok: bool = False
+    dup_group: str = ""
+    objections: tuple[str, ...] = ()
+    properties: tuple[str, ...] = ()  # owners of recognisable property in the picture
+
+    @property
+    def parties(self) -> frozenset[str]:
+        """Everybody whose events this clip's eligibility can depend on."""
+        people = (person.person_id for person in self.persons)
+        return frozenset({self.contributor_id or "", *people, *self.properties} - {""})
+
+    @property
+    def assets(self) -> frozenset[str]:
+        """The digests by which a consent can cover this clip."""
+        return frozenset({self.clip_id, self.bytes_sha256, *self.frames})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` reads them back."""
+        return asdict(self) | {
+            "frames": list(self.frames),
+            "persons": [asdict(person) for person in self.persons],
+            "objections": list(self.objections),
+            "properties": list(self.properties),
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> ClipFacts:
+        """Raises TypeError for unknown or missing fields."""
+        return cls(
+            **value
+            | {
+                "frames": tuple(value["frames"]),
+                "persons": tuple(Person(**person) for person in value["persons"]),
+                "objections": tuple(value["objections"]),
+                "properties": tuple(value["properties"]),
+            }
+        )
 
 
 @dataclass(frozen=True)

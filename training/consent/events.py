@@ -5,7 +5,7 @@ footage (assets), shown which notice, until when. *Identity* (enrol, register_ke
 key is whose, and who signs for a minor; the platform attests to people, people speak for themselves. *Dispute* (dispute,
 adjudicate): footage is held until an officer has decided. An envelope is a signed body: `{"body", "key_id", "sig"}`; a
 further key of an actor also carries `"endorsement": {"key_id", "sig"}` by one of the actor's earlier keys. Whether an event
-is admitted is decided in `admission`, what it means over time in `state`; the fields' rules are in `event_schema`.
+is admitted is decided in `assets.consent.admission`, what it means over time in `state`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,33 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from training.consent.canonical import canonical, sha256_hex
-from training.consent.event_schema import PLATFORM, SCHEMA
-from training.consent.event_schema import SCOPES as SCOPES  # the closed list, part of what an event is
 from training.consent.keys import key_id_of, public_bytes, sign_bytes, signature_holds
 from training.consent.times import time_text
 
+SCHEMA = "rushes.consent/1"
 DOMAIN = b"rushes/consent/1"
 ENDORSEMENT_DOMAIN = b"rushes/key-endorsement/1"
+
+SCOPES = (
+    "review",
+    "train",
+    "train_minor",
+    "eval",
+    "finetune_client",
+    "synthetic_derivation",
+    "likeness_generation",
+    "publish_sample",
+    "redistribute",
+)
+ROLES = ("contributor", "depicted", "guardian", "property_owner")
+OUTCOMES = ("dismissed", "upheld")
+PLATFORM = "platform"  # the actor that attests to people; its key founds the ledger
+
+CONSENT_TYPES = ("grant", "amend", "revoke")
+GUARDIAN_TYPES = ("guardian", "end_guardian")
+IDENTITY_TYPES = ("register_key", "revoke_key", "enrol", *GUARDIAN_TYPES)
+DISPUTE_TYPES = ("dispute", "adjudicate")
+TYPES = CONSENT_TYPES + IDENTITY_TYPES + DISPUTE_TYPES
 
 Body = dict[str, Any]
 Envelope = dict[str, Any]

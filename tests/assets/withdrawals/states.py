@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from assets.consent.intake import Admitted
 from assets.consent.platform import platform_key
 from assets.consent.withdrawal_log import Journal
 from assets.home import Home
 from assets.requests.store import list_proposals
 from tests.assets.withdrawals.conftest import Reached
 from training.consent import events
-from training.consent.ledger import Admitted
 
 NOW = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
 

@@ -7,10 +7,8 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from assets.consent.withdrawal_log import Journal
-from assets.consent.withdrawal_log_rows import WITHDRAWAL, Mark, Plan
+from assets.consent.withdrawal_log import WITHDRAWAL, Cause, Journal, Mark, Plan
 from assets.home import Home
-from assets.withdrawals.lineage import Cause
 from tests.benchmarks.closure import closure
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

@@ -21,7 +21,7 @@ from training import exposure
 from training.checkpoint import checkpoints
 from training.config import ConfigError, TrainConfig
 from training.consent import events as ev
-from training.consent.violation import ConsentViolation
+from training.consent.guard import ConsentViolation
 
 ROOT = Path(__file__).parents[3]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from assets.database import guard_problems
 from tests.training.consent.people import NOW, People
-from training.consent.guards import guard_problems
-from training.consent.ledger.tables import metadata
+from training.consent.tables import metadata
 
 ROOT = Path(__file__).parents[4]
 WRITER = """

@@ -15,10 +15,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent.admission import Refusal, Rule
+from assets.consent.admission import Refusal, Rule
+from assets.consent.ledger_tables import refusals
 from training.consent.canonical import sha256_hex
-from training.consent.ledger.reading import portions
-from training.consent.ledger.tables import erasures, events, refusals
+from training.consent.database import portions
+from training.consent.tables import erasures, events
 
 
 class ErasureError(ValueError):

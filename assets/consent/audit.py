@@ -11,32 +11,28 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent import merkle
-from training.consent.admission import judge
+from assets.consent.admission import Register, judge, needs
+from assets.consent.intake import register_for, search_columns
+from assets.consent.ledger_tables import checkpoints
+from assets.database import guard_problems
+from training.consent import merkle, tree
 from training.consent.canonical import canonical, parse_strictly, sha256_hex
 from training.consent.checkpoint import checkpoint_holds
 from training.consent.database import open_engine
-from training.consent.guards import guard_problems
-from training.consent.ledger import tree
-from training.consent.ledger.entry import commitment_leaf, search_columns
-from training.consent.ledger.reading import register_for
-from training.consent.ledger.tables import TILE, checkpoints, erasures, events, leaves, metadata, subtrees
-from training.consent.register import Register, needs
+from training.consent.ledger import LedgerReader
+from training.consent.tables import TILE, commitment_leaf, erasures, events, leaves, metadata, subtrees
 from training.consent.times import parse_time
-
-if TYPE_CHECKING:
-    from training.consent.ledger.ledger import Ledger
 
 _CHUNK = 2000  # entries judged on one look at the past
 _WORTH_A_POOL = 20_000  # entries below which starting processes costs more than it saves
 _STREAM = 10_000
 
 
-def audit(ledger: Ledger, workers: int | None = None) -> Iterator[str]:
+def audit(ledger: LedgerReader, workers: int | None = None) -> Iterator[str]:
     """Every problem of the ledger, in a sentence, judged by `workers` processes (default: one for each core)."""
     with ledger.engine.connect() as connection:
         yield from guard_problems(connection, metadata.sorted_tables)

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+from assets.consent.proofs.statements import digest, nodes, require, require_fields, whole_number
 from training.consent import merkle
-from training.consent.proofs.basics import digest, nodes, require, require_fields, whole_number
 from training.consent.snapshot import id_leaf, ids_root
 
 COMPLETE_UP_TO = 4096  # members; a longer list would make the file larger than the footage that it speaks of

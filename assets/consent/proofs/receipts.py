@@ -9,17 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from assets.consent.admission import Register, judge
+from assets.consent.proofs.membership import ClipTree, check_inclusion
+from assets.consent.proofs.models import check_model
+from assets.consent.proofs.records import consent_record
+from assets.consent.proofs.statements import (
+    check_checkpoint,
+    digest,
+    nodes,
+    require,
+    require_fields,
+    statement_holds,
+    whole_number,
+)
 from training.consent import merkle
-from training.consent.admission import judge
 from training.consent.canonical import canonical, sha256_hex
-from training.consent.event_schema import CONSENT_TYPES
-from training.consent.ledger.entry import commitment_leaf
-from training.consent.proofs.basics import check_checkpoint, digest, nodes, require, require_fields, whole_number
-from training.consent.proofs.membership import ClipTree, check_inclusion
-from training.consent.proofs.models import check_model
-from training.consent.proofs.records import consent_record
-from training.consent.register import Register
-from training.consent.statements import statement_holds
+from training.consent.events import CONSENT_TYPES
+from training.consent.tables import commitment_leaf
 from training.consent.times import parse_time
 
 RECEIPT = "rushes.receipt/1"

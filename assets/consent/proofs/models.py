@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from training.consent.proofs.basics import (
+from assets.consent.proofs.membership import ClipTree, check_exclusion, check_inclusion
+from assets.consent.proofs.statements import (
     ProofError,
+    Statement,
     check_checkpoint,
     check_growth,
     digest,
     require,
     require_fields,
+    statement_holds,
     whole_number,
 )
-from training.consent.proofs.membership import ClipTree, check_exclusion, check_inclusion
 from training.consent.snapshot import ids_root
-from training.consent.statements import Statement, statement_holds
 
 MODEL, EXCLUSION, INCLUSION = "rushes.model/1", "rushes.exclusion/1", "rushes.inclusion/1"
 _SET = {"snapshot_root", "ids_root", "n"}
