@@ -14,6 +14,7 @@ from assets.consent.clip_facts import read_clips
 from assets.consent.reviewers import read_register
 from assets.consent.reviews import all_reviews
 from assets.home import Home
+from assets.reasons import fit_for_catalogue
 
 UNKNOWN_CLIP = "review.unknown_clip"
 ALWAYS = 5  # clips that two people judged alike, without exception, before that is worth a look
@@ -35,6 +36,7 @@ def rows(home: Home) -> list[dict[str, Any]]:
                 "independent": independent and register.knows(row["reviewer_id"], row["organisation"]),
                 "counts": why_not is None,
                 "why_not": why_not,
+                "fit_for_catalogue": fit_for_catalogue(row["reasons"]),
             }
         )
     return found

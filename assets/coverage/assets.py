@@ -116,7 +116,7 @@ def request_proposals(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
 def _embed(home: Home) -> Embed | None:
     """Unit vectors of texts, remembered by text; None where the encoder is not installed."""
     from assets.curation.captioning.embeddings import encoder_name, text_vectors
-    from training.text import TextEncoderError
+    from training.model.text import TextEncoderError
 
     try:
         model = encoder_name(home.text_encoder)

@@ -2,7 +2,7 @@
 
 Belongs here: choosing the moment, the size and the crop. A clip's identity is the hash of its frames, so a rendition
 is found under `frames/<version>/<clip_id>.safetensors` for ever and a second run decodes nothing. Which clips are
-rendered is the snapshot's business; how they are decoded is `training.video`'s, in a child process (`render_worker`),
+rendered is the snapshot's business; `training.data.video` decodes, in a child process (`render_worker`),
 since a decoder may crash.
 """
 
@@ -111,7 +111,7 @@ def render(
     import numpy as np
     from safetensors.numpy import save
 
-    from training.video import read_frames
+    from training.data.video import read_frames
 
     moment = choose_moment(member["start_frame"], member["end_frame"], source_fps)
     frames, _ = read_frames(source, start=moment.first, end=moment.end, max_side=256, pulse=pulse)

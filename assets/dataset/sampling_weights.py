@@ -19,7 +19,7 @@ from assets.coverage.measures import Coded, coded, effective_number
 from assets.coverage.sampling_weights import Balance, WeightPolicy
 from assets.dataset.sealed import Sealed, SnapshotError
 from assets.home import Home
-from training import repetition
+from training.data import repeats
 
 Row = Mapping[str, Any]
 
@@ -51,7 +51,7 @@ def weigh(home: Home, sealed: Sealed, policy: WeightPolicy = sampling_weights.PO
     dimensions = {name: coded([row[name] for row in rows], closed.get(name, ())) for name in classes.DIMENSIONS}
     found = sampling_weights.balance(dimensions, policy)
     by_clip = {row["clip_id"]: int(weight) for row, weight in zip(rows, found.weights, strict=True)}
-    data = repetition.stated(sealed.root, policy.plain(), by_clip)
+    data = repeats.stated(sealed.root, policy.plain(), by_clip)
     weighed = Weighed(rows, dimensions, found, policy, hashlib.sha256(data).hexdigest())
     home.store.put(_file(sealed.root, weighed.sha256), data)
     home.lake.write("clip_weights", _weight_rows(weighed, sealed.root))

@@ -2,7 +2,7 @@
 
 Belongs here: making a model's commitment at registration, keeping it for good (in the transactional database, where no row
 is changed, and beside the weights as `models/<model_key>/commitment.json`), and finding it again. What the statement says
-and how it is checked is in `assets.consent.proofs.models`.
+and how it is checked is in `training.consent.proofs.models`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from assets.model import published
 from training.consent.canonical import CanonicalError, parse_strictly
 from training.consent.checkpoint import sign_checkpoint
 from training.consent.snapshot import SnapshotError, verify_manifest
-from training.exposure import HEADER
+from training.model.exposure import HEADER
 
 TAG_LENGTH = 5000  # what MLflow takes; longer lists of snapshots are in the commitment alone
 

@@ -34,7 +34,7 @@ from typing import Any
 
 from assets.evaluation.paired import LEVEL, Paired, holm, paired
 from assets.evaluation.reasons import Decision, Figure, Reason, as_rows, figure, reason
-from training.evaluate.shares import wilson
+from training.evaluate.rows import wilson
 
 __all__ = ["Decision", "Figure", "Reason", "as_rows"]  # what a decision is made of, for those who read one
 

@@ -71,7 +71,7 @@ def keep_samples(home: Home, model_key: str, wanted: Iterable[Prompt], made: Pat
 
     `made` is the folder of `prepare_samples`; raises FileNotFoundError where a video is missing.
     """
-    from training.video import read_frames
+    from training.data.video import read_frames
 
     listed = json.loads((made / "samples.json").read_text())
     rows = []
@@ -179,7 +179,7 @@ def _size(home: Home, model_key: str) -> str:
 
 def _base_scores(home: Home, model_key: str, base_dir: Path, folder: Path) -> str:
     """The key under which the base's answers on the trials are kept for all models of the size."""
-    from training.evaluate.base_scores import digest
+    from training.evaluate.base_model import digest
 
     told = digest(base_dir, folder, MEASURED_TRIALS, 0)
     return f"models/{base_key(home, model_key)}/trials-{told[:16]}.json"
@@ -189,7 +189,7 @@ def encoding(home: Home, model_key: str) -> str | None:
     """Digest of the latent space that a model's codec encodes into; None where its weights are gone or cannot be read."""
     from safetensors import SafetensorError
 
-    from training.evaluate.latent_space import latent_space
+    from training.evaluate.base_model import latent_space
 
     try:
         return latent_space(published.local_folder(home, model_key, ("codec",)))

@@ -46,7 +46,7 @@ class Video:
 
 def load_videos(home: Home, model: CurrentModel) -> list[Video]:
     """The model's samples, held-out captions first, each with the real clip or the rendered scene of its prompt."""
-    from training.video import read_frames
+    from training.data.video import read_frames
 
     videos = []
     for row in model.samples(home):
@@ -144,7 +144,7 @@ def log_to_run(home: Home, registry: Registry, model: CurrentModel) -> None:
 def _log_samples(home: Home, registry: Registry, model: CurrentModel, scratch: Path) -> None:
     """Marked samples, the rendered scene of those whose prompt is one, and a page that says which file is which."""
     from assets.marks.marking import mark_video
-    from training.video import read_frames, write_mp4
+    from training.data.video import read_frames, write_mp4
 
     lines = []
     for row in model.samples(home):

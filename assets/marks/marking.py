@@ -42,7 +42,7 @@ def mark_video(src: Path, dst: Path, claims: Mapping[str, Any], keys: Path) -> M
     The weakest watermark that survives re-encoding is taken. Raises MarkError, and then nothing is at `dst`.
     """
     from assets.marks import watermark
-    from training.video import read_frames, write_mp4
+    from training.data.video import read_frames, write_mp4
 
     if lacking := [name for name in REQUIRED_CLAIMS if not claims.get(name)]:
         raise MarkError(f"{dst.name} cannot be marked: nothing is known of its {', '.join(lacking)}")
@@ -69,7 +69,7 @@ def mark_video(src: Path, dst: Path, claims: Mapping[str, Any], keys: Path) -> M
 def read_marks(path: Path, keys: Path) -> Marks:
     """Both marks as they are on the file, with every problem found. The watermark sought is the claimed model's."""
     from assets.marks import watermark
-    from training.video import VideoError, read_frames
+    from training.data.video import VideoError, read_frames
 
     provenance = read_provenance(path, trust=keys)
     problems = []

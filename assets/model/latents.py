@@ -33,7 +33,7 @@ def keys(codec_dir: Path, clip_ids: Iterable[str]) -> list[str]:
 
 def text_folder(home: Home) -> Path:
     """Local cache of encoded captions, by encoder, encoding and text: small, and made again when lost."""
-    from training.text import ENCODING
+    from training.model.text import ENCODING
 
     weights = home.text_encoder / "model.safetensors"
     stat = weights.stat() if weights.is_file() else None
@@ -58,8 +58,8 @@ class Missing:
 
 def missing(home: Home, sealed: Sealed, codec_dir: Path) -> Missing:
     """Members without latents that can be used, and captions without tokens. A torn latent is removed, to be made anew."""
-    from training.phrasings import texts_of
-    from training.text import text_key
+    from training.data.clips import texts_of
+    from training.model.text import text_key
 
     clip_ids = sorted(unfit(home, codec_dir, sealed.clip_ids))
     for key in keys(codec_dir, clip_ids):

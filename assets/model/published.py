@@ -57,7 +57,7 @@ def origin(home: Home, model_key: str) -> str:
 def base_folder(model_key: str) -> Path | None:
     """The folder of the repository's base of this key; None for a key that is no base's, or that of another base."""
     from training import base
-    from training.config import LADDER
+    from training.model.config import LADDER
 
     if not model_key.startswith(BASE):
         return None
@@ -95,7 +95,7 @@ def publish_task(
 
 def publish_pair(home: Home, plan: Plan) -> None:
     """Describe the finished pair, with all that its weights ever saw, and make it the latest. Both tasks must be there."""
-    from training.exposure import fields, joined
+    from training.model.exposure import fields, joined
 
     tasks: dict[str, dict[str, Any]] = {}
     for task in TASKS:

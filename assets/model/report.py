@@ -29,7 +29,7 @@ def reconstruction(home: Home, model_key: str, members: Sequence[Mapping[str, An
     import torch
     from safetensors.numpy import load
 
-    from training.codec import load_codec, to_bytes, to_unit
+    from training.model.codec import load_codec, to_bytes, to_unit
 
     codec = load_codec(published.local_folder(home, model_key, ("codec",)))
     shown = [member for member in members if member["split"] == "heldout"][:SHOWN]

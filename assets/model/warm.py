@@ -3,7 +3,7 @@
 Belongs here: deciding once for each plan, and the comparison with training from nothing. A plan that was decided keeps
 its parent, so that the stages of one run, a retry and a later night with nothing new all mean the same model; only a
 parent that is no longer clean is decided anew. Which model is the best start is `parents`'. What the parent's weights
-saw goes with them: `training.start` holds all of it to the ledger.
+saw goes with them: `training.trainer.resume` holds all of it to the ledger.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a generated video may start from: a person's own file, or a clip whose consent stands at the head of the ledger.
 
-Belongs here: finding the file that a name means, and refusing it. What is done with the pictures is `training.given`'s.
+Belongs here: finding the file that a name means, and refusing it. `training.sampling.references` handles the pictures.
 """
 
 from __future__ import annotations

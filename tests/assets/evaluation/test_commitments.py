@@ -23,7 +23,7 @@ from assets.home import Home
 from assets.registry.description import version_description
 from assets.registry.versions import MODEL, Registry
 from training.consent.keys import public_bytes
-from training.exposure import header
+from training.model.exposure import header
 
 Publish = Callable[..., CurrentModel]
 

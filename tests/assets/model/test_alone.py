@@ -13,7 +13,7 @@ import pytest
 
 from assets.home import Home
 from assets.model.launch import Busy, alone
-from training.lifeline import LIFELINE
+from training.process import LIFELINE
 
 ROOT = Path(__file__).resolve().parents[3]
 TRAINS = "from training import lifeline; lifeline.hold_on(); print('up', flush=True); import time; time.sleep(60)"
