@@ -21,23 +21,12 @@ from assets.home import Home
 from assets.pages.html import Html, chip, code, joined, lines, page, section, shown, table, tag, text, verdict
 from assets.pages.stills import Still, gallery, keep_page, take_stills
 from assets.reasons import in_words
-from training.consent.eligibility import PURPOSE
+from training.consent.eligibility import PURPOSE, Release, releases
 from training.consent.state import ConsentState, Use
 from training.consent.times import HORIZON
 
 PICTURES = 12  # frames on a page
-
-
-@dataclass(frozen=True)
-class Release:
-    """Whether somebody whom the clip concerns has agreed; `codes` say what is missing, `consent_ids` what covers."""
-
-    party_id: str
-    part: str  # contributor, person, minor or owner of ...
-    covered: bool
-    consent_ids: tuple[str, ...]
-    codes: tuple[str, ...]
-    identifiable: bool = True
+PARTS = {"contributor": "contributor", "depicted": "person", "guardian": "minor"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +74,7 @@ def build_sheet(home: Home, clip_key: tuple[str, str, int], now: datetime, pictu
         clip=clip,
         digest=digest(clip),
         pictures=take_stills(home, clip.media_key, clip.start_frame, clip.end_frame, pictures),
-        releases=releases(clip, state, now),
+        releases=releases(clip.facts, Use(clip.facts.assets, PURPOSE, now, now + HORIZON), state),
         request=_row(home, "requests", request_id=clip.declared["request_id"]),
         media=_row(home, "media", item_id=item_id) or {},
         verdicts=[row for row in home.lake.rows("verdicts") if _is_of(row, clip)],
@@ -96,45 +85,6 @@ def build_sheet(home: Home, clip_key: tuple[str, str, int], now: datetime, pictu
         age_hours=hours_between(since, now),
         appealed=appealed(clip),
     )
-
-
-def releases(clip: Clip, state: ConsentState, at: datetime) -> list[Release]:
-    """Who has to agree to training on this clip, and whether they have, over the training horizon from `at` on."""
-    facts, found = clip.facts, []
-    if facts.contributor_id:
-        found.append(_release(clip, state, at, facts.contributor_id, "contributor", "contributor", (PURPOSE,)))
-    for person in facts.persons:
-        minor = person.minor or state.is_guarded(person.person_id)
-        role, part = ("guardian", "minor") if minor else ("depicted", "person")
-        scopes = (PURPOSE, "train_minor") if minor else (PURPOSE,)
-        found.append(_release(clip, state, at, person.person_id, role, part, scopes, person.identifiable))
-    for one in clip.properties:
-        part = f"owner of {one['what']}" if one.get("what") else "owner of property"
-        found.append(_release(clip, state, at, one["owner_id"], "property_owner", part, (PURPOSE,)))
-    return found
-
-
-def _release(
-    clip: Clip,
-    state: ConsentState,
-    at: datetime,
-    party_id: str,
-    role: str,
-    part: str,
-    scopes: tuple[str, ...],
-    identifiable: bool = True,
-) -> Release:
-    covering: set[str] = set()
-    missing: set[str] = set()
-    for scope in scopes:
-        use = Use(clip.facts.assets, scope, at, at + HORIZON)
-        asked = {c.consent_id: c.objections(use) for c in state.consents(party_id, use.assets, role)}
-        good = {consent_id for consent_id, codes in asked.items() if not codes}
-        covering |= good
-        if not good:
-            missing |= set().union(*asked.values()) if asked else {"consent.none"}
-    codes = tuple(sorted(missing))
-    return Release(party_id, part, not missing, tuple(sorted(covering)), codes, identifiable)
 
 
 def _is_of(row: dict[str, Any], clip: Clip) -> bool:
@@ -171,7 +121,7 @@ def render(sheet: Sheet) -> str:
         _header(sheet, title),
         _numbers(sheet),
         gallery(sheet.pictures),
-        section("Who is in it, and who has agreed", _releases(sheet.releases)),
+        section("Who is in it, and who has agreed", _releases(sheet)),
         section("Declared against measured", _declared(sheet)),
         section("Checks that did not pass", _failed(sheet.verdicts)),
         section("The same footage elsewhere", _duplicates(sheet)),
@@ -220,7 +170,7 @@ def _states(sheet: Sheet) -> list[tuple[str, str]]:
 def _numbers(sheet: Sheet) -> Html:
     """The people in it, as numbers that have to add up, and who may judge."""
     facts = sheet.clip.facts
-    released = sum(r.covered and r.identifiable for r in sheet.releases if r.part in ("person", "minor"))
+    released = sum(r.identifiable and not r.against for r in sheet.releases if r.role in ("depicted", "guardian"))
     seen = max(facts.faces_max or 0, facts.persons_counted or 0)
     fits = facts.faces_max is not None and seen <= released + facts.non_identifiable
     said = "nobody is seen beyond those" if fits else "more people are seen than have agreed or cannot be recognised"
@@ -241,16 +191,20 @@ def _numbers(sheet: Sheet) -> Html:
     )
 
 
-def _releases(releases: Sequence[Release]) -> Html:
+def _releases(sheet: Sheet) -> Html:
+    property_of = {owned["owner_id"]: owned.get("what") or "property" for owned in sheet.clip.properties}
     rows = []
-    for one in releases:
-        if not one.identifiable:
+    for release in sheet.releases:
+        if not release.party_id:
+            continue
+        if not release.identifiable:
             state, detail = chip("said to be unrecognisable", "quiet"), "two reviewers have to agree"
-        elif one.covered:
-            state, detail = chip("released", "good"), ", ".join(one.consent_ids)
+        elif not release.against:
+            state, detail = chip("released", "good"), ", ".join(sorted(release.covering))
         else:
-            state, detail = chip("not released", "bad"), ", ".join(map(in_words, one.codes))
-        rows.append((one.party_id, one.part, state, detail))
+            state, detail = chip("not released", "bad"), ", ".join(map(in_words, sorted(release.against)))
+        part = PARTS.get(release.role) or f"owner of {property_of.get(release.party_id, 'property')}"
+        rows.append((release.party_id, part, state, detail))
     return table(("who", "as", "", "on the ground of"), rows, "The delivery names nobody.")
 
 

@@ -6,7 +6,7 @@ Belongs here: rows and statistics for people to look at. No number of this modul
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -49,15 +49,23 @@ _KEPT = (
 
 
 def differences(home: Home) -> list[str]:
-    """Reviews of which table `reviews` says something else than records and rule do, in words; empty when it is true."""
-    names = ("clip_id", "item_id", "shot_index", "reviewer_id", "round")
-    kept = {tuple(row[name] for name in names): row for row in home.lake.rows("reviews")}
-    true = {tuple(row[name] for name in names): row for row in rows(home)}
-    return [
-        f"round {key[4]} of {key[3]} on {key[0][:16]}"
-        for key in sorted(kept.keys() | true.keys())
-        if kept.get(key) != true.get(key)
-    ]
+    """Reviews of which table `reviews` says something that cannot be, in words; empty when it is sound.
+
+    Asked of the kept records and of what a counted review must be, not of the rule that wrote the table.
+    """
+    kept = {_identity(row): [row[name] for name in _KEPT] for row in all_reviews(home.database_url)}
+    table = {_identity(row): row for row in home.lake.rows("reviews")}
+    altered = {
+        key for key in kept.keys() | table.keys() if key not in table or [table[key][n] for n in _KEPT] != kept.get(key)
+    }
+    counted = [key for key, row in table.items() if row["counts"]]
+    unsound = {key for key in counted if not (table[key]["valid"] and table[key]["independent"])}
+    unsound |= {key for key, row in table.items() if row["counts"] == bool(row["why_not"])}
+    return [f"round {key[4]} of {key[3]} on {key[0][:16]}" for key in sorted(altered | unsound)]
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("clip_id", "item_id", "shot_index", "reviewer_id", "round"))
 
 
 def void_reviews(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -71,39 +71,45 @@ def new_id(prefix: str) -> str:
     return f"{prefix}-{uuid.uuid4().hex}"
 
 
+class Terms(TypedDict, total=False):
+    """What a grant says beside who agrees to what; all but the digests of notice and terms has a default."""
+
+    notice_sha256: Required[str]
+    terms_sha256: Required[str]
+    notice_lang: str
+    withdrawal_method: str
+    effective_at: datetime | None
+    expires_at: datetime | None
+    territories: Iterable[str]
+    recipients: Iterable[str]
+    actor: str | None  # the party, unless a guardian signs for a minor
+    consent_id: str | None
+    event_id: str | None
+
+
 def grant(
     party_id: str,
     role: str,
     assets: Iterable[str],
     scopes: Iterable[str],
     issued_at: datetime,
-    *,
-    notice_sha256: str,
-    terms_sha256: str,
-    actor: str | None = None,
-    consent_id: str | None = None,
-    event_id: str | None = None,
-    effective_at: datetime | None = None,
-    expires_at: datetime | None = None,
-    territories: Iterable[str] = ("*",),
-    recipients: Iterable[str] = ("*",),
-    notice_lang: str = "en",
-    withdrawal_method: str = "rushes consent revoke",
+    **terms: Unpack[Terms],
 ) -> Body:
-    """The body of a grant. The actor is the party unless a guardian signs for a minor."""
+    """The body of a grant."""
+    expires_at, effective_at = terms.get("expires_at"), terms.get("effective_at")
     return {
-        **_common("grant", party_id, actor, issued_at, effective_at, event_id),
-        "consent_id": consent_id or new_id("consent"),
+        **_common("grant", party_id, terms.get("actor"), issued_at, effective_at, terms.get("event_id")),
+        "consent_id": terms.get("consent_id") or new_id("consent"),
         "role": role,
         "expires_at": time_text(expires_at) if expires_at else None,
         "scopes": sorted(set(scopes)),
-        "territories": sorted(set(territories)),
-        "recipients": sorted(set(recipients)),
+        "territories": sorted(set(terms.get("territories", ("*",)))),
+        "recipients": sorted(set(terms.get("recipients", ("*",)))),
         "assets": sorted(set(assets)),
-        "notice_sha256": notice_sha256,
-        "notice_lang": notice_lang,
-        "terms_sha256": terms_sha256,
-        "withdrawal_method": withdrawal_method,
+        "notice_sha256": terms["notice_sha256"],
+        "notice_lang": terms.get("notice_lang", "en"),
+        "terms_sha256": terms["terms_sha256"],
+        "withdrawal_method": terms.get("withdrawal_method", "rushes consent revoke"),
         "prev": None,
     }
 
