@@ -11,7 +11,7 @@ from assets.consent.audit import audit, structure_problems
 from assets.consent.disputes import disputes
 from assets.consent.ledger import Ledger
 from assets.consent.review_queue import review_queue
-from assets.consent.withdrawal_log import Journal
+from assets.consent.withdrawal_log import WithdrawalLog
 from assets.home import Home
 from assets.pages.metadata import definition_metadata, picture, table_metadata
 from assets.pages.plots import markdown_table, outlook_plot
@@ -82,7 +82,7 @@ def table_agrees_with_ledger(home: dg.ResourceParam[Home]) -> dg.AssetCheckResul
     description="Withdrawals and disputes act: nothing in the ledger failed at the last look.",
 )
 def every_event_is_acted_on(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
-    failing = [{"what": f"{k} {n}", "why": why} for (k, n), why in Journal(home.database_url).failing().items()]
+    failing = [{"what": f"{k} {n}", "why": why} for (k, n), why in WithdrawalLog(home.database_url).failing().items()]
     return dg.AssetCheckResult(
         passed=not failing, metadata={"failing": dg.MetadataValue.md(markdown_table(failing[:50]))}
     )

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from assets.consent.sealed_members import Graph, Member, Sealing
-from assets.consent.withdrawal_log import Cause, Journal, Pair
+from assets.consent.sealed_members import Member, SealedSnapshots, Sealing
+from assets.consent.withdrawal_log import Cause, Pair, WithdrawalLog
 from training.consent.eligibility import ClipFacts, eligible
 from training.consent.events import DISPUTE_TYPES, Event
 from training.consent.evidence import proven_events
@@ -45,12 +45,12 @@ class Reach:
     usable: frozenset[str]
 
 
-def touched_since(ledger: LedgerReader, journal: Journal, size: int, after: datetime, now: datetime) -> Touched:
+def touched_since(ledger: LedgerReader, log: WithdrawalLog, size: int, after: datetime, now: datetime) -> Touched:
     """By events from `size` on, and by terms that end or come into force in (after, now]."""
     parties = ledger.parties_since(size)
     if now > after:
         # terms lapse earlier than they say by the allowance for clocks
-        parties |= ledger.ending_between(after, shifted(now, SKEW)) | journal.coming(after, now)
+        parties |= ledger.ending_between(after, shifted(now, SKEW)) | log.coming(after, now)
     return Touched(frozenset(parties), frozenset(ledger.disputed_since(size)))
 
 
@@ -67,17 +67,19 @@ def state_for(ledger: LedgerReader, members: Iterable[Member], upto: int) -> tup
     return ConsentState.fold(events), events
 
 
-def decide(ledger: LedgerReader, graph: Graph, numbers: Collection[int], now: datetime, upto: int) -> Reach:
+def decide(
+    ledger: LedgerReader, snapshots: SealedSnapshots, numbers: Collection[int], now: datetime, upto: int
+) -> Reach:
     """Decide these members again for every snapshot that holds them, from its first sealing until `now`."""
-    held = graph.holding(numbers)
-    members = graph.members({number for found in held.values() for number in found})
+    held = snapshots.holding(numbers)
+    members = snapshots.members({number for found in held.values() for number in found})
     state, events = state_for(ledger, members.values(), upto)
     about = _by_subject(events)
     reached: dict[Pair, tuple[str, ...]] = {}
     causes: dict[Pair, tuple[Cause, ...]] = {}
     standing: set[Pair] = set()
     usable: set[str] = set()
-    for sealing in first_sealings(graph):
+    for sealing in first_sealings(snapshots):
         for member in (members[number] for number in held.get(sealing.root, ())):
             pair = (sealing.root, member.clip_id)
             found = reached_members(sealing, [member], state, now)
@@ -96,18 +98,18 @@ Subject = tuple[str, str]  # a party and its consent, or "" for what is about th
 
 
 def decide_apart(
-    ledger: LedgerReader, graph: Graph, numbers: Collection[int], now: datetime, upto: int
+    ledger: LedgerReader, snapshots: SealedSnapshots, numbers: Collection[int], now: datetime, upto: int
 ) -> tuple[Reach, dict[int, str]]:
     """As `decide`; members that cannot be decided are left out, each with why, and hold up no others."""
     try:
-        return decide(ledger, graph, numbers, now, upto), {}
+        return decide(ledger, snapshots, numbers, now, upto), {}
     except Exception as error:  # whatever an event nobody thought of makes of the rules
         ordered = sorted(numbers)
         if len(ordered) < 2:
             return Reach({}, {}, frozenset(), frozenset()), dict.fromkeys(ordered, told(error))
         middle = len(ordered) // 2
         (one, failed), (other, more) = (
-            decide_apart(ledger, graph, half, now, upto) for half in (ordered[:middle], ordered[middle:])
+            decide_apart(ledger, snapshots, half, now, upto) for half in (ordered[:middle], ordered[middle:])
         )
         both = Reach(
             one.reached | other.reached, one.causes | other.causes, one.held | other.held, one.usable | other.usable
@@ -136,10 +138,10 @@ def _subjects(facts: ClipFacts, state: ConsentState) -> set[Subject]:
     return spoken | disputes | {(party, "") for party in facts.parties}
 
 
-def first_sealings(graph: Graph) -> list[Sealing]:
+def first_sealings(snapshots: SealedSnapshots) -> list[Sealing]:
     """Of every snapshot and use the earliest sealing: from then on its clips were in use."""
     earliest: dict[tuple[str, str, str, str], Sealing] = {}
-    for sealing in graph.sealings():
+    for sealing in snapshots.sealings():
         use = (sealing.root, sealing.purpose, sealing.territory, sealing.recipient)
         if use not in earliest or sealing.at < earliest[use].at:
             earliest[use] = sealing

@@ -106,7 +106,7 @@ class Member:
         return self.facts.clip_id
 
 
-class Graph:
+class SealedSnapshots:
     """The sealed snapshots of one database."""
 
     def __init__(self, database_url: str) -> None:
@@ -211,28 +211,28 @@ def manifest_key(root: str) -> str:
     return f"snapshots/{root}/manifest.json"
 
 
-def graph_of(home: Home) -> Graph:
-    """The graph, brought up to date with the store: a process killed after sealing left a manifest unrecorded."""
-    graph = Graph(home.database_url)
-    known = graph.roots()
+def sealed_snapshots(home: Home) -> SealedSnapshots:
+    """The snapshots, brought up to date with the store: a process killed after sealing left a manifest unrecorded."""
+    snapshots = SealedSnapshots(home.database_url)
+    known = snapshots.roots()
     for root in home.store.folders("snapshots"):
         if root not in known:
-            _record_stored(home, graph, root)
-    return graph
+            _record_stored(home, snapshots, root)
+    return snapshots
 
 
 def record_snapshot(home: Home, manifest: Mapping[str, Any]) -> None:
     """Called with a snapshot that is about to be put into the store."""
-    Graph(home.database_url).record(manifest, hashlib.sha256(canonical(dict(manifest))).hexdigest())
+    SealedSnapshots(home.database_url).record(manifest, hashlib.sha256(canonical(dict(manifest))).hexdigest())
 
 
-def _record_stored(home: Home, graph: Graph, root: str) -> None:
+def _record_stored(home: Home, snapshots: SealedSnapshots, root: str) -> None:
     """A manifest that is not what its root says holds nothing: no model can be shown to rest on it either."""
     try:
         data = home.store.get(manifest_key(root))
         manifest = parse_strictly(data.decode())
         if members_root(manifest["members"]) == root == manifest["root"]:
-            graph.record(manifest, hashlib.sha256(data).hexdigest())
+            snapshots.record(manifest, hashlib.sha256(data).hexdigest())
     except (FileNotFoundError, UnicodeDecodeError, CanonicalError, KeyError, TypeError):
         return
 

@@ -173,7 +173,7 @@ class Withdrawal:
         return dict(found)
 
 
-class Journal:
+class WithdrawalLog:
     """The withdrawals of one database."""
 
     def __init__(self, database_url: str) -> None:

@@ -2,7 +2,7 @@
 
 Belongs here: the naming conventions of the store and the lake, and acts that may be repeated after a crash at any
 moment. A sealed thing keeps its name below `sealed/<withdrawal>/`, where no stage reads. When which act is due is
-`desk`'s business.
+`execute`'s business.
 """
 
 from __future__ import annotations

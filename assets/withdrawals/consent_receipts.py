@@ -68,15 +68,15 @@ def _notices(home: Home, own: Iterable[Entry]) -> dict[str, dict[str, Any]]:
 
 def _used(home: Home, consent_id: str, own: Sequence[Entry]) -> list[dict[str, Any]]:
     """Every sealed set in which clips rest on the consent, and every model that saw the set."""
-    from assets.consent.sealed_members import graph_of, manifest_key
+    from assets.consent.sealed_members import manifest_key, sealed_snapshots
     from assets.registry.versions import Registry
 
-    graph = graph_of(home)
-    concerned = graph.members(graph.concerned({own[0]["envelope"]["body"]["party_id"]}, ()))
+    snapshots = sealed_snapshots(home)
+    concerned = snapshots.members(snapshots.concerned({own[0]["envelope"]["body"]["party_id"]}, ()))
     resting = {number: member for number, member in concerned.items() if consent_id in member.consent_ids}
     versions = {version.model_key: version for version in Registry(home).versions()} if resting else {}
     used = []
-    for root, numbers in graph.holding(resting).items():
+    for root, numbers in snapshots.holding(resting).items():
         manifest = parse_strictly(home.store.get(manifest_key(root)).decode("utf-8"))
         tree = ClipTree(member["clip_id"] for member in manifest["members"])
         clips = {resting[number].clip_id for number in numbers}
@@ -141,12 +141,14 @@ def _items(home: Home, assets: set[str]) -> set[str]:
 
 def _withdrawals(home: Home, own: Iterable[Entry]) -> list[dict[str, Any]]:
     """Withdrawals that events of this consent caused, and whether each is completed."""
-    from assets.consent.withdrawal_log import Journal
+    from assets.consent.withdrawal_log import WithdrawalLog
     from assets.withdrawals.receipt import key
 
     leaves = {entry["leaf"] for entry in own}
     found = {
-        one.id for one in Journal(home.database_url).withdrawals() if leaves & {cause.identity for cause in one.causes}
+        one.id
+        for one in WithdrawalLog(home.database_url).withdrawals()
+        if leaves & {cause.identity for cause in one.causes}
     }
     return [{"withdrawal": name, "completed": home.store.exists(key(name))} for name in sorted(found)]
 

@@ -2,7 +2,7 @@
 
 First everything that serves: versions are tagged, then aliases leave them. Then the things made of the clips and by the
 models, by policy; replacements are asked for; everything is read again; last a signed receipt says what was done. Every
-step may be repeated: what is about to be touched is in the journal before it is touched, and a withdrawal whose
+step may be repeated: what is about to be touched is in the log before it is touched, and a withdrawal whose
 re-reading finds anything left stays open until nothing is.
 """
 
@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 from assets.consent import reach
 from assets.consent.ledger import Ledger
 from assets.consent.reach import told
-from assets.consent.sealed_members import Graph
-from assets.consent.withdrawal_log import DONE, RESTORATION, Item, Journal, Withdrawal
+from assets.consent.sealed_members import SealedSnapshots
+from assets.consent.withdrawal_log import DONE, RESTORATION, Item, Withdrawal, WithdrawalLog
 from assets.home import Home
 from assets.requests.store import propose
 from assets.withdrawals import artifacts, lineage, receipt
@@ -46,12 +46,12 @@ def without_passwords(text: str, *addresses: str) -> str:
 
 
 @dataclass
-class Desk:
+class Execution:
     """Everything that carrying out needs, opened once."""
 
     home: Home
-    graph: Graph
-    journal: Journal
+    snapshots: SealedSnapshots
+    log: WithdrawalLog
     clock: Callable[[], datetime]
     policy: RetentionPolicy = field(init=False)
     failing: dict[str, str] = field(default_factory=dict)  # what could not be done at this look, each with why
@@ -81,13 +81,13 @@ class Desk:
 
     def serve_no_more(self, open_ones: Iterable[Withdrawal]) -> None:
         """Tag the versions that these reach and take every alias from them; for all, before anything slower is done."""
-        waiting = [one for one in open_ones if SERVING not in self.journal.steps(one.number)]
+        waiting = [one for one in open_ones if SERVING not in self.log.steps(one.number)]
         known = lineage.known(self.home, self.versions()) if waiting else []
         for one in waiting:
             with self.apart(f"withdrawal {one.id}"):
                 lifts = one.kind == RESTORATION
                 detail = self._lift(one, known) if lifts else self._taint(one, downstream(one.by_root, known))
-                self.journal.step_done(one.number, SERVING, detail, self.clock())
+                self.log.step_done(one.number, SERVING, detail, self.clock())
 
     def _taint(self, one: Withdrawal, causes: Mapping[str, str]) -> dict[str, Any]:
         """Versions that an alias points to come first; a first cause is never overwritten."""
@@ -98,30 +98,30 @@ class Desk:
         noted = [Item(f"version {v.number}", "versions", "tag", before=", ".join(v.aliases)) for v in reached]
         held = {alias: v.number for v in reached for alias in v.aliases}
         noted += [Item(f"alias {name}", "aliases", "take away", before=number) for name, number in held.items()]
-        self.journal.intend(one.number, noted, self.clock())
+        self.log.intend(one.number, noted, self.clock())
         for version in reached:
             lineage.taint(self.registry, version, causes[version.model_key])
         lineage.take_aliases(self.home, self.registry, held)
         for version in reached:
             lineage.detail(self.registry, version, one)
-        taken = [item for item in self.journal.items(one.number) if item.kind == "aliases"]
+        taken = [item for item in self.log.items(one.number) if item.kind == "aliases"]
         names = {item.item.removeprefix("alias "): item.before for item in taken}
         aliases = {name: lineage.became_of(self.registry, name, before) for name, before in names.items()}
         return {"versions": {v.number: causes[v.model_key] for v in reached}, "aliases": aliases}
 
     def _lift(self, one: Withdrawal, known: list[Model]) -> dict[str, Any]:
         """Take the taint from versions that no withdrawal reaches any more. An alias is given back by the gate alone."""
-        still = downstream(self.journal.standing(), known)
+        still = downstream(self.log.standing(), known)
         lifted = [v for v in self.versions() if lineage.tainted_here(v) and v.model_key not in still]
-        self.journal.intend(one.number, [Item(f"version {v.number}", "versions", "lift") for v in lifted], self.clock())
+        self.log.intend(one.number, [Item(f"version {v.number}", "versions", "lift") for v in lifted], self.clock())
         for version in lifted:
             lineage.lift(self.registry, version, one)
-        numbers = [item.item.removeprefix("version ") for item in self.journal.items(one.number)]
+        numbers = [item.item.removeprefix("version ") for item in self.log.items(one.number)]
         return {"versions": dict.fromkeys(numbers, "taint lifted"), "aliases": {}}
 
     def taint_latecomers(self) -> list[str]:
         """Tag versions that were registered after the withdrawal that reaches them; returns their numbers."""
-        standing = self.journal.standing()
+        standing = self.log.standing()
         versions = self.versions() if standing else []
         causes = downstream(standing, lineage.known(self.home, versions)) if versions else {}
         late = [v for v in versions if v.model_key in causes and not lineage.tainted_here(v)]
@@ -136,7 +136,7 @@ class Desk:
     def _reaching(self, model_key: str, versions: list[Version]) -> Withdrawal:
         """The latest withdrawal that reaches a model."""
         known = lineage.known(self.home, versions)
-        past = [one for one in self.journal.withdrawals() if one.kind != RESTORATION]
+        past = [one for one in self.log.withdrawals() if one.kind != RESTORATION]
         return next(one for one in reversed(past) if model_key in downstream(one.by_root, known))
 
     # -- everything else ---------------------------------------------------------------------------------------------
@@ -144,16 +144,16 @@ class Desk:
     def complete(self, one: Withdrawal) -> bool:
         """Carry out what is left of a withdrawal, read everything again and sign the receipt. False: something is left."""
         steps = self._restoring if one.kind == RESTORATION else self._withdrawing
-        done = self.journal.steps(one.number)
+        done = self.log.steps(one.number)
         for name, act in steps(one):
             detail = act()
             if name not in done:
-                self.journal.step_done(one.number, name, detail, self.clock())
+                self.log.step_done(one.number, name, detail, self.clock())
         if left := self.left(one):
             return not left
-        self.journal.step_done(one.number, REREAD, {"left": 0}, self.clock())
-        detail = receipt.issue(self.home, self.journal, one, vars(self.policy))
-        self.journal.step_done(one.number, DONE, detail, self.clock())
+        self.log.step_done(one.number, REREAD, {"left": 0}, self.clock())
+        detail = receipt.issue(self.home, self.log, one, vars(self.policy))
+        self.log.step_done(one.number, DONE, detail, self.clock())
         return True
 
     def _withdrawing(self, one: Withdrawal) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
@@ -174,8 +174,8 @@ class Desk:
 
     def _put_away(self, one: Withdrawal, items: list[Item]) -> dict[str, Any]:
         """Kept as intended first, so that the receipt names them although they are gone after a crash."""
-        self.journal.intend(one.number, items, self.clock())
-        earlier = {item.item: self.journal.sealed_as(item.item) for item in items if item.action == "delete"}
+        self.log.intend(one.number, items, self.clock())
+        earlier = {item.item: self.log.sealed_as(item.item) for item in items if item.action == "delete"}
         artifacts.carry_out(self.home, one.id, items, earlier)
         return {}
 
@@ -189,7 +189,7 @@ class Desk:
         return list({item.item: item for item in [*before, *found, *shown]}.values())
 
     def _thumbnails(self, clip_ids: Collection[str]) -> list[Item]:
-        files = {member.clip_id: member.facts.bytes_sha256 for member in self.graph.of_clips(clip_ids)}
+        files = {member.clip_id: member.facts.bytes_sha256 for member in self.snapshots.of_clips(clip_ids)}
         return artifacts.thumbnails_of(self.home, files)
 
     def _sealed_earlier(self, clip_ids: Iterable[str]) -> list[Item]:
@@ -197,7 +197,7 @@ class Desk:
         theirs = set(clip_ids)
         return [
             Item(item.item, item.kind, "delete", item.clip_id)
-            for item in self.journal.sealed()
+            for item in self.log.sealed()
             if item.clip_id in theirs and item.kind != "media"
         ]
 
@@ -211,12 +211,12 @@ class Desk:
         """The delivered files of which no clip may be used any more."""
         if self.policy.media == "keep" or not MEDIA_CAUSES & {cause.kind for cause in one.causes}:
             return []
-        members = {member.media_key: member for member in self.graph.of_clips(self._withheld(one))}
+        members = {member.media_key: member for member in self.snapshots.of_clips(self._withheld(one))}
         files = {key: member for key, member in members.items() if self.home.store.exists(key)}
         found = []
         for key, clips in artifacts.clips_of_files(self.home, files).items() if files else ():
-            shared = self.graph.concerned((), {files[key].facts.bytes_sha256})
-            clips |= {other.clip_id for other in self.graph.members(shared).values()}
+            shared = self.snapshots.concerned((), {files[key].facts.bytes_sha256})
+            clips |= {other.clip_id for other in self.snapshots.members(shared).values()}
             if clips <= set(withheld(self.home.database_url, clips)):
                 found.append(Item(key, "media", self.policy.media, files[key].clip_id))
         return found
@@ -233,15 +233,15 @@ class Desk:
         if one.only_held:
             return {"proposals": []}
         reasons = {clip_id: why for (_, clip_id), why in one.reach.items()}
-        clips = {m.clip_id: m.facts.item_id for m in self.graph.of_clips(reasons)}
+        clips = {m.clip_id: m.facts.item_id for m in self.snapshots.of_clips(reasons)}
         return {"proposals": replace_clips(self.home, clips, reasons)}
 
     def _bring_back(self, one: Withdrawal) -> list[str]:
         back = []
         free = set(one.clip_ids) - set(withheld(self.home.database_url, one.clip_ids))
-        tainted = set(downstream(self.journal.standing(), lineage.known(self.home, self.versions())))
-        for past in (p for p in self.journal.withdrawals() if set(p.clip_ids) & free and p.kind != RESTORATION):
-            sealed = [item for item in self.journal.items(past.number) if item.action == "seal"]
+        tainted = set(downstream(self.log.standing(), lineage.known(self.home, self.versions())))
+        for past in (p for p in self.log.withdrawals() if set(p.clip_ids) & free and p.kind != RESTORATION):
+            sealed = [item for item in self.log.items(past.number) if item.action == "seal"]
             due = [i for i in sealed if (i.clip_id in free if i.clip_id else artifacts.model_of(i) not in tainted)]
             back += artifacts.bring_back(self.home, past.id, due)
         return sorted(set(back))
@@ -251,7 +251,7 @@ class Desk:
     def audit(self) -> None:
         """Put away what was made anew of withdrawn clips, or by tainted models, by a run that had begun before, and their
         files where their day was taken in again."""
-        held, past = withheld(self.home.database_url), {one.id: one for one in self.journal.withdrawals()}
+        held, past = withheld(self.home.database_url), {one.id: one for one in self.log.withdrawals()}
         if not held:
             return
         made = artifacts.made_of(self.home, held, "delete") + artifacts.rows_about(self.home, held.keys(), "delete")
@@ -263,7 +263,7 @@ class Desk:
             self._put_away(past[name], acts)
         for one in (one for one in past.values() if one.kind != RESTORATION):
             self._put_away(one, self._media(one))  # there again where its day was taken in again
-            if one.by_root.keys() & self.journal.standing().keys():
+            if one.by_root.keys() & self.log.standing().keys():
                 self._put_away(one, self._generated(one))
 
     def left(self, one: Withdrawal) -> list[str]:
@@ -282,10 +282,10 @@ class Desk:
     def _unplanned(self, one: Withdrawal) -> list[str]:
         """Snapshots that hold its clips without consent and that no withdrawal speaks of, by asking the ledger anew."""
         ledger = Ledger(self.home.database_url)
-        head, standing = ledger.head(), self.journal.standing()
-        numbers = [member.number for member in self.graph.of_clips(one.clip_ids)]
+        head, standing = ledger.head(), self.log.standing()
+        numbers = [member.number for member in self.snapshots.of_clips(one.clip_ids)]
         asked = reach.decide(
-            ledger, self.graph, numbers, max(self.clock(), head.recorded_at or self.clock()), head.size
+            ledger, self.snapshots, numbers, max(self.clock(), head.recorded_at or self.clock()), head.size
         )
         absent = [(root, clip) for root, clip in asked.reached if clip not in standing.get(root, ())]
         return [f"snapshot {root} holds {clip}" for root, clip in sorted(absent)]

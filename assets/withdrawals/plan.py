@@ -16,7 +16,7 @@ from itertools import islice
 from assets.consent import reach
 from assets.consent.ledger import Ledger
 from assets.consent.reach import Reach, Touched
-from assets.consent.sealed_members import Graph, graph_of
+from assets.consent.sealed_members import SealedSnapshots, sealed_snapshots
 from assets.consent.withdrawal_log import (
     EVENT,
     MEMBER,
@@ -24,14 +24,14 @@ from assets.consent.withdrawal_log import (
     WITHDRAWAL,
     Cause,
     Failing,
-    Journal,
     Mark,
     Pair,
     Plan,
     Withdrawal,
+    WithdrawalLog,
 )
 from assets.home import Home
-from assets.withdrawals.execute import SERVING, Desk
+from assets.withdrawals.execute import SERVING, Execution
 from assets.withheld import withheld
 from training.consent.checkpoint import Checkpoint
 from training.consent.events import CONSENT_TYPES, DISPUTE_TYPES, Event
@@ -87,47 +87,47 @@ def act_on_ledger(
     What was read before is remembered here, not by the caller: `since_seq` (a ledger size) and `after` (the number of a
     withdrawal) only say which withdrawals the report is about. Acting again changes nothing.
     """
-    ledger, graph, journal = Ledger(home.database_url), graph_of(home), Journal(home.database_url)
+    ledger, snapshots, log = Ledger(home.database_url), sealed_snapshots(home), WithdrawalLog(home.database_url)
     moment = instant(now) if now else None
-    desk = Desk(home, graph, journal, clock=lambda: moment or now_utc())
-    started, last = time.monotonic(), journal.last()
-    begun = {one.number for one in journal.unfinished()}
+    execution = Execution(home, snapshots, log, clock=lambda: moment or now_utc())
+    started, last = time.monotonic(), log.last()
+    begun = {one.number for one in log.unfinished()}
     while True:
         head, at = _head(ledger, moment or now_utc())
-        read = read_ledger(ledger, graph, journal, head, at)
-        with desk.apart("the registry"):
-            desk.serve_no_more(journal.unfinished())
+        read = read_ledger(ledger, snapshots, log, head, at)
+        with execution.apart("the registry"):
+            execution.serve_no_more(log.unfinished())
         if read == head.size or time.monotonic() - started > budget_s:
             break
     late: list[str] = []
-    with desk.apart("models registered since"):
-        late = desk.taint_latecomers()
-    for one in journal.unfinished():
+    with execution.apart("models registered since"):
+        late = execution.taint_latecomers()
+    for one in log.unfinished():
         if time.monotonic() - started > budget_s:
             break
-        with desk.apart(f"withdrawal {one.id}"):
-            desk.complete(one)
-    last_audit = journal.audited()
-    if last_audit is None or (at - last_audit >= AUDIT_EVERY and not journal.unfinished()):
-        with desk.apart("reading again what was withdrawn"):
+        with execution.apart(f"withdrawal {one.id}"):
+            execution.complete(one)
+    last_audit = log.audited()
+    if last_audit is None or (at - last_audit >= AUDIT_EVERY and not log.unfinished()):
+        with execution.apart("reading again what was withdrawn"):
             if last_audit:
-                desk.audit()
-            journal.set_audited(at)
+                execution.audit()
+            log.set_audited(at)
     # what was reported long ago is not read again with every look
     floor = min([after, last, *(number - 1 for number in begun)]) if after is not None else -1
     seen = [
         one
-        for one in journal.withdrawals(after=floor)
+        for one in log.withdrawals(after=floor)
         if _reported(one, since_seq, after) or one.number > last or one.number in begun
     ]
     in_lake: set[str] = set()
-    with desk.apart("clips that were never sealed"):
+    with execution.apart("clips that were never sealed"):
         in_lake = _in_lake(home, ledger, seen)
-    return replace(_report(journal, head, seen, late, in_lake), failing=_failing(journal, desk))
+    return replace(_report(log, head, seen, late, in_lake), failing=_failing(log, execution))
 
 
-def _failing(journal: Journal, desk: Desk) -> tuple[str, ...]:
-    said = {f"{kind} {number}": why for (kind, number), why in journal.failing().items()} | desk.failing
+def _failing(log: WithdrawalLog, execution: Execution) -> tuple[str, ...]:
+    said = {f"{kind} {number}": why for (kind, number), why in log.failing().items()} | execution.failing
     return tuple(f"{name} ({why})" for name, why in sorted(said.items()))
 
 
@@ -141,29 +141,29 @@ def _reported(one: Withdrawal, since_seq: int, after: int | None) -> bool:
     return one.number > after if after is not None else one.ledger_size > since_seq
 
 
-def read_ledger(ledger: Ledger, graph: Graph, journal: Journal, head: Checkpoint, now: datetime) -> int:
+def read_ledger(ledger: Ledger, snapshots: SealedSnapshots, log: WithdrawalLog, head: Checkpoint, now: datetime) -> int:
     """Plan what the next slice of the ledger asks for; returns up to which size it was read now.
 
     What fails is kept by itself and tried again with what is new at the next look.
     """
-    mark, failed = journal.mark(), journal.failing()
+    mark, failed = log.mark(), log.failing()
     upto = min(head.size, mark.ledger_size + SLICE)
     again = [number for kind, number in failed if kind == EVENT]
     new, failing = _readable(ledger, again, mark.ledger_size, upto)
     touched = _touched(ledger, new)
     if upto == head.size:
-        touched |= reach.touched_since(ledger, journal, mark.ledger_size, mark.at or EPOCH, now)
-    numbers = graph.concerned(touched.parties, touched.digests) | _unseen(ledger, graph, journal, mark, now)
+        touched |= reach.touched_since(ledger, log, mark.ledger_size, mark.at or EPOCH, now)
+    numbers = snapshots.concerned(touched.parties, touched.digests) | _unseen(ledger, snapshots, log, mark, now)
     numbers |= {number for kind, number in failed if kind == MEMBER}
-    found, undecided = reach.decide_apart(ledger, graph, numbers, now, upto=upto)
+    found, undecided = reach.decide_apart(ledger, snapshots, numbers, now, upto=upto)
     failing |= {(MEMBER, number): why for number, why in undecided.items()}
-    new, waiting = _without(new, graph, undecided)
+    new, waiting = _without(new, snapshots, undecided)
     failing |= waiting
-    plans = [*_withdrawals(journal, found, new), *_restorations(journal, found, upto)]
-    sealings = graph.sealings(after=mark.sealing)
+    plans = [*_withdrawals(log, found, new), *_restorations(log, found, upto)]
+    sealings = snapshots.sealings(after=mark.sealing)
     later = Mark(upto, now if upto == head.size else mark.at, sealings[-1].number if sealings else mark.sealing)
     if plans or replace(later, at=mark.at) != mark or touched.parties or failing != failed:
-        journal.plan(plans, later, _coming(new, now), now, failing)
+        log.plan(plans, later, _coming(new, now), now, failing)
     return upto
 
 
@@ -184,12 +184,12 @@ def _readable(ledger: Ledger, again: Iterable[int], since: int, upto: int) -> tu
     return sorted(found, key=lambda event: event.seq), failing
 
 
-def _without(new: list[Event], graph: Graph, undecided: Mapping[int, str]) -> tuple[list[Event], Failing]:
+def _without(new: list[Event], snapshots: SealedSnapshots, undecided: Mapping[int, str]) -> tuple[list[Event], Failing]:
     """The events, but for those of people with a member that could not be decided: they wait for it.
 
     A revocation would otherwise be receipted as one that reaches nothing.
     """
-    why = {party: undecided[n] for n, member in graph.members(undecided).items() for party in member.facts.parties}
+    why = {party: undecided[n] for n, member in snapshots.members(undecided).items() for party in member.facts.parties}
     waiting = {(EVENT, event.seq): why[p] for event in new if (p := event.body["party_id"]) in why}
     return [event for event in new if (EVENT, event.seq) not in waiting], waiting
 
@@ -204,23 +204,23 @@ def _touched(ledger: Ledger, new: Iterable[Event]) -> Touched:
     return Touched(frozenset(parties), frozenset(digests))
 
 
-def _unseen(ledger: Ledger, graph: Graph, journal: Journal, mark: Mark, now: datetime) -> set[int]:
+def _unseen(ledger: Ledger, snapshots: SealedSnapshots, log: WithdrawalLog, mark: Mark, now: datetime) -> set[int]:
     """Members of sealings recorded since the last look, that what was read before it may have touched already."""
     found: set[int] = set()
-    for sealing in graph.sealings(after=mark.sealing):
+    for sealing in snapshots.sealings(after=mark.sealing):
         if sealing.ledger_size < mark.ledger_size or sealing.until < now:
-            touched = reach.touched_since(ledger, journal, sealing.ledger_size, sealing.until, now)
-            numbers = graph.concerned(touched.parties, touched.digests)
-            found.update(graph.holding(numbers, sealing.root).get(sealing.root, ()))
+            touched = reach.touched_since(ledger, log, sealing.ledger_size, sealing.until, now)
+            numbers = snapshots.concerned(touched.parties, touched.digests)
+            found.update(snapshots.holding(numbers, sealing.root).get(sealing.root, ()))
     return found
 
 
-def _withdrawals(journal: Journal, found: Reach, new: Iterable[Event]) -> Iterator[Plan]:
+def _withdrawals(log: WithdrawalLog, found: Reach, new: Iterable[Event]) -> Iterator[Plan]:
     """One withdrawal a person or dispute, of what no earlier one did for the same causes.
 
     A revocation that reaches no sealed clip is one, too: whoever withdraws gets a receipt.
     """
-    handled = journal.handled({clip_id for _, clip_id in found.reached})
+    handled = log.handled({clip_id for _, clip_id in found.reached})
     causes: dict[str, set[Cause]] = defaultdict(set)
     pairs: dict[str, dict[Pair, tuple[str, ...]]] = defaultdict(dict)
     for pair, reasons in found.reached.items():
@@ -241,14 +241,14 @@ def _order(cause: Cause) -> tuple[bool, int, str]:
     return cause.seq is None, cause.seq or 0, cause.identity
 
 
-def _restorations(journal: Journal, found: Reach, upto: int) -> Iterator[Plan]:
+def _restorations(log: WithdrawalLog, found: Reach, upto: int) -> Iterator[Plan]:
     """What nothing stands against any more: a dispute that was dismissed, a clip that was granted anew.
 
     Pairs are restored where consent stands without a gap; a clip that was merely granted anew returns to use alone,
     and what was made of it before stays tainted.
     """
-    standing = journal.standing()
-    held = withheld(journal.url, {clip_id for _, clip_id in found.held | set(found.reached)})
+    standing = log.standing()
+    held = withheld(log.url, {clip_id for _, clip_id in found.held | set(found.reached)})
     back: dict[str, dict[Pair, tuple[str, ...]]] = defaultdict(dict)
     for root, clip_id in sorted(found.held):
         if clip_id in standing.get(root, ()):
@@ -287,8 +287,10 @@ def _in_lake(home: Home, ledger: Ledger, seen: Iterable[Withdrawal]) -> set[str]
     return {r["clip_id"] for r in shots if {r["clip_id"], r["bytes_sha256"]} & digests or r["item_id"] in files}
 
 
-def _report(journal: Journal, head: Checkpoint, seen: list[Withdrawal], late: list[str], in_lake: set[str]) -> Actions:
-    steps = {one.number: journal.steps(one.number) for one in seen}
+def _report(
+    log: WithdrawalLog, head: Checkpoint, seen: list[Withdrawal], late: list[str], in_lake: set[str]
+) -> Actions:
+    steps = {one.number: log.steps(one.number) for one in seen}
     forward = [one for one in seen if one.kind == WITHDRAWAL]
     versions = {n for one in forward for n in steps[one.number].get(SERVING, {}).get("versions", {})} | set(late)
     aliases = [steps[one.number].get(SERVING, {}).get("aliases", {}) for one in forward]
@@ -301,6 +303,6 @@ def _report(journal: Journal, head: Checkpoint, seen: list[Withdrawal], late: li
         champion=next((said["champion"] for said in reversed(aliases) if "champion" in said), None),
         proposals=tuple(sorted(proposals)),
         withdrawals=tuple(one.id for one in seen),
-        unfinished=tuple(one.id for one in journal.unfinished()),
-        cursor=journal.last(),
+        unfinished=tuple(one.id for one in log.unfinished()),
+        cursor=log.last(),
     )

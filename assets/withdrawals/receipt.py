@@ -1,6 +1,6 @@
 """The receipt of a withdrawal: one signed file that says what reached what, and what was done where and when.
 
-Written once, from the journal alone, after everything was read again and nothing was left. It names pseudonyms and
+Written once, from the log alone, after everything was read again and nothing was left. It names pseudonyms and
 digests and nothing else of anybody; whoever holds the platform's public checkpoint key can check it.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from assets.consent.ledger import Ledger
 from assets.consent.platform import checkpoint_key
 from assets.consent.proofs.statements import file_bytes, sign_statement
-from assets.consent.withdrawal_log import DONE, RESTORATION, Journal, Withdrawal
+from assets.consent.withdrawal_log import DONE, RESTORATION, Withdrawal, WithdrawalLog
 from assets.home import Home
 
 SCHEMA = "rushes.completion/1"
@@ -32,9 +32,9 @@ def checkpoint(home: Home, one: Withdrawal) -> dict[str, Any]:
     return {"checkpoint": signed, "proofs": proofs}
 
 
-def body(journal: Journal, one: Withdrawal, policy: Mapping[str, str]) -> dict[str, Any]:
-    """What the receipt says; the same journal gives the same receipt."""
-    steps = journal.steps(one.number)
+def body(log: WithdrawalLog, one: Withdrawal, policy: Mapping[str, str]) -> dict[str, Any]:
+    """What the receipt says; the same log gives the same receipt."""
+    steps = log.steps(one.number)
     held, proofs = steps["checkpoint"]["checkpoint"], steps["checkpoint"]["proofs"]
     clips: dict[str, dict[str, Any]] = {}
     for (root, clip_id), reasons in sorted(one.reach.items()):
@@ -57,7 +57,7 @@ def body(journal: Journal, one: Withdrawal, policy: Mapping[str, str]) -> dict[s
         "reached": {"clips": list(clips.values()), "models": steps["serving"]["versions"]},
         "done": [
             {"what": item.item, "kind": item.kind, "act": item.action, "before": item.before, "at": item.planned_at}
-            for item in journal.items(one.number)
+            for item in log.items(one.number)
         ],
         "steps": {name: step["done_at"] for name, step in steps.items() if name != DONE},
         "aliases": steps["serving"]["aliases"],
@@ -68,9 +68,9 @@ def body(journal: Journal, one: Withdrawal, policy: Mapping[str, str]) -> dict[s
     }
 
 
-def issue(home: Home, journal: Journal, one: Withdrawal, policy: Mapping[str, str]) -> dict[str, Any]:
+def issue(home: Home, log: WithdrawalLog, one: Withdrawal, policy: Mapping[str, str]) -> dict[str, Any]:
     """Sign and keep it; a receipt that was kept before a crash is the one that stands."""
     where = key(one.id)
     if not home.store.exists(where):
-        home.store.put(where, file_bytes(sign_statement(body(journal, one, policy), checkpoint_key(home))))
+        home.store.put(where, file_bytes(sign_statement(body(log, one, policy), checkpoint_key(home))))
     return {"receipt": where, "sha256": hashlib.sha256(home.store.get(where)).hexdigest()}
