@@ -149,22 +149,21 @@ class Needs:
 
 def needs(envelopes: Iterable[Any]) -> Needs:
     """All that judging these envelopes may depend on; what has no shape is refused without looking anything up."""
-    found: dict[str, set[str]] = defaultdict(set)
-    found["parties"].add(PLATFORM)
+    wanted: dict[str, set[str]] = {name: set() for name in ("parties", "consents", "disputes", "event_ids", "keys")}
+    wanted["parties"].add(PLATFORM)
     for envelope in envelopes:
         if not isinstance(envelope, dict) or not isinstance(envelope.get("body"), dict):
             continue
         body, endorsement = envelope["body"], envelope.get("endorsement")
-        _add(found["parties"], body, "party_id", "actor")
-        _add(found["consents"], body, "consent_id")
-        _add(found["disputes"], body, "dispute_id")
-        _add(found["event_ids"], body, "event_id")
-        _add(found["keys"], body, "key_id")
-        _add(found["keys"], envelope, "key_id")
+        _add(wanted["parties"], body, "party_id", "actor")
+        _add(wanted["consents"], body, "consent_id")
+        _add(wanted["disputes"], body, "dispute_id")
+        _add(wanted["event_ids"], body, "event_id")
+        _add(wanted["keys"], body, "key_id")
+        _add(wanted["keys"], envelope, "key_id")
         if isinstance(endorsement, dict):
-            _add(found["keys"], endorsement, "key_id")
-    names = ("parties", "consents", "disputes", "event_ids", "keys")
-    return Needs(*(frozenset(found[name]) for name in names))
+            _add(wanted["keys"], endorsement, "key_id")
+    return Needs(**{name: frozenset(values) for name, values in wanted.items()})
 
 
 def _add(names: set[str], source: dict[str, Any], *fields: str) -> None:
@@ -316,20 +315,20 @@ def _judge_attestation(register: Register, body: Body) -> Refusal | None:
 
 
 def _judge_dispute(register: Register, body: Body) -> Refusal | None:
-    known = register.disputes.get(body["dispute_id"])
+    dispute = register.disputes.get(body["dispute_id"])
     if body["type"] == "dispute":
         if body["actor"] not in (body["party_id"], PLATFORM):
             return Refusal(Rule.ACTING_FOR, f"{body['actor']} may not open a dispute for {body['party_id']}")
         if not body["assets"]:
             return Refusal(Rule.SCHEMA, "a dispute names the footage that it is about")
-        return Refusal(Rule.DISPUTE_EXISTS, f"{body['dispute_id']} was opened before") if known else None
+        return Refusal(Rule.DISPUTE_EXISTS, f"{body['dispute_id']} was opened before") if dispute else None
     if body["actor"] != PLATFORM or body["party_id"] != PLATFORM:
         return Refusal(Rule.ACTING_FOR, "disputes are decided by an officer of the platform")
-    if known is None:
+    if dispute is None:
         return Refusal(Rule.DISPUTE_UNKNOWN, f"there is no dispute {body['dispute_id']}")
-    if known.outcome is not None:
-        return Refusal(Rule.DISPUTE_DECIDED, f"{body['dispute_id']} was {known.outcome} already")
-    return Refusal(Rule.OWN_DISPUTE, f"{known.opener} opened it") if body["officer"] == known.opener else None
+    if dispute.outcome is not None:
+        return Refusal(Rule.DISPUTE_DECIDED, f"{body['dispute_id']} was {dispute.outcome} already")
+    return Refusal(Rule.OWN_DISPUTE, f"{dispute.opener} opened it") if body["officer"] == dispute.opener else None
 
 
 def _judge_consent(register: Register, body: Body) -> Refusal | None:

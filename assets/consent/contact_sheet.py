@@ -53,13 +53,13 @@ def find_clip(clips: Sequence[Clip], identity: str, shot_index: int | None = Non
 
     Raises LookupError for none, or for a prefix that several share.
     """
-    found = [clip for clip in clips if identity and clip.facts.clip_id.startswith(identity)]
-    found = [clip for clip in found if shot_index in (None, clip.facts.shot_index)]
-    if not found:
+    matches = [clip for clip in clips if identity and clip.facts.clip_id.startswith(identity)]
+    matches = [clip for clip in matches if shot_index in (None, clip.facts.shot_index)]
+    if not matches:
         raise LookupError(f"no clip {identity!r}; `rushes review list` shows those that wait")
-    if len({clip.facts.clip_id for clip in found}) > 1:
+    if len({clip.facts.clip_id for clip in matches}) > 1:
         raise LookupError(f"{identity!r} could be several clips; give more of it")
-    return min(found, key=lambda clip: (not waits(clip), not clip.facts.duplicate_ok, clip.key))
+    return min(matches, key=lambda clip: (not waits(clip), not clip.facts.duplicate_ok, clip.key))
 
 
 def build_sheet(home: Home, clip_key: tuple[str, str, int], now: datetime, pictures: int = PICTURES) -> Sheet:
@@ -79,7 +79,7 @@ def build_sheet(home: Home, clip_key: tuple[str, str, int], now: datetime, pictu
         media=_row(home, "media", item_id=item_id) or {},
         verdicts=[row for row in home.lake.rows("verdicts") if _is_of(row, clip)],
         duplicates=_group(home, clip),
-        disputes=[found for found in disputes(home, clips) if clip in found.clips],
+        disputes=[dispute for dispute in disputes(home, clips) if clip in dispute.clips],
         may_judge=tuple(sorted(may_judge(clip, read_register(home.database_url)))),
         waiting_since=since,
         age_hours=hours_between(since, now),
@@ -152,19 +152,19 @@ def _header(sheet: Sheet, title: str) -> Html:
 
 def _states(sheet: Sheet) -> list[tuple[str, str]]:
     facts, late = sheet.clip.facts, sheet.age_hours > POLICY.sla_hours
-    found = [(f"{facts.approvals} of {POLICY.approvals} approvals", "good" if facts.approvals >= 2 else "open")]
+    chips = [(f"{facts.approvals} of {POLICY.approvals} approvals", "good" if facts.approvals >= 2 else "open")]
     if facts.rejections:
-        found.append((f"rejected by {facts.rejections}", "bad"))
+        chips.append((f"rejected by {facts.rejections}", "bad"))
     if sheet.appealed:
-        found.append(("appealed: asks for people who have not judged it", "open"))
+        chips.append(("appealed: asks for people who have not judged it", "open"))
     if any(dispute.outcome is None for dispute in sheet.disputes):
-        found.append(("held by a dispute", "bad"))
+        chips.append(("held by a dispute", "bad"))
     if any(dispute.outcome == "upheld" for dispute in sheet.disputes):
-        found.append(("barred by a dispute that was upheld", "bad"))
-    found += [(in_words(code), "open") for code in sheet.clip.count.codes]
+        chips.append(("barred by a dispute that was upheld", "bad"))
+    chips += [(in_words(code), "open") for code in sheet.clip.count.codes]
     if facts.approvals < POLICY.approvals:
-        found.append((f"waits {sheet.age_hours:.0f} h{', overdue' if late else ''}", "bad" if late else "quiet"))
-    return found
+        chips.append((f"waits {sheet.age_hours:.0f} h{', overdue' if late else ''}", "bad" if late else "quiet"))
+    return chips
 
 
 def _numbers(sheet: Sheet) -> Html:
@@ -173,9 +173,11 @@ def _numbers(sheet: Sheet) -> Html:
     released = sum(r.identifiable and not r.against for r in sheet.releases if r.role in ("depicted", "guardian"))
     seen = max(facts.faces_max or 0, facts.persons_counted or 0)
     fits = facts.faces_max is not None and seen <= released + facts.non_identifiable
-    said = "nobody is seen beyond those" if fits else "more people are seen than have agreed or cannot be recognised"
+    verdict_text = (
+        "nobody is seen beyond those" if fits else "more people are seen than have agreed or cannot be recognised"
+    )
     if facts.faces_max is None:
-        said = "no detector looked at it: it cannot be used, whoever approves it"
+        verdict_text = "no detector looked at it: it cannot be used, whoever approves it"
     cards = [
         ("faces in one frame, by the detector", "?" if facts.faces_max is None else facts.faces_max),
         ("people counted by reviewers, at most", "–" if facts.persons_counted is None else facts.persons_counted),
@@ -186,7 +188,7 @@ def _numbers(sheet: Sheet) -> Html:
     judges = ", ".join(sheet.may_judge) or "nobody on the register"
     return joined(
         tag("div", numbers, "cards"),
-        tag("p", joined(chip("adds up" if fits else "does not add up", "good" if fits else "bad"), " ", said)),
+        tag("p", joined(chip("adds up" if fits else "does not add up", "good" if fits else "bad"), " ", verdict_text)),
         tag("p", joined(tag("span", "May judge it now: ", "quiet"), judges)),
     )
 
@@ -213,7 +215,7 @@ def _declared(sheet: Sheet) -> Html:
     declared, measured = sheet.clip.declared, sheet.media
     size = f"{declared['width']}x{declared['height']}" if declared.get("width") else None
     checks = {row["check"]: row for row in sheet.verdicts}
-    found = [
+    compared = [
         ("subject", declared.get("subject"), "you decide", None),
         ("location", declared.get("location"), _value(checks, "location"), checks.get("location")),
         ("time of day", declared.get("time_of_day"), _value(checks, "time_of_day"), checks.get("time_of_day")),
@@ -227,9 +229,9 @@ def _declared(sheet: Sheet) -> Html:
         ("licence", declared.get("source_licence"), None, None),
     ]
     rows = [
-        (name, shown(said), shown(seen), verdict(row) if row else "")
-        for name, said, seen, row in found
-        if said is not None
+        (name, shown(claim), shown(seen), verdict(row) if row else "")
+        for name, claim, seen, row in compared
+        if claim is not None
     ]
     return table(("", "declared", "measured", ""), rows, "Nothing is declared.")
 

@@ -35,7 +35,7 @@ class Erased:
     @classmethod
     def among(cls, connection: sa.Connection, envelopes: Mapping[str, Any]) -> Erased:
         """`envelopes` by their digest."""
-        asked = {found for digest, envelope in envelopes.items() for found in _digests(digest, envelope)}
+        asked = {name for digest, envelope in envelopes.items() for name in _digests(digest, envelope)}
         columns = (erasures.c.envelope_sha256, erasures.c.event_id_sha256, erasures.c.consent_id_sha256)
         return cls(
             frozenset(

@@ -142,22 +142,22 @@ def _chunks(offers: Iterator[Offer]) -> Iterator[list[Offer]]:
 def _take_in_chunk(connection: sa.Connection, offers: list[Offer], now: datetime) -> list[Admitted | Refused]:
     readable = [offer for offer in offers if offer.problem is None]
     erased = Erased.among(connection, {offer.digest: offer.envelope for offer in readable})
-    known = _known(connection, (offer.digest for offer in readable))
-    register = register_for(connection, needs(o.envelope for o in readable if o.digest not in known))
+    admitted_before = _known(connection, (offer.digest for offer in readable))
+    register = register_for(connection, needs(o.envelope for o in readable if o.digest not in admitted_before))
     last = connection.execute(sa.select(leaves).order_by(leaves.c.seq.desc()).limit(1)).first()
     # a clock that steps back reorders nothing
     batch = _Batch(max(time_text(now), last.recorded_at), last.seq + 1) if last else _Batch(time_text(now), 0)
     judged_at, outcomes = parse_time(batch.recorded_at), list[Admitted | Refused]()
     for offer in offers:
         refusal = offer.problem or erased.refusal(offer.digest, offer.envelope)
-        if not refusal and offer.digest in known:
-            outcomes.append(replace(known[offer.digest], already=True))
+        if not refusal and offer.digest in admitted_before:
+            outcomes.append(replace(admitted_before[offer.digest], already=True))
         elif refusal := refusal or judge(register, offer.envelope, judged_at) or _judge_times(offer, now):
             outcomes.append(batch.refuse(offer, refusal, time_text(now)))
         else:
             admitted = batch.admit(offer)
             register.record(offer.envelope)
-            known[offer.digest] = admitted
+            admitted_before[offer.digest] = admitted
             outcomes.append(admitted)
     batch.write(connection)
     return outcomes
@@ -169,12 +169,12 @@ def _judge_times(offer: Offer, now: datetime) -> Refusal | None:
 
 def _known(connection: sa.Connection, digests: Iterable[str]) -> dict[str, Admitted]:
     """Envelopes that are in the ledger already, by digest."""
-    known = {}
+    admitted = {}
     for some in portions(digests):
         query = sa.select(leaves, events.c.envelope_sha256).join(events, events.c.seq == leaves.c.seq)
         for row in connection.execute(query.where(events.c.envelope_sha256.in_(some))):
-            known[row.envelope_sha256] = Admitted(row.seq, row.leaf_hash, parse_time(row.recorded_at))
-    return known
+            admitted[row.envelope_sha256] = Admitted(row.seq, row.leaf_hash, parse_time(row.recorded_at))
+    return admitted
 
 
 def grow(connection: sa.Connection) -> None:

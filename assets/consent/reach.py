@@ -72,7 +72,7 @@ def decide(
 ) -> Reach:
     """Decide these members again for every snapshot that holds them, from its first sealing until `now`."""
     held = snapshots.holding(numbers)
-    members = snapshots.members({number for found in held.values() for number in found})
+    members = snapshots.members({number for holding in held.values() for number in holding})
     state, events = state_for(ledger, members.values(), upto)
     about = _by_subject(events)
     reached: dict[Pair, tuple[str, ...]] = {}
@@ -82,13 +82,13 @@ def decide(
     for sealing in first_sealings(snapshots):
         for member in (members[number] for number in held.get(sealing.root, ())):
             pair = (sealing.root, member.clip_id)
-            found = reached_members(sealing, [member], state, now)
+            reasons = reached_members(sealing, [member], state, now)
             if usable_now(sealing, member, state, now):
                 usable.add(member.clip_id)
-            if not found:
+            if not reasons:
                 standing.add(pair)
                 continue
-            reached[pair] = found[member.clip_id]
+            reached[pair] = reasons[member.clip_id]
             theirs = [event for subject in _subjects(member.facts, state) for event in about.get(subject, ())]
             causes[pair] = causes_of(member.facts, sealing, state, theirs, now)
     return Reach(reached, causes, frozenset(standing - set(reached)), frozenset(usable))
@@ -106,29 +106,32 @@ def decide_apart(
     except Exception as error:  # whatever an event nobody thought of makes of the rules
         ordered = sorted(numbers)
         if len(ordered) < 2:
-            return Reach({}, {}, frozenset(), frozenset()), dict.fromkeys(ordered, told(error))
+            return Reach({}, {}, frozenset(), frozenset()), dict.fromkeys(ordered, error_line(error))
         middle = len(ordered) // 2
-        (one, failed), (other, more) = (
+        (first, failed), (other, more) = (
             decide_apart(ledger, snapshots, half, now, upto) for half in (ordered[:middle], ordered[middle:])
         )
         both = Reach(
-            one.reached | other.reached, one.causes | other.causes, one.held | other.held, one.usable | other.usable
+            first.reached | other.reached,
+            first.causes | other.causes,
+            first.held | other.held,
+            first.usable | other.usable,
         )
         return both, failed | more
 
 
-def told(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """What went wrong, in a line."""
     return f"{type(error).__name__}: {(str(error).splitlines() or ['no text'])[0][:300]}"
 
 
 def _by_subject(events: Iterable[Event]) -> dict[Subject, list[Event]]:
-    found: dict[Subject, list[Event]] = defaultdict(list)
+    about: dict[Subject, list[Event]] = defaultdict(list)
     for event in events:
         dispute = event.body.get("dispute_id")
         subject = ("", dispute) if dispute else (event.body["party_id"], event.body.get("consent_id", ""))
-        found[subject].append(event)
-    return found
+        about[subject].append(event)
+    return about
 
 
 def _subjects(facts: ClipFacts, state: ConsentState) -> set[Subject]:
@@ -155,14 +158,14 @@ def reached_members(
     sealing: Sealing, members: Iterable[Member], state: ConsentState, now: datetime
 ) -> dict[str, tuple[str, ...]]:
     """Clips of a snapshot whose consent did not hold without a gap from its sealing until `now`, with the reasons."""
-    start, found = min(sealing.at, now), {}
+    start, reached = min(sealing.at, now), {}
     for member in members:
         decision = eligible(
             member.facts, sealing.purpose, start, now, state, sealing.territory, recipient=sealing.recipient
         )
         if not decision.eligible:
-            found[member.clip_id] = decision.reasons
-    return found
+            reached[member.clip_id] = decision.reasons
+    return reached
 
 
 def usable_now(sealing: Sealing, member: Member, state: ConsentState, now: datetime) -> bool:
@@ -176,13 +179,13 @@ def causes_of(
 ) -> tuple[Cause, ...]:
     """What took the consent from a reached clip. `events` are all of its people, and all disputes, in ledger order."""
     use = Use(facts.assets, sealing.purpose, min(sealing.at, now), now, sealing.territory, sealing.recipient)
-    found = {cause for event in events if (cause := _event_cause(event, facts, use, state))} | _endings(
+    causes = {cause for event in events if (cause := _event_cause(event, facts, use, state))} | _endings(
         facts, use, state
     )
-    if not found:  # an event that was erased, or one that no rule here names: never hidden, whoever was the cause
+    if not causes:  # an event that was erased, or one that no rule here names: never hidden, whoever was the cause
         subject = facts.contributor_id or facts.clip_id
-        found = {Cause(subject, "unexplained", f"{sealing.root}/{facts.clip_id}", time_text(sealing.at))}
-    return tuple(sorted(found, key=lambda cause: (cause.seq is None, cause.seq or 0, cause.identity)))
+        causes = {Cause(subject, "unexplained", f"{sealing.root}/{facts.clip_id}", time_text(sealing.at))}
+    return tuple(sorted(causes, key=lambda cause: (cause.seq is None, cause.seq or 0, cause.identity)))
 
 
 def _event_cause(event: Event, facts: ClipFacts, use: Use, state: ConsentState) -> Cause | None:
@@ -192,7 +195,7 @@ def _event_cause(event: Event, facts: ClipFacts, use: Use, state: ConsentState) 
     elif event.type in ("revoke", "amend"):
         subject = body["party_id"]
         spoke = state.consents(subject, facts.assets) if subject in facts.parties else []
-        guilty = any(one.consent_id == body["consent_id"] and one.objections(use) for one in spoke)
+        guilty = any(consent.consent_id == body["consent_id"] and consent.objections(use) for consent in spoke)
     elif event.type in ("guardian", "end_guardian"):
         subject = body["party_id"]
         guilty = any(person.person_id == subject and person.identifiable for person in facts.persons)

@@ -161,29 +161,29 @@ class SealedSnapshots:
 
     def concerned(self, parties: Collection[str], digests: Collection[str]) -> set[int]:
         """Numbers of the members that any of these people is in, or that any of these digests names."""
-        found: set[int] = set()
+        numbers: set[int] = set()
         with self.engine.connect() as connection:
             for table, column, values in (
                 (party_rows, party_rows.c.party_id, parties),
                 (digest_rows, digest_rows.c.digest, digests),
             ):
                 for some in portions(values):
-                    found.update(connection.execute(sa.select(table.c.number).where(column.in_(some))).scalars())
-        return found
+                    numbers.update(connection.execute(sa.select(table.c.number).where(column.in_(some))).scalars())
+        return numbers
 
     def holding(self, numbers: Collection[int], root: str | None = None) -> dict[str, list[int]]:
         """By root of every snapshot (or of the one named) that holds any of these members: which ones."""
         if not numbers:
             return {}
-        ordered, found = sorted(numbers), {}
+        ordered, by_root = sorted(numbers), {}
         query = sa.select(set_rows.c.root, set_rows.c.members).order_by(set_rows.c.root)
         with self.engine.connect() as connection:
             for row in connection.execute(query if root is None else query.where(set_rows.c.root == root)):
                 bits = row.members
                 held = [n for n in ordered if n >> 3 < len(bits) and bits[n >> 3] >> (n & 7) & 1]
                 if held:
-                    found[row.root] = held
-        return found
+                    by_root[row.root] = held
+        return by_root
 
     def numbers_in(self, root: str) -> list[int]:
         """The members of one snapshot; none where the root is not known."""
@@ -214,9 +214,9 @@ def manifest_key(root: str) -> str:
 def sealed_snapshots(home: Home) -> SealedSnapshots:
     """The snapshots, brought up to date with the store: a process killed after sealing left a manifest unrecorded."""
     snapshots = SealedSnapshots(home.database_url)
-    known = snapshots.roots()
+    recorded = snapshots.roots()
     for root in home.store.folders("snapshots"):
-        if root not in known:
+        if root not in recorded:
             _record_stored(home, snapshots, root)
     return snapshots
 
@@ -242,15 +242,15 @@ def _record_stored(home: Home, snapshots: SealedSnapshots, root: str) -> None:
 
 def numbered(connection: sa.Connection, leaves: Mapping[str, Mapping[str, Any]]) -> list[int]:
     """Numbers of all these members; those that were never sealed before get one."""
-    known: dict[str, int] = {}
+    kept: dict[str, int] = {}
     for some in portions(leaves):
         query = sa.select(member_rows.c.leaf_hash, member_rows.c.number).where(member_rows.c.leaf_hash.in_(some))
-        known |= {row.leaf_hash: row.number for row in connection.execute(query)}
+        kept |= {row.leaf_hash: row.number for row in connection.execute(query)}
     first = next_number(connection, member_rows)
-    fresh = {leaf: first + i for i, leaf in enumerate(leaf for leaf in leaves if leaf not in known)}
+    fresh = {leaf: first + i for i, leaf in enumerate(leaf for leaf in leaves if leaf not in kept)}
     for some in portions(fresh):
         _insert(connection, [(fresh[leaf], leaf, leaves[leaf]) for leaf in some])
-    return sorted((known | fresh).values())
+    return sorted((kept | fresh).values())
 
 
 def _insert(connection: sa.Connection, fresh: list[tuple[int, str, Mapping[str, Any]]]) -> None:

@@ -166,11 +166,11 @@ class Withdrawal:
     @property
     def by_root(self) -> dict[str, dict[str, tuple[str, ...]]]:
         """As the closure takes it: reasons by clip, by snapshot."""
-        found: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+        by_root: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
         for (root, clip_id), reasons in self.reach.items():
             if root:
-                found[root][clip_id] = reasons
-        return dict(found)
+                by_root[root][clip_id] = reasons
+        return dict(by_root)
 
 
 class WithdrawalLog:
@@ -273,7 +273,7 @@ class WithdrawalLog:
     def handled(self, clip_ids: Iterable[str]) -> dict[Pair, set[str]]:
         """By pair of these clips that a standing withdrawal reached: the identities of the causes."""
         asked, numbers = set(clip_ids), set[int]()
-        found: dict[Pair, set[str]] = defaultdict(set)
+        handled: dict[Pair, set[str]] = defaultdict(set)
         with self.engine.connect() as connection:
             for some in portions(asked):
                 query = sa.select(reach_rows.c.number).where(reach_rows.c.clip_id.in_(some)).distinct()
@@ -283,10 +283,10 @@ class WithdrawalLog:
             identities = {cause.identity for cause in past.causes}
             for pair in (pair for pair in past.reach if pair[1] in asked):
                 if past.kind == RESTORATION:
-                    found.pop(pair, None)
+                    handled.pop(pair, None)
                 else:
-                    found[pair] |= identities
-        return dict(found)
+                    handled[pair] |= identities
+        return dict(handled)
 
     def standing(self) -> dict[str, dict[str, tuple[str, ...]]]:
         """Everything that stands withdrawn: reasons by clip, by snapshot root."""
@@ -295,14 +295,14 @@ class WithdrawalLog:
             .join(withdrawal_rows, withdrawal_rows.c.number == reach_rows.c.number)
             .order_by(reach_rows.c.number)
         )
-        found: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+        standing: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
         with self.engine.connect() as connection:
             for row in connection.execute(query):
                 if row.kind == WITHDRAWAL:
-                    found[row.root][row.clip_id] = tuple(json.loads(row.reasons))
+                    standing[row.root][row.clip_id] = tuple(json.loads(row.reasons))
                 else:
-                    found[row.root].pop(row.clip_id, None)
-        return {root: clips for root, clips in found.items() if root and clips}
+                    standing[row.root].pop(row.clip_id, None)
+        return {root: clips for root, clips in standing.items() if root and clips}
 
     # -- what was done ------------------------------------------------------------------------------------------------
 
@@ -399,12 +399,12 @@ def read(connection: sa.Connection, query: sa.Select[Any]) -> list[Withdrawal]:
     for some in portions(reach):
         for r in connection.execute(sa.select(reach_rows).where(reach_rows.c.number.in_(some))):
             reach[r.number][r.root, r.clip_id] = tuple(json.loads(r.reasons))
-    found = []
+    withdrawals = []
     for row in rows:
         causes = tuple(Cause(**cause) for cause in json.loads(row.causes))
         fields = dict(row._mapping) | {"causes": causes, "reach": reach[row.number]}
-        found.append(Withdrawal(**fields))
-    return found
+        withdrawals.append(Withdrawal(**fields))
+    return withdrawals
 
 
 def item_of(row: Any) -> Item:

@@ -76,7 +76,7 @@ def made_of(home: Home, clip_ids: Iterable[str], act: Act) -> list[Item]:
 def made_by(home: Home, model_keys: Iterable[str], act: Act) -> list[Item]:
     """Samples and releases of these models, and the rows about them."""
     wanted = set(model_keys)
-    found = [
+    items = [
         Item(key, kind, act)
         for kind in MADE_BY_MODELS
         for model_key in home.store.folders(kind)
@@ -84,22 +84,22 @@ def made_by(home: Home, model_keys: Iterable[str], act: Act) -> list[Item]:
         for key in home.store.list(f"{kind}/{model_key}")
     ]
     listed = set(home.lake.read(ROWS_OF_MODELS, columns=["model_key"])["model_key"].to_pylist()) & wanted
-    return found + [Item(f"lake/{ROWS_OF_MODELS}/{model_key}", "rows", act) for model_key in sorted(listed)]
+    return items + [Item(f"lake/{ROWS_OF_MODELS}/{model_key}", "rows", act) for model_key in sorted(listed)]
 
 
 def rows_about(home: Home, clip_ids: Collection[str], act: Act) -> list[Item]:
     """Captions and embeddings of these clips in the lake, and the encoded texts that nothing else says."""
-    found, theirs, others = [], set[str](), set[str]()
+    items, theirs, others = [], set[str](), set[str]()
     for table in ROWS_OF_CLIPS:
         named: set[str] = set()
         for day in home.lake.partitions(table):
             columns = ["clip_id"] if table == "embeddings" else ["clip_id", "text"]
             for row in home.lake.read(table, day, columns).to_pylist():
-                mine = row["clip_id"] in clip_ids
-                named |= {row["clip_id"]} if mine else set()
-                (theirs if mine else others).add(row.get("text", ""))
-        found += [Item(f"lake/{table}/{clip_id}", "rows", act, clip_id) for clip_id in sorted(named)]
-    return found + [Item(key, "caches", "delete") for key in _encoded(home, theirs - others)]
+                concerned = row["clip_id"] in clip_ids
+                named |= {row["clip_id"]} if concerned else set()
+                (theirs if concerned else others).add(row.get("text", ""))
+        items += [Item(f"lake/{table}/{clip_id}", "rows", act, clip_id) for clip_id in sorted(named)]
+    return items + [Item(key, "caches", "delete") for key in _encoded(home, theirs - others)]
 
 
 def thumbnails_of(home: Home, files: Mapping[str, str]) -> list[Item]:
@@ -141,10 +141,10 @@ def clips_of_files(home: Home, media_keys: Collection[str]) -> dict[str, set[str
     table = home.lake.read("eligibility", columns=["clip_id", "reasons"])
     decided = table.filter(pc.is_in(table["clip_id"], clips)).to_pylist()
     lacking = {row["clip_id"] for row in decided if any(code.startswith("consent.") for code in row["reasons"])}
-    found: dict[str, set[str]] = {key: set() for key in media_keys}
+    by_file: dict[str, set[str]] = {key: set() for key in media_keys}
     for row in rows:
-        found[row["media_key"]] |= {row["clip_id"]} - lacking
-    return found
+        by_file[row["media_key"]] |= {row["clip_id"]} - lacking
+    return by_file
 
 
 # -- acting on it ----------------------------------------------------------------------------------------------------

@@ -59,8 +59,8 @@ def receipt(home: Home, identity: str) -> Statement:
 def _notices(home: Home, own: Iterable[Entry]) -> dict[str, dict[str, Any]]:
     """The notices that were shown, by digest; one that this home never had is left out."""
     shown = {entry["envelope"]["body"].get("notice_sha256") for entry in own} - {None}
-    found = {digest: notices.find(home, digest) for digest in sorted(shown)}
-    return {digest: notice for digest, notice in found.items() if notice is not None}
+    kept = {digest: notices.find(home, digest) for digest in sorted(shown)}
+    return {digest: notice for digest, notice in kept.items() if notice is not None}
 
 
 # -- where it was used -------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def _models(home: Home, root: str, versions: Mapping[str, Version]) -> list[dict
     """Models that saw a snapshot: those committed to it, and versions from before there were commitments."""
     from assets.evaluation.commitments import exposed_to
 
-    committed = {one.statement["model_key"]: one.statement for one in exposed_to(home, root)}
+    committed = {commitment.statement["model_key"]: commitment.statement for commitment in exposed_to(home, root)}
     tagged = {key for key, version in versions.items() if version.snapshot_root == root}
     return [_model(home, key, versions.get(key), committed.get(key)) for key in sorted(tagged | set(committed))]
 
@@ -145,12 +145,12 @@ def _withdrawals(home: Home, own: Iterable[Entry]) -> list[dict[str, Any]]:
     from assets.withdrawals.receipt import key
 
     leaves = {entry["leaf"] for entry in own}
-    found = {
-        one.id
-        for one in WithdrawalLog(home.database_url).withdrawals()
-        if leaves & {cause.identity for cause in one.causes}
+    caused = {
+        withdrawal.id
+        for withdrawal in WithdrawalLog(home.database_url).withdrawals()
+        if leaves & {cause.identity for cause in withdrawal.causes}
     }
-    return [{"withdrawal": name, "completed": home.store.exists(key(name))} for name in sorted(found)]
+    return [{"withdrawal": name, "completed": home.store.exists(key(name))} for name in sorted(caused)]
 
 
 # -- what the ledger holds ---------------------------------------------------------------------------------------------
@@ -170,10 +170,10 @@ def consent_entries(ledger: LedgerReader, consent_id: str, size: int) -> list[En
             return []
         signers = {PLATFORM, *(entry["envelope"]["body"][who] for entry in own for who in ("party_id", "actor"))}
         identity = _rows(connection, size, events.c.party_id.in_(signers), events.c.type.in_(IDENTITY_TYPES))
-        found = sorted([*own, *identity], key=lambda entry: entry["seq"])
+        entries = sorted([*own, *identity], key=lambda entry: entry["seq"])
         return [
             {**entry, "path": [node.hex() for node in tree.inclusion_proof(connection, entry["seq"], size)]}
-            for entry in found
+            for entry in entries
         ]
 
 

@@ -35,21 +35,21 @@ class Model:
         return frozenset({self.snapshot_root, *self.exposure} - {""})
 
 
-def known(home: Home, versions: Iterable[Version]) -> list[Model]:
+def known_models(home: Home, versions: Iterable[Version]) -> list[Model]:
     """Models as the store and the registry know them; one that only its children name is known by nothing else."""
-    found = {}
+    models = {}
     for key in home.store.folders("models"):
         try:
             record = json.loads(home.store.get(f"models/{key}/result.json"))
         except FileNotFoundError:
             continue  # still in training: nothing of it serves
-        found[key] = Model(
+        models[key] = Model(
             key, record["snapshot_root"], record.get("parent_model"), tuple(record.get("exposure") or ())
         )
     for version in versions:
         parent, exposure = version.tags.get("parent_model") or None, published.tagged_exposure(version)
-        found.setdefault(version.model_key, Model(version.model_key, version.snapshot_root, parent, exposure))
-    return list(found.values())
+        models.setdefault(version.model_key, Model(version.model_key, version.snapshot_root, parent, exposure))
+    return list(models.values())
 
 
 def downstream(reached: Reached, models: Iterable[Model]) -> dict[str, str]:
@@ -88,10 +88,10 @@ def taint(registry: Registry, version: Version, cause: str) -> None:
         registry.tag(version.number, TAINT, cause[:LONGEST])
 
 
-def detail(registry: Registry, version: Version, one: Withdrawal) -> None:
+def detail(registry: Registry, version: Version, withdrawal: Withdrawal) -> None:
     """Beside the reason: which clips, how long the ledger was, which withdrawal; and the version's page."""
-    clips = sorted({clip_id for clips in one.by_root.values() for clip_id in clips})
-    for name, value in {CLIPS: ",".join(clips), LEDGER: str(one.ledger_size), BY: one.id}.items():
+    clips = sorted({clip_id for clips in withdrawal.by_root.values() for clip_id in clips})
+    for name, value in {CLIPS: ",".join(clips), LEDGER: str(withdrawal.ledger_size), BY: withdrawal.id}.items():
         if version.tags.get(name, "none") == "none":
             registry.tag(version.number, name, value[:LONGEST])
     registry.describe(version.number)
@@ -102,10 +102,14 @@ def tainted_here(version: Version) -> bool:
     return version.tags.get(BY, "none") != "none"
 
 
-def lift(registry: Registry, version: Version, one: Withdrawal) -> None:
+def lift(registry: Registry, version: Version, withdrawal: Withdrawal) -> None:
     """No withdrawal reaches it any more: its tags and its page say so. What tells that this is due goes last."""
     if version.taint:
-        registry.tag(version.number, "taint_lifted", f"{one.id} of {one.opened_at}, from: {version.taint}"[:LONGEST])
+        registry.tag(
+            version.number,
+            "taint_lifted",
+            f"{withdrawal.id} of {withdrawal.opened_at}, from: {version.taint}"[:LONGEST],
+        )
     for name in (CLIPS, LEDGER, TAINT):
         registry.tag(version.number, name, "none")
     registry.describe(version.number)

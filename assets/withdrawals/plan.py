@@ -91,7 +91,7 @@ def act_on_ledger(
     moment = instant(now) if now else None
     execution = Execution(home, snapshots, log, clock=lambda: moment or now_utc())
     started, last = time.monotonic(), log.last()
-    begun = {one.number for one in log.unfinished()}
+    begun = {withdrawal.number for withdrawal in log.unfinished()}
     while True:
         head, at = _head(ledger, moment or now_utc())
         read = read_ledger(ledger, snapshots, log, head, at)
@@ -102,11 +102,11 @@ def act_on_ledger(
     late: list[str] = []
     with execution.apart("models registered since"):
         late = execution.taint_latecomers()
-    for one in log.unfinished():
+    for withdrawal in log.unfinished():
         if time.monotonic() - started > budget_s:
             break
-        with execution.apart(f"withdrawal {one.id}"):
-            execution.complete(one)
+        with execution.apart(f"withdrawal {withdrawal.id}"):
+            execution.complete(withdrawal)
     last_audit = log.audited()
     if last_audit is None or (at - last_audit >= AUDIT_EVERY and not log.unfinished()):
         with execution.apart("reading again what was withdrawn"):
@@ -116,9 +116,9 @@ def act_on_ledger(
     # what was reported long ago is not read again with every look
     floor = min([after, last, *(number - 1 for number in begun)]) if after is not None else -1
     seen = [
-        one
-        for one in log.withdrawals(after=floor)
-        if _reported(one, since_seq, after) or one.number > last or one.number in begun
+        withdrawal
+        for withdrawal in log.withdrawals(after=floor)
+        if _reported(withdrawal, since_seq, after) or withdrawal.number > last or withdrawal.number in begun
     ]
     in_lake: set[str] = set()
     with execution.apart("clips that were never sealed"):
@@ -127,8 +127,8 @@ def act_on_ledger(
 
 
 def _failing(log: WithdrawalLog, execution: Execution) -> tuple[str, ...]:
-    said = {f"{kind} {number}": why for (kind, number), why in log.failing().items()} | execution.failing
-    return tuple(f"{name} ({why})" for name, why in sorted(said.items()))
+    failing = {f"{kind} {number}": why for (kind, number), why in log.failing().items()} | execution.failing
+    return tuple(f"{name} ({why})" for name, why in sorted(failing.items()))
 
 
 def _head(ledger: Ledger, now: datetime) -> tuple[Checkpoint, datetime]:
@@ -137,8 +137,8 @@ def _head(ledger: Ledger, now: datetime) -> tuple[Checkpoint, datetime]:
     return head, max(now, head.recorded_at or now)
 
 
-def _reported(one: Withdrawal, since_seq: int, after: int | None) -> bool:
-    return one.number > after if after is not None else one.ledger_size > since_seq
+def _reported(withdrawal: Withdrawal, since_seq: int, after: int | None) -> bool:
+    return withdrawal.number > after if after is not None else withdrawal.ledger_size > since_seq
 
 
 def read_ledger(ledger: Ledger, snapshots: SealedSnapshots, log: WithdrawalLog, head: Checkpoint, now: datetime) -> int:
@@ -155,11 +155,11 @@ def read_ledger(ledger: Ledger, snapshots: SealedSnapshots, log: WithdrawalLog, 
         touched |= reach.touched_since(ledger, log, mark.ledger_size, mark.at or EPOCH, now)
     numbers = snapshots.concerned(touched.parties, touched.digests) | _unseen(ledger, snapshots, log, mark, now)
     numbers |= {number for kind, number in failed if kind == MEMBER}
-    found, undecided = reach.decide_apart(ledger, snapshots, numbers, now, upto=upto)
+    reached, undecided = reach.decide_apart(ledger, snapshots, numbers, now, upto=upto)
     failing |= {(MEMBER, number): why for number, why in undecided.items()}
     new, waiting = _without(new, snapshots, undecided)
     failing |= waiting
-    plans = [*_withdrawals(log, found, new), *_restorations(log, found, upto)]
+    plans = [*_withdrawals(log, reached, new), *_restorations(log, reached, upto)]
     sealings = snapshots.sealings(after=mark.sealing)
     later = Mark(upto, now if upto == head.size else mark.at, sealings[-1].number if sealings else mark.sealing)
     if plans or replace(later, at=mark.at) != mark or touched.parties or failing != failed:
@@ -169,19 +169,19 @@ def read_ledger(ledger: Ledger, snapshots: SealedSnapshots, log: WithdrawalLog, 
 
 def _readable(ledger: Ledger, again: Iterable[int], since: int, upto: int) -> tuple[list[Event], Failing]:
     """The events at these places and from `since` to `upto`; those that cannot be read each with why."""
-    found: list[Event] = []
+    readable: list[Event] = []
     failing: Failing = {}
     places: Iterable[int] = again
     try:
-        found += islice(ledger.iter_events(since=since, upto=upto), SLICE)
+        readable += islice(ledger.iter_events(since=since, upto=upto), SLICE)
     except Exception:  # a row that was written past the ledger's rules: the others are read one by one
-        found, places = [], [*again, *range(since, upto)]
+        readable, places = [], [*again, *range(since, upto)]
     for seq in places:
         try:
-            found += filter(None, [ledger.entry(seq)])
+            readable += filter(None, [ledger.entry(seq)])
         except Exception as error:
-            failing[EVENT, seq] = reach.told(error)
-    return sorted(found, key=lambda event: event.seq), failing
+            failing[EVENT, seq] = reach.error_line(error)
+    return sorted(readable, key=lambda event: event.seq), failing
 
 
 def _without(new: list[Event], snapshots: SealedSnapshots, undecided: Mapping[int, str]) -> tuple[list[Event], Failing]:
@@ -206,29 +206,29 @@ def _touched(ledger: Ledger, new: Iterable[Event]) -> Touched:
 
 def _unseen(ledger: Ledger, snapshots: SealedSnapshots, log: WithdrawalLog, mark: Mark, now: datetime) -> set[int]:
     """Members of sealings recorded since the last look, that what was read before it may have touched already."""
-    found: set[int] = set()
+    unseen: set[int] = set()
     for sealing in snapshots.sealings(after=mark.sealing):
         if sealing.ledger_size < mark.ledger_size or sealing.until < now:
             touched = reach.touched_since(ledger, log, sealing.ledger_size, sealing.until, now)
             numbers = snapshots.concerned(touched.parties, touched.digests)
-            found.update(snapshots.holding(numbers, sealing.root).get(sealing.root, ()))
-    return found
+            unseen.update(snapshots.holding(numbers, sealing.root).get(sealing.root, ()))
+    return unseen
 
 
-def _withdrawals(log: WithdrawalLog, found: Reach, new: Iterable[Event]) -> Iterator[Plan]:
+def _withdrawals(log: WithdrawalLog, reached: Reach, new: Iterable[Event]) -> Iterator[Plan]:
     """One withdrawal a person or dispute, of what no earlier one did for the same causes.
 
     A revocation that reaches no sealed clip is one, too: whoever withdraws gets a receipt.
     """
-    handled = log.handled({clip_id for _, clip_id in found.reached})
+    handled = log.handled({clip_id for _, clip_id in reached.reached})
     causes: dict[str, set[Cause]] = defaultdict(set)
     pairs: dict[str, dict[Pair, tuple[str, ...]]] = defaultdict(dict)
-    for pair, reasons in found.reached.items():
-        for cause in found.causes[pair]:
+    for pair, reasons in reached.reached.items():
+        for cause in reached.causes[pair]:
             if cause.identity not in handled.get(pair, ()):
                 causes[cause.subject].add(cause)
                 pairs[cause.subject][pair] = reasons
-    named = {cause.identity for some in found.causes.values() for cause in some}
+    named = {cause.identity for some in reached.causes.values() for cause in some}
     for event in new:
         if event.type == "revoke" and event.leaf_hash not in named:
             subject, at = event.body["party_id"], time_text(event.recorded_at)
@@ -241,21 +241,21 @@ def _order(cause: Cause) -> tuple[bool, int, str]:
     return cause.seq is None, cause.seq or 0, cause.identity
 
 
-def _restorations(log: WithdrawalLog, found: Reach, upto: int) -> Iterator[Plan]:
+def _restorations(log: WithdrawalLog, reached: Reach, upto: int) -> Iterator[Plan]:
     """What nothing stands against any more: a dispute that was dismissed, a clip that was granted anew.
 
     Pairs are restored where consent stands without a gap; a clip that was merely granted anew returns to use alone,
     and what was made of it before stays tainted.
     """
     standing = log.standing()
-    held = withheld(log.url, {clip_id for _, clip_id in found.held | set(found.reached)})
+    held = withheld(log.url, {clip_id for _, clip_id in reached.held | set(reached.reached)})
     back: dict[str, dict[Pair, tuple[str, ...]]] = defaultdict(dict)
-    for root, clip_id in sorted(found.held):
+    for root, clip_id in sorted(reached.held):
         if clip_id in standing.get(root, ()):
             back[held.get(clip_id, root)][root, clip_id] = ()
     whole = {clip_id for pairs in back.values() for _, clip_id in pairs}
-    newly = {clip_id for _, clip_id in found.reached}
-    for clip_id in sorted(found.usable & (held.keys() | newly) - whole):
+    newly = {clip_id for _, clip_id in reached.reached}
+    for clip_id in sorted(reached.usable & (held.keys() | newly) - whole):
         back[held.get(clip_id, clip_id)]["", clip_id] = ()
     for by, pairs in sorted(back.items()):
         yield Plan(RESTORATION, by, (Cause(by, "restored", f"{by}@{upto}", ""),), pairs)
@@ -273,11 +273,11 @@ def _coming(new: Iterable[Event], now: datetime) -> Iterator[tuple[datetime, str
 def _in_lake(home: Home, ledger: Ledger, seen: Iterable[Withdrawal]) -> set[str]:
     """Clips in the lake that were never sealed and that revoked consents had covered."""
     digests: set[str] = set()
-    for one in seen:
-        if one.kind == WITHDRAWAL and not one.reach:
-            places = [cause.seq for cause in one.causes if cause.seq is not None]
+    for withdrawal in seen:
+        if withdrawal.kind == WITHDRAWAL and not withdrawal.reach:
+            places = [cause.seq for cause in withdrawal.causes if cause.seq is not None]
             revoked = {e.body["consent_id"] for seq in places if (e := ledger.entry(seq))}
-            theirs = ledger.events(parties=[one.subject])
+            theirs = ledger.events(parties=[withdrawal.subject])
             digests |= {d for e in theirs if e.body.get("consent_id") in revoked for d in e.body.get("assets", ())}
     if not digests:
         return set()
@@ -290,19 +290,23 @@ def _in_lake(home: Home, ledger: Ledger, seen: Iterable[Withdrawal]) -> set[str]
 def _report(
     log: WithdrawalLog, head: Checkpoint, seen: list[Withdrawal], late: list[str], in_lake: set[str]
 ) -> Actions:
-    steps = {one.number: log.steps(one.number) for one in seen}
-    forward = [one for one in seen if one.kind == WITHDRAWAL]
-    versions = {n for one in forward for n in steps[one.number].get(SERVING, {}).get("versions", {})} | set(late)
-    aliases = [steps[one.number].get(SERVING, {}).get("aliases", {}) for one in forward]
-    proposals = {p for one in forward for p in steps[one.number].get("replacement", {}).get("proposals", ())}
+    steps = {withdrawal.number: log.steps(withdrawal.number) for withdrawal in seen}
+    forward = [withdrawal for withdrawal in seen if withdrawal.kind == WITHDRAWAL]
+    versions = {
+        n for withdrawal in forward for n in steps[withdrawal.number].get(SERVING, {}).get("versions", {})
+    } | set(late)
+    aliases = [steps[withdrawal.number].get(SERVING, {}).get("aliases", {}) for withdrawal in forward]
+    proposals = {
+        p for withdrawal in forward for p in steps[withdrawal.number].get("replacement", {}).get("proposals", ())
+    }
     return Actions(
         ledger_size=head.size,
-        affected_clips=tuple(sorted({clip_id for one in forward for clip_id in one.clip_ids} | in_lake)),
-        affected_snapshots=tuple(sorted({root for one in forward for root in one.roots})),
+        affected_clips=tuple(sorted({clip_id for withdrawal in forward for clip_id in withdrawal.clip_ids} | in_lake)),
+        affected_snapshots=tuple(sorted({root for withdrawal in forward for root in withdrawal.roots})),
         tainted_versions=tuple(sorted(versions, key=int)),
-        champion=next((said["champion"] for said in reversed(aliases) if "champion" in said), None),
+        champion=next((alias["champion"] for alias in reversed(aliases) if "champion" in alias), None),
         proposals=tuple(sorted(proposals)),
-        withdrawals=tuple(one.id for one in seen),
-        unfinished=tuple(one.id for one in log.unfinished()),
+        withdrawals=tuple(withdrawal.id for withdrawal in seen),
+        unfinished=tuple(withdrawal.id for withdrawal in log.unfinished()),
         cursor=log.last(),
     )

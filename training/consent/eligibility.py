@@ -187,10 +187,10 @@ def _release(party_id: str, role: str, use: Use, state: ConsentState) -> Release
     return Release(party_id, role, frozenset(against), frozenset(covering))
 
 
-def _unreleased(clip: ClipFacts, given: Iterable[Release]) -> set[str]:
+def _unreleased(clip: ClipFacts, needed: Iterable[Release]) -> set[str]:
     """Nobody is seen, by detector or reviewer, beyond the released and those whom two reviewers call unidentifiable."""
     reasons = set()
-    released = {r.party_id for r in given if r.role in ("depicted", "guardian") and not r.against}
+    released = {r.party_id for r in needed if r.role in ("depicted", "guardian") and not r.against}
     if clip.faces_max is None and NOT_MEASURED not in clip.objections:
         reasons.add("legal.persons_unmeasurable")  # unmeasurable never passes, however many reviewers looked
     if max(clip.persons_counted or 0, clip.faces_max or 0) > len(released) + clip.non_identifiable:

@@ -191,16 +191,16 @@ def dispute(
     event_id: str | None = None,
 ) -> Body:
     """The body that holds footage until it is adjudicated; the platform signs for somebody who has no key."""
-    said = {"dispute_id": dispute_id or new_id("dispute"), "assets": sorted(set(assets)), "reason": reason}
-    return {**_common("dispute", party_id, actor, issued_at, None, event_id), **said}
+    fields = {"dispute_id": dispute_id or new_id("dispute"), "assets": sorted(set(assets)), "reason": reason}
+    return {**_common("dispute", party_id, actor, issued_at, None, event_id), **fields}
 
 
 def adjudicate(
     dispute_id: str, outcome: str, issued_at: datetime, *, officer: str, event_id: str | None = None
 ) -> Body:
     """The body by which an officer decides a dispute: `dismissed` ends the hold, `upheld` makes it final."""
-    said = {"dispute_id": dispute_id, "outcome": outcome, "officer": officer}
-    return {**_common("adjudicate", PLATFORM, PLATFORM, issued_at, None, event_id), **said}
+    fields = {"dispute_id": dispute_id, "outcome": outcome, "officer": officer}
+    return {**_common("adjudicate", PLATFORM, PLATFORM, issued_at, None, event_id), **fields}
 
 
 def _common(

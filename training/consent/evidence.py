@@ -31,12 +31,12 @@ def proven_events(connection: sa.Connection, parties: Iterable[str], upto: int) 
 
     Raises EvidenceBroken for one that is not what its leaf commits to.
     """
-    found = list(_proven(connection, of_disputes(), events.c.seq < upto))
+    proven = list(_proven(connection, of_disputes(), events.c.seq < upto))
     for names in portions(parties):
         theirs = events.c.party_id.in_(names), events.c.type.in_(_OF_PARTIES)
-        found += _proven(connection, *theirs, events.c.seq < upto)
-    _require_in_tree(connection, {event.seq // TILE for event in found}, upto)
-    return sorted(found, key=lambda event: event.seq)
+        proven += _proven(connection, *theirs, events.c.seq < upto)
+    _require_in_tree(connection, {event.seq // TILE for event in proven}, upto)
+    return sorted(proven, key=lambda event: event.seq)
 
 
 def require_all_bodies(connection: sa.Connection) -> None:

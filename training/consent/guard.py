@@ -171,8 +171,8 @@ class ConsentGuard:
         turned = {party for party, turns in last.turns.items() if any(earlier < turn <= now for turn in turns)}
         parties = (ledger.parties_since(last.size) | turned) & self._by_party.keys()
         digests = ledger.disputed_since(last.size) & self._by_digest.keys()
-        found = [self._by_party[party] for party in parties] + [self._by_digest[digest] for digest in digests]
-        return set().union(*found)
+        touched = [self._by_party[party] for party in parties] + [self._by_digest[digest] for digest in digests]
+        return set().union(*touched)
 
     def _judge(self, due: Iterable[int], state: ConsentState, now: datetime) -> None:
         reasons: dict[str, set[str]] = {}
@@ -204,7 +204,7 @@ def _index(members: Sequence[tuple[Held, ClipFacts]]) -> tuple[dict[str, set[int
 def _turns(state: ConsentState, party: str, now: datetime) -> tuple[datetime, ...]:
     """Times still to come at which terms of this party begin or end."""
     terms = [terms for consent in state.by_party.get(party, {}).values() for terms in consent.terms]
-    times = {time for one in terms for time in (one.acts_from, one.ends_at) if time is not None and time > now}
+    times = {time for each in terms for time in (each.acts_from, each.ends_at) if time is not None and time > now}
     return tuple(sorted(times))
 
 

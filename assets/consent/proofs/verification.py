@@ -77,14 +77,14 @@ def verify_file(content: bytes, public_key: bytes) -> Verified:
 def _read(content: bytes, public_key: bytes) -> dict[str, Any]:
     """A statement, or a checkpoint, whose signature has a form of its own; both are files of canonical bytes."""
     try:
-        found = parse_strictly(content.decode("utf-8"))
+        statement = parse_strictly(content.decode("utf-8"))
     except (UnicodeDecodeError, CanonicalError) as error:
         raise ProofError(f"this is no file of ours: {error}") from error
-    if not isinstance(found, dict) or found.get("schema") != CHECKPOINT:
+    if not isinstance(statement, dict) or statement.get("schema") != CHECKPOINT:
         return read_file(content, public_key)
-    if file_bytes(found) != content:
+    if file_bytes(statement) != content:
         raise ProofError("the file was edited: it is not in the canonical form in which it was signed")
-    return found
+    return statement
 
 
 def _checkpoint(signed: dict[str, Any], public_key: bytes) -> list[str]:
