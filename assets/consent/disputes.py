@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assets.consent.clip import Clip
 from assets.consent.clip_facts import read_clips
@@ -28,9 +28,6 @@ from assets.reasons import closed
 from training.consent import events
 from training.consent.events import OUTCOMES, PLATFORM
 from training.consent.times import time_text
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _metadata = sa.MetaData()
 _openings = sa.Table(

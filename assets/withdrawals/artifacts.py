@@ -19,6 +19,8 @@ import pyarrow.compute as pc
 from assets.consent.withdrawal_log import Item
 from assets.home import Home
 from assets.signals.task import result_key
+from assets.tables import TABLES
+from training.model.text import text_key
 
 Act = Literal["keep", "seal", "delete"]
 Row = Mapping[str, Any]
@@ -120,8 +122,6 @@ def thumbnails_of(home: Home, files: Mapping[str, str]) -> list[Item]:
 
 def _encoded(home: Home, texts: Iterable[str]) -> list[str]:
     """Remembered vectors of these texts, and their tokens on this machine: they are made again whenever a text is."""
-    from training.model.text import text_key
-
     names = [text_key(text) for text in sorted(texts)]
     keys = (f"cache/embeddings/{m}/{n[:2]}/{n}.json" for m in home.store.folders("cache/embeddings") for n in names)
     tokens = (path for n in names for path in (home.state / "scratch" / "text-tokens").glob(f"*/{n}.safetensors"))
@@ -249,8 +249,6 @@ def _take_rows(home: Home, withdrawal_id: str, table: str, names: set[str], *, s
 
 def _put_rows_back(home: Home, key: str, table: str) -> None:
     """Rows made again in the meantime stay; the sealed copy goes last."""
-    from assets.tables import TABLES
-
     kept, identity = json.loads(home.store.get(key)), TABLES[table].key
     rows = home.lake.rows(table, kept["day"])
     there = {tuple(row[name] for name in identity) for row in rows}

@@ -7,7 +7,7 @@ known is said to be not known; nothing is filled in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,7 +17,14 @@ from assets.consent.proofs.membership import ClipTree
 from assets.consent.proofs.models import committed_set
 from assets.consent.proofs.receipts import CREDITED, NOT_KNOWN, NOT_OWED, NOT_YET, receipt_body, used_set
 from assets.consent.proofs.statements import Statement, sign_statement
+from assets.consent.sealed_members import manifest_key, sealed_snapshots
+from assets.consent.withdrawal_log import WithdrawalLog
+from assets.evaluation.commitments import exposed_to
 from assets.home import Home
+from assets.registry.versions import Registry, Version
+from assets.release.bundle import read_manifest
+from assets.warehouse.opening import WarehouseBusy, opened
+from assets.withdrawals import receipt as completion
 from training.consent import tree
 from training.consent.canonical import parse_strictly
 from training.consent.events import CONSENT_TYPES, IDENTITY_TYPES, PLATFORM
@@ -25,9 +32,6 @@ from training.consent.ledger import LedgerReader
 from training.consent.tables import events, leaves, not_erased
 
 Entry = dict[str, Any]
-
-if TYPE_CHECKING:
-    from assets.registry.versions import Version
 
 
 def receipt(home: Home, identity: str) -> Statement:
@@ -68,9 +72,6 @@ def _notices(home: Home, own: Iterable[Entry]) -> dict[str, dict[str, Any]]:
 
 def _used(home: Home, consent_id: str, own: Sequence[Entry]) -> list[dict[str, Any]]:
     """Every sealed set in which clips rest on the consent, and every model that saw the set."""
-    from assets.consent.sealed_members import manifest_key, sealed_snapshots
-    from assets.registry.versions import Registry
-
     snapshots = sealed_snapshots(home)
     concerned = snapshots.members(snapshots.concerned({own[0]["envelope"]["body"]["party_id"]}, ()))
     resting = {number: member for number, member in concerned.items() if consent_id in member.consent_ids}
@@ -86,16 +87,12 @@ def _used(home: Home, consent_id: str, own: Sequence[Entry]) -> list[dict[str, A
 
 def _models(home: Home, root: str, versions: Mapping[str, Version]) -> list[dict[str, Any]]:
     """Models that saw a snapshot: those committed to it, and versions from before there were commitments."""
-    from assets.evaluation.commitments import exposed_to
-
     committed = {commitment.statement["model_key"]: commitment.statement for commitment in exposed_to(home, root)}
     tagged = {key for key, version in versions.items() if version.snapshot_root == root}
     return [_model(home, key, versions.get(key), committed.get(key)) for key in sorted(tagged | set(committed))]
 
 
 def _model(home: Home, model_key: str, version: Version | None, commitment: Statement | None) -> dict[str, Any]:
-    from assets.release.bundle import read_manifest
-
     return {
         "model_key": model_key,
         "version": version.number if version else None,
@@ -112,8 +109,6 @@ def _model(home: Home, model_key: str, version: Version | None, commitment: Stat
 def _paid(home: Home, own: Sequence[Entry]) -> dict[str, Any]:
     """What the payout book credits the contributor with for the consent's footage. An unknown sum is never a zero."""
     import duckdb
-
-    from assets.warehouse.opening import WarehouseBusy, opened
 
     first = own[0]["envelope"]["body"]
     if first["role"] != "contributor":
@@ -141,16 +136,13 @@ def _items(home: Home, assets: set[str]) -> set[str]:
 
 def _withdrawals(home: Home, own: Iterable[Entry]) -> list[dict[str, Any]]:
     """Withdrawals that events of this consent caused, and whether each is completed."""
-    from assets.consent.withdrawal_log import WithdrawalLog
-    from assets.withdrawals.receipt import key
-
     leaves = {entry["leaf"] for entry in own}
     caused = {
         withdrawal.id
         for withdrawal in WithdrawalLog(home.database_url).withdrawals()
         if leaves & {cause.identity for cause in withdrawal.causes}
     }
-    return [{"withdrawal": name, "completed": home.store.exists(key(name))} for name in sorted(caused)]
+    return [{"withdrawal": name, "completed": home.store.exists(completion.key(name))} for name in sorted(caused)]
 
 
 # -- what the ledger holds ---------------------------------------------------------------------------------------------

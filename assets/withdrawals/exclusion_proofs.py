@@ -14,7 +14,9 @@ from assets.consent.platform import checkpoint_key, platform_ledger
 from assets.consent.proofs.models import answer_body
 from assets.consent.proofs.statements import Statement, sign_statement
 from assets.consent.sealed_members import manifest_key
+from assets.evaluation.commitments import find
 from assets.home import Home
+from assets.registry.versions import Registry
 from training.consent.canonical import parse_strictly
 from training.consent.snapshot import verify_manifest
 
@@ -27,9 +29,6 @@ def answer(home: Home, clip_id: str, version: str) -> Statement:
 
     Raises LookupError for a version that is not there or was never committed, SnapshotError for an unreadable set.
     """
-    from assets.evaluation.commitments import find
-    from assets.registry.versions import Registry
-
     registry = Registry(home)
     number = version if version.isdigit() else registry.alias(version)
     if number is None:

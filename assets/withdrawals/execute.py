@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -25,14 +25,12 @@ from assets.consent.reach import error_line
 from assets.consent.sealed_members import SealedSnapshots
 from assets.consent.withdrawal_log import DONE, RESTORATION, Item, Withdrawal, WithdrawalLog
 from assets.home import Home
+from assets.registry.versions import Registry, Version
 from assets.requests.store import propose
 from assets.withdrawals import artifacts, lineage, receipt
 from assets.withdrawals.artifacts import THUMBNAILS, RetentionPolicy
 from assets.withdrawals.lineage import Model, downstream
 from assets.withheld import withheld
-
-if TYPE_CHECKING:
-    from assets.registry.versions import Registry, Version
 
 SERVING, REREAD = "serving", "reread"
 MEDIA_CAUSES = {"revoke", "adjudicate"}  # a consent that merely ended says nothing about the delivered file
@@ -61,8 +59,6 @@ class Execution:
 
     @cached_property
     def registry(self) -> Registry:
-        from assets.registry.versions import Registry
-
         return Registry(self.home)
 
     def versions(self) -> list[Version]:
