@@ -198,6 +198,12 @@ def remains(home: Home, items: Iterable[Item]) -> list[str]:
     return [item.item for item in items if item.kind in inside or home.store.exists(item.item)]
 
 
+def is_sealed(home: Home, item: str, withdrawal_ids: Iterable[str]) -> bool:
+    """Whether a sealed copy of the object, or of the rows, lies there for one of these withdrawals."""
+    keys = [sealed_key(withdrawal_id, item) for withdrawal_id in withdrawal_ids]
+    return any(home.store.exists(key) or any(home.store.list(key)) for key in keys)
+
+
 def forget_scratch(home: Home, model_keys: Iterable[str]) -> None:
     """Unmarked videos that a model left in this machine's working folders."""
     for model_key in model_keys:

@@ -193,12 +193,13 @@ class Execution:
         return artifacts.thumbnails_of(self.home, files)
 
     def _sealed_earlier(self, clip_ids: Iterable[str]) -> list[Item]:
-        """What a dispute had sealed of these clips and what goes for good now."""
+        """What a dispute has sealed of these clips and what goes for good now; not what was brought back since."""
         theirs = set(clip_ids)
         return [
             Item(item.item, item.kind, "delete", item.clip_id)
             for item in self.log.sealed()
             if item.clip_id in theirs and item.kind != "media"
+            if artifacts.is_sealed(self.home, item.item, self.journal.sealed_as(item.item))
         ]
 
     def _generated(self, withdrawal: Withdrawal) -> list[Item]:

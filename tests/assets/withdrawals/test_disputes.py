@@ -37,12 +37,26 @@ def test_an_upheld_dispute_deletes_what_was_sealed_and_seals_the_file(copied: Co
     dispute = disputed(at)
     (held,) = act_on_ledger(at.home, at.size, NOW).withdrawals
     decided(at, dispute, "upheld")
-    (final,) = act_on_ledger(at.home, at.size + 1, NOW).withdrawals
+    actions = act_on_ledger(at.home, at.size + 1, NOW)
+    (final,) = actions.withdrawals
+    assert actions.unfinished == (), "its receipt is signed"
     left = everything(at.home)
     assert not [key for key in left if key.startswith((f"sealed/{held}/frames", f"sealed/{held}/latents"))]
     assert not [key for key in left if key.startswith(f"sealed/{held}/lake/captions")]
     assert f"sealed/{final}/{at.media_key}" in left
     assert len(list_proposals(at.home.database_url)) == 1
+
+
+def test_a_clip_that_a_dispute_gave_back_can_be_withdrawn_to_the_end(copied: Copy) -> None:
+    at = copied()
+    dispute = disputed(at)
+    act_on_ledger(at.home, at.size, NOW)
+    decided(at, dispute, "dismissed")
+    act_on_ledger(at.home, at.size + 1, NOW)
+    at.world.revoke(at.clip)
+    actions = act_on_ledger(at.home, at.size + 2, NOW)
+    assert actions.unfinished == ()
+    assert not [row for row in at.home.lake.rows("captions") if row["clip_id"] == at.clip]
 
 
 def test_a_clip_that_is_granted_anew_returns_to_use_and_the_models_stay_tainted(copied: Copy) -> None:
