@@ -90,10 +90,10 @@ class World:
         self._append(contributor_id, events.revoke(consent_id, contributor_id, "contributor", now), now)
 
     def _append(self, actor: str, body: Mapping[str, Any], now: datetime) -> None:
+        from assets.consent.intake import Admitted
         from assets.consent.platform import enrol
         from training.consent import events
         from training.consent.keys import key_id_of, public_bytes
-        from training.consent.ledger import Admitted
 
         if actor not in self.keys:
             self.keys[actor] = Ed25519PrivateKey.generate()
