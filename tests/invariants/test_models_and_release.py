@@ -20,8 +20,8 @@ from assets.registry.versions import CANDIDATE, CHAMPION, Version
 from assets.release.assets import MARKED, release_bundle
 from assets.withdrawals.lineage import Model, downstream
 from assets.withdrawals.plan import act_on_ledger
-from tests.assets.withdrawals.conftest import Copy, Reached
 from tests.assets.release.conftest import CLAIMS, moving
+from tests.assets.withdrawals.conftest import Copy, Reached
 from tests.training.conftest import make_world
 from training import checkpoint as checkpoints
 from training import fit as fitting

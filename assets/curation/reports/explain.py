@@ -18,7 +18,7 @@ from assets.curation.reports.find_clip import find_shot
 from assets.home import Home
 from assets.pages.render import render
 from assets.pages.stills import Still
-from assets.signals.remembered import Remembered
+from assets.signals.task import CachedResults
 
 Row = Mapping[str, Any]
 # declared field, its columns, and the check that holds it against what was measured
@@ -84,7 +84,7 @@ def explain(home: Home, name: str, shot_index: int | None = None) -> Explanation
         eligibility=_eligibility(_of(home.lake.rows("eligibility"), shot)),
         withdrawn=withdrawn,
         pictures=hidden,
-        curves={} if hidden else Remembered(home).curves(shot),
+        curves={} if hidden else CachedResults(home).curves(shot),
     )
 
 
