@@ -36,6 +36,10 @@ class Still:
     webp: bytes
     faces: list[list[float]] | None
 
+    @property
+    def uri(self) -> str:
+        return data_uri(self.webp)
+
 
 def take_stills(home: Home, media_key: str, start_frame: int, end_frame: int, count: int) -> list[Still]:
     """Frames spread evenly over a clip, first and last included, decoded from the delivered file.

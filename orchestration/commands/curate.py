@@ -126,14 +126,14 @@ def explain(
 
 def _page(here: Home, found: Any) -> Any:
     from assets.curation.policy.policy_overrides import policy_of
-    from assets.curation.reports.explain_page import render
+    from assets.curation.reports.explain import page
     from assets.pages.stills import keep_page, take_stills
 
     clip = found.clip
     place = clip["media_key"], clip["start_frame"], clip["end_frame"]
     stills = [] if found.pictures else take_stills(here, *place, STILLS)
     rest = f"{clip['item_id']}-{clip['shot_index']}-explained"
-    return keep_page(here, clip["clip_id"], rest, render(found, policy_of(here), stills), datetime.now(UTC))
+    return keep_page(here, clip["clip_id"], rest, page(found, policy_of(here), stills), datetime.now(UTC))
 
 
 def _record(found: Replay) -> None:
