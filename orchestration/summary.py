@@ -6,7 +6,7 @@ from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from assets.evaluation.headline import headline, not_measured
+from assets.evaluation.report import headline, not_measured
 from orchestration.commands.shared import facts, short, table
 from orchestration.reading import Standing
 

@@ -79,7 +79,7 @@ def examine(
     `index` is what an ISO file's index says; `foreign` counts bytes after the container's end; `said` receives what the
     libraries complain of.
     """
-    from assets.marks.c2pa_read import read_provenance
+    from assets.marks.c2pa import read_provenance
 
     try:
         stream = video_stream(container, limits.pixels)

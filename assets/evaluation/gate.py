@@ -1,7 +1,7 @@
 """The promotion gate: a pure function from what is known of two model versions to a decision with all its reasons.
 
-What belongs here: the rules, their thresholds and margins. Gathering the facts and moving aliases is `promotion`'s, the
-record of decisions `verdicts`'. Hard rules (consent, copies, taint) bind everyone; the others are about quality:
+The rules, their thresholds and margins are here. `promotion` gathers the facts and moves aliases, `decisions` keeps the
+record. Hard rules (consent, copies, taint) bind everyone; the others are about quality:
 
     learned         on held-out clips, better beyond noise than each reference: the velocity that the clips' covariance
                     decides, an untrained network, the base model. None of them moves with where the run started.
@@ -32,16 +32,14 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from assets.evaluation.decisions import Decision, Figure, Reason, figure, reason
 from assets.evaluation.paired import LEVEL, Paired, holm, paired
-from assets.evaluation.reasons import Decision, Figure, Reason, as_rows, figure, reason
+from assets.model.scorecards import PRIMARY
 from training.evaluate.shares import wilson
 
-__all__ = ["Decision", "Figure", "Reason", "as_rows"]  # what a decision is made of, for those who read one
-
-RULES = (
-    "paired/2"  # changes with every rule, threshold or margin, so that an older verdict is not taken for one of these
-)
-PRIMARY, COPIES, OVERALL = "heldout_flow_loss", "memorised_clips", "all"
+# changes with every rule, threshold or margin, so that an older verdict is not taken for one of these
+RULES = "paired/2"
+COPIES = "memorised_clips"
 BY_TIME = f"{PRIMARY}_by_time"  # the same loss as a mean over the clips, by time
 OBEDIENCE = "obedience"  # the share of a trial's questions that are answered right, see `obedience`
 LEAST_PSNR_DB = 22.0  # the codec reconstructs held-out clips better than this
@@ -91,7 +89,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Contender:
-    """What the gate knows of one version. None means not known, and what is not known is not passed."""
+    """What the gate knows of one version. None means unknown, and what is unknown does not pass."""
 
     version: str
     heldout: str | None  # digest of the held-out clips that the values were measured on
@@ -138,11 +136,11 @@ def may_serve(contender: Contender) -> bool:
 def good_enough(contender: Contender) -> list[Reason]:
     """What a model must reach by itself before it serves."""
     psnr = contender.psnr_db
-    said = "not measured" if psnr is None else f"{psnr:.1f} dB on held-out clips, above {LEAST_PSNR_DB:g} is asked"
+    detail = "not measured" if psnr is None else f"{psnr:.1f} dB on held-out clips, above {LEAST_PSNR_DB:g} is asked"
     return [
         learned(contender),
         obeys(contender),
-        Reason("reconstruction", psnr is not None and psnr > LEAST_PSNR_DB, said),
+        Reason("reconstruction", psnr is not None and psnr > LEAST_PSNR_DB, detail),
     ]
 
 
@@ -174,14 +172,14 @@ def _above_base(contender: Contender, words: str, pair: Paired | None) -> list[F
     ours, theirs = (contender.values.get(name, {}) for name in (BY_TIME, f"{BY_TIME}@base"))
     by_time = paired(ours, theirs)
     better = by_time is not None and by_time.interval[1] < 0
-    found = [figure(BY_TIME, words, by_time, better, "lower beyond the noise of measuring")]
+    total = figure(BY_TIME, words, by_time, better, "lower beyond the noise of measuring")
     if pair is None:
-        return [*found, figure(PRIMARY, words, pair, False, "measured")]
+        return [total, figure(PRIMARY, words, pair, False, "measured")]
     clips = contender.values[PRIMARY], contender.values[f"{PRIMARY}@base"]
     typical = median(clips[0][item] / clips[1][item] for item in clips[0])
     asked = f"at most {1 + SLICE_MARGIN:.2f} of the base model's on a typical clip"
     note = f"{typical:.3f} of it on a typical clip"
-    return [*found, figure(PRIMARY, words, pair, typical <= 1 + SLICE_MARGIN, asked, note)]
+    return [total, figure(PRIMARY, words, pair, typical <= 1 + SLICE_MARGIN, asked, note)]
 
 
 def obeys(contender: Contender) -> Reason:
@@ -202,7 +200,7 @@ def obeys(contender: Contender) -> Reason:
         kept = pair is not None and pair.interval[0] > -OBEDIENCE_KEPT
         asked = f"above {-OBEDIENCE_KEPT:g} with its interval"
         figures.append(figure(OBEDIENCE, REFERENCES["base"], pair, kept, asked))
-    return reason("obeys", figures, ", ".join(one.finding for one in figures))
+    return reason("obeys", figures, ", ".join(comparison.finding for comparison in figures))
 
 
 def obedience(values: Values, suffix: str = "") -> dict[str, float]:
@@ -243,20 +241,20 @@ def _better(pairs: Mapping[str, Paired | None]) -> Reason:
     adjusted = holm({m: pair.p_value(direction[m]) for m in CLAIMS if (pair := pairs[m]) is not None})
     figures = [
         figure(
-            m, "the champion", pairs[m], adjusted.get(m, 1.0) <= ALPHA, "better beyond noise", _said(adjusted.get(m))
+            m, "the champion", pairs[m], adjusted.get(m, 1.0) <= ALPHA, "better beyond noise", _p_text(adjusted.get(m))
         )
         for m in CLAIMS
     ]
-    won = [one for one in figures if one.passed]
+    won = [comparison for comparison in figures if comparison.passed]
     lost = [m for m in CLAIMS if (pair := pairs[m]) is not None and pair.p_value(opposite[direction[m]]) <= ALPHA]
-    texts = "; ".join(one.finding for one in figures)
+    findings = "; ".join(comparison.finding for comparison in figures)
     if won and not lost:
-        return Reason("better", True, "; ".join(one.finding for one in won), tuple(figures))
+        return Reason("better", True, "; ".join(comparison.finding for comparison in won), tuple(figures))
     why = f"worse beyond noise in {lost[0]}" if lost else "no improvement beyond noise"
-    return Reason("better", False, f"{why}: {texts}", tuple(figures))
+    return Reason("better", False, f"{why}: {findings}", tuple(figures))
 
 
-def _said(p: float | None) -> str:
+def _p_text(p: float | None) -> str:
     return "" if p is None else f"p {p:.2g} (Holm)"
 
 
@@ -264,11 +262,11 @@ def _no_regression(pairs: Mapping[str, Paired | None]) -> Reason:
     figures = []
     for margin in MARGINS:
         pair, sign = pairs[margin.metric], 1 if margin.better == "higher" else -1
-        kept, said = False, f"{margin.amount:.0%}" if margin.unit == "share" else f"{margin.amount:g} {margin.unit}"
+        kept, amount = False, f"{margin.amount:.0%}" if margin.unit == "share" else f"{margin.amount:g} {margin.unit}"
         if pair is not None:
             worst = min(sign * end for end in pair.interval)
             kept = worst > -margin.absolute(pair.reference)
-        figures.append(figure(margin.metric, "the champion", pair, kept, f"not worse by {said} with its interval"))
+        figures.append(figure(margin.metric, "the champion", pair, kept, f"not worse by {amount} with its interval"))
     return reason("no_regression", figures, "within its margin in every metric")
 
 
@@ -295,12 +293,12 @@ def _mean(verdicts: Mapping[str, float]) -> float:
 
 
 def scores(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Score]:
-    """The measured rows of a scorecard; the interval of a row without one is endless."""
-    found: dict[Key, Score] = {}
+    """The measured rows of a scorecard; a row without an interval gets an endless one."""
+    measured: dict[Key, Score] = {}
     for row in rows:
         if row["state"] == "measured" and (value := row["value"]) is not None:
             low, high = row["ci_low"], row["ci_high"]
             if low is None or high is None:
                 low, high = -math.inf, math.inf
-            found[row["metric"], row["slice"]] = Score(value, low, high, row["better"])
-    return found
+            measured[row["metric"], row["slice"]] = Score(value, low, high, row["better"])
+    return measured

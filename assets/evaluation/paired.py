@@ -62,7 +62,7 @@ def paired(candidate: Mapping[str, float], reference: Mapping[str, float]) -> Pa
     if not all(map(math.isfinite, ours + theirs)):
         return None
     n = len(items)
-    differences = [mine - other for mine, other in zip(ours, theirs, strict=True)]
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
     mean = math.fsum(differences) / n
     variance = math.fsum((value - mean) ** 2 for value in differences) / (n - 1)
     sd = math.sqrt(variance) if variance > (1e-12 * max(map(abs, ours + theirs))) ** 2 else 0.0  # rounding is no spread

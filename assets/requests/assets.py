@@ -11,7 +11,7 @@ import dagster as dg
 
 from assets.home import Home
 from assets.pages.metadata import definition_metadata, markdown_table, table_metadata
-from assets.requests.inbox import Unread, take_in
+from assets.requests.document import Unread, take_in
 from assets.requests.spec import Spec, money_problems, problems
 from assets.requests.store import list_requests
 

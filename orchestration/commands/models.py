@@ -94,6 +94,7 @@ def generate(
     Text to video needs a prompt alone. What is given comes back as it is, and the model makes the rest.
     """
     from assets.release.generation import generate_marked
+    from assets.serving.answer import GenerationRequest
 
     if output.is_dir():
         raise ValueError(f"{output} is a folder; name the mp4 to write")
@@ -114,7 +115,7 @@ def generate(
         "steps": steps,
         "method": method,
     }
-    result = generate_marked(home(), prompt, output, seed=seed, version=version, **options)
+    result = generate_marked(home(), GenerationRequest(prompt, seed, options), output, version)
     stdout.print(facts(result))
 
 

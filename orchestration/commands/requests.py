@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,21 +24,20 @@ def add(
     """Read a request, say what was understood and what was not, and keep it."""
     from assets.requests.document import parse_document
     from assets.requests.parse import parse_line
-    from assets.requests.store import add_request
+    from assets.requests.store import Header, add_request
 
     if bool(text) == bool(file):
         raise ValueError(
             'give a request line, or --file request.yaml: rushes request add "street by day, 720p, 5 clips"'
         )
-    more: dict[str, Any] = {"org_id": org}
+    header = Header()
     if file:
         document = parse_document(file.read_text(encoding="utf-8"))
-        parsed = document.parsed
-        more |= {"request_id": document.request_id, "title": document.title, "opens_at": document.opens_at}
-        more["org_id"] = org or document.org_id
+        parsed, header = document.parsed, document.header
     else:
         parsed = parse_line(text).checked()
-    row, new = add_request(home().database_url, parsed, dt.datetime.now(dt.UTC), **more)
+    header = replace(header, org_id=org or header.org_id)
+    row, new = add_request(home().database_url, parsed, dt.datetime.now(dt.UTC), header)
     stdout.print(f"[bold]{row['request_id']}[/] {'kept' if new else 'was already there'}", highlight=False)
     show_row(row)
     for note in parsed.assumed:

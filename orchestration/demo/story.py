@@ -109,11 +109,13 @@ def answer_prompt(home: Home, sample: Path) -> str | None:
 
     What an earlier run left there goes first, so that it cannot pass for this run's answer.
     """
-    from assets.release.generation import NothingToServe, generate_marked
+    from assets.release.generation import generate_marked
+    from assets.serving.answer import GenerationRequest
+    from assets.serving.serve import NothingToServe
 
     sample.unlink(missing_ok=True)
     try:
-        found = generate_marked(home, PROMPT, sample)
+        found = generate_marked(home, GenerationRequest(PROMPT), sample)
     except NothingToServe:
         return None
     return f"version {found['version']}, {found['C2PA']}, {found['watermark']}"

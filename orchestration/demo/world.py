@@ -17,7 +17,7 @@ from typing import Any
 
 from assets.home import Home
 from assets.requests.parse import parse_line
-from assets.requests.store import add_request
+from assets.requests.store import Header, add_request
 from orchestration.demo import damage
 from orchestration.demo.cases import CASES, Case
 from orchestration.demo.deliveries import (
@@ -55,7 +55,7 @@ def build_world(home: Home, deliveries: Sequence[Delivery] = DELIVERIES) -> Worl
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     for request_id, (org_id, line) in REQUESTS.items():
-        add_request(home.database_url, parse_line(line), ENROLLED_AT, org_id=org_id, request_id=request_id)
+        add_request(home.database_url, parse_line(line), ENROLLED_AT, Header(request_id, org_id))
     missing = [delivery for delivery in deliveries if not home.store.exists(_key(delivery, "delivery.json"))]
     clips = [clip for delivery in missing for clip in delivery.clips]
     steps = len(clips) + len({clip.cut for clip in clips if clip.cut}) + sum(clip.cut is None for clip in clips)
@@ -188,7 +188,7 @@ class _Studio:
         write_mp4(path, frames, fps, crf=28)
 
     def _mark(self, source: Path, path: Path) -> None:
-        from assets.marks.c2pa_sign import sign_as_ai_generator
+        from assets.marks.c2pa import sign_as_ai_generator
 
         self.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
         sign_as_ai_generator(source, path, self.keys)

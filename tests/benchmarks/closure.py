@@ -31,8 +31,8 @@ from assets.consent.sealed_members import Graph, manifest_key, record_snapshot
 from assets.consent.withdrawal_log import Journal
 from assets.consent.withdrawal_log_rows import Mark
 from assets.evaluation.gate import COPIES, OVERALL
-from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
+from assets.model.scorecards import Scorecard, store_scorecard
 from assets.registry.versions import CHAMPION, MODEL, Registry
 from assets.withdrawals import receipt
 from assets.withdrawals.execute import Desk

@@ -13,8 +13,8 @@ from assets.dataset.sealed import Sealed
 from assets.dataset.snapshot import build
 from assets.evaluation import assets as evaluation
 from assets.evaluation import gate, measuring
-from assets.evaluation.scorecards import stored_scorecard
 from assets.home import Home
+from assets.model.scorecards import stored_scorecard
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from assets.dataset import assets as dataset
 from assets.dataset.sealed import Sealed, current
 from assets.evaluation import assets as evaluation
 from assets.evaluation.gate import COPIES, PRIMARY
-from assets.evaluation.scorecards import Scorecard, heldout_digest, store_scorecard
 from assets.home import Home
 from assets.model import assets as stage
-from assets.model import config, published
+from assets.model import published, warm
+from assets.model.scorecards import Scorecard, heldout_digest, store_scorecard
 from assets.registry.versions import CHAMPION, Registry, Version
 from assets.withdrawals.plan import act_on_ledger
 from tests.assets.model.conftest import BASE
@@ -121,7 +121,7 @@ def row(key: str, metric: str, part: str, value: float) -> dict[str, Any]:
 
 
 def parent_of(home: Home) -> str | None:
-    return config.plan(home, current(home).root).parent_model
+    return warm.plan(home, current(home).root).parent_model
 
 
 def improved(result: dg.ExecuteInProcessResult) -> dict[str, str]:

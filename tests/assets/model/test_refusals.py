@@ -19,7 +19,7 @@ from assets.consent.sealed_members import manifest_key
 from assets.dataset.sealed import Sealed
 from assets.home import Home
 from assets.model import assets as stage
-from assets.model import config, launch, published
+from assets.model import launch, published, warm
 from assets.model.outcome import Outcome, read_outcome
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ LONG = {"steps": 100_000, "eval_every": 50_000, "checkpoint_every": 2}
 
 def prepared(home: Home, sealed: Sealed, settings: dict[str, Any]) -> tuple[Home, launch.Launch]:
     home = replace(home, training={"codec": settings, "transformer": settings})
-    return home, launch.prepare_fit(home, config.plan(home, sealed.root), sealed, "codec")
+    return home, launch.prepare_fit(home, warm.plan(home, sealed.root), sealed, "codec")
 
 
 def start(started: launch.Launch) -> subprocess.Popen[bytes]:
@@ -180,7 +180,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint_and_is_published(
     process.wait(30)
     result = run(home, stage.video_autoencoder)
     assert result.success
-    plan = config.plan(home, sealed.root)
+    plan = warm.plan(home, sealed.root)
     record = published.result(home, plan.model_key, "codec")
     assert record is not None
     assert record["result"]["steps"] == 40

@@ -17,7 +17,7 @@ from assets.dataset import assets as dataset
 from assets.dataset.sealed import Sealed, current
 from assets.home import Home
 from assets.model import assets as stage
-from assets.model import config, published
+from assets.model import config, published, warm
 from assets.model.outcome import Outcome
 from tests.assets.model.conftest import BASE
 from training.fit import main
@@ -68,7 +68,7 @@ def test_a_pair_is_trained_published_and_reused(
     assert first.success
     assert outcomes(first) == {"video_autoencoder": "trained", "latents": "encoded", "video_transformer": "trained"}
 
-    plan = config.plan(home, sealed.root)
+    plan = warm.plan(home, sealed.root)
     assert published.latest(home) == plan.model_key
     pair = published.pair(home, plan.model_key)
     assert pair is not None
@@ -102,7 +102,7 @@ def test_a_pair_really_starts_from_the_base_and_has_seen_the_snapshot_only(
     few = {"steps": 2, "eval_every": 2, "checkpoint_every": 2, "lr": 1e-9}
     home = replace(quick, training={"codec": few, "transformer": few | {"batch_tokens": 400}})
     assert run(home, *PAIR).success
-    plan = config.plan(home, sealed.root)
+    plan = warm.plan(home, sealed.root)
     pair = published.pair(home, plan.model_key)
     assert pair is not None
     assert plan.parent_model == pair["parent_model"] == pair["origin"] == BASE
@@ -121,7 +121,7 @@ def test_a_child_has_seen_what_its_parent_saw_and_falls_with_it(
 ) -> None:
     home = quick
     assert run(home, *PAIR).success
-    parent = config.plan(home, sealed.root).model_key
+    parent = warm.plan(home, sealed.root).model_key
 
     dropped = sealed.clip_ids[0]
     with duckdb.connect(str(home.warehouse_path)) as connection:
@@ -130,7 +130,7 @@ def test_a_child_has_seen_what_its_parent_saw_and_falls_with_it(
     assert run(home, *PAIR).success
     smaller = current(home)
     assert dropped not in smaller.clip_ids
-    child = published.pair(home, config.plan(home, smaller.root).model_key)
+    child = published.pair(home, warm.plan(home, smaller.root).model_key)
     assert child is not None
     assert (child["parent_model"], child["exposure"]) == (parent, sorted([sealed.root, smaller.root]))
     assert child["transformer"]["result"]["exposure"] == child["exposure"]

@@ -18,8 +18,8 @@ from assets.consent.notices import Notice, NoticeError
 from assets.consent.platform import checkpoint_key
 from assets.dataset.snapshot import build
 from assets.evaluation import commitments
-from assets.evaluation.current import CurrentModel
 from assets.home import Home
+from assets.model.published import CurrentModel
 from assets.registry.versions import CHAMPION, MODEL, Registry
 from assets.withdrawals import receipt as completion
 from assets.withdrawals.consent_receipts import receipt
