@@ -28,34 +28,35 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 
-from training import exposure, lifeline, repetition
-from training.allocator import keep_freed_memory
-from training.codec import load_codec
-from training.config import CodecConfig, ConfigError, TrainConfig, TransformerConfig, read_config
+from training import process
+from training.config import TrainConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation, Guard, RenderedOnly
-from training.course import Course, shown
-from training.data import (
+from training.data import repeats
+from training.data.clips import (
     CaptionedClips,
     DataError,
     FrameClips,
     LatentClips,
     Pictures,
-    codec_steps,
-    flow_steps,
     read_measured,
     read_members,
 )
-from training.module import CodecLearner, Divergence, Learner, TransformerLearner
-from training.packing import Cursor, Item, PackingError, Sample, plan
-from training.packing import report as packed
-from training.patches import VideoCodec
-from training.prefetch import ahead
-from training.repetition import RepetitionError
+from training.data.packing import Cursor, Item, PackingError, Sample, plan
+from training.data.packing import report as packed
+from training.data.repeats import RepetitionError
+from training.data.steps import ahead, codec_steps, flow_steps
+from training.model import exposure
+from training.model.codec import load_codec
+from training.model.config import CodecConfig, ConfigError, TransformerConfig
+from training.model.patches import VideoCodec
+from training.model.text import TextEncoder
+from training.model.transformer import grid_of
+from training.process import keep_freed_memory
 from training.reporting import Reporter, reporter
 from training.simulate.supply import HELDOUT, RenderedClips, RenderedFrames
-from training.start import Start, find_start
-from training.text import TextEncoder
-from training.transformer import grid_of
+from training.trainer.callback import Course, shown
+from training.trainer.learner import CodecLearner, Divergence, Learner, TransformerLearner
+from training.trainer.resume import Start, find_start
 
 DONE, UNFIT, REFUSED, DIVERGED = 0, 1, 3, 4
 HELDOUT_CLIPS = 32  # measured while training; the scorecard measures all
@@ -178,7 +179,7 @@ def _weights(config: TrainConfig) -> Mapping[str, int]:
     if not config.repetition or config.rendered_only:
         return {}
     members = read_members(config.manifest, "train")
-    return repetition.read(
+    return repeats.read(
         config.repetition, config.repetition_sha256, config.snapshot_root, (m["clip_id"] for m in members)
     )
 
@@ -307,5 +308,5 @@ def spread(members: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    lifeline.hold_on()
+    process.hold_on()
     sys.exit(main())

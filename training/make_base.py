@@ -22,18 +22,15 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from training import exposure
 from training.base import BASES, TASKS
-from training.codec import load_codec
-from training.config import RECIPE, ConfigError, TrainConfig, build
-from training.evaluate.trials import heldout_trials, trial_rows
+from training.config import RECIPE, TrainConfig
+from training.evaluate.adherence import heldout_trials, trial_rows
 from training.fit import DONE, fit
+from training.model import exposure
+from training.model.config import ConfigError, build
 from training.reporting import reporter, write_json
-from training.sample import make as generate
-from training.sampling import Sampler
+from training.sampling.videos import Pipeline
 from training.simulate.supply import FPS
-from training.text import TextEncoder
-from training.transformer import load_transformer
 
 JUDGED = 48  # held-out trials of each kind for the card
 # The budget of each size that has a base; the rest of the recipe is shared with the nights (config.RECIPE).
@@ -78,11 +75,9 @@ def make(size: str, out: Path, work: Path, text_encoder: Path, budget: float = 1
 
 def _judged(folder: Path, text_encoder: Path) -> list[dict[str, Any]]:
     """The rows of the held-out trials that every night asks its model, too."""
-    codec, model, encoder = load_codec(folder), load_transformer(folder), TextEncoder(text_encoder)
-    own = model.sampling
-    trials = list(heldout_trials(JUDGED, (own.frames - 1) / FPS).values())
-    captions, seeds = [trial.caption() for trial in trials], list(range(len(trials)))
-    videos = generate(codec, model, encoder, captions, seeds, Sampler.of(own), own.frames, own.size)
+    pipeline = Pipeline.open(folder, text_encoder)
+    trials = list(heldout_trials(JUDGED, (pipeline.model.sampling.frames - 1) / FPS).values())
+    videos = pipeline([trial.caption() for trial in trials], range(len(trials)))
     return trial_rows("all", videos, trials, FPS)
 
 

@@ -96,7 +96,7 @@ def every_event_is_acted_on(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult
     deps=["verdicts", "signals", "duplicates", "deliveries", "media", "consent_ledger"],
     kinds={"sqlalchemy", "parquet"},
     owners=["team:consent"],
-    code_version="2",
+    code_version="3",
     metadata=definition_metadata("reviews"),
 )
 def reviews(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:

@@ -11,6 +11,7 @@ from itertools import combinations
 from typing import Any
 
 from assets.consent.clip_facts import read_clips
+from assets.consent.review_reasons import fit_for_catalogue
 from assets.consent.reviewers import read_register
 from assets.consent.reviews import all_reviews
 from assets.home import Home
@@ -35,6 +36,7 @@ def rows(home: Home) -> list[dict[str, Any]]:
                 "independent": independent and register.knows(row["reviewer_id"], row["organisation"]),
                 "counts": why_not is None,
                 "why_not": why_not,
+                "fit_for_catalogue": fit_for_catalogue(row["reasons"]),
             }
         )
     return found

@@ -15,7 +15,7 @@ from assets.home import Home
 from assets.pages.metadata import definition_metadata, markdown_table, picture, table_metadata
 from assets.requests.store import list_proposals
 from assets.warehouse.project import mart_rows
-from training.text import TextEncoderError
+from training.model.text import TextEncoderError
 
 
 @dg.asset(

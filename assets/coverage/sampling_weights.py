@@ -24,7 +24,7 @@ import numpy as np
 
 from assets.coverage.classes import UNKNOWN
 from assets.coverage.measures import Coded
-from training.repetition import EVEN
+from training.data.repeats import EVEN
 
 CAP_TOLERANCE = 1e-5  # of a share: what whole units and a finite number of rounds may leave above a cap
 _RAKES, _PROJECTIONS, _NEAR, _STILL = 32, 400, 1e-6, 1e-6

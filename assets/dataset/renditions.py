@@ -21,7 +21,7 @@ from assets.decode.limits import Limits
 from assets.decode.process import Children, Unavailable
 from assets.decode.worker import serve
 from assets.reasons import DISK_FULL
-from training.video import read_frames
+from training.data.video import read_frames
 
 if TYPE_CHECKING:
     import numpy as np

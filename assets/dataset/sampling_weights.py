@@ -22,7 +22,7 @@ from assets.coverage.sampling_weights import Balance, WeightPolicy, caps_of
 from assets.dataset.sealed import Sealed, SnapshotError
 from assets.home import Home
 from assets.pages.plots import markdown_table, share_plot
-from training import repetition
+from training.data import repeats
 
 Row = Mapping[str, Any]
 
@@ -54,7 +54,7 @@ def weigh(home: Home, sealed: Sealed, policy: WeightPolicy = sampling_weights.PO
     dimensions = {name: coded([row[name] for row in rows], closed.get(name, ())) for name in classes.DIMENSIONS}
     balance = sampling_weights.balance(dimensions, policy)
     by_clip = {row["clip_id"]: int(weight) for row, weight in zip(rows, balance.weights, strict=True)}
-    data = repetition.stated(sealed.root, policy.plain(), by_clip)
+    data = repeats.stated(sealed.root, policy.plain(), by_clip)
     weighed = Weighed(rows, dimensions, balance, policy, hashlib.sha256(data).hexdigest())
     home.store.put(_file(sealed.root, weighed.sha256), data)
     home.lake.write("clip_weights", _weight_rows(weighed, sealed.root))

@@ -26,7 +26,7 @@ from training.consent.database import append_only, engine_with, writing
 from training.consent.proofs.models import committed_set, model_body
 from training.consent.snapshot import SnapshotError, verify_manifest
 from training.consent.statements import Statement, file_bytes, sign_statement
-from training.exposure import HEADER
+from training.model.exposure import HEADER
 
 TAG_LENGTH = 5000  # what MLflow takes; longer lists of snapshots are in the commitment alone
 

@@ -35,7 +35,7 @@ from typing import Any
 from assets.evaluation.decisions import Decision, Figure, Reason, figure, reason
 from assets.evaluation.paired import LEVEL, Paired, holm, paired
 from assets.model.scorecards import PRIMARY
-from training.evaluate.shares import wilson
+from training.evaluate.rows import wilson
 
 # changes with every rule, threshold or margin, so that an older verdict is not taken for one of these
 RULES = "paired/2"

@@ -23,10 +23,9 @@ from assets.model.launch import Launch
 from assets.model.scorecards import Scorecard, heldout_digest
 from assets.store import write_atomically
 from training import base
-from training.evaluate.base_scores import digest
-from training.evaluate.latent_space import latent_space
+from training.data.video import read_frames
+from training.evaluate.base_model import digest, latent_space
 from training.simulate import random_scene
-from training.video import read_frames
 
 HELDOUT_PROMPTS = 4
 SCENE_SEEDS = (11, 23, 47, 81)  # simulated scenes whose facts are known; never changed, so that nights compare

@@ -22,8 +22,8 @@ from assets.marks.marking import mark_video
 from assets.model.published import CurrentModel
 from assets.pages.plots import animated_webp, beside, contact_sheet, markdown_image, markdown_table
 from assets.registry.versions import Registry
+from training.data.video import read_frames, write_mp4
 from training.simulate import random_scene, render
-from training.video import read_frames, write_mp4
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from typing import Any
 
 from assets.marks import watermark
 from assets.marks.c2pa import TRAINED, Provenance, read_provenance, sign_video
-from training.video import VideoError, read_frames, write_mp4
+from training.data.video import VideoError, read_frames, write_mp4
 
 REQUIRED_CLAIMS = ("model_id", "snapshot_root", "ledger_checkpoint")
 HARSH_CRF = 23  # what a platform typically re-encodes with: the watermark must survive it before it leaves

@@ -37,7 +37,9 @@ def _checks(asset: str) -> list[dg.AssetCheckSpec]:
         FINITE: "Every loss is a finite number.",
         IMPROVED: "No worse on held-out clips than its start: the best weights are kept, if need be those of the start.",
     }
-    return [dg.AssetCheckSpec(name, asset=asset, description=text, blocking=True) for name, text in descriptions.items()]
+    return [
+        dg.AssetCheckSpec(name, asset=asset, description=text, blocking=True) for name, text in descriptions.items()
+    ]
 
 
 @dg.asset(
@@ -287,7 +289,7 @@ def _reconstruction(home: Home, model_key: str, members: Sequence[Mapping[str, A
     import torch
     from safetensors.numpy import load
 
-    from training.codec import load_codec, to_bytes, to_unit
+    from training.model.codec import load_codec, to_bytes, to_unit
 
     codec = load_codec(published.local_folder(home, model_key, ("codec",)))
     members = [member for member in members if member["split"] == "heldout"][:SHOWN]

@@ -17,7 +17,7 @@ from assets.dataset import renditions
 from assets.dataset.sealed import Sealed, ancestors
 from assets.dataset.views import local_view
 from assets.home import Home
-from training.text import ENCODING, text_key
+from training.model.text import ENCODING, text_key
 
 
 def prefix(codec_dir: Path) -> str:
@@ -56,7 +56,7 @@ class Missing:
 
 def missing(home: Home, sealed: Sealed, codec_dir: Path) -> Missing:
     """Members without a usable latent, and captions without tokens. A torn latent is deleted, so that it is made anew."""
-    from training.phrasings import texts_of
+    from training.data.clips import texts_of
 
     clip_ids = sorted(unfit(home, codec_dir, sealed.clip_ids))
     for key in keys(codec_dir, clip_ids):

@@ -23,9 +23,9 @@ from assets.model.config import PARENT, TASKS, ConfigError, Plan, Task
 from assets.model.outcome import Outcome
 from assets.registry.versions import Registry, Version
 from training import base
-from training.config import LADDER
 from training.consent.canonical import parse_strictly
-from training.exposure import fields, joined
+from training.model.config import LADDER
+from training.model.exposure import fields, joined
 
 LATEST = "models/latest.json"
 BASE = "base-"  # how the key of a base begins; a base ships with the code and is in no store

@@ -120,7 +120,7 @@ def thumbnails_of(home: Home, files: Mapping[str, str]) -> list[Item]:
 
 def _encoded(home: Home, texts: Iterable[str]) -> list[str]:
     """Remembered vectors of these texts, and their tokens on this machine: they are made again whenever a text is."""
-    from training.text import text_key
+    from training.model.text import text_key
 
     names = [text_key(text) for text in sorted(texts)]
     keys = (f"cache/embeddings/{m}/{n[:2]}/{n}.json" for m in home.store.folders("cache/embeddings") for n in names)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.demo.sources import PACKAGES
-from training.video import REPEATABLE
+from training.data.video import REPEATABLE
 
 if TYPE_CHECKING:
     import av.container

@@ -169,8 +169,8 @@ class _Studio:
 
     def _picture(self, clip: Clip, path: Path) -> Path:
         """The footage or the simulation, before anything is done to it."""
+        from training.data.video import write_mp4
         from training.simulate import render
-        from training.video import write_mp4
 
         if clip.cut:
             return self.cut[clip.cut]
@@ -182,7 +182,7 @@ class _Studio:
 
     @staticmethod
     def _reencode(source: Path, path: Path) -> None:
-        from training.video import read_frames, write_mp4
+        from training.data.video import read_frames, write_mp4
 
         frames, fps = read_frames(source, max_side=640)
         write_mp4(path, frames, fps, crf=28)

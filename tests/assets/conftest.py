@@ -145,8 +145,8 @@ class World:
 @functools.cache
 def _filmed(name: str) -> tuple[str, str, str, bytes]:
     """A simulated clip of 24 frames, 64x64, of its own seed: subject, caption, digest of its frames, MP4 file."""
+    from training.data.video import write_mp4
     from training.simulate import random_scene, render
-    from training.video import write_mp4
 
     scene = random_scene(int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"))
     frames = render(scene, 64, 64, 24, 12.0)
@@ -248,7 +248,7 @@ def sampler(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """A sampler in the place of the trained model: grey pictures by seed. Lists the calls it got."""
     import numpy as np
 
-    from training.video import write_mp4
+    from training.data.video import write_mp4
 
     calls: list[dict[str, Any]] = []
 

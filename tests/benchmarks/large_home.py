@@ -283,7 +283,7 @@ def build_warehouse(home: Home) -> None:
 
     target = begin_build(home)
     places = {"DBT_PROFILES_DIR": PROJECT_DIR, "DBT_TARGET_PATH": home.scratch("dbt"), "DBT_LOG_PATH": home.state}
-    variables = environment(home, NOW, target) | {name: str(place) for name, place in places.items()}
+    variables = environment(home, target) | {name: str(place) for name, place in places.items()}
     command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", "build"]
     done = subprocess.run(command, cwd=PROJECT_DIR, env=os.environ | variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:]

@@ -30,7 +30,6 @@ def test_building_again_changes_nothing_and_a_lost_acceptance_keeps_its_payout(b
     read = rows_of(root)
     before = {name: read(name) for name in MARTS}
 
-    # the window moves on and nothing else does
     assert dbt("build", root).returncode == 0
     assert {name: read(name) for name in MARTS} == before
 
@@ -38,7 +37,7 @@ def test_building_again_changes_nothing_and_a_lost_acceptance_keeps_its_payout(b
     changed = cases()
     for row in changed.rows["reviews"]:
         if row["item_id"] == "i-good":
-            row["verdict"], row["reasons"] = "reject", ["legal.privacy"]
+            row |= {"verdict": "reject", "reasons": ["legal.privacy"], "fit_for_catalogue": False}
     changed.write(Lake(LocalStore(root)))
     assert dbt("build", root).returncode == 0
     outcomes = {row["item_id"]: row["outcome"] for row in read("fct_clips")}

@@ -23,11 +23,11 @@ from assets.withdrawals.plan import act_on_ledger
 from tests.assets.release.conftest import CLAIMS, moving
 from tests.assets.withdrawals.conftest import Copy, Reached
 from tests.training.conftest import make_world
-from training import checkpoint as checkpoints
 from training import fit as fitting
 from training.consent.guard import ConsentGuard
+from training.data.video import write_mp4
 from training.reporting import Reporter
-from training.video import write_mp4
+from training.trainer import checkpoint as checkpoints
 
 
 def version_of(reached: Reached, model_key: str) -> Version:

@@ -13,17 +13,17 @@ from safetensors.torch import load_file
 from tests.training.conftest import TrainingWorld
 from tests.training.exposure.conftest import edit, refusal, strip
 from tests.training.test_fit import assert_same, run, weights
-from training import exposure
-from training.checkpoint import checkpoints
-from training.codec import load_codec, to_unit
-from training.config import ConfigError, TrainConfig
-from training.data import FrameClips, LatentClips, read_members
-from training.evaluate.flow_loss import flow_loss
-from training.evaluate.reconstruction import psnr, reconstruct
+from training.config import TrainConfig
+from training.data.clips import FrameClips, LatentClips, read_members
+from training.evaluate.heldout import flow_loss, psnr, reconstruct
 from training.fit import fit
-from training.module import TransformerLearner
+from training.model import exposure
+from training.model.codec import load_codec, to_unit
+from training.model.config import ConfigError
+from training.model.transformer import load_transformer
 from training.reporting import Reporter
-from training.transformer import load_transformer
+from training.trainer.checkpoint import checkpoints
+from training.trainer.learner import TransformerLearner
 
 Losses = dict[int, float]
 
@@ -123,7 +123,7 @@ def test_without_patience_a_run_that_does_not_improve_goes_to_its_end(
 ) -> None:
     result = run(encoded_world.flow_config(steps=8, eval_every=1))[1]
     assert (result["steps"], result["early_stop"], result["best_step"]) == (8, False, 0)
-    with pytest.raises(ConfigError, match="patience must not be negative"):
+    with pytest.raises(ConfigError, match="patience should be greater than or equal to 0"):
         encoded_world.flow_config(patience=-1)
 
 

@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.training.conftest import TrainingWorld, make_world
-from training.checkpoint import checkpoints, clear
-from training.conditioning import NUMERIC, read_numbers
 from training.config import TrainConfig
-from training.data import LatentClips, read_members
+from training.data.clips import LatentClips, read_members
 from training.fit import fit, main
+from training.model.conditioning import NUMERIC, read_numbers
 from training.reporting import Reporter
+from training.trainer.checkpoint import checkpoints, clear
 
 ROOT = Path(__file__).parents[2]
 
@@ -188,7 +188,7 @@ def test_a_checkpoint_that_a_kill_left_half_removed_is_never_resumed_from(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.checkpoint.shutil.rmtree", killed)
+        patch.setattr("training.trainer.checkpoint.shutil.rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             clear(folder)
     assert checkpoints(folder) == []

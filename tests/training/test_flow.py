@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tests.training.conftest import TrainingWorld
-from training import flow
-from training.attention import Segments
-from training.conditioning import MODES, changes, draw_given, give_frames, motion
-from training.config import ConfigError, TransformerConfig
-from training.data import FlowStep, LatentClips, draw, flow_steps, read_members, share
-from training.module import TransformerLearner
-from training.packing import Cursor
-from training.phrasings import draw_text, texts_of
-from training.text import text_key
+from training.data.clips import LatentClips, read_members, texts_of
+from training.data.packing import Cursor
+from training.data.steps import FlowStep, draw, draw_text, flow_steps, share
+from training.model import flow
+from training.model.attention import Segments
+from training.model.conditioning import MODES, changes, draw_given, give_frames, motion
+from training.model.config import ConfigError, TransformerConfig
+from training.model.text import text_key
+from training.trainer.learner import TransformerLearner
 
 
 def test_the_line_runs_from_the_clip_to_the_noise_and_the_target_is_its_slope() -> None:

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from tests.training.conftest import scene_clip
-from training.codec import Codec, to_bytes, to_unit
-from training.config import CodecConfig, ConfigError, GenerateConfig, TransformerConfig, build
-from training.evaluate.reconstruction import psnr
-from training.given import GivenError, Reference, Start, lay, read_reference
-from training.sample import make
-from training.sampling import Sampler
-from training.transformer import Transformer
-from training.video import write_mp4
+from training.config import GenerateConfig
+from training.data.video import write_mp4
+from training.evaluate.heldout import psnr
+from training.model.codec import Codec, to_bytes, to_unit
+from training.model.config import CodecConfig, ConfigError, TransformerConfig, build
+from training.model.transformer import Transformer
+from training.sampling.references import GivenError, Reference, Start, lay, read_reference
+from training.sampling.sampler import Sampler
+from training.sampling.videos import Options, Pipeline
 
 SIZE = (32, 32)
 FRAMES = 17  # 5 latent frames
@@ -135,21 +136,9 @@ def test_files_are_read_by_their_role(tmp_path, clip) -> None:
     assert len(read_reference({"role": "after", "path": str(path)}).frames_THWC) == FRAMES
 
 
-def generated(codec, model, *references: Reference, strength: float = 0.7, **more) -> torch.Tensor:
-    sampler = more.pop("sampler", Sampler(3))
-    (video,) = make(
-        codec,
-        model,
-        Words(),
-        ["a red circle"],
-        [1],
-        sampler,
-        FRAMES,
-        SIZE,
-        references=references,
-        strength=strength,
-        **more,
-    )
+def generated(codec, model, *references: Reference, **more) -> torch.Tensor:
+    asked = {"sampler": Sampler(3), "frames": FRAMES, "size": SIZE, "references": references} | more
+    (video,) = Pipeline(codec, model, Words())(["a red circle"], [1], Options(**asked))
     return video
 
 
@@ -174,24 +163,24 @@ def test_a_source_is_changed_the_more_the_greater_the_strength(codec, model, cli
 
 def test_what_the_model_is_told_changes_what_it_makes(codec, model) -> None:
     base = generated(codec, model)
-    assert torch.equal(base, generated(codec, model, known={"fps": 8}))
+    assert torch.equal(base, generated(codec, model, numbers={"fps": 8}))
     for change in (
-        {"known": {"motion": 400.0}},
+        {"numbers": {"motion": 400.0}},
         {"negative_prompt": "blue"},
         {"sampler": Sampler(3, interval=(0, 0.5))},
     ):
         assert not torch.equal(base, generated(codec, model, **change))
     with pytest.raises(ValueError, match="there are fps"):
-        generated(codec, model, known={"speed": 1.0})
+        generated(codec, model, numbers={"speed": 1.0})
     with pytest.raises(ValueError, match="1 to 120"):
-        generated(codec, model, known={"fps": 0.0})
+        generated(codec, model, numbers={"fps": 0.0})
 
 
 def test_a_configuration_that_cannot_act_is_refused() -> None:
     base = {"model_dir": "m", "text_encoder": "t", "prompts": ["p"], "out": "o"}
     for bad, why in (
-        ({"size": [64]}, "width and height"),
-        ({"guidance_interval": [0.5]}, "two times"),
+        ({"size": [64]}, "size List should have at least 2 items"),
+        ({"guidance_interval": [0.5]}, "guidance_interval List should have at least 2 items"),
         ({"references": [{"role": "first"}]}, "role"),
     ):
         with pytest.raises(ConfigError, match=why):

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from tests.training.conftest import TrainingWorld
-from training.config import TransformerConfig
-from training.ema import Ema
-from training.module import DIVERGED, AdaptiveClip, Divergence, TransformerLearner
+from training.model.config import TransformerConfig
+from training.trainer.ema import Ema
+from training.trainer.learner import DIVERGED, AdaptiveClip, Divergence, TransformerLearner
 
 
 def test_the_average_of_a_short_run_is_not_that_of_its_first_steps() -> None:

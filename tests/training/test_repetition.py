@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.conftest import TrainingWorld
-from training.data import read_members
+from training.data.clips import read_members
+from training.data.packing import Cursor, Item, PackingError, plan
+from training.data.repeats import EVEN, RepetitionError, read, stated, turns
 from training.fit import fit
-from training.packing import Cursor, Item, PackingError, plan
-from training.repetition import EVEN, RepetitionError, read, stated, turns
 from training.reporting import Reporter
 
 ROOT = "a" * 64

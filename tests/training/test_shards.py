@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.conftest import TrainingWorld
-from training import module
 from training.config import TrainConfig
 from training.fit import fit
 from training.reporting import Reporter
+from training.trainer import learner
 
 ROOT = Path(__file__).parents[2]
 SHAPE = {"width": 48, "layers": 3, "heads": 2}
@@ -45,20 +45,20 @@ def one_of_two(config: TrainConfig, until: int | None) -> int:
         Path(f"{config.run_dir}-held-{os.environ['RANK']}.json").write_text(json.dumps(held))
         return sharded
 
-    real, module.shard = module.shard, watched
+    real, learner.shard = learner.shard, watched
     return fit(config, Reporter(Path(config.run_dir), int(os.environ["RANK"])), until)
 
 
 def of_another_mind(config: TrainConfig, _: None) -> int:
     """What each of two processes runs where they measure apart: for the first step 2 is the best, for the second step 6."""
     measured = ({2: 0.5}, {6: 0.1})[int(os.environ["RANK"])]
-    real = module.TransformerLearner.heldout
+    real = learner.TransformerLearner.heldout
 
     def heldout(learner: Any) -> dict[str, float]:
         real(learner)  # in shards all processes measure together
         return {"heldout/flow_loss": measured.get(learner.average.updates, 1.0)}
 
-    module.TransformerLearner.heldout = heldout
+    learner.TransformerLearner.heldout = heldout
     return fit(config, Reporter(Path(config.run_dir), int(os.environ["RANK"])))
 
 

@@ -20,18 +20,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.benchmarks import training_speed
 from tests.training.conftest import TrainingWorld
-from training import flow
-from training.conditioning import numbers
-from training.config import LADDER, TransformerConfig
+from training.data.packing import Batch, Sample, collate
+from training.data.steps import ahead
 from training.fit import fit
-from training.flops import forward_flops, matmul_flops, peak_flops, step_flops
-from training.meter import Meter
-from training.module import compile_blocks
-from training.packing import Batch, Sample, collate
-from training.prefetch import ahead
+from training.model import flow
+from training.model.conditioning import numbers
+from training.model.config import LADDER, TransformerConfig
+from training.model.rms_norm import RmsNorm
+from training.model.transformer import Transformer, positions
 from training.reporting import Bar, Reporter
-from training.rms_norm import RmsNorm
-from training.transformer import Transformer, positions
+from training.trainer.learner import compile_blocks
+from training.trainer.throughput import Meter, forward_flops, matmul_flops, peak_flops, step_flops
 
 
 def packed(config: TransformerConfig, *grids: tuple[int, int, int], text: int = 12) -> Batch:
@@ -231,7 +230,7 @@ def test_without_a_gpu_its_figures_say_not_measured() -> None:
 def test_a_process_that_keeps_its_memory_meets_few_page_faults_again() -> None:
     program = """
 import resource, torch
-from training.allocator import keep_freed_memory
+from training.process import keep_freed_memory
 assert keep_freed_memory()
 for step in range(40):
     if step == 20:

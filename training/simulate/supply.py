@@ -17,17 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.codec import to_unit
-from training.conditioning import numbers
-from training.config import CodecConfig, SamplingConfig
-from training.packing import Item, Sample
-from training.patches import VideoCodec
-from training.simulate.render import render
+from training.data.packing import Item, Sample
+from training.model.codec import to_unit
+from training.model.conditioning import numbers
+from training.model.config import CodecConfig, SamplingConfig
+from training.model.patches import VideoCodec
+from training.model.text import TextEncoder
+from training.model.transformer import positions, to_tokens
+from training.simulate.render import render, render_trial
 from training.simulate.scene import Scene, random_scene
-from training.simulate.stage import render_trial
 from training.simulate.trial import Trial, random_trial
-from training.text import TextEncoder
-from training.transformer import positions, to_tokens
 
 HELDOUT = 1_000_000_000
 FPS = 8.0

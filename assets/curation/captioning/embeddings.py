@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 def embedding_rows(home: Home, captions: Iterable[Row]) -> list[dict[str, Any]]:
     """Rows of table `embeddings`: of each captioner the first long caption that may be used.
 
-    Raises training.text.TextEncoderError where new captions need the encoder and it is not there.
+    Raises training.model.text.TextEncoderError where new captions need the encoder and it is not there.
     """
     rows = _first_phrasings(row for row in captions if row["kind"] == "long" and not row["refused"])
     if not rows:
@@ -38,7 +38,7 @@ def _first_phrasings(captions: Iterable[Row]) -> list[Row]:
 
 def encoder_name(folder: Path) -> str:
     """The encoder's folder name and the start of its weights' SHA-256."""
-    from training.text import TextEncoderError
+    from training.model.text import TextEncoderError
 
     weights = folder / "model.safetensors"
     if not weights.is_file():
@@ -48,7 +48,7 @@ def encoder_name(folder: Path) -> str:
 
 
 def text_vectors(home: Home, model: str, texts: list[str]) -> dict[str, list[float]]:
-    from training.text import TextEncoder, text_key
+    from training.model.text import TextEncoder, text_key
 
     keys = {text: f"cache/embeddings/{model}/{text_key(text)[:2]}/{text_key(text)}.json" for text in texts}
     found = {text: json.loads(home.store.get(key)) for text, key in keys.items() if home.store.exists(key)}

@@ -57,7 +57,7 @@ def search(home: Home, words: str, top: int = 10) -> list[Hit]:
 
     Raises SearchError for empty words, for a lake without embeddings, and where these were made by another encoder.
     """
-    from training.text import TextEncoder
+    from training.model.text import TextEncoder
 
     if not words.strip() or top < 1:
         raise SearchError("say what to search for, and for at least one clip")

@@ -15,10 +15,7 @@ with clips as (
 
     from {{ ref('stg_clip_classes') }} as classes
     inner join {{ ref('fct_clips') }} as fct_clips
-        on
-            classes.clip_id = fct_clips.clip_id
-            and classes.item_id = fct_clips.item_id
-            and classes.shot_index = fct_clips.shot_index
+        on classes.clip_key = fct_clips.clip_key
 
 ),
 

@@ -74,7 +74,7 @@ def test_the_crop_is_centred() -> None:
 @pytest.fixture
 def clip(home: Home, tmp_path: Path) -> dict[str, Any]:
     """A delivered file in the store, its media row, and the member that a snapshot would have."""
-    from training.video import write_mp4
+    from training.data.video import write_mp4
 
     ramp = np.broadcast_to(np.arange(0, 240, 5, dtype=np.uint8)[:, None, None, None], (48, 72, 128, 3))
     home.store.put("media/aa/bb/clip.mp4", write_mp4(tmp_path / "clip.mp4", np.ascontiguousarray(ramp), 24.0))

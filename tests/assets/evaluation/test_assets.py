@@ -22,8 +22,8 @@ from assets.registry.versions import CANDIDATE, CHAMPION, Registry
 from assets.release import assets as release
 from assets.release.bundle import read_manifest, unmarked
 from tests.assets.evaluation import scores
+from training.data.video import write_mp4
 from training.simulate import random_scene
-from training.video import write_mp4
 
 STAGES = [
     evaluation.registered_model,

@@ -23,7 +23,7 @@ from assets.registry.versions import MODEL, Registry, version_description
 from assets.serving import serve
 from training.consent.keys import public_bytes
 from training.consent.proofs.verification import verify_file
-from training.exposure import header
+from training.model.exposure import header
 
 Publish = Callable[..., CurrentModel]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestration.demo.damage import DamageError, overdeclared, truncated
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 
 @pytest.fixture

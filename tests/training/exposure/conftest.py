@@ -11,9 +11,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.training.conftest import TrainingWorld, make_world
-from training import exposure
 from training.config import TrainConfig
 from training.fit import fit
+from training.model import exposure
 from training.reporting import Reporter
 
 Result = dict[str, Any]

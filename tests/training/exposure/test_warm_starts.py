@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.training.conftest import TrainingWorld, make_world
 from tests.training.exposure.conftest import ancestor, both, child, edit, refusal, run, seen_by, strip
-from training import exposure
-from training.checkpoint import checkpoints
 from training.fit import fit
+from training.model import exposure
 from training.reporting import Reporter
+from training.trainer.checkpoint import checkpoints
 
 
 def test_a_child_starts_from_its_parents_weights_and_has_seen_all_that_the_parent_saw(

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import training.text
+import training.model.text
 from assets.curation.captioning import embeddings, vlm
 from assets.curation.captioning.structured import Facts
 from assets.curation.captioning.vlm import malformed, moments, visual_caption_rows, visual_rows
 from assets.curation.captioning.vlm_captioner import PROMPT_VERSION, BadCaptioner, LocalCaptioner, captioner_name
 from assets.home import Home
 from tests.assets.curation.captioning.tiny_captioner import BLUE, RED, save_tiny_blip
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 Row = dict[str, Any]
 ITEMS = {"i-1": {"declared_subject": "a red wall", "declared_time_of_day": "day", "persons_json": "[]"}}
@@ -52,7 +52,7 @@ def filmed(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
         def embed(self, texts: list[str]) -> np.ndarray:
             return np.full((len(texts), 2), 0.5)
 
-    monkeypatch.setattr(training.text, "TextEncoder", Encoder)
+    monkeypatch.setattr(training.model.text, "TextEncoder", Encoder)
     return home
 
 
