@@ -13,7 +13,7 @@ from assets.home import Home
 from assets.model import published, scorecards
 from assets.model.launch import alone, execute
 from assets.model.published import CurrentModel, NoModel, current_model, exposure_of
-from assets.model.scorecards import OVERALL, Scorecard
+from assets.model.scorecards import COPIES, OVERALL, Scorecard
 from assets.pages.metadata import definition_metadata, picture, table_metadata
 from assets.pages.plots import markdown_table
 from assets.registry.versions import CANDIDATE, CHAMPION, Registry
@@ -106,7 +106,7 @@ def scorecard(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -
 
 
 def _no_copies(card: Scorecard) -> dg.AssetCheckResult:
-    score = gate.scores(card.rows).get((gate.COPIES, OVERALL))
+    score = gate.scores(card.rows).get((COPIES, OVERALL))
     why = "not measured" if score is None else f"{score.value:.0f} samples repeat a training clip"
     return dg.AssetCheckResult(check_name=NO_COPIES, passed=score is not None and score.value == 0, description=why)
 

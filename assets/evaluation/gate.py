@@ -39,7 +39,6 @@ from training.evaluate.rows import wilson
 
 # changes with every rule, threshold or margin, so that an older verdict is not taken for one of these
 RULES = "paired/2"
-COPIES = "memorised_clips"
 BY_TIME = f"{PRIMARY}_by_time"  # the same loss as a mean over the clips, by time
 OBEDIENCE = "obedience"  # the share of a trial's questions that are answered right, see `obedience`
 LEAST_PSNR_DB = 22.0  # the codec reconstructs held-out clips better than this

@@ -15,7 +15,7 @@ from assets.evaluation.decisions import NO_RIVAL, Case, Decision, Reason, Verdic
 from assets.evaluation.gate import Contender
 from assets.home import Home
 from assets.model.published import exposure_of
-from assets.model.scorecards import OVERALL, Scorecard, stored_scorecard
+from assets.model.scorecards import COPIES, OVERALL, Scorecard, stored_scorecard
 from assets.registry.versions import CHAMPION, Registry, Version
 from training.consent.ledger import Ledger
 
@@ -36,7 +36,7 @@ def contender(home: Home, version: Version, scorecard: Scorecard | None = None) 
     card = scorecard or own
     measured = gate.scores(card.rows) if card else {}
     psnr = measured.get(("reconstruction_psnr", OVERALL))
-    copies = gate.scores(own.rows if own else ()).get((gate.COPIES, OVERALL))
+    copies = gate.scores(own.rows if own else ()).get((COPIES, OVERALL))
     return Contender(
         version=version.number,
         heldout=card.heldout if card else None,

@@ -15,7 +15,7 @@ from typing import Any
 from assets.dataset.sealed import Sealed
 from assets.home import Home
 
-PRIMARY = "heldout_flow_loss"
+PRIMARY, COPIES = "heldout_flow_loss", "memorised_clips"  # metrics: what models compare by, and what none may have
 OVERALL, BASE = "all", "reference=base"  # slices of a metric: this model on all items, and the base on the same ones
 APART = "another latent space"  # how `training.evaluate` begins to say that a base's loss does not compare
 

@@ -1,7 +1,7 @@
 """The experiment: MLflow's runs with their numbers, inputs and files.
 
-What belongs here: every call to MLflow about a run. Versions and aliases are `registry`'s. MLflow is imported inside the
-methods: it takes seconds.
+Every call to MLflow about a run is here; `versions` has those about versions and aliases. MLflow is imported inside the
+methods: that takes seconds.
 """
 
 from __future__ import annotations
@@ -111,12 +111,13 @@ class Tracking:
         """`status`: FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status)
 
-    def run_url(self, run_id: str, base: str | None = None) -> str:
-        return f"{ui_address(base)}/#/experiments/{self.ensure_experiment()}/runs/{run_id}"
+    def run_url(self, run_id: str) -> str:
+        """Where MLflow's UI shows the run."""
+        return f"{ui_address()}/#/experiments/{self.ensure_experiment()}/runs/{run_id}"
 
 
-def ui_address(base: str | None) -> str:
-    return (base or os.environ.get("RUSHES_MLFLOW_UI", DEFAULT_UI)).rstrip("/")
+def ui_address() -> str:
+    return os.environ.get("RUSHES_MLFLOW_UI", DEFAULT_UI).rstrip("/")
 
 
 def without_password(uri: str) -> str:

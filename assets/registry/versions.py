@@ -36,7 +36,7 @@ _ROWS = {
 
 
 class RegistryLost(RuntimeError):
-    """The registry knows nothing of a model of which this home registered versions."""
+    """The registry does not know a model of which this home registered versions."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ class Registry(Tracking):
         return info.artifact_path, info.model_id
 
     def versions(self) -> list[Version]:
-        """Every version, newest first; none when nothing was ever registered.
+        """Every version, newest first; none if nothing was ever registered.
 
-        Only MLflow says what an address means. One that leads elsewhere, such as a path from another folder, may lead to
-        an empty database that MLflow makes on the spot: raises RegistryLost where this home knows better.
+        Only MLflow says what an address means. A wrong one, such as a relative path from another folder, may lead to an
+        empty database that MLflow creates on the spot. Raises RegistryLost if this home knows better.
         """
         versions = versions_of(self.client)
         if not versions and self.home.store.exists(REGISTERED):
@@ -148,36 +148,29 @@ class Registry(Tracking):
         mlflow.set_registry_uri(self.home.mlflow_uri)
         return Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{number}")) / "artifacts" / "weights"
 
-    # tags and aliases
-
     def tag(self, version: str, key: str, value: Any) -> None:
         self.client.set_model_version_tag(MODEL, str(version), key, str(value))
 
     def describe(self, version: str) -> None:
-        """Write what the version's page says anew, from its tags as they are now."""
+        """Write the version's page anew, from its tags as they are now."""
         text = version_description(self.version(version).tags)
         self.client.update_model_version(MODEL, str(version), text)
 
     def alias(self, name: str) -> str | None:
-        """The version that `name` points to; None when the alias or the model is not there."""
+        """The version that `name` points to; None if there is no such alias or no model."""
         return next((version.number for version in self.versions() if name in version.aliases), None)
 
     def set_alias(self, name: str, version: str) -> None:
         self.client.set_registered_model_alias(MODEL, name, str(version))
 
     def delete_alias(self, name: str) -> None:
-        """Close an alias; closing a closed one is no error."""
+        """Delete an alias; a missing one is no error."""
         if self.alias(name) is not None:
             self.client.delete_registered_model_alias(MODEL, name)
 
-    # links
-
-    def version_url(self, version: str, base: str | None = None) -> str:
-        return f"{ui_address(base)}/#/models/{MODEL}/versions/{version}"
-
-    def url(self, target: str, base: str | None = None) -> str:
-        """Where MLflow's UI shows a version (a number) or a run (anything else)."""
-        return self.version_url(target, base) if str(target).isdigit() else self.run_url(target, base)
+    def version_url(self, version: str) -> str:
+        """Where MLflow's UI shows the version."""
+        return f"{ui_address()}/#/models/{MODEL}/versions/{version}"
 
 
 def versions_of(client: MlflowClient) -> list[Version]:
@@ -204,7 +197,7 @@ def versions_of(client: MlflowClient) -> list[Version]:
 
 
 def version_description(tags: Mapping[str, str]) -> str:
-    """Where the version comes from, whether it is tainted and why, and how anybody can check both."""
+    """The page of a version, in Markdown: where it comes from, whether and why it is tainted, how anybody can check both."""
     lines = []
     if (taint := tags.get("taint", "none")) != "none":
         lines += [f"**Tainted:** {_plain(taint)}", ""]
@@ -223,5 +216,5 @@ def version_description(tags: Mapping[str, str]) -> str:
 
 
 def _plain(value: str) -> str:
-    """One line that leaves its table cell and its code span nowhere."""
+    """One line that cannot break out of its table cell or code span."""
     return " ".join(value.split()).replace("|", "\\|").replace("`", "'").replace("<", "&lt;")

@@ -30,9 +30,8 @@ from assets.consent.platform import platform_key
 from assets.consent.sealed_members import Graph, manifest_key, record_snapshot
 from assets.consent.withdrawal_log import Journal
 from assets.consent.withdrawal_log_rows import Mark
-from assets.evaluation.gate import COPIES, OVERALL
 from assets.home import Home
-from assets.model.scorecards import Scorecard, store_scorecard
+from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
 from assets.registry.versions import CHAMPION, MODEL, Registry
 from assets.withdrawals import receipt
 from assets.withdrawals.execute import Desk

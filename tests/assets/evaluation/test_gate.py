@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.evaluation.decisions import as_rows
 from assets.evaluation.gate import (
     BY_TIME,
     FLOORS,
     OBEDIENCE,
-    PRIMARY,
     Contender,
     Score,
-    as_rows,
     decide,
     good_enough,
     hard_rules,
@@ -27,6 +26,7 @@ from assets.evaluation.gate import (
     scores,
 )
 from assets.evaluation.paired import cdf, holm, paired, quantile
+from assets.model.scorecards import PRIMARY
 from tests.assets.evaluation.scores import CLIPS, by_time, losses, trials, values
 
 

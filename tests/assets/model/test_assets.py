@@ -36,7 +36,7 @@ root, at = config["snapshot_root"], json.loads(Path(config["manifest"]).read_tex
 
 @pytest.fixture(autouse=True)
 def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage.report, "reconstruction", lambda *_: b"picture")
+    monkeypatch.setattr(stage, "_reconstruction", lambda *_: b"picture")
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:

@@ -145,5 +145,7 @@ def test_a_model_key_cannot_smuggle_a_query(registry: Registry):
 def test_links_lead_to_the_run_and_to_the_version(registry: Registry, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RUSHES_MLFLOW_UI", "http://127.0.0.1:5055/")
     run_id = registry.start_run("m-1", "nightly")
-    assert registry.url(run_id) == f"http://127.0.0.1:5055/#/experiments/{registry.ensure_experiment()}/runs/{run_id}"
-    assert registry.url("3", "http://host") == "http://host/#/models/video-transformer/versions/3"
+    assert (
+        registry.run_url(run_id) == f"http://127.0.0.1:5055/#/experiments/{registry.ensure_experiment()}/runs/{run_id}"
+    )
+    assert registry.version_url("3") == "http://127.0.0.1:5055/#/models/video-transformer/versions/3"

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from assets.dataset.snapshot import build as seal
-from assets.evaluation.gate import COPIES, OVERALL
 from assets.home import Home
-from assets.model.scorecards import Scorecard, store_scorecard
+from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
 from assets.registry.versions import CANDIDATE, CHAMPION, MODEL, Registry
 from assets.requests.store import list_proposals
 from orchestration.night import INPUTS_TAG
