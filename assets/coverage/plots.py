@@ -25,8 +25,8 @@ def coverage_plot(counts: Mapping[str, Mapping[str, int]], of: str = "of the eli
 
 def class_shares(names: Sequence[str], shares: np.ndarray, others: np.ndarray | None) -> Shares:
     """Bars of the largest classes, the other classes as one, and unknown. `even` splits the known part evenly."""
-    known = sorted((i for i, name in enumerate(names) if name != UNKNOWN), key=lambda i: (-shares[i], i))
-    shown, rest = known[:SHOWN], known[SHOWN:]
+    named = sorted((i for i, name in enumerate(names) if name != UNKNOWN), key=lambda i: (-shares[i], i))
+    shown, rest = named[:SHOWN], named[SHOWN:]
 
     def bar(label: str, of: Sequence[int]) -> tuple[str, float, float | None]:
         return label, float(shares[of].sum()), None if others is None else float(others[of].sum())
@@ -35,7 +35,7 @@ def class_shares(names: Sequence[str], shares: np.ndarray, others: np.ndarray | 
     if rest:
         bars.append(bar(f"{len(rest)} others", rest))
     bars += [bar(UNKNOWN, [i]) for i, name in enumerate(names) if name == UNKNOWN and shares[i] > 0]
-    return Shares(bars, float(shares[known].sum()) / max(1, len(known)))
+    return Shares(bars, float(shares[named].sum()) / max(1, len(named)))
 
 
 def measures_row(name: str, measures: Imbalance) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def measures_row(name: str, measures: Imbalance) -> dict[str, Any]:
 
 
 def measures_table(counts: Mapping[str, Mapping[str, int]]) -> str:
-    """Markdown: how uneven each dimension's known classes are, of counts by dimension and class."""
+    """Markdown: how uneven each dimension is, of counts by dimension and class."""
     rows = []
     for name, by_class in counts.items():
         measures = imbalance([clips for label, clips in by_class.items() if label != UNKNOWN])
