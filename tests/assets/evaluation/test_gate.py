@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from math import inf
+from math import inf, sqrt
 from typing import Any
 
 import pytest
@@ -25,7 +25,7 @@ from assets.evaluation.gate import (
     obedience,
     scores,
 )
-from assets.evaluation.paired import cdf, holm, paired, quantile
+from assets.evaluation.paired import Paired, holm, paired
 from assets.model.scorecards import PRIMARY
 from tests.assets.evaluation.scores import CLIPS, by_time, losses, trials, values
 
@@ -307,9 +307,10 @@ def test_twelve_clips_find_a_loss_that_is_8_percent_lower():
 
 
 def test_students_t_and_holms_correction_are_what_their_tables_say():
-    assert quantile(0.975, 11) == pytest.approx(2.20099, abs=1e-5)
-    assert quantile(0.8, 47) == pytest.approx(0.84941, abs=1e-3)
-    assert cdf(-2.20099, 11) == pytest.approx(0.025, abs=1e-6)
+    twelve = Paired(12, 1.0, 1.0, difference=2.20099, sd=sqrt(12))  # a standard error of 1
+    assert twelve.interval == pytest.approx((0.0, 2 * 2.20099), abs=1e-5)
+    assert twelve.p_value("higher") == pytest.approx(0.025, abs=1e-6)
+    assert Paired(48, 1.0, 1.0, 0.0, sqrt(48)).detectable == pytest.approx(2.01174 + 0.84941, abs=1e-3)
     assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
 
 
