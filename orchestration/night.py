@@ -32,10 +32,10 @@ class NightInputs:
 def inputs_of(home: Home, at: dt.datetime) -> NightInputs:
     """Digest every input as it stands now, deciding eligibility as of `at` (an aware UTC or local time)."""
     from assets.consent.clip_facts import eligible_digest
+    from assets.consent.ledger import Ledger
     from assets.consent.reviews import reviews_digest
     from assets.model.config import code_digest
     from assets.requests.store import requests_digest
-    from training.consent.ledger import Ledger
 
     head = Ledger(home.database_url).head()
     return NightInputs(

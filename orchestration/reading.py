@@ -64,7 +64,7 @@ def fulfilment(home: Home) -> dict[str, dict[str, Any]]:
 
 def standing(home: Home) -> Standing:
     """Read everything once."""
-    from training.consent.ledger import Ledger
+    from assets.consent.ledger import Ledger
 
     head = Ledger(home.database_url).head()
     items = home.lake.rows("delivery_items")

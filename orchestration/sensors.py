@@ -149,7 +149,7 @@ def watch_ledger(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
     """The cursor is `size:number`: the ledger's size and the last withdrawal about which a run was asked for; where
     something fails, with a digest of what was said of it.
 
-    What was read and done is remembered in the withdrawals' own journal, so that a cursor that is set back, or a tick
+    What was read and done is remembered in the withdrawals' own log, so that a cursor that is set back, or a tick
     that is killed, repeats a report and nothing else.
     """
     from assets.withdrawals.plan import act_on_ledger

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.tree import Tree
 
-from assets.consent.sealed_members import graph_of
+from assets.consent.sealed_members import sealed_snapshots
 from assets.home import Home
 from assets.withdrawals.artifacts import made_of
 from orchestration.commands.shared import plain, short
@@ -113,7 +113,7 @@ def _went_into(home: Home, tree: Tree, clip_id: str) -> None:
         branch = tree.add(f"{len(made)} things are made of it now")
         for item in made:
             branch.add(f"{item.kind}: {home.store.uri(item.item)}")
-    graph = graph_of(home)
+    graph = sealed_snapshots(home)
     reached = graph.holding([member.number for member in graph.of_clips([clip_id])])
     if not reached:
         tree.add("went into no snapshot")

@@ -16,10 +16,9 @@ from assets.consent.sealed_members import manifest_key
 from assets.home import Home
 from training.consent.canonical import CanonicalError, parse_strictly
 from training.consent.eligibility import PURPOSE
-from training.consent.guard import ConsentGuard
+from training.consent.guard import ConsentGuard, ConsentViolation
 from training.consent.snapshot import SnapshotError as SealBroken
 from training.consent.snapshot import member_leaf, verify_manifest
-from training.consent.violation import ConsentViolation
 from training.model.exposure import of_weights
 
 _KEPT = ("clip_id", "item_id", "shot_index", "bytes_sha256", "contributor_id", "dup_group", "split", "caption")

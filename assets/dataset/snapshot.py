@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from assets.consent.clip_facts import Clip, read_clips
+from assets.consent.clip import Clip, ClipKey
+from assets.consent.clip_facts import read_clips
+from assets.consent.ledger import Ledger
 from assets.consent.sealed_members import manifest_key, record_snapshot
 from assets.curation.captioning.structured import structured
 from assets.dataset.renditions import Rendered, RenditionError, render_all
@@ -24,11 +26,9 @@ from assets.warehouse.opening import opened
 from training.consent.canonical import canonical
 from training.consent.checkpoint import Checkpoint
 from training.consent.eligibility import PURPOSE, Decision, decision_window, eligible
-from training.consent.ledger import Ledger
 from training.consent.snapshot import seal
 from training.consent.state import ConsentState
 
-Key = tuple[str, str, int]  # clip_id, item_id, shot_index
 UNSHOWN = "rendition.failed"  # with why: the clip's pictures cannot be made
 
 
@@ -151,14 +151,14 @@ def read_mart(home: Home) -> list[dict[str, Any]]:
 
 def _choose(
     offered: list[dict[str, Any]],
-    decided: Mapping[Key, tuple[Clip, Decision]],
-    captions: Mapping[Key, Mapping[str, Sequence[str]]],
+    decided: Mapping[ClipKey, tuple[Clip, Decision]],
+    captions: Mapping[ClipKey, Mapping[str, Sequence[str]]],
 ) -> tuple[list[Chosen], list[Exclusion]]:
     """One row a clip: offered by the mart, allowed by the ledger, with a caption. Everything else with its reasons."""
     chosen: dict[str, Chosen] = {}
     excluded = []
     for row in offered:
-        identity: Key = (row["clip_id"], row["item_id"], row["shot_index"])
+        identity: ClipKey = (row["clip_id"], row["item_id"], row["shot_index"])
         clip, decision = decided.get(identity, (None, None))
         if not row["eligible"]:
             excluded.append(Exclusion(*identity, "mart", tuple(row["reasons"] or ("eligibility.unknown",))))
@@ -175,9 +175,9 @@ def _choose(
     return list(chosen.values()), excluded
 
 
-def _captions(home: Home) -> dict[Key, dict[str, list[str]]]:
+def _captions(home: Home) -> dict[ClipKey, dict[str, list[str]]]:
     """The captions of each clip, by kind: the structured phrasings first, in their order."""
-    captions: dict[Key, dict[str, list[str]]] = {}
+    captions: dict[ClipKey, dict[str, list[str]]] = {}
     rows = [row for row in home.lake.rows("captions") if not row["refused"]]
     for row in sorted(rows, key=lambda row: (not structured(row), row["captioner"], row["variant"])):
         of_clip = captions.setdefault((row["clip_id"], row["item_id"], row["shot_index"]), {})

@@ -23,7 +23,7 @@ from assets.model.scorecards import heldout_digest
 from assets.pages.metadata import picture
 from assets.pages.plots import contact_sheet, line_plot, markdown_table
 from assets.registry.versions import Registry
-from training.consent.violation import WHOLE
+from training.consent.guard import WHOLE
 
 SHOWN = 6  # held-out clips in the picture of reconstructions
 LATENT_CHECK = "every_member_has_a_finite_latent"

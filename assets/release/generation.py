@@ -24,7 +24,7 @@ from assets.serving.answer import Answer, GenerationRequest
 from assets.serving.policy import PromptRefused, screen
 from assets.serving.serve import NothingToServe
 from assets.store import write_atomically
-from training.consent.violation import WHOLE
+from training.consent.guard import WHOLE
 
 SHORTEST_ID = 8  # characters of a clip id that are enough where they are unique
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from assets.database import engine_with, writing
 from assets.requests.parse import Parsed
-from training.consent.database import engine_with, writing
 from training.consent.times import time_text
 
 STATES: dict[str, tuple[str, ...]] = {  # state -> the states that may follow

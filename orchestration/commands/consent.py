@@ -19,7 +19,7 @@ from assets.store import write_atomically
 from orchestration.commands.shared import facts, home, plain, short, stderr, stdout, table
 
 if TYPE_CHECKING:
-    from training.consent.ledger import Ledger
+    from assets.consent.ledger import Ledger
 
 app = typer.Typer(help="Grant, withdraw and verify consent.", no_args_is_help=True)
 
@@ -92,7 +92,7 @@ def revoke(
 ) -> None:
     """Withdraw a consent. No reason is asked for; it acts at once and cannot be undone."""
     from training.consent import events
-    from training.consent.event_schema import PLATFORM
+    from training.consent.events import PLATFORM
     from training.consent.keys import load_or_create
 
     here, now = home(), datetime.now(UTC)
@@ -164,9 +164,8 @@ def key_known(ledger: Ledger, *, party: str, key_id: str) -> bool:
 
 def check(*envelopes: dict[str, Any], now: datetime) -> None:
     """ValueError with the rule that a ledger would name that knows these people: for what is handed over as a file."""
-    from training.consent.admission import judge
-    from training.consent.event_schema import PLATFORM
-    from training.consent.register import Key, Register
+    from assets.consent.admission import Key, Register, judge
+    from training.consent.events import PLATFORM
 
     register = Register(keys={"the platform's": Key(PLATFORM, b"")})
     for envelope in envelopes:
@@ -180,8 +179,8 @@ def check(*envelopes: dict[str, Any], now: datetime) -> None:
 
 def append(ledger: Ledger, envelope: dict[str, Any], now: datetime) -> None:
     """Append, or ValueError with the rule that the ledger names and, where a person can help, what they have to do."""
-    from training.consent.admission import Rule
-    from training.consent.ledger import Refused
+    from assets.consent.admission import Rule
+    from assets.consent.intake import Refused
 
     result = ledger.append(envelope, now)
     if isinstance(result, Refused):

@@ -12,7 +12,7 @@ from assets.home import Home
 from orchestration.commands.shared import facts, home, plain, short, stdout, table
 
 if TYPE_CHECKING:
-    from assets.consent.clip_facts import Clip
+    from assets.consent.clip import Clip
 
 Identity = Annotated[str, typer.Argument(metavar="CLIP", help="Clip identity; a prefix will do.")]
 Officer = Annotated[str | None, typer.Option(help="The officer who opens it, with --platform.")]

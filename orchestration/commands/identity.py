@@ -16,7 +16,7 @@ from assets.consent.platform import appoint_guardian, offer_again, platform_key,
 from assets.consent.platform import enrol as attest
 from orchestration.commands.consent import append, digest_of
 from orchestration.commands.shared import home, plain, stdout, table
-from training.consent.event_schema import IDENTITY_TYPES
+from training.consent.events import IDENTITY_TYPES
 
 Officer = Annotated[str, typer.Option(help="Who verified it.")]
 Evidence = Annotated[str, typer.Option(help="The proof that was seen: a file (it is not kept), or its SHA-256.")]
@@ -51,7 +51,7 @@ def waiting() -> None:
 
 def keys(party: str) -> None:
     """A party's keys: which an officer enrolled, which an earlier key endorsed, which are revoked."""
-    from training.consent.register import Register
+    from assets.consent.admission import Register
 
     register, events = Register(), platform_ledger(home()).events(parties={party})
     for event in events:
@@ -109,7 +109,7 @@ def revoke_key(
 ) -> None:
     """End a key: nothing that it signs from now on is taken; what it signed stands. Without --key the platform signs."""
     from training.consent import events
-    from training.consent.event_schema import PLATFORM
+    from training.consent.events import PLATFORM
     from training.consent.keys import load_or_create
 
     here, now = home(), datetime.now(UTC)

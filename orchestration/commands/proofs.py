@@ -37,8 +37,8 @@ def prove(
     output: Output = None,
 ) -> None:
     """Prove whether a registered version ever saw a clip; `rushes verify` checks the file anywhere."""
+    from assets.consent.proofs.models import EXCLUSION
     from assets.withdrawals.exclusion_proofs import answer, clips_named
-    from training.consent.proofs.models import EXCLUSION
 
     asked = excluded or included
     if asked is None or (excluded and included):
@@ -74,8 +74,8 @@ def verify(
     key: Annotated[str, typer.Option(help="The platform's public checkpoint key: 64 digits, or a file with them.")],
 ) -> None:
     """Check a file that the platform handed out, offline: nothing is needed but the file and the public key."""
-    from training.consent.proofs.basics import ProofError
-    from training.consent.proofs.verification import verify_file
+    from assets.consent.proofs.statements import ProofError
+    from assets.consent.proofs.verification import verify_file
 
     public_key = _public_key(key)
     try:
@@ -145,7 +145,7 @@ def notice(
 
 def _hand_out(statement: Mapping[str, Any], output: Path | None) -> None:
     """A signed document as its one file."""
-    from training.consent.statements import file_bytes
+    from assets.consent.proofs.statements import file_bytes
 
     _write(file_bytes(statement), output)
 

@@ -16,7 +16,7 @@ from orchestration.commands import disputes, reviewers
 from orchestration.commands.shared import facts, home, open_page, plain, short, stdout, table
 
 if TYPE_CHECKING:
-    from assets.consent.clip_facts import Clip
+    from assets.consent.clip import Clip
 
 app = typer.Typer(
     help="Judge clips: two reviewers of different organisations, none of whom has a part in it.", no_args_is_help=True
@@ -129,7 +129,7 @@ def reasons(
 ) -> None:
     """Every code that a rejection or a dispute can give, or all that stands against one clip."""
     from assets.consent.rejections import objections_to
-    from assets.consent.review_reasons import REASONS, fatal, fit_for_catalogue, in_words
+    from assets.reasons import REASONS, fatal, fit_for_catalogue, in_words
 
     if clip is None:
         costs = {
@@ -180,8 +180,9 @@ def _judge(
     unidentifiable: int,
     seen: str | None,
 ) -> None:
+    from assets.consent.clip import digest
     from assets.consent.reviewers import ReviewError, read_register
-    from assets.consent.reviews import digest, submit_review
+    from assets.consent.reviews import submit_review
 
     clip_id, item_id, shot_index = clip.key
     now = digest(clip)

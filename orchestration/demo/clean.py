@@ -32,12 +32,12 @@ def _strangers(database: Path) -> list[str]:
         return []
     from orchestration.demo.deliveries import DELIVERIES
     from orchestration.demo.people import FORGED_PERSON
-    from training.consent.event_schema import PLATFORM
-    from training.consent.ledger import Ledger, LedgerMissing
+    from training.consent.events import PLATFORM
+    from training.consent.ledger import LedgerMissing, LedgerReader
 
     known = {PLATFORM, FORGED_PERSON, *(delivery.contributor_id for delivery in DELIVERIES)}
     try:
-        events = Ledger(f"sqlite:///{database}", create=False).iter_events()
+        events = LedgerReader(f"sqlite:///{database}").iter_events()
         return sorted({event.body["party_id"] for event in events} - known)[:5]
     except LedgerMissing:
         return []

@@ -14,7 +14,7 @@ from assets.consent.submissions import event_row
 from assets.lake import to_table
 from tests.dbt.small_lake import DAY, duplicate_row, review_row, signals_row, verdict_row
 from tests.training.consent.histories import History, founding
-from training.consent.clip_facts import ClipFacts
+from training.consent.eligibility import ClipFacts
 
 
 def lake_of(histories: Iterable[History]) -> dict[str, pa.Table]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from assets.consent.ledger import Ledger
 from assets.dataset.snapshot import build
 from assets.home import Home
 from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
@@ -19,7 +20,6 @@ from assets.requests.parse import parse_line
 from assets.requests.store import list_proposals
 from assets.withdrawals.lineage import Model, downstream
 from assets.withdrawals.plan import act_on_ledger
-from training.consent.ledger import Ledger
 
 Add = Callable[..., str]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from assets.consent.ledger import Ledger
 from assets.dataset.snapshot import build as seal
 from assets.home import Home
 from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
@@ -17,7 +18,6 @@ from assets.registry.versions import CANDIDATE, CHAMPION, MODEL, Registry
 from assets.requests.store import list_proposals
 from orchestration.night import INPUTS_TAG
 from tests.orchestration.sensors.conftest import Tick
-from training.consent.ledger import Ledger
 
 Add = Callable[..., str]
 

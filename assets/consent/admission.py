@@ -1,20 +1,24 @@
 """Which events the ledger admits: the rules of admission, each with a name, judged on what was admitted before.
 
-Pure: a judgement depends on the envelope, the moment and the `Register`, and on no database. What an admitted event means
-for a clip is decided in `state` and `eligibility`.
+Pure: a judgement depends on the envelope, the moment and the `Register` (whose key is whose, who guards whom, where every
+consent and dispute stands), and on no database. The register is a fold of admitted events; `needs` names the part of the
+ledger that judging given envelopes may depend on. What an admitted event means for a clip is decided in
+`training.consent.state` and `eligibility`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
+from assets.consent.event_schema import schema_problem
 from training.consent.canonical import CanonicalError
-from training.consent.event_schema import PLATFORM, SCOPES, schema_problem
-from training.consent.events import Body, Envelope, verify, verify_endorsement
+from training.consent.events import PLATFORM, SCOPES, Body, Envelope, verify, verify_endorsement
 from training.consent.keys import key_id_of
-from training.consent.register import ConsentHead, Register
 from training.consent.times import EARLIEST, MOST_AHEAD, SKEW, parse_time, shifted, time_text
 
 
@@ -53,6 +57,120 @@ class Rule(StrEnum):
 class Refusal:
     rule: Rule
     detail: str
+
+
+# -- what was admitted before ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Key:
+    actor: str
+    public_key: bytes
+    revoked: bool = False
+
+
+@dataclass
+class ConsentHead:
+    """The latest event of a consent; `role` is None while only its revocation is known."""
+
+    role: str | None = None
+    last_event_id: str | None = None
+    revoked: bool = False
+
+
+@dataclass
+class Dispute:
+    """`outcome` is None while nobody has decided it."""
+
+    opener: str
+    outcome: str | None = None
+
+
+@dataclass
+class Register:
+    """The fold. Heads are kept by (consent_id, party_id), so that a stranger's revocation of a consent means nothing."""
+
+    keys: dict[str, Key] = field(default_factory=dict)
+    attested: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # party -> keys verified as theirs
+    guardians: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # minor -> who may sign now
+    consents: dict[tuple[str, str], ConsentHead] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)  # consent_id -> the party that granted it
+    disputes: dict[str, Dispute] = field(default_factory=dict)
+    event_ids: set[str] = field(default_factory=set)
+
+    def has_key(self, actor: str) -> bool:
+        return any(key.actor == actor for key in self.keys.values())
+
+    def record(self, envelope: Envelope) -> None:
+        """Take an admitted event into account."""
+        body = envelope["body"]
+        self.event_ids.add(body["event_id"])
+        match body["type"]:
+            case "register_key":
+                self.keys[envelope["key_id"]] = Key(body["actor"], bytes.fromhex(body["public_key"]))
+            case "revoke_key":
+                self.keys[body["key_id"]].revoked = True
+            case "enrol":
+                self.attested[body["party_id"]].add(body["key_id"])
+            case "guardian":
+                self.guardians[body["party_id"]].add(body["guardian_id"])
+            case "end_guardian":
+                self.guardians[body["party_id"]].discard(body["guardian_id"])
+            case "dispute":
+                self.disputes[body["dispute_id"]] = Dispute(body["party_id"])
+            case "adjudicate":
+                self.disputes[body["dispute_id"]].outcome = body["outcome"]
+            case _:
+                self._record_consent(body)
+
+    def _record_consent(self, body: dict[str, Any]) -> None:
+        head = self.consents.setdefault((body["consent_id"], body["party_id"]), ConsentHead())
+        if body["type"] == "revoke":
+            head.revoked = True
+        else:
+            head.role, head.last_event_id = body["role"], body["event_id"]
+            self.owners[body["consent_id"]] = body["party_id"]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a judgement may look up. An event matters if it matches any of these.
+
+    `parties`: identity events of these parties; `consents`, `disputes`, `event_ids`: events with these identities;
+    `keys`: registrations, attestations and revocations of these keys.
+    """
+
+    parties: frozenset[str]
+    consents: frozenset[str]
+    disputes: frozenset[str]
+    event_ids: frozenset[str]
+    keys: frozenset[str]
+
+
+def needs(envelopes: Iterable[Any]) -> Needs:
+    """All that judging these envelopes may depend on; what has no shape is refused without looking anything up."""
+    wanted: dict[str, set[str]] = {name: set() for name in ("parties", "consents", "disputes", "event_ids", "keys")}
+    wanted["parties"].add(PLATFORM)
+    for envelope in envelopes:
+        if not isinstance(envelope, dict) or not isinstance(envelope.get("body"), dict):
+            continue
+        body, endorsement = envelope["body"], envelope.get("endorsement")
+        _add(wanted["parties"], body, "party_id", "actor")
+        _add(wanted["consents"], body, "consent_id")
+        _add(wanted["disputes"], body, "dispute_id")
+        _add(wanted["event_ids"], body, "event_id")
+        _add(wanted["keys"], body, "key_id")
+        _add(wanted["keys"], envelope, "key_id")
+        if isinstance(endorsement, dict):
+            _add(wanted["keys"], endorsement, "key_id")
+    return Needs(**{name: frozenset(values) for name, values in wanted.items()})
+
+
+def _add(names: set[str], source: dict[str, Any], *fields: str) -> None:
+    names.update(value for value in map(source.get, fields) if isinstance(value, str))
+
+
+# -- the judgement ----------------------------------------------------------------------------------------------------
 
 
 def judge(register: Register, envelope: Envelope, now: datetime, *, signatures: bool = True) -> Refusal | None:
@@ -197,20 +315,20 @@ def _judge_attestation(register: Register, body: Body) -> Refusal | None:
 
 
 def _judge_dispute(register: Register, body: Body) -> Refusal | None:
-    known = register.disputes.get(body["dispute_id"])
+    dispute = register.disputes.get(body["dispute_id"])
     if body["type"] == "dispute":
         if body["actor"] not in (body["party_id"], PLATFORM):
             return Refusal(Rule.ACTING_FOR, f"{body['actor']} may not open a dispute for {body['party_id']}")
         if not body["assets"]:
             return Refusal(Rule.SCHEMA, "a dispute names the footage that it is about")
-        return Refusal(Rule.DISPUTE_EXISTS, f"{body['dispute_id']} was opened before") if known else None
+        return Refusal(Rule.DISPUTE_EXISTS, f"{body['dispute_id']} was opened before") if dispute else None
     if body["actor"] != PLATFORM or body["party_id"] != PLATFORM:
         return Refusal(Rule.ACTING_FOR, "disputes are decided by an officer of the platform")
-    if known is None:
+    if dispute is None:
         return Refusal(Rule.DISPUTE_UNKNOWN, f"there is no dispute {body['dispute_id']}")
-    if known.outcome is not None:
-        return Refusal(Rule.DISPUTE_DECIDED, f"{body['dispute_id']} was {known.outcome} already")
-    return Refusal(Rule.OWN_DISPUTE, f"{known.opener} opened it") if body["officer"] == known.opener else None
+    if dispute.outcome is not None:
+        return Refusal(Rule.DISPUTE_DECIDED, f"{body['dispute_id']} was {dispute.outcome} already")
+    return Refusal(Rule.OWN_DISPUTE, f"{dispute.opener} opened it") if body["officer"] == dispute.opener else None
 
 
 def _judge_consent(register: Register, body: Body) -> Refusal | None:

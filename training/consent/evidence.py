@@ -2,7 +2,7 @@
 
 Each event is hashed again into its leaf, and the leaf into the stored hashes above it up to the root, so that an event
 edited in place, a leaf or a stored hash is found. A body may be gone only where an erasure is declared. All of it costs by
-the events that are asked for, not by the ledger's length; the whole ledger is re-read by `audit`.
+the events that are asked for, not by the ledger's length; the whole ledger is re-read by `assets.consent.audit`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent import merkle
+from training.consent import merkle, tree
 from training.consent.canonical import canonical, parse_strictly
-from training.consent.event_schema import CONSENT_TYPES, IDENTITY_TYPES
-from training.consent.events import Event
-from training.consent.ledger import tree
-from training.consent.ledger.entry import commitment_leaf
-from training.consent.ledger.reading import of_disputes, portions
-from training.consent.ledger.tables import TILE, erasures, events, leaves, subtrees
+from training.consent.database import portions
+from training.consent.events import CONSENT_TYPES, IDENTITY_TYPES, Event
+from training.consent.tables import TILE, commitment_leaf, erasures, events, leaves, not_erased, of_disputes, subtrees
 from training.consent.times import parse_time
 
 _OF_PARTIES = CONSENT_TYPES + IDENTITY_TYPES
@@ -34,27 +31,21 @@ def proven_events(connection: sa.Connection, parties: Iterable[str], upto: int) 
 
     Raises EvidenceBroken for one that is not what its leaf commits to.
     """
-    found = list(_proven(connection, of_disputes(), events.c.seq < upto))
+    proven = list(_proven(connection, of_disputes(), events.c.seq < upto))
     for names in portions(parties):
         theirs = events.c.party_id.in_(names), events.c.type.in_(_OF_PARTIES)
-        found += _proven(connection, *theirs, events.c.seq < upto)
-    _require_in_tree(connection, {event.seq // TILE for event in found}, upto)
-    return sorted(found, key=lambda event: event.seq)
+        proven += _proven(connection, *theirs, events.c.seq < upto)
+    _require_in_tree(connection, {event.seq // TILE for event in proven}, upto)
+    return sorted(proven, key=lambda event: event.seq)
 
 
 def require_all_bodies(connection: sa.Connection) -> None:
     """Every entry has its event or a declared erasure, counted from indexes; raises EvidenceBroken."""
     kept = sa.select(sa.func.count()).select_from(events).scalar_subquery()
-    erased = (
-        sa.select(sa.func.count())
-        .select_from(erasures)
-        .where(~sa.exists().where(events.c.seq == erasures.c.seq))
-        .scalar_subquery()
-    )
+    freed = ~sa.exists().where(events.c.seq == erasures.c.seq)
+    erased = sa.select(sa.func.count()).select_from(erasures).where(freed).scalar_subquery()
     size = sa.select(sa.func.coalesce(sa.func.max(leaves.c.seq) + 1, 0)).scalar_subquery()
-    gone: int = connection.execute(
-        sa.select(size - kept - erased)
-    ).scalar_one()  # in one statement: others may be writing
+    gone: int = connection.execute(sa.select(size - kept - erased)).scalar_one()  # one statement: others may be writing
     if gone:
         raise EvidenceBroken(f"{gone} events are gone without a declared erasure")
 
@@ -77,7 +68,7 @@ def _proven(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> Iterat
     query = (
         sa.select(leaves.c.seq, leaves.c.leaf_hash, leaves.c.recorded_at, events.c.salt, events.c.envelope)
         .join(events, events.c.seq == leaves.c.seq)
-        .where(~sa.exists().where(erasures.c.seq == events.c.seq), *where)
+        .where(not_erased(), *where)
     )
     for row in connection.execute(query):
         try:

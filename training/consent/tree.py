@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from training.consent import merkle
-from training.consent.ledger.tables import TILE, leaves, subtrees
+from training.consent.tables import TILE, leaves, subtrees
 
 _TILE_BITS = TILE.bit_length() - 1
 
@@ -60,21 +60,9 @@ def hashes(connection: sa.Connection, level: int, first: int, last: int) -> list
     if level == 0:
         query = sa.select(leaves.c.leaf_hash).where(leaves.c.seq >= first, leaves.c.seq < last).order_by(leaves.c.seq)
     else:
-        here = (subtrees.c.level == level) & (subtrees.c.position >= first) & (subtrees.c.position < last)
-        query = sa.select(subtrees.c.hash).where(here).order_by(subtrees.c.position)
-    found = [bytes.fromhex(row[0]) for row in connection.execute(query)]
-    if len(found) != last - first:
+        within = (subtrees.c.level == level) & (subtrees.c.position >= first) & (subtrees.c.position < last)
+        query = sa.select(subtrees.c.hash).where(within).order_by(subtrees.c.position)
+    kept = [bytes.fromhex(row[0]) for row in connection.execute(query)]
+    if len(kept) != last - first:
         raise LookupError(f"the ledger lacks hashes of level {level} from {first} to {last}: verify it")
-    return found
-
-
-def grow(connection: sa.Connection) -> None:
-    """Keep the hash of every subtree that has become complete; in the transaction that wrote the leaves."""
-    level, children = 1, size(connection)
-    while complete := children // TILE:
-        kept = sa.select(sa.func.max(subtrees.c.position)).where(subtrees.c.level == level)
-        last = connection.execute(kept).scalar()
-        for position in range(0 if last is None else last + 1, complete):
-            node = merkle.root(hashes(connection, level - 1, position * TILE, (position + 1) * TILE))
-            connection.execute(subtrees.insert().values(level=level, position=position, hash=node.hex()))
-        level, children = level + 1, complete
+    return kept

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+from assets.consent.proofs.statements import digest, nodes, require, require_fields, whole_number
 from training.consent import merkle
-from training.consent.proofs.basics import digest, nodes, require, require_fields, whole_number
 from training.consent.snapshot import id_leaf, ids_root
 
 COMPLETE_UP_TO = 4096  # members; a longer list would make the file larger than the footage that it speaks of
@@ -114,6 +114,6 @@ def _check_list(proof: Proof, clip_id: str, root: str, n: int) -> None:
     require(isinstance(listed, list) and len(listed) == n, f"the list is not of {n} clips")
     for member in listed:
         digest(member)
-    require(all(one < other for one, other in pairwise(listed)), "the list is not sorted")
+    require(all(first < other for first, other in pairwise(listed)), "the list is not sorted")
     require(ids_root(listed) == root, "the list is not the set that was committed to")
     require(clip_id not in listed, f"clip {clip_id} is on the list")

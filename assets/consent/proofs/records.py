@@ -40,7 +40,7 @@ def consent_record(entries: Sequence[Entry], notices: Mapping[str, Notice]) -> d
         "record_id": first["consent_id"],
         "pii_principal_id": first["party_id"],
         **_processing(terms, notice),
-        **{name: notice[told] if notice else NOT_KNOWN for name, told in _TOLD.items()},
+        **{name: notice[field] if notice else NOT_KNOWN for name, field in _TOLD.items()},
         "pii_controllers": [controller["party_id"]],
         "party_identification": [_principal(first), *_signers(bodies), _controller(controller)],
         "events": [_event(entry) for entry in entries],
@@ -89,10 +89,10 @@ def _signers(bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _controller(controller: Mapping[str, Any]) -> dict[str, Any]:
-    told = {name: controller.get(name, NOT_KNOWN) for name in ("name", "address", "contact", "type")}
+    fields = {name: controller.get(name, NOT_KNOWN) for name in ("name", "address", "contact", "type")}
     return {
         "party_id": controller["party_id"],
-        **{f"party_{name}": value for name, value in told.items()},
+        **{f"party_{name}": value for name, value in fields.items()},
         "party_role": "PII controller",
     }
 

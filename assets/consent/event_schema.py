@@ -7,30 +7,10 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
+from training.consent.events import OUTCOMES, ROLES, SCHEMA, TYPES
 from training.consent.times import parse_time
 
-SCHEMA = "rushes.consent/1"
 MAX_ENVELOPE_BYTES = 64 * 1024
-
-SCOPES = (
-    "review",
-    "train",
-    "train_minor",
-    "eval",
-    "finetune_client",
-    "synthetic_derivation",
-    "likeness_generation",
-    "publish_sample",
-    "redistribute",
-)
-ROLES = ("contributor", "depicted", "guardian", "property_owner")
-OUTCOMES = ("dismissed", "upheld")
-PLATFORM = "platform"  # the actor that attests to people; its key founds the ledger
-
-CONSENT_TYPES = ("grant", "amend", "revoke")
-IDENTITY_TYPES = ("register_key", "revoke_key", "enrol", "guardian", "end_guardian")
-DISPUTE_TYPES = ("dispute", "adjudicate")
-TYPES = CONSENT_TYPES + IDENTITY_TYPES + DISPUTE_TYPES
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _TERRITORY = re.compile(r"\*|[A-Z]{2}")

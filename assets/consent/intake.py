@@ -6,8 +6,9 @@ offered, however malformed, gets further than the refusals. The rules themselves
 
 from __future__ import annotations
 
+import hashlib
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -15,19 +16,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent.admission import Refusal, Rule, judge, judge_times
+from assets.consent.admission import Needs, Refusal, Register, Rule, judge, judge_times, needs
+from assets.consent.erasure import Erased
+from assets.consent.event_schema import MAX_ENVELOPE_BYTES
+from assets.consent.ledger_tables import refusals
+from training.consent import merkle, tree
 from training.consent.canonical import CanonicalError, canonical, parse_strictly, sha256_hex
-from training.consent.event_schema import MAX_ENVELOPE_BYTES
-from training.consent.events import Envelope
-from training.consent.ledger import tree
-from training.consent.ledger.entry import commitment_leaf, search_columns
-from training.consent.ledger.erasure import Erased
-from training.consent.ledger.reading import portions, register_for
-from training.consent.ledger.refusals import Refused, keep_refusals, refusal_row
-from training.consent.ledger.tables import events, leaves
-from training.consent.register import needs
+from training.consent.database import portions
+from training.consent.events import CONSENT_TYPES, IDENTITY_TYPES, Envelope
+from training.consent.tables import TILE, commitment_leaf, events, leaves, not_erased, sortable_time, subtrees
 from training.consent.times import parse_time, time_text
 
+_LONGEST_DETAIL = 1000
 _CHUNK = 1000  # envelopes judged on one look at the past and written together
 
 Received = Envelope | str | bytes
@@ -41,6 +41,15 @@ class Admitted:
     leaf_hash: str
     recorded_at: datetime
     already: bool = False
+
+
+@dataclass(frozen=True)
+class Refused:
+    """`event_sha256` is the digest of what was received, byte for byte."""
+
+    rule: Rule
+    detail: str
+    event_sha256: str
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,7 @@ def take_in(connection: sa.Connection, received: Iterable[Received], now: dateti
     outcomes: list[Admitted | Refused] = []
     for offers in _chunks(map(Offer.read, received)):
         outcomes += _take_in_chunk(connection, offers, now)
-    tree.grow(connection)
+    grow(connection)
     return outcomes
 
 
@@ -133,22 +142,22 @@ def _chunks(offers: Iterator[Offer]) -> Iterator[list[Offer]]:
 def _take_in_chunk(connection: sa.Connection, offers: list[Offer], now: datetime) -> list[Admitted | Refused]:
     readable = [offer for offer in offers if offer.problem is None]
     erased = Erased.among(connection, {offer.digest: offer.envelope for offer in readable})
-    known = _known(connection, (offer.digest for offer in readable))
-    register = register_for(connection, needs(o.envelope for o in readable if o.digest not in known))
+    admitted_before = _known(connection, (offer.digest for offer in readable))
+    register = register_for(connection, needs(o.envelope for o in readable if o.digest not in admitted_before))
     last = connection.execute(sa.select(leaves).order_by(leaves.c.seq.desc()).limit(1)).first()
     # a clock that steps back reorders nothing
     batch = _Batch(max(time_text(now), last.recorded_at), last.seq + 1) if last else _Batch(time_text(now), 0)
     judged_at, outcomes = parse_time(batch.recorded_at), list[Admitted | Refused]()
     for offer in offers:
         refusal = offer.problem or erased.refusal(offer.digest, offer.envelope)
-        if not refusal and offer.digest in known:
-            outcomes.append(replace(known[offer.digest], already=True))
+        if not refusal and offer.digest in admitted_before:
+            outcomes.append(replace(admitted_before[offer.digest], already=True))
         elif refusal := refusal or judge(register, offer.envelope, judged_at) or _judge_times(offer, now):
             outcomes.append(batch.refuse(offer, refusal, time_text(now)))
         else:
             admitted = batch.admit(offer)
             register.record(offer.envelope)
-            known[offer.digest] = admitted
+            admitted_before[offer.digest] = admitted
             outcomes.append(admitted)
     batch.write(connection)
     return outcomes
@@ -160,9 +169,108 @@ def _judge_times(offer: Offer, now: datetime) -> Refusal | None:
 
 def _known(connection: sa.Connection, digests: Iterable[str]) -> dict[str, Admitted]:
     """Envelopes that are in the ledger already, by digest."""
-    known = {}
+    admitted = {}
     for some in portions(digests):
         query = sa.select(leaves, events.c.envelope_sha256).join(events, events.c.seq == leaves.c.seq)
         for row in connection.execute(query.where(events.c.envelope_sha256.in_(some))):
-            known[row.envelope_sha256] = Admitted(row.seq, row.leaf_hash, parse_time(row.recorded_at))
-    return known
+            admitted[row.envelope_sha256] = Admitted(row.seq, row.leaf_hash, parse_time(row.recorded_at))
+    return admitted
+
+
+def grow(connection: sa.Connection) -> None:
+    """Keep the hash of every subtree that has become complete; in the transaction that wrote the leaves."""
+    level, children = 1, tree.size(connection)
+    while complete := children // TILE:
+        kept = sa.select(sa.func.max(subtrees.c.position)).where(subtrees.c.level == level)
+        last = connection.execute(kept).scalar()
+        for position in range(0 if last is None else last + 1, complete):
+            node = merkle.root(tree.hashes(connection, level - 1, position * TILE, (position + 1) * TILE))
+            connection.execute(subtrees.insert().values(level=level, position=position, hash=node.hex()))
+        level, children = level + 1, complete
+
+
+# -- what a judgement rests on ---------------------------------------------------------------------------------------
+
+
+def register_for(connection: sa.Connection, needs: Needs, before: int | None = None) -> Register:
+    """The register as far as a judgement with these needs may look, folded from the events ahead of `before`."""
+    earlier = [not_erased(), *([] if before is None else [events.c.seq < before])]
+
+    def named(column: sa.Column[Any], names: Collection[str], *types: str) -> Iterator[Any]:
+        where = [*earlier, events.c.type.in_(types)] if types else earlier
+        for some in portions(name for name in names if storable(name)):
+            query = sa.select(events.c.seq, events.c.event_id, events.c.envelope)
+            yield from connection.execute(query.where(column.in_(some), *where))
+
+    rows = [
+        *named(events.c.party_id, needs.parties, *IDENTITY_TYPES),
+        *named(events.c.key_id, needs.keys, *IDENTITY_TYPES),
+        *named(events.c.consent_id, needs.consents, *CONSENT_TYPES),
+        *named(events.c.dispute_id, needs.disputes),
+    ]
+    register = Register()
+    for _, envelope in sorted({(row.seq, row.envelope) for row in rows}):
+        register.record(parse_strictly(envelope))
+    register.event_ids.update(row.event_id for row in named(events.c.event_id, needs.event_ids))
+    return register
+
+
+def storable(name: str) -> bool:
+    """Whether a database can hold the name at all; no identifier that the schema lets in fails this."""
+    return len(name) <= 128 and "\x00" not in name
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------
+
+
+def search_columns(envelope: Envelope) -> dict[str, str | None]:
+    """What `consent_event` repeats of a valid envelope, so that events are found by index."""
+    body = envelope["body"]
+    expires_at = body.get("expires_at")
+    return {
+        "event_id": body["event_id"],
+        "type": body["type"],
+        "party_id": body["party_id"],
+        "consent_id": body.get("consent_id"),
+        "dispute_id": body.get("dispute_id"),
+        "key_id": envelope["key_id"] if body["type"] == "register_key" else body.get("key_id"),
+        "expires_at": sortable_time(expires_at) if expires_at else None,
+    }
+
+
+def refusal_row(
+    received: bytes, envelope: Any, line: bytes | None, refusal: Refusal, refused_at: str
+) -> dict[str, Any]:
+    """What is kept of a refused envelope: of a long one the beginning, of one that was erased nothing but digests."""
+    return {
+        "event_sha256": hashlib.sha256(received).hexdigest(),
+        "rule": refusal.rule.value,
+        "detail": _text(refusal.detail.encode("utf-8", "replace")[:_LONGEST_DETAIL]),
+        "refused_at": refused_at,
+        "received": "" if refusal.rule is Rule.ERASED else _text(received[:MAX_ENVELOPE_BYTES]),
+        "received_bytes": len(received),
+        "envelope_sha256": sha256_hex(line) if line is not None else None,
+        "consent_id_sha256": _consent_digest(envelope),
+    }
+
+
+def _text(received: bytes) -> str:
+    """As text that every database can hold; what is not becomes U+FFFD."""
+    return received.decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def _consent_digest(envelope: Any) -> str | None:
+    body = envelope.get("body") if isinstance(envelope, dict) else None
+    consent_id = body.get("consent_id") if isinstance(body, dict) else None
+    return sha256_hex(consent_id.encode()) if isinstance(consent_id, str) else None
+
+
+def keep_refusals(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Write those that are not kept yet: one for each envelope and rule."""
+    fresh = {(row["event_sha256"], row["rule"]): row for row in reversed(rows)}  # the first of equal ones
+    for digests in portions(digest for digest, _ in fresh):
+        kept = sa.select(refusals.c.event_sha256, refusals.c.rule).where(refusals.c.event_sha256.in_(digests))
+        for row in connection.execute(kept):
+            fresh.pop((row.event_sha256, row.rule), None)
+    if fresh:
+        connection.execute(refusals.insert(), list(reversed(fresh.values())))

@@ -5,18 +5,29 @@ A file holds or it does not. What it shows, and what no such file can show, is s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from assets.consent.proofs.models import EXCLUSION, INCLUSION, MODEL, check_answer, check_model
+from assets.consent.proofs.receipts import RECEIPT, check_receipt
+from assets.consent.proofs.statements import (
+    ProofError,
+    StatementError,
+    check_checkpoint,
+    digest,
+    file_bytes,
+    nodes,
+    read_file,
+    require,
+    statement_holds,
+    whole_number,
+)
+from training.consent import merkle
 from training.consent.canonical import CanonicalError, parse_strictly
 from training.consent.checkpoint import SCHEMA as CHECKPOINT
-from training.consent.proofs.basics import ProofError, check_checkpoint
-from training.consent.proofs.completions import COMPLETION, check_completion
-from training.consent.proofs.models import EXCLUSION, INCLUSION, MODEL, check_answer, check_model
-from training.consent.proofs.receipts import RECEIPT, check_receipt
-from training.consent.statements import StatementError, file_bytes, read_file
 
+COMPLETION = "rushes.completion/1"
 MAX_BYTES = 64 << 20
 _ON_TRAINING = (
     "That training read only the sets committed to rests on the loader's own record and guard; no file can show it.",
@@ -66,20 +77,52 @@ def verify_file(content: bytes, public_key: bytes) -> Verified:
 def _read(content: bytes, public_key: bytes) -> dict[str, Any]:
     """A statement, or a checkpoint, whose signature has a form of its own; both are files of canonical bytes."""
     try:
-        found = parse_strictly(content.decode("utf-8"))
+        statement = parse_strictly(content.decode("utf-8"))
     except (UnicodeDecodeError, CanonicalError) as error:
         raise ProofError(f"this is no file of ours: {error}") from error
-    if not isinstance(found, dict) or found.get("schema") != CHECKPOINT:
+    if not isinstance(statement, dict) or statement.get("schema") != CHECKPOINT:
         return read_file(content, public_key)
-    if file_bytes(found) != content:
+    if file_bytes(statement) != content:
         raise ProofError("the file was edited: it is not in the canonical form in which it was signed")
-    return found
+    return statement
 
 
 def _checkpoint(signed: dict[str, Any], public_key: bytes) -> list[str]:
     check_checkpoint(signed, public_key)
     ended = f", the last recorded at {signed['recorded_at']}" if signed["recorded_at"] else ""
     return [f"The platform's ledger had {signed['size']} events{ended}; their root is {signed['root']}."]
+
+
+def check_completion(statement: Mapping[str, Any], public_key: bytes) -> list[str]:
+    """What a completion receipt `rushes.completion/1` shows, in sentences: that the ledger holds what caused a withdrawal.
+
+    What was done about it (deleted, sealed, taken from service) happened outside the ledger: it is the platform's account,
+    which its signature makes lasting and no proof can replace. Raises ProofError.
+    """
+    require(statement["schema"] == COMPLETION, f"not a {COMPLETION} statement")
+    require(statement_holds(statement, public_key), "the completion receipt's signature does not hold")
+    checkpoint = statement["checkpoint"]
+    check_checkpoint(checkpoint, public_key)
+    shown = [_cause(cause, checkpoint) for cause in statement["causes"]]
+    require(bool(shown), "a completion receipt names no cause")
+    require(statement["left"] == 0, f"{statement['left']} things were left undone")
+    clips, models = statement["reached"]["clips"], statement["reached"]["models"]
+    return [
+        f"The platform signed that {statement['kind']} {statement['withdrawal']} of {statement['subject']}, opened at "
+        f"{statement['opened_at']}, was completed at {statement['completed_at']}.",
+        *shown,
+        f"By its account {len(clips)} clips and {len(models)} model versions were reached, {len(statement['done'])} things "
+        "were put away, and reading everything again found nothing left.",
+    ]
+
+
+def _cause(cause: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> str:
+    if "seq" not in cause:
+        return f"Its cause is {cause['kind']} at {cause['at']}, which is no event of the ledger."
+    seq, leaf = whole_number(cause["seq"], "a cause's seq"), digest(cause["leaf_hash"])
+    held = merkle.verify_inclusion(leaf, seq, checkpoint["size"], nodes(cause["proof"]), digest(checkpoint["root"]))
+    require(held, f"entry {seq}, a cause of the withdrawal, is not in the ledger of {checkpoint['size']} events")
+    return f"Its cause is entry {seq} ({cause['kind']}, {cause['at']}), leaf {leaf.hex()}, which the ledger contains."
 
 
 _CHECKS: dict[str, Callable[[dict[str, Any], bytes], list[str]]] = {

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from training.consent.proofs.basics import (
+from assets.consent.proofs.membership import ClipTree, check_exclusion, check_inclusion
+from assets.consent.proofs.statements import (
     ProofError,
+    Statement,
     check_checkpoint,
     check_growth,
     digest,
     require,
     require_fields,
+    statement_holds,
     whole_number,
 )
-from training.consent.proofs.membership import ClipTree, check_exclusion, check_inclusion
 from training.consent.snapshot import ids_root
-from training.consent.statements import Statement, statement_holds
 
 MODEL, EXCLUSION, INCLUSION = "rushes.model/1", "rushes.exclusion/1", "rushes.inclusion/1"
 _SET = {"snapshot_root", "ids_root", "n"}
@@ -46,7 +47,7 @@ def model_body(
     """What is signed for a model. `own` and `exposure` are committed sets; `weights_sha256` by file name; `ledger` has
     the signed checkpoints `start` (of the snapshot) and `end` (of the registration) and the `consistency` between them.
     """
-    sets = {one["snapshot_root"]: dict(one) for one in (*exposure, own)}
+    sets = {each["snapshot_root"]: dict(each) for each in (*exposure, own)}
     return {
         "schema": MODEL,
         "model_key": model_key,
@@ -92,10 +93,10 @@ def check_model(statement: Any, public_key: bytes) -> list[str]:
     require(statement_holds(statement, public_key), "the signature of the model's commitment does not hold")
     exposure, ledger = statement["exposure"], statement["ledger"]
     require(isinstance(exposure, list) and bool(exposure), "a model's commitment names no set")
-    for one in exposure:
-        require_fields(one, _SET, "a set in a model's exposure")
-        digest(one["snapshot_root"]), digest(one["ids_root"]), whole_number(one["n"], "a set's size")
-    roots = [one["snapshot_root"] for one in exposure]
+    for each in exposure:
+        require_fields(each, _SET, "a set in a model's exposure")
+        digest(each["snapshot_root"]), digest(each["ids_root"]), whole_number(each["n"], "a set's size")
+    roots = [each["snapshot_root"] for each in exposure]
     require(roots == sorted(set(roots)), "the sets of an exposure are not sorted, or one is named twice")
     own = {name: statement[name] for name in _SET}
     require(own in exposure, "the model's own snapshot is not in its exposure")
@@ -123,14 +124,16 @@ def check_answer(statement: Any, public_key: bytes) -> list[str]:
     shown = check_model(model, public_key)
     check_checkpoint(statement["checkpoint"], public_key)
     check_growth(model["ledger"]["end"], statement["checkpoint"], statement["consistency"])
-    exposure = {one["snapshot_root"]: one for one in model["exposure"]}
+    exposure = {each["snapshot_root"]: each for each in model["exposure"]}
     sets = statement["sets"]
     require(isinstance(sets, list) and bool(sets), "no set is spoken of")
     proofs = {}
-    for one in sets:
-        require(isinstance(one, dict) and one.get("snapshot_root") in exposure, "a set is not in the model's exposure")
-        require(one["snapshot_root"] not in proofs, "a set is spoken of twice")
-        proofs[one["snapshot_root"]] = {name: value for name, value in one.items() if name != "snapshot_root"}
+    for each in sets:
+        require(
+            isinstance(each, dict) and each.get("snapshot_root") in exposure, "a set is not in the model's exposure"
+        )
+        require(each["snapshot_root"] not in proofs, "a set is spoken of twice")
+        proofs[each["snapshot_root"]] = {name: value for name, value in each.items() if name != "snapshot_root"}
     check = _check_absent if statement["schema"] == EXCLUSION else _check_present
     return [*check(clip_id, proofs, exposure), f"{_when(statement)}", *shown]
 
@@ -156,7 +159,7 @@ def _check_present(clip_id: str, proofs: Mapping[str, Body], exposure: Mapping[s
 
 
 def _sets(sets: Iterable[Mapping[str, Any]]) -> str:
-    return ", ".join(f"snapshot {one['snapshot_root']} ({one['n']} clips)" for one in sets)
+    return ", ".join(f"snapshot {each['snapshot_root']} ({each['n']} clips)" for each in sets)
 
 
 def _when(statement: Mapping[str, Any]) -> str:

@@ -15,10 +15,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent.admission import Refusal, Rule
+from assets.consent.admission import Refusal, Rule
+from assets.consent.ledger_tables import refusals
 from training.consent.canonical import sha256_hex
-from training.consent.ledger.reading import portions
-from training.consent.ledger.tables import erasures, events, refusals
+from training.consent.database import portions
+from training.consent.tables import erasures, events
 
 
 class ErasureError(ValueError):
@@ -34,7 +35,7 @@ class Erased:
     @classmethod
     def among(cls, connection: sa.Connection, envelopes: Mapping[str, Any]) -> Erased:
         """`envelopes` by their digest."""
-        asked = {found for digest, envelope in envelopes.items() for found in _digests(digest, envelope)}
+        asked = {name for digest, envelope in envelopes.items() for name in _digests(digest, envelope)}
         columns = (erasures.c.envelope_sha256, erasures.c.event_id_sha256, erasures.c.consent_id_sha256)
         return cls(
             frozenset(

@@ -1,20 +1,69 @@
-"""Guards that the database itself keeps: no row is updated, deleted or replaced, whoever connects, and whether they hold.
+"""The transactional database: transactions of a single writer, tables of facts, and the guards that the database keeps.
 
-`append_only` attaches them to a table, `guard_problems` compares what a database has with what it should have. SQLite's
-guards need no setting of the connection: `INSERT OR REPLACE` deletes without firing delete triggers, so it is refused
-before it inserts. PostgreSQL's fire in every session (`ENABLE ALWAYS`) and look tables up in their own schema only.
+No row of a table of facts is updated, deleted or replaced, whoever connects: `append_only` attaches guards to a table, and
+`guard_problems` compares what a database has with what it should have. SQLite's guards need no setting of the connection:
+`INSERT OR REPLACE` deletes without firing delete triggers, so it is refused before it inserts. PostgreSQL's fire in every
+session (`ENABLE ALWAYS`) and look tables up in their own schema only.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
+from training.consent.database import open_engine
+
+WRITER_LOCK = 0x52555348  # PostgreSQL advisory lock that serialises writers
 _GUARDS = "append_only_guards"  # key in a table's `info`
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction as the only writer: what it reads is still true when it commits."""
+    with engine.execution_options(rushes_writes=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITER_LOCK})
+        yield connection
+
+
+def create_tables(engine: sa.Engine, metadata: sa.MetaData) -> None:
+    """Create what is missing, guards included, in one transaction; takes no lock when nothing is."""
+    if set(metadata.tables) <= set(sa.inspect(engine).get_table_names()):
+        return
+    with writing(engine) as connection:
+        metadata.create_all(connection)
+
+
+@functools.lru_cache(maxsize=64)
+def engine_with(url: str, metadata: sa.MetaData) -> sa.Engine:
+    """The process's engine for these tables at an address, which are created where they are missing."""
+    engine = open_engine(url)
+    create_tables(engine, metadata)
+    return engine
+
+
+def grant_writer(engine: sa.Engine, role: str, metadata: sa.MetaData) -> None:
+    """Let a PostgreSQL role that exists read and append, and delete where a guard allows it; never own or alter anything.
+
+    Run by the tables' owner. Services then connect as `role`, so that not even they can switch a guard off.
+    """
+    quote = engine.dialect.identifier_preparer.quote
+    with engine.begin() as connection:
+        schema: str = connection.execute(sa.text("SELECT current_schema()")).scalar_one()
+        connection.execute(sa.text(f"GRANT USAGE ON SCHEMA {quote(schema)} TO {quote(role)}"))
+        for table in metadata.sorted_tables:
+            rights = "SELECT, INSERT" + (", DELETE" if table.info.get("erasable") else "")
+            connection.execute(sa.text(f"GRANT {rights} ON {quote(table.name)} TO {quote(role)}"))
+        connection.execute(sa.text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {quote(schema)} TO {quote(role)}"))
+
+
+# -- guards ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from assets.consent.admission import Register, judge
+from assets.consent.proofs.membership import ClipTree, check_inclusion
+from assets.consent.proofs.models import check_model
+from assets.consent.proofs.records import consent_record
+from assets.consent.proofs.statements import (
+    check_checkpoint,
+    digest,
+    nodes,
+    require,
+    require_fields,
+    statement_holds,
+    whole_number,
+)
 from training.consent import merkle
-from training.consent.admission import judge
 from training.consent.canonical import canonical, sha256_hex
-from training.consent.event_schema import CONSENT_TYPES
-from training.consent.ledger.entry import commitment_leaf
-from training.consent.proofs.basics import check_checkpoint, digest, nodes, require, require_fields, whole_number
-from training.consent.proofs.membership import ClipTree, check_inclusion
-from training.consent.proofs.models import check_model
-from training.consent.proofs.records import consent_record
-from training.consent.register import Register
-from training.consent.statements import statement_holds
+from training.consent.events import CONSENT_TYPES
+from training.consent.tables import commitment_leaf
 from training.consent.times import parse_time
 
 RECEIPT = "rushes.receipt/1"
@@ -57,9 +63,9 @@ def receipt_body(
         "notices": dict(notices),
         "entries": [dict(entry) for entry in entries],
         "checkpoint": dict(checkpoint),
-        "used": [dict(one) for one in used],
+        "used": [dict(each) for each in used],
         "paid": dict(paid),
-        "withdrawals": [dict(one) for one in withdrawals],
+        "withdrawals": [dict(each) for each in withdrawals],
     }
     return {**body, "receipt_id": f"receipt-{sha256_hex(body)[:32]}"}
 
@@ -88,7 +94,7 @@ def check_receipt(statement: Any, public_key: bytes) -> list[str]:
     check_checkpoint(statement["checkpoint"], public_key)
     shown = _check_entries(statement)
     _check_record(statement)
-    shown += [sentence for one in statement["used"] for sentence in _check_used(one, public_key)]
+    shown += [sentence for used_set in statement["used"] for sentence in _check_used(used_set, public_key)]
     if not statement["used"]:
         shown.append("The platform says that no sealed training set rests on it.")
     return [*shown, _paid(statement["paid"]), *_withdrawals(statement["withdrawals"])]
@@ -139,19 +145,21 @@ def _check_record(statement: Body) -> None:
     require(canonical(derived) == canonical(statement["record"]), "the record is not what the entries say")
 
 
-def _check_used(one: Any, public_key: bytes) -> list[str]:
-    require_fields(one, _USED, "a set in which the footage was used")
-    committed = {name: one[name] for name in ("snapshot_root", "ids_root", "n")}
-    for clip in one["clips"]:
+def _check_used(used: Any, public_key: bytes) -> list[str]:
+    require_fields(used, _USED, "a set in which the footage was used")
+    committed = {name: used[name] for name in ("snapshot_root", "ids_root", "n")}
+    for clip in used["clips"]:
         require_fields(clip, {"clip_id", "index", "path"}, "a clip in a set")
-        check_inclusion({"index": clip["index"], "path": clip["path"]}, clip["clip_id"], one["ids_root"], one["n"])
-    shown = [f"{len(one['clips'])} clips that rest on it are in snapshot {one['snapshot_root']} of {one['n']} clips."]
-    for model in one["models"]:
+        check_inclusion({"index": clip["index"], "path": clip["path"]}, clip["clip_id"], used["ids_root"], used["n"])
+    shown = [
+        f"{len(used['clips'])} clips that rest on it are in snapshot {used['snapshot_root']} of {used['n']} clips."
+    ]
+    for model in used["models"]:
         require_fields(model, _MODEL, "a model that saw the footage")
         if model["commitment"] is not None:
             check_model(model["commitment"], public_key)
             seen = committed in model["commitment"]["exposure"]
-            require(seen, f"model {model['model_key']} is not committed to snapshot {one['snapshot_root']}")
+            require(seen, f"model {model['model_key']} is not committed to snapshot {used['snapshot_root']}")
             same = model["commitment"]["model_key"] == model["model_key"]
             require(same, f"the commitment is not that of model {model['model_key']}")
         shown.append(_model(model))
@@ -181,15 +189,15 @@ def _paid(paid: Any) -> str:
     require(paid["state"] in PAID_STATES, f"no such state of payment: {paid['state']!r}")
     require((paid["state"] == CREDITED) == bool(paid["entries"]), "the state of payment contradicts its entries")
     listed = "; ".join(
-        f"{one['amount_minor']} {one['currency']} minor units for {one['item_id']}" for one in paid["entries"]
+        f"{entry['amount_minor']} {entry['currency']} minor units for {entry['item_id']}" for entry in paid["entries"]
     )
     return f"The platform says of payment: {paid['state']}{f' ({listed})' if listed else ''}."
 
 
-def _withdrawals(found: Any) -> list[str]:
+def _withdrawals(withdrawals: Any) -> list[str]:
     shown = []
-    for one in found:
-        require_fields(one, {"withdrawal", "completed"}, "a withdrawal")
-        done = "is told in its own completion receipt" if one["completed"] else "is not completed yet"
-        shown.append(f"What was done after the withdrawal {one['withdrawal']} {done}.")
+    for withdrawal in withdrawals:
+        require_fields(withdrawal, {"withdrawal", "completed"}, "a withdrawal")
+        done = "is told in its own completion receipt" if withdrawal["completed"] else "is not completed yet"
+        shown.append(f"What was done after the withdrawal {withdrawal['withdrawal']} {done}.")
     return shown

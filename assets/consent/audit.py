@@ -11,39 +11,31 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
+from assets.consent.admission import Register, judge, needs
+from assets.consent.intake import register_for, search_columns
+from assets.consent.ledger_tables import checkpoints
+from assets.database import guard_problems
 from training.consent import merkle
-from training.consent.admission import judge
 from training.consent.canonical import canonical, parse_strictly, sha256_hex
 from training.consent.checkpoint import checkpoint_holds
 from training.consent.database import open_engine
-from training.consent.guards import guard_problems
-from training.consent.ledger import tree
-from training.consent.ledger.entry import commitment_leaf, search_columns
-from training.consent.ledger.reading import register_for
-from training.consent.ledger.tables import TILE, checkpoints, erasures, events, leaves, metadata, subtrees
-from training.consent.register import Register, needs
+from training.consent.ledger import LedgerReader
+from training.consent.tables import TILE, commitment_leaf, erasures, events, leaves, metadata, subtrees
 from training.consent.times import parse_time
-
-if TYPE_CHECKING:
-    from training.consent.ledger.ledger import Ledger
 
 _CHUNK = 2000  # entries judged on one look at the past
 _WORTH_A_POOL = 20_000  # entries below which starting processes costs more than it saves
 _STREAM = 10_000
 
 
-def audit(ledger: Ledger, workers: int | None = None) -> Iterator[str]:
+def audit(ledger: LedgerReader, workers: int | None = None) -> Iterator[str]:
     """Every problem of the ledger, in a sentence, judged by `workers` processes (default: one for each core)."""
-    with ledger.engine.connect() as connection:
-        yield from guard_problems(connection, metadata.sorted_tables)
-        yield from _database_problems(connection)
-        size = tree.size(connection)
-        yield from _tree_problems(connection, size)
-        yield from _erasure_problems(connection)
+    yield from structure_problems(ledger)
+    size = ledger.size()
     chunks = [(start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK)]
     workers = workers or os.cpu_count() or 1
     if workers == 1 or size < _WORTH_A_POOL:
@@ -57,6 +49,15 @@ def audit(ledger: Ledger, workers: int | None = None) -> Iterator[str]:
             yield from problems
 
 
+def structure_problems(ledger: LedgerReader) -> Iterator[str]:
+    """Problems of the ledger as a whole, judging no entry: its guards, file, sequence, tree, checkpoints and erasures."""
+    with ledger.engine.connect() as connection:
+        yield from guard_problems(connection, metadata.sorted_tables)
+        yield from _database_problems(connection)
+        yield from _tree_problems(connection)
+        yield from _erasure_problems(connection)
+
+
 # -- the whole -------------------------------------------------------------------------------------------------------
 
 
@@ -67,7 +68,7 @@ def _database_problems(connection: sa.Connection) -> Iterator[str]:
                 yield f"the database file is damaged: {row[0]}"
 
 
-def _tree_problems(connection: sa.Connection, size: int) -> Iterator[str]:
+def _tree_problems(connection: sa.Connection) -> Iterator[str]:
     """Sequence and times ascend, kept subtrees and checkpoints recompute from the leaves."""
     signed = {row.size: dict(row._mapping) for row in connection.execute(sa.select(checkpoints))}
     kept = {(row.level, row.position): row.hash for row in connection.execute(sa.select(subtrees))}
@@ -115,9 +116,19 @@ def _checkpoint_problems(signed: dict[str, Any] | None, growing: merkle.GrowingT
 
 
 def _erasure_problems(connection: sa.Connection) -> Iterator[str]:
-    left = sa.select(events.c.seq).join(erasures, erasures.c.seq == events.c.seq).order_by(events.c.seq)
-    for row in connection.execute(left):
+    """Every entry has its event or a declared erasure, and none has both."""
+    both = sa.select(events.c.seq).join(erasures, erasures.c.seq == events.c.seq).order_by(events.c.seq)
+    for row in connection.execute(both):
         yield f"event {row.seq} is declared erased and still there"
+    neither = (
+        sa.select(leaves.c.seq)
+        .outerjoin(events, events.c.seq == leaves.c.seq)
+        .outerjoin(erasures, erasures.c.seq == leaves.c.seq)
+        .where(events.c.seq.is_(None), erasures.c.seq.is_(None))
+        .order_by(leaves.c.seq)
+    )
+    for row in connection.execute(neither):
+        yield f"event {row.seq} is gone without a declared erasure"
 
 
 # -- the entries -----------------------------------------------------------------------------------------------------
@@ -152,8 +163,6 @@ def chunk_problems(engine: sa.Engine, start: int, end: int) -> Iterator[str]:
                     readable.append((row, parse_strictly(row.envelope)))
                 except ValueError as error:
                     yield f"event {row.place} cannot be read: {error}"
-            elif row.envelope is None and not row.erased_at:
-                yield f"event {row.place} is gone without a declared erasure"
         try:
             register = register_for(connection, needs(envelope for _, envelope in readable), before=start)
         except (ValueError, KeyError, TypeError) as error:
