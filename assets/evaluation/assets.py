@@ -11,7 +11,7 @@ from assets.evaluation import commitments, gate, measuring, promotion, report, s
 from assets.evaluation.decisions import Decision, as_rows
 from assets.home import Home
 from assets.model import published, scorecards
-from assets.model.launch import alone, execute
+from assets.model.launch import Launch, alone
 from assets.model.published import CurrentModel, NoModel, current_model, exposure_of
 from assets.model.scorecards import COPIES, OVERALL, Scorecard
 from assets.pages.metadata import definition_metadata, picture, table_metadata
@@ -27,6 +27,10 @@ def _current(home: Home) -> CurrentModel:
         return current_model(home)
     except NoModel as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def _execute(context: dg.AssetExecutionContext, started: Launch) -> None:
+    dg.PipesSubprocessClient().run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
 
 
 @dg.asset(
@@ -47,7 +51,7 @@ def samples(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
     else:
         with alone(home):
             started = measuring.prepare_samples(home, model.model_key, prompts)
-            execute(context, started)
+            _execute(context, started)
         rows = measuring.keep_samples(home, model.model_key, prompts, started.run_dir / "videos")
         home.lake.write("samples", rows)
     videos = report.load_videos(home, model)
@@ -88,7 +92,7 @@ def scorecard(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -
     else:
         with alone(home):
             started = measuring.prepare_scorecard(home, model.model_key, model.sealed, model.samples(home))
-            execute(context, started)
+            _execute(context, started)
         card = measuring.read_scorecard(home, model.model_key, model.sealed, started.run_dir)
         scorecards.store_scorecard(home, card)
     assert card is not None
@@ -269,7 +273,7 @@ def _rescored(
     context.log.info(f"measuring the champion, version {serving}, on the candidate's held-out clips")
     with alone(home):
         for started in measuring.rescoring(home, rival, model.sealed):
-            execute(context, started)
+            _execute(context, started)
     card = measuring.read_scorecard(home, rival, model.sealed, started.run_dir)
     scorecards.store_scorecard(home, card)
     return card

@@ -13,8 +13,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scipy.special import stdtr, stdtrit  # Student's t: its distribution and quantiles
-
 LEVEL = 0.95  # of every interval; a one-sided claim is therefore made at 2.5 %
 POWER = 0.80
 LEAST_PAIRS = 5  # with fewer, even a win on every item happens by chance in more than 5 % of cases (sign test)
@@ -51,9 +49,15 @@ class Paired:
         gain = self.difference if better == "higher" else -self.difference
         if self.error == 0:
             return 0.0 if gain > 0 else 1.0
+        from scipy.special import (
+            stdtr,
+        )  # not at the top: it takes a fifth of a second, which loading the assets need not pay
+
         return float(1 - stdtr(self.n - 1, gain / self.error))
 
     def _quantile(self, share: float) -> float:
+        from scipy.special import stdtrit
+
         return float(stdtrit(self.n - 1, share))
 
 

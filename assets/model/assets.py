@@ -81,7 +81,7 @@ def latents(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
         work = home.scratch(f"encoding/{prefix.removeprefix('latents/')}")
         settings = latent_store.encode_config(home, sealed, codec_dir, work / "latents")
         with launch.alone(home):
-            launch.execute(context, launch.prepare(home, "training.encode", work, settings))
+            _execute(context, launch.prepare(home, "training.encode", work, settings))
         latent_store.upload(home, codec_dir, work / "latents", missing.clip_ids)
     unfit = latent_store.unfit(home, codec_dir, sealed.clip_ids)
     return dg.MaterializeResult(
@@ -167,7 +167,7 @@ def _run(
     try:
         with MetricsRelay(started.run_dir / "metrics.jsonl", log) as relay:
             try:
-                launch.execute(context, started)
+                _execute(context, started)
             except DagsterPipesExecutionError as error:  # how the process ended is read from its result
                 context.log.warning(f"{error}; see {started.run_dir}")
         if relay.error:
@@ -185,6 +185,10 @@ def _run(
     finally:
         registry.end_run(run_id, status)
     return record
+
+
+def _execute(context: dg.AssetExecutionContext, started: launch.Launch) -> None:
+    dg.PipesSubprocessClient().run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
 
 
 def _judge(home: Home, sealed: Sealed, outcome: Outcome) -> Iterator[dg.AssetCheckResult]:

@@ -1,6 +1,6 @@
 """Starting training processes: the configuration file, the command and its surroundings.
 
-Everything up to the moment of launch is plain data. Dagster's Pipes client runs the command (`execute`); a person or a test
+Everything up to the moment of launch is plain data. Dagster's Pipes client runs the command; a person or a test
 may run the same one by hand, and `torchrun` takes it too. `alone` makes each launch of a home end before the next begins.
 """
 
@@ -17,8 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-
-import dagster as dg
 
 import training
 from assets.dataset import renditions
@@ -90,12 +88,6 @@ def _wait(file: IO[str], what: str, patience_s: float) -> None:
                 pid = Path(file.name).read_text()
                 raise Busy(f"{what}{f', process {pid}' if pid else ''}: one at a time; see {file.name}") from None
         time.sleep(0.2)
-
-
-def execute(context: dg.AssetExecutionContext, started: Launch) -> None:
-    """Run the process under Dagster Pipes. Raises DagsterPipesExecutionError where it fails."""
-    client = dg.PipesSubprocessClient()
-    client.run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
 
 
 def prepare(home: Home, module: str, run_dir: Path, config: Mapping[str, Any]) -> Launch:

@@ -13,7 +13,7 @@ import pytest
 from assets.dataset.sealed import Sealed
 from assets.home import Home
 from assets.model import assets as stage
-from assets.model import launch, published, warm
+from assets.model import published, warm
 from assets.registry.versions import Registry
 
 Run = Callable[..., dg.ExecuteInProcessResult]
@@ -166,14 +166,14 @@ def test_a_revocation_during_the_last_steps_keeps_finished_weights_from_being_pu
     small_world: Any, sealed: Sealed, run: Run, scripted: Script
 ) -> None:
     scripted(LEARNS)
-    original = launch.execute
+    original = stage._execute
 
     def revoke_meanwhile(*arguments: Any) -> None:
         original(*arguments)
         small_world.revoke(sealed.clip_ids[0])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "execute", revoke_meanwhile)
+        patch.setattr(stage, "_execute", revoke_meanwhile)
         result = run(small_world.home, stage.video_autoencoder)
     assert not result.success
     assert checks(result) == {stage.CONSENT: False}

@@ -98,7 +98,7 @@ def test_a_pair_really_starts_from_the_base_and_has_seen_the_snapshot_only(
     def in_this_process(context: Any, started: Any) -> None:  # a process of its own would know no base of a test
         assert main(list(started.command[-2:])) == 0
 
-    monkeypatch.setattr("assets.model.launch.execute", in_this_process)
+    monkeypatch.setattr(stage, "_execute", in_this_process)
     few = {"steps": 2, "eval_every": 2, "checkpoint_every": 2, "lr": 1e-9}
     home = replace(quick, training={"codec": few, "transformer": few | {"batch_tokens": 400}})
     assert run(home, *PAIR).success
