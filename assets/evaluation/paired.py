@@ -49,9 +49,7 @@ class Paired:
         gain = self.difference if better == "higher" else -self.difference
         if self.error == 0:
             return 0.0 if gain > 0 else 1.0
-        from scipy.special import (
-            stdtr,
-        )  # not at the top: it takes a fifth of a second, which loading the assets need not pay
+        from scipy.special import stdtr  # takes a fifth of a second, which loading the assets need not pay
 
         return float(1 - stdtr(self.n - 1, gain / self.error))
 

@@ -60,8 +60,8 @@ def quick(small_world: Any, monkeypatch: pytest.MonkeyPatch) -> Home:
     return replace(small_world.home, training=FEW)
 
 
-def test_a_pair_is_trained_published_and_reused(
-    quick: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
+def test_a_pair_is_trained_published_and_reused_and_its_child_falls_with_it(
+    small_world: Any, quick: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
 ) -> None:
     home = quick
     first = run(home, *PAIR)
@@ -86,6 +86,26 @@ def test_a_pair_is_trained_published_and_reused(
     again = run(home, *PAIR)
     assert again.success
     assert set(outcomes(again).values()) == {"nothing new: reused"}
+
+    parent, dropped = plan.model_key, sealed.clip_ids[0]
+    with duckdb.connect(str(home.warehouse_path)) as connection:
+        connection.execute("update mart_training_eligibility set eligible = false where clip_id = ?", [dropped])
+    home = replace(home, training=FEW | {"parent_model": parent, "steps": 8, "eval_every": 8})
+    assert run(home, *PAIR).success
+    smaller = current(home)
+    assert dropped not in smaller.clip_ids
+    child = published.pair(home, warm.plan(home, smaller.root).model_key)
+    assert child is not None
+    assert (child["parent_model"], child["exposure"]) == (parent, sorted([sealed.root, smaller.root]))
+    assert child["transformer"]["result"]["exposure"] == child["exposure"]
+
+    small_world.revoke(dropped)  # a clip that the child's own snapshot does not hold
+    again = run(replace(home, training=home.training | {"seed": 1}), *PAIR)
+    assert not again.success
+    (check,) = [c for c in again.get_asset_check_evaluations() if c.check_name == stage.CONSENT]
+    assert dropped[:16] in str(check.metadata["reasons"].value)
+    reused = run(home, stage.video_autoencoder)
+    assert not reused.success
 
 
 def test_a_pair_really_starts_from_the_base_and_has_seen_the_snapshot_only(
@@ -114,31 +134,3 @@ def test_a_pair_really_starts_from_the_base_and_has_seen_the_snapshot_only(
         assert theirs.keys() == ours.keys()
         moved = [name for name in theirs if not np.allclose(ours[name], theirs[name], atol=1e-4)]
         assert [name for name in moved if not name.startswith(("mean", "std"))] == [], "all but latent statistics"
-
-
-def test_a_child_has_seen_what_its_parent_saw_and_falls_with_it(
-    small_world: Any, quick: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
-) -> None:
-    home = quick
-    assert run(home, *PAIR).success
-    parent = warm.plan(home, sealed.root).model_key
-
-    dropped = sealed.clip_ids[0]
-    with duckdb.connect(str(home.warehouse_path)) as connection:
-        connection.execute("update mart_training_eligibility set eligible = false where clip_id = ?", [dropped])
-    home = replace(home, training=FEW | {"parent_model": parent, "steps": 8, "eval_every": 8})
-    assert run(home, *PAIR).success
-    smaller = current(home)
-    assert dropped not in smaller.clip_ids
-    child = published.pair(home, warm.plan(home, smaller.root).model_key)
-    assert child is not None
-    assert (child["parent_model"], child["exposure"]) == (parent, sorted([sealed.root, smaller.root]))
-    assert child["transformer"]["result"]["exposure"] == child["exposure"]
-
-    small_world.revoke(dropped)  # a clip that the child's own snapshot does not hold
-    again = run(replace(home, training=home.training | {"seed": 1}), *PAIR)
-    assert not again.success
-    (check,) = [c for c in again.get_asset_check_evaluations() if c.check_name == stage.CONSENT]
-    assert dropped[:16] in str(check.metadata["reasons"].value)
-    reused = run(home, stage.video_autoencoder)
-    assert not reused.success

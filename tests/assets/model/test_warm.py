@@ -142,9 +142,8 @@ def test_what_was_saved_is_not_said_of_a_run_that_descends_from_the_base(
         assert warm.saving(home, plan, "transformer", outcome(curve(1.0, 0.6, end=0.5))) is None
 
 
-def test_a_run_from_nothing_saved_nothing_and_says_nothing(home: Home) -> None:
+def test_a_run_from_nothing_saved_nothing(home: Home) -> None:
     assert warm.saving(home, config.cold_plan(home, ROOT), "transformer", outcome(curve(1.0, 0.6, end=0.5))) is None
-    assert warm.metadata(None) == {}
 
 
 def test_a_warm_run_may_stay_where_it_began_and_a_cold_one_may_not() -> None:
