@@ -29,7 +29,7 @@ from training.model.text import TextEncoderError
 def clip_classes(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """The class of every clip by subject, place, time of day, motion, aspect, length and contributor.
 
-    Subjects are grouped by the meaning of their words where the text encoder is there, else by the words alone.
+    Subjects are grouped by the meaning of their words if the text encoder is installed, else by the words alone.
     """
     embed = _embed(home)
     rows = class_rows(home, embed, withheld(home.database_url))
@@ -115,7 +115,7 @@ def request_proposals(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
 
 
 def _embed(home: Home) -> Embed | None:
-    """Unit vectors of texts, remembered by text; None where the encoder is not installed."""
+    """Unit vectors of texts, cached by text; None if the encoder is not installed."""
     try:
         model = encoder_name(home.text_encoder)
     except TextEncoderError:

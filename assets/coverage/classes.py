@@ -102,7 +102,7 @@ def declared(value: str | None, verdict: str | None) -> str | None:
 
 
 def classes_of(item: Row, signals: Row, length_s: float, verdicts: Mapping[str, str], subject: str) -> dict[str, str]:
-    """The class in every dimension, of a clip's rows of `delivery_items` and `signals` (empty where not measured)."""
+    """The class in every dimension, of a clip's rows of `delivery_items` and `signals` (empty if not measured)."""
     location = None if is_simulated(item) else item.get("declared_location")  # a rendered scene is nowhere
     place, country = place_and_country(declared(location, verdicts.get("location")))
     time = declared(item.get("declared_time_of_day"), verdicts.get("time_of_day"))
@@ -122,7 +122,7 @@ def classes_of(item: Row, signals: Row, length_s: float, verdicts: Mapping[str, 
 
 
 def subject_words(items: Iterable[tuple[Row, str | None]]) -> list[str]:
-    """The subject that each item declares, as a name; `UNKNOWN` where its check failed."""
+    """The subject that each item declares, as a name; `UNKNOWN` if its check failed."""
     return [words(declared(item.get("declared_subject"), verdict)) for item, verdict in items]
 
 

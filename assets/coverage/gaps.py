@@ -55,7 +55,7 @@ class Targets:
     """How much of each class is enough.
 
     An even share of everything is not wanted, only no class far below it: `fair_share` of an even share, and at least
-    `least` clips. A pair of subject and time is missed only where the subject has clips enough to be expected at other
+    `least` clips. A pair of subject and time is missed only if the subject has clips enough to be expected at other
     times too, `expected` a time of day; the `pairs` widest gaps of that kind are named.
     """
 
@@ -197,7 +197,7 @@ def _asked(fulfilment: Iterable[Row], requests: Iterable[Row]) -> Counter[tuple[
 
 
 def _named(request: Row) -> Iterator[tuple[str, str]]:
-    """The classes that a request asks for by name; a range of lengths only where it lies in one class."""
+    """The classes that a request asks for by name; a range of lengths only if it lies in one class."""
     if request["time_of_day"]:
         yield "time_of_day", words(request["time_of_day"])
     if request["aspect_ratio"]:

@@ -28,14 +28,14 @@ class Imbalance:
 
 
 def effective_number(counts: Sequence[float] | np.ndarray) -> float:
-    """exp(entropy); 0 where there is nothing."""
+    """exp(entropy); 0 if there is nothing."""
     shares = np.asarray(counts, float)
     shares = shares[shares > 0] / max(shares.sum(), 1e-300)
     return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
 
 
 def gini(counts: Sequence[float] | np.ndarray) -> float:
-    """0 where all are even, near 1 where one has all."""
+    """0 if all are even, near 1 if one has all."""
     ordered = np.sort(np.asarray(counts, float))
     total, n = ordered.sum(), len(ordered)
     if not total:

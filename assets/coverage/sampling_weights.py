@@ -53,7 +53,7 @@ POLICY = WeightPolicy()
 class Balance:
     """`weights` int64 [N] in units of `EVEN`, summing to N EVEN; `unmet` maps a capped dimension to (class, share).
 
-    A cap is unmet where these weights give a class more than the cap and `CAP_TOLERANCE`.
+    A cap is unmet if these weights give a class more than the cap and `CAP_TOLERANCE`.
     """
 
     weights: np.ndarray
@@ -179,7 +179,7 @@ class _Margin:
 def _boxed(weight: np.ndarray, counts: np.ndarray, least: float, most: float) -> np.ndarray:
     """The nearest weights (relative entropy) between the bounds with a mean of 1: clip(c weight) for the right c.
 
-    The sum is piecewise linear in c: Newton's steps, which end exactly, within a bracket that halves where they leave it.
+    The sum is piecewise linear in c: Newton's steps, which end exactly, within a bracket that is halved when they leave it.
     """
     low, high = least / weight.max(), most / weight.min()
     total, scale = counts.sum(), min(max(1.0, low), high)

@@ -108,7 +108,7 @@ def render(
     """The safetensors file of a member: `frames` uint8 `[T, H, W, 3]`, metadata `fps` and `clip_id`.
 
     `source` is the member's media file, to be turned counter-clockwise by `rotation_deg` (a multiple of 90) as its
-    container asks. `pulse` is called for every frame. Raises RenditionError where its frames cannot be read.
+    container asks. `pulse` is called for every frame. Raises RenditionError if its frames cannot be read.
     """
     import numpy as np
     from safetensors.numpy import save
@@ -148,7 +148,7 @@ class Rendered:
 def render_all(home: Home, members: Iterable[Mapping[str, Any]]) -> Rendered:
     """Make what is missing or torn, keep what is whole. A member whose pictures cannot be made holds up no other.
 
-    Raises what is no clip's fault: RenditionError if none of several can be shown, OSError if a disk is full, Unavailable.
+    Raises what is not a clip's fault: RenditionError if none of several can be shown, OSError if a disk is full, Unavailable.
     """
     members = list(members)
     missing = [member for member in members if not _is_whole(home, key(member["clip_id"]))]

@@ -16,7 +16,7 @@ from typing import Literal
 
 Side = Literal["train", "heldout"]
 
-LEAST, MOST = 0.15, 0.20  # share of the clips that is held out where the groups' sizes allow it
+LEAST, MOST = 0.15, 0.20  # share of the clips that is held out if the groups' sizes allow it
 MOST_FOR_COVERAGE = 0.35  # share up to which both real and simulated footage are measured
 CONSIDERED = 64  # groups of a stratum, in rank order, among which the first is chosen
 

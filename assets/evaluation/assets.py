@@ -7,13 +7,13 @@ from typing import Any
 import dagster as dg
 
 from assets.consent.standing import standing_violations
-from assets.evaluation import commitments, gate, measuring, promotion, report, standing
+from assets.evaluation import commitments, measuring, promotion, report, standing
 from assets.evaluation.decisions import Decision, as_rows
 from assets.home import Home
 from assets.model import published, scorecards
 from assets.model.launch import Launch, alone
 from assets.model.published import CurrentModel, NoModel, current_model, exposure_of
-from assets.model.scorecards import COPIES, OVERALL, Scorecard
+from assets.model.scorecards import COPIES, Scorecard
 from assets.pages.metadata import definition_metadata, picture, table_metadata
 from assets.pages.plots import markdown_table
 from assets.registry.versions import CANDIDATE, CHAMPION, Registry
@@ -110,9 +110,9 @@ def scorecard(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -
 
 
 def _no_copies(card: Scorecard) -> dg.AssetCheckResult:
-    score = gate.scores(card.rows).get((COPIES, OVERALL))
-    why = "not measured" if score is None else f"{score.value:.0f} samples repeat a training clip"
-    return dg.AssetCheckResult(check_name=NO_COPIES, passed=score is not None and score.value == 0, description=why)
+    copies = card.value(COPIES)
+    why = "not measured" if copies is None else f"{copies:.0f} samples repeat a training clip"
+    return dg.AssetCheckResult(check_name=NO_COPIES, passed=copies is not None and copies == 0, description=why)
 
 
 Yields = Iterator[dg.MaterializeResult | dg.AssetCheckResult]

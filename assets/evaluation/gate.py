@@ -4,7 +4,7 @@ The rules, their thresholds and margins are here. `promotion` gathers the facts 
 record. Hard rules (consent, copies, taint) bind everyone; the others are about quality:
 
     learned         on held-out clips, better beyond noise than each reference: the velocity that the clips' covariance
-                    decides, an untrained network, the base model. None of them moves with where the run started.
+                    decides, an untrained network, the base model. None of them depends on the start of the run.
                     The base is met on these very clips (`_above_base`).
     obeys           on rendered trials, colour, direction and side reach a floor, and the base's obedience is kept
     reconstruction  the codec reaches a floor
@@ -27,10 +27,9 @@ are found equal within 10 points in 90 % of the cases, at 95 % in more than 99 %
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
 from assets.evaluation.decisions import Decision, Figure, Reason, figure, reason
 from assets.evaluation.paired import LEVEL, Paired, holm, paired
@@ -72,18 +71,7 @@ MARGINS = (
 CLAIMS = (PRIMARY, OBEDIENCE)  # a candidate is better than the champion in one of these
 REFERENCES = {"closed_form": "the closed form", "untrained": "an untrained network", "base": "the base model"}
 
-Key = tuple[str, str]  # metric, slice
 Values = Mapping[str, Mapping[str, float]]  # by metric, or "metric@slice", and item: a clip, a trial, a scene
-
-
-@dataclass(frozen=True)
-class Score:
-    """A measured number with its 95 % interval. `better` is higher, lower or none (not compared)."""
-
-    value: float
-    low: float
-    high: float
-    better: str
 
 
 @dataclass(frozen=True)
@@ -94,7 +82,7 @@ class Contender:
     heldout: str | None  # digest of the held-out clips that the values were measured on
     latents: str | None = None  # digest of what encodes clips: losses in two latent spaces do not compare
     values: Values = field(default_factory=dict)
-    base: str | None = None  # key of the base model of its size; None where the size has none
+    base: str | None = None  # key of the base model of its size; None if the size has none
     base_apart: str = ""  # why the base's loss does not compare: another latent space
     psnr_db: float | None = None  # of the codec on held-out clips
     copies: int | None = None  # samples that repeat a training clip
@@ -103,7 +91,7 @@ class Contender:
 
 
 def decide(candidate: Contender, champion: Contender | None) -> Decision:
-    """Whether the candidate becomes champion. A champion that must not serve is no champion to be compared with."""
+    """Whether the candidate becomes champion. A champion that must not serve is not compared with."""
     reasons = hard_rules(candidate) + good_enough(candidate)
     rival = champion if champion is not None and may_serve(champion) else None
     if rival is not None:
@@ -270,7 +258,7 @@ def _no_regression(pairs: Mapping[str, Paired | None]) -> Reason:
 
 
 def _slices(candidate: Contender, champion: Contender) -> Reason:
-    """A slice fails where its loss is above the margin and the rise is beyond noise; few clips alone refuse nothing."""
+    """A slice fails if its loss is above the margin and the rise is beyond noise; a few clips alone refuse nothing."""
     keys = sorted(key for key in candidate.values if key.startswith(f"{PRIMARY}@") and "=" in key)
     pairs = {key: pair for key in keys if (pair := _compare(candidate, champion, key)) is not None}
     adjusted = holm({key: pair.p_value("higher") for key, pair in pairs.items()})  # that the loss is higher
@@ -289,15 +277,3 @@ def _slices(candidate: Contender, champion: Contender) -> Reason:
 
 def _mean(verdicts: Mapping[str, float]) -> float:
     return math.fsum(verdicts.values()) / len(verdicts)
-
-
-def scores(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Score]:
-    """The measured rows of a scorecard; a row without an interval gets an endless one."""
-    measured: dict[Key, Score] = {}
-    for row in rows:
-        if row["state"] == "measured" and (value := row["value"]) is not None:
-            low, high = row["ci_low"], row["ci_high"]
-            if low is None or high is None:
-                low, high = -math.inf, math.inf
-            measured[row["metric"], row["slice"]] = Score(value, low, high, row["better"])
-    return measured

@@ -15,7 +15,7 @@ from assets.evaluation.decisions import NO_RIVAL, Case, Decision, Reason, Verdic
 from assets.evaluation.gate import Contender
 from assets.home import Home
 from assets.model.published import exposure_of
-from assets.model.scorecards import COPIES, OVERALL, Scorecard, stored_scorecard
+from assets.model.scorecards import COPIES, Scorecard, stored_scorecard
 from assets.registry.versions import CHAMPION, Registry, Version
 from training.consent.ledger import LedgerReader
 
@@ -34,9 +34,7 @@ def contender(home: Home, version: Version, scorecard: Scorecard | None = None) 
     """
     own = stored_scorecard(home, version.model_key)
     card = scorecard or own
-    measured = gate.scores(card.rows) if card else {}
-    psnr = measured.get(("reconstruction_psnr", OVERALL))
-    copies = gate.scores(own.rows if own else ()).get((COPIES, OVERALL))
+    copies = own.value(COPIES) if own else None
     return Contender(
         version=version.number,
         heldout=card.heldout if card else None,
@@ -44,8 +42,8 @@ def contender(home: Home, version: Version, scorecard: Scorecard | None = None) 
         values=card.values if card else {},
         base=measuring.base_key(home, version.model_key),
         base_apart=card.base_apart if card else "",
-        psnr_db=psnr.value if psnr else None,
-        copies=round(copies.value) if copies else None,
+        psnr_db=card.value("reconstruction_psnr") if card else None,
+        copies=None if copies is None else round(copies),
         taint=version.taint,
         consent=tuple(standing_violations(home, *exposure_of(home, version))),
     )

@@ -225,7 +225,7 @@ def measured(rows: Sequence[Row]) -> list[Row]:
 
 
 def shown_value(row: Row, interval: bool = True) -> str:
-    """The number as people read it, with its 95 % interval where there is one: `96 % (92–98)`."""
+    """The number as people read it, with its 95 % interval if it has one: `96 % (92–98)`."""
     share = row["unit"] == "share"
     numbers = [row["value"]]
     if interval and row["ci_low"] is not None:
@@ -237,12 +237,12 @@ def shown_value(row: Row, interval: bool = True) -> str:
 
 
 def _plain(number: float) -> str:
-    """Three significant digits, and no exponent where a whole number will do."""
+    """Three significant digits, and no exponent if a whole number will do."""
     return f"{number:.0f}" if abs(number) >= 100 or number == round(number) else f"{number:.3g}"
 
 
 def shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Rows for people: value with interval, or why there is none."""
+    """Rows for people: the value with its interval, or why it was not measured."""
     return [
         {
             "metric": row["metric"],

@@ -65,7 +65,7 @@ class Provenance:
 
     @property
     def summary(self) -> str | None:
-        """For people: who says it, what is broken, and which ingredients there are; None where there is nothing."""
+        """For people: who says it, what is broken, and its ingredients; None if the file says nothing."""
         parts = [f"said by {self.generator}"] if self.generator else []
         parts += [self.detail] if self.detail else []
         parts += [

@@ -161,7 +161,7 @@ def find_mark(
     """Look for a mark in mean block spectra, `float [blocks, coefficients]` a window, of `extent` blocks from `corner`
     of a picture of `grid` blocks (rows, columns each). Payloads that are known to be in use are found more surely.
 
-    None where there is nothing to look at, or the picture is too small to carry a mark.
+    None if there is nothing to look at, or the picture is too small to carry a mark.
     """
     if not windows or grid[0] * grid[1] < BITS:
         return None

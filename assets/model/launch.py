@@ -29,7 +29,7 @@ from assets.model.config import Plan, Task
 from assets.store import write_atomically
 from training.process import LIFELINE, PRESENCE
 
-PATIENCE_S = 600.0  # for the training before; then the run fails, is tried again, and somebody is told
+PATIENCE_S = 600.0  # for the training before; then the run fails, is retried, and an alert goes out
 ROOT = Path(training.__file__).resolve().parents[1]  # the folder that holds the `training` package
 
 

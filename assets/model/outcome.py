@@ -18,7 +18,7 @@ from typing import Any
 from assets.model.config import Task
 
 TRAIN_LOSS = "train/loss"
-WARM_SLACK = 0.02  # share of the start by which a run from a parent may end worse, where it did not keep its best
+WARM_SLACK = 0.02  # share of the start by which a run from a parent may end worse, if it did not keep its best
 # what is measured on held-out clips, and whether more is better
 HELD_OUT: Mapping[Task, tuple[str, bool]] = {
     "codec": ("heldout/psnr_db", True),
@@ -149,7 +149,7 @@ class Tail:
         self.offset = int(self.mark.read_text()) if self.mark.is_file() else 0
 
     def read(self) -> list[dict[str, Any]]:
-        """The records of the new lines, in order; a line that is no JSON object is skipped."""
+        """The records of the new lines, in order; a line that is not a JSON object is skipped."""
         if not self.path.is_file():
             return []
         if self.path.stat().st_size < self.offset:

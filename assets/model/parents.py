@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from assets.consent.standing import standing_violations
 from assets.home import Home
 from assets.model import published
 from assets.model.config import TASKS, Plan, shaping
-from assets.model.scorecards import BASE, OVERALL, PRIMARY, Scorecard, stored_scorecards
+from assets.model.scorecards import BASE, PRIMARY, Scorecard, stored_scorecards
 from assets.registry.versions import CHAMPION, Registry, Version
 
 Broken = Callable[[str], Sequence[str]]  # a snapshot's clips, with reasons, that the ledger no longer allows
@@ -97,7 +96,7 @@ def _options(home: Home, cold: Plan) -> tuple[list[Option], str]:
     for version in Registry(home).versions():
         serves = CHAMPION in version.aliases
         if why := _unfit(home, cold, version.model_key) or _why_unclean(home, version, broken):
-            left = f"; the champion, version {version.number}, is no start: {why}" if serves else left
+            left = f"; the champion, version {version.number}, cannot be the start: {why}" if serves else left
         else:
             fitting.append((version, serves))
     ancestor = cold.base_model or _common_origin(home, fitting)
@@ -132,15 +131,9 @@ def _unfit(home: Home, cold: Plan, model_key: str) -> str:
 def _losses(cards: Sequence[Scorecard]) -> dict[Comparison, Loss]:
     losses = {}
     for card in cards:
-        rows = {row["slice"]: row for row in card.rows if row["metric"] == PRIMARY and _measured(row)}
-        if own := rows.get(OVERALL):
-            base = rows.get(BASE)
-            losses[card.heldout, own["method"]] = Loss(own["value"], base["value"] if base else None)
+        if own := card.row(PRIMARY):
+            losses[card.heldout, own["method"]] = Loss(own["value"], card.value(PRIMARY, BASE))
     return losses
-
-
-def _measured(row: Mapping[str, Any]) -> bool:
-    return row["state"] == "measured" and row["value"] is not None
 
 
 def _comparison(options: Sequence[Option], heldout: str) -> Comparison | None:

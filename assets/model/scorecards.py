@@ -39,6 +39,16 @@ class Scorecard:
         whys = (row["why"] for row in self.rows if (row["metric"], row["slice"]) == (PRIMARY, BASE))
         return next((why for why in whys if why and why.startswith(APART)), "")
 
+    def value(self, metric: str, part: str = OVERALL) -> float | None:
+        """The measured value of a metric on a slice; None if it was not measured."""
+        row = self.row(metric, part)
+        return row["value"] if row else None
+
+    def row(self, metric: str, part: str = OVERALL) -> Mapping[str, Any] | None:
+        """The row of a metric on a slice, if it was measured."""
+        rows = (row for row in self.rows if (row["metric"], row["slice"]) == (metric, part))
+        return next((row for row in rows if row["state"] == "measured" and row["value"] is not None), None)
+
     def comparable(self, other: Scorecard) -> bool:
         """Whether all that was measured item by item was measured on the same items, by the same methods."""
         ours, theirs = ({row["metric"]: row["method"] for row in card.rows} for card in (self, other))

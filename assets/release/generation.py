@@ -26,7 +26,7 @@ from assets.serving.serve import NothingToServe
 from assets.store import write_atomically
 from training.consent.guard import WHOLE
 
-SHORTEST_ID = 8  # characters of a clip id that are enough where they are unique
+SHORTEST_ID = 8  # characters of a clip id that suffice if they are unique
 
 
 class ReferenceRefused(ValueError):

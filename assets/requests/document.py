@@ -60,7 +60,7 @@ class Document:
 
 
 def parse_document(text: str) -> Document:
-    """Read one YAML mapping. Raises RequestError if it is no mapping of plain values, or cannot be ordered."""
+    """Read one YAML mapping. Raises RequestError if it is not a mapping of plain values, or cannot be ordered."""
     keys = _mapping(text)
     line = keys.pop("request", keys.pop("text", ""))
     header = {name: value for name in _HEADER if (value := keys.pop(name, None)) is not None}

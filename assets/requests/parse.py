@@ -17,7 +17,7 @@ from assets.requests import terms
 from assets.requests.spec import Spec, problems
 
 Span = tuple[int, int]
-Reading = tuple[str, str, list[Span]]  # field, value, where it stands in the text
+Reading = tuple[str, str, list[Span]]  # field, value, spans of the text
 MAX_TEXT = 2_000
 
 _TIMES = {
@@ -74,7 +74,7 @@ class Parsed:
     assumed: tuple[str, ...] = ()
 
     def checked(self) -> Parsed:
-        """Itself, or RequestError where it cannot be ordered."""
+        """Itself. Raises RequestError if it cannot be ordered."""
         if faults := problems(self.spec):
             raise RequestError(f"{self.text!r} cannot be ordered: " + "; ".join(faults))
         return self
@@ -83,7 +83,7 @@ class Parsed:
 def parse_line(text: str) -> Parsed:
     """Read one line such as `sunset over Paris, 4K, 16:9, 30 seconds, 20 clips, EUR 5 per clip, by 2026-12-31`.
 
-    Raises RequestError where the line is too long or mixes currencies.
+    Raises RequestError if the line is too long or mixes currencies.
     """
     if len(text) > MAX_TEXT:
         raise RequestError(f"a request is at most {MAX_TEXT} characters, this has {len(text)}")
@@ -126,7 +126,7 @@ def _terms(text: str) -> tuple[dict[str, Any], dict[str, list[Span]], list[Span]
 def complete(values: Mapping[str, Any]) -> tuple[Spec, tuple[str, ...]]:
     """The spec with these values and what follows from them: money, and a named size at the requested shape.
 
-    Raises RequestError where price and budget are in different currencies.
+    Raises RequestError if price and budget are in different currencies.
     """
     values, assumed = dict(values), []
     if "resolution" in values:

@@ -73,7 +73,7 @@ def _money(prefix: str) -> str:
 
 
 def minor_units(amount: str, currency: str) -> int | None:
-    """`5.50`, `EUR` -> 550; None where the currency is unknown or has no such small part."""
+    """`5.50`, `EUR` -> 550; None if the currency is unknown or has no such small part."""
     digits = CURRENCIES.get(currency)
     if digits is None:
         return None

@@ -31,7 +31,7 @@ ADVICE = "Set RUSHES_MLFLOW_URI to the registry in which it is registered, and s
 
 
 class NothingToServe(LookupError):
-    """There is no model version that may answer."""
+    """No model version may answer."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Serving:
     def require_untainted(self) -> None:
         """Raise NothingToServe unless the registry says now that no withdrawal reaches this model.
 
-        A registry that cannot be asked is no permission.
+        A registry that cannot be asked gives no permission.
         """
         key, address = self.claims.get("model_id"), without_password(self.registry)
         if not address:

@@ -17,16 +17,14 @@ from assets.evaluation.gate import (
     FLOORS,
     OBEDIENCE,
     Contender,
-    Score,
     decide,
     good_enough,
     hard_rules,
     may_serve,
     obedience,
-    scores,
 )
 from assets.evaluation.paired import Paired, holm, paired
-from assets.model.scorecards import PRIMARY
+from assets.model.scorecards import PRIMARY, Scorecard
 from tests.assets.evaluation.scores import CLIPS, by_time, losses, trials, values
 
 
@@ -338,7 +336,7 @@ def test_the_table_has_a_row_for_every_comparison_with_its_figures():
     assert len({frozenset(row) for row in shown}) == 1
 
 
-def test_a_number_that_was_not_measured_is_no_score_and_one_without_interval_has_an_endless_one():
-    row = {"metric": "fvd", "slice": "all", "value": None, "ci_low": None, "ci_high": None, "better": "lower"}
-    assert scores([row | {"state": "not_measured"}]) == {}
-    assert scores([row | {"state": "measured", "value": 2.0}])["fvd", "all"] == Score(2.0, -inf, inf, "lower")
+def test_a_number_that_was_not_measured_is_no_value():
+    row = {"metric": "fvd", "slice": "all", "value": None, "state": "not_measured"}
+    assert Scorecard("m-1", "clips", [row]).value("fvd") is None
+    assert Scorecard("m-1", "clips", [row | {"state": "measured", "value": 2.0}]).value("fvd") == 2.0
