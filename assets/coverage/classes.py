@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from assets.consent.clip import ClipKey
 from assets.curation.captioning.structured import is_simulated
 from assets.home import Home
 
 UNKNOWN = "unknown"
 Row = Mapping[str, Any]
-Key = tuple[str, str, int]
+
 # MiniLM's cosine: "city street" and "a busy street in the city" 0.75, "tram in the city" 0.57, and "people cooking" and
 # "chef in a kitchen" 0.58 are one subject; "mountain peak" and "snow on mountains" 0.53, "sea" and "harbour" 0.45 two
 NEAR = 0.55
@@ -199,13 +200,13 @@ def _read(home: Home, table: str, columns: Sequence[str]) -> list[dict[str, Any]
     return home.lake.read(table, columns=list(columns)).to_pylist()
 
 
-def key_of(row: Row) -> Key:
+def key_of(row: Row) -> ClipKey:
     """The key of a clip's row, wherever it stands."""
     return row["clip_id"], row["item_id"], row["shot_index"]
 
 
-def _verdicts(home: Home) -> dict[Key, dict[str, str]]:
-    verdicts: dict[Key, dict[str, str]] = {}
+def _verdicts(home: Home) -> dict[ClipKey, dict[str, str]]:
+    verdicts: dict[ClipKey, dict[str, str]] = {}
     for row in _read(home, "verdicts", (*KEY, "check", "verdict")):
         if row["check"] in JUDGED:
             verdicts.setdefault(key_of(row), {})[row["check"]] = row["verdict"]
