@@ -199,7 +199,7 @@ class Execution:
             Item(item.item, item.kind, "delete", item.clip_id)
             for item in self.log.sealed()
             if item.clip_id in theirs and item.kind != "media"
-            if artifacts.is_sealed(self.home, item.item, self.journal.sealed_as(item.item))
+            if artifacts.is_sealed(self.home, item.item, self.log.sealed_as(item.item))
         ]
 
     def _generated(self, withdrawal: Withdrawal) -> list[Item]:

@@ -6,7 +6,6 @@ rest on to the ledger first. Loading is the course's business.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from training import base
 from training.config import TrainConfig
+from training.consent.canonical import file_sha256
 from training.consent.guard import ConsentViolation
 from training.model.conditioning import NUMERIC
 from training.model.exposure import CHECKPOINTS, TAINTED, Exposure, joined, of_checkpoint, of_parent, of_weights
@@ -43,7 +43,7 @@ def find_start(config: TrainConfig) -> Start:
     run_dir, parent = Path(config.run_dir), Path(config.parent_dir) if config.parent_dir else None
     parents = _seen_by(parent, config) if parent else {}
     codecs = of_weights(Path(config.codec_dir) / "codec.safetensors") if config.task == "transformer" else {}
-    parent_sha256 = _digest(parent / f"{config.task}.safetensors") if parent else ""
+    parent_sha256 = file_sha256(parent / f"{config.task}.safetensors") if parent else ""
     found, why = checkpoints.checkpoints(run_dir / CHECKPOINTS), ""
     if found and not config.resume:
         why = "told not to resume"
@@ -61,7 +61,7 @@ def _seen_by(parent: Path, config: TrainConfig) -> dict[str, str]:
     """What the parent's weights saw. Only the repository's own base may say that it saw nothing: it saw no footage."""
     said, name = of_parent(parent, config.task), f"{config.task}.safetensors"
     known = base.folder(config.size)
-    if said or (known and _digest(parent / name) == _digest(known / name)):
+    if said or (known and file_sha256(parent / name) == file_sha256(known / name)):
         return said
     raise ConsentViolation.of_all("exposure.unknown", f"{parent / name} says it saw nothing, and is not the base")
 
@@ -77,7 +77,7 @@ def _changed(config: TrainConfig, state: Mapping[str, Any], parent_sha256: str) 
 def described(config: TrainConfig) -> dict[str, Any]:
     """What a checkpoint says of its run's shape: weights of another one are no start, whatever they are called."""
     shape = config.codec if config.task == "codec" else config.transformer
-    told = _digest(Path(config.numbers)) if config.numbers and Path(config.numbers).is_file() else ""
+    told = file_sha256(Path(config.numbers)) if config.numbers and Path(config.numbers).is_file() else ""
     whole = vars(shape) | ({"numbers": list(NUMERIC)} if config.task == "transformer" else {})
     packing = {"batch_tokens": config.batch_tokens, **config.packing}
     return {"shape": whole, "packing": packing, "numbers_sha256": told}
@@ -93,8 +93,3 @@ def _obstacle(config: TrainConfig, run_dir: Path, changed: list[str]) -> str:
     if changed and not (carries_on and set(changed) <= {"snapshot_root", "repetition_sha256", "parent"}):
         return f"{changed[0]} has changed"
     return ""
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
