@@ -7,12 +7,12 @@ import json
 import great_expectations.expectations as gxe
 import yaml
 
-from assets.coverage.proposals import _PHRASES
+from assets.coverage.gaps import _PHRASES
 from assets.curation.captioning.structured import CAMERAS, TIMES
 from assets.curation.captioning.text_cleaning import TIME_WORDS
 from assets.curation.policy.policy import LIGHT, SUN
 from assets.ingestion.manifests import SCHEMA_FILE
-from assets.requests.description import _TIMES
+from assets.requests.parse import _TIMES
 from assets.vocabulary import ASPECTS, CAMERA_MOTIONS, CLOSED, LENGTHS, TIMES_OF_DAY, either
 from assets.warehouse.project import PROJECT_DIR
 from expectations import deliveries, signals

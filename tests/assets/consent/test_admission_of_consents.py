@@ -8,7 +8,7 @@ import pytest
 
 from assets.consent.admission import Rule
 from assets.consent.intake import Admitted
-from tests.training.consent.admitting import a_decision, a_grant, refusal_of
+from tests.assets.consent.admitting import a_decision, a_grant, refusal_of
 from tests.training.consent.people import FILE, People
 from training.consent import events as ev
 from training.consent.events import PLATFORM

@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from assets.consent.admission import needs
+from assets.consent.intake import register_for
 from assets.consent.ledger import Ledger
 from tests.training.consent.people import FILE, NOW, People, key_of
 from tests.training.consent.plans import reading_all
-from training.consent import database as reading
 from training.consent import events as ev
 from training.consent.events import Event
 
@@ -117,7 +117,7 @@ def test_nothing_on_the_way_of_a_withdrawal_reads_a_whole_table(people: People, 
         call()
     body = ev.revoke("consent-1", "c-ann", "contributor", people.now)
     with ledger.engine.connect() as connection:
-        reading.register_for(connection, needs([ev.sign(body, key_of("c-ann"))]))
+        register_for(connection, needs([ev.sign(body, key_of("c-ann"))]))
     people.append(body, "c-ann")
     sa.event.remove(ledger.engine, "before_cursor_execute", note)
     assert len(asked) > 25

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from assets.consent.ledger import Ledger
 from assets.database import guard_problems
-from tests.training.consent.ledger.postgres import fresh_schema
+from tests.assets.consent.ledger.postgres import fresh_schema
 from tests.training.consent.people import People
 from training.consent.database import DriverMissing, open_engine
 from training.consent.tables import metadata

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from assets.consent.ledger import Ledger, LedgerBroken
 from assets.database import append_only
-from tests.training.consent.ledger.conftest import Intruder
+from tests.assets.consent.ledger.conftest import Intruder
 from tests.training.consent.people import People, key_of
 from training.consent.checkpoint import checkpoint_holds
 from training.consent.keys import public_bytes

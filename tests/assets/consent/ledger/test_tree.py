@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.consent.intake import grow
 from assets.database import create_tables, writing
 from training.consent import merkle, tree
 from training.consent.database import open_engine
@@ -27,7 +28,7 @@ def _grow(engine: sa.Engine, upto: int, step: int) -> None:
         ]
         with writing(engine) as connection:
             connection.execute(leaves.insert(), rows)
-            tree.grow(connection)
+            grow(connection)
 
 
 def _size(engine: sa.Engine) -> int:

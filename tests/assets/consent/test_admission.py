@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from assets.consent.admission import Register, Rule, judge
 from assets.consent.intake import Admitted
 from assets.consent.ledger import Ledger
-from tests.training.consent.admitting import a_grant, refusal_of, rule_of
+from tests.assets.consent.admitting import a_grant, refusal_of, rule_of
 from tests.training.consent.people import FILE, NOTICE, TERMS, People, key_of
 from training.consent import events as ev
 from training.consent.canonical import CanonicalError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assets.consent.admission import Rule
 from assets.consent.intake import Admitted
-from tests.training.consent.admitting import a_grant, an_enrolment, refusal_of, rule_of
+from tests.assets.consent.admitting import a_grant, an_enrolment, refusal_of, rule_of
 from tests.training.consent.people import EVIDENCE, People, key_id, key_of
 from training.consent import events as ev
 from training.consent.events import PLATFORM

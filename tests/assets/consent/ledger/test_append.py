@@ -16,7 +16,7 @@ from assets.consent import audit, intake
 from assets.consent.admission import Register, Rule, judge
 from assets.consent.intake import Admitted, Refused
 from assets.consent.ledger import Ledger, LedgerBroken
-from tests.training.consent.ledger.conftest import Intruder
+from tests.assets.consent.ledger.conftest import Intruder
 from tests.training.consent.people import FILE, NOTICE, NOW, TERMS, People, key_id, key_of
 from training.consent import events as ev
 from training.consent import merkle

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.training.consent.ledger.postgres import NoServer, fresh_schema, server
+from tests.assets.consent.ledger.postgres import NoServer, fresh_schema, server
 from tests.training.consent.people import People, key_of
 from training.consent.database import open_engine
 
