@@ -47,14 +47,8 @@ BUDGETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 def make(size: str, out: Path, work: Path, text_encoder: Path, budget: float = 1.0, seed: int = 0) -> int:
     """Train codec and transformer in `work`, resuming what is there, and put the base into `out`; an exit code of `fit`."""
-    common = {
-        "manifest": "",
-        "snapshot_root": "",
-        "database_url": "",
-        "rendered_share": 1.0,
-        "size": size,
-        "seed": seed,
-    }
+    common: dict[str, Any] = dict.fromkeys(("manifest", "snapshot_root", "database_url"), "")
+    common |= {"rendered_share": 1.0, "size": size, "seed": seed}
     results: dict[str, Any] = {}
     for task in TASKS:
         choices = {**RECIPE[task], **BUDGETS[size][task]}
