@@ -219,7 +219,7 @@ class EvaluateConfig:
     numbers: str = ""  # file of what was measured of the clips, as TrainConfig has it
     samples: list[dict[str, Any]] | None = None  # {"path", "prompt"} of videos that this model generated
     scenes: int = 24  # simulated prompts whose colour is checked; 0: not measured
-    # held-out trials for each question (evaluate/trials.py): so many pairs, and as many that move; 0: not measured
+    # held-out trials for each question (evaluate/adherence.py): so many pairs, and as many that move; 0: not measured
     trials: int = 0
     base_dir: str = ""  # the base model of the size, to be compared with; empty: the size has none
     base_scores: str = ""  # file with the base's answers on the trials: read if it is about these, written if not
