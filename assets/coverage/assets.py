@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import dagster as dg
 import numpy as np
 
-from assets.consent.withdrawal_log import withheld
 from assets.coverage.classes import DIMENSIONS, UNKNOWN, Embed, class_rows
 from assets.coverage.gaps import eligible_counts, gap_rows
 from assets.coverage.plots import coverage_plot, measures_table
@@ -15,6 +14,7 @@ from assets.home import Home
 from assets.pages.metadata import definition_metadata, markdown_table, picture, table_metadata
 from assets.requests.store import list_proposals
 from assets.warehouse.project import mart_rows
+from assets.withheld import withheld
 
 
 @dg.asset(
@@ -31,7 +31,7 @@ def clip_classes(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]
     Subjects are grouped by the meaning of their words where the text encoder is there, else by the words alone.
     """
     embed = _embed(home)
-    rows = class_rows(home, embed, withheld(home))
+    rows = class_rows(home, embed, withheld(home.database_url))
     written = home.lake.write("clip_classes", rows)
     counts = {name: dict(Counter(row[name] for row in rows).most_common()) for name in DIMENSIONS}
     if embed is None:

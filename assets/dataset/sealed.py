@@ -83,7 +83,7 @@ def ancestors(home: Home, *weights: Path) -> list[dict[str, str]]:
 
     Weights that do not say it, and manifests that are gone, are left out here: the process refuses by itself.
     """
-    from training.consent.violation import ConsentViolation
+    from training.consent.guard import ConsentViolation
     from training.model.exposure import of_weights
 
     roots: set[str] = set()

@@ -22,7 +22,7 @@ from training.consent.canonical import canonical
 from training.consent.eligibility import PURPOSE, Decision, decision_window, eligible
 
 if TYPE_CHECKING:
-    from assets.consent.clip_facts import Clip
+    from assets.consent.clip import Clip
     from training.consent.checkpoint import Checkpoint
 
 Row = tuple[str, str, int]  # clip_id, item_id, shot_index
@@ -89,7 +89,7 @@ def build(home: Home, now: datetime) -> Built:
 def _decide(home: Home, now: datetime) -> tuple[tuple[list[_Chosen], list[Exclusion]], datetime, datetime, Checkpoint]:
     """Who is in and who is not, over which window, as the ledger stands. Raises SnapshotError where nobody is in."""
     from assets.consent.clip_facts import read_clips
-    from training.consent.ledger import Ledger
+    from assets.consent.ledger import Ledger
     from training.consent.state import ConsentState
 
     ledger = Ledger(home.database_url)

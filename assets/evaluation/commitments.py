@@ -16,16 +16,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from assets.consent.platform import checkpoint_key, platform_ledger
+from assets.consent.proofs.models import committed_set, model_body
+from assets.consent.proofs.statements import Statement, file_bytes, sign_statement
 from assets.consent.sealed_members import manifest_key
+from assets.database import append_only, engine_with, writing
 from assets.evaluation.current import CurrentModel
 from assets.home import Home
 from assets.model import published
 from training.consent.canonical import CanonicalError, parse_strictly
 from training.consent.checkpoint import sign_checkpoint
-from training.consent.database import append_only, engine_with, writing
-from training.consent.proofs.models import committed_set, model_body
 from training.consent.snapshot import SnapshotError, verify_manifest
-from training.consent.statements import Statement, file_bytes, sign_statement
 from training.model.exposure import HEADER
 
 TAG_LENGTH = 5000  # what MLflow takes; longer lists of snapshots are in the commitment alone

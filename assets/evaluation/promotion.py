@@ -16,6 +16,7 @@ from assets.evaluation.verdicts import Case, Verdict
 from assets.home import Home
 from assets.model.published import exposure_of
 from assets.registry.versions import CHAMPION, Registry, Version
+from training.consent.ledger import LedgerReader
 
 VERDICT = "gate_verdict"  # the tag that says where the last verdict is kept
 
@@ -75,9 +76,7 @@ def decide_and_move(home: Home, candidate: str, rescored: Scorecard | None = Non
 
 def _head(home: Home) -> str:
     """The ledger's head, as size:root."""
-    from training.consent.ledger import Ledger
-
-    head = Ledger(home.database_url, create=False).head()
+    head = LedgerReader(home.database_url).head()
     return f"{head.size}:{head.root}"
 
 

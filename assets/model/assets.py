@@ -20,7 +20,7 @@ from assets.model.outcome import TRAIN_LOSS, Outcome, read_outcome
 from assets.model.relay import MetricsRelay
 from assets.pages.metadata import picture
 from assets.pages.plots import markdown_table
-from training.consent.violation import WHOLE
+from training.consent.guard import WHOLE
 
 CONSENT, FINITE, IMPROVED = "consent_held_for_the_planned_run", "loss_finite", "improved_on_the_start"
 Yields = Iterator[dg.MaterializeResult | dg.AssetCheckResult]

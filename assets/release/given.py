@@ -35,7 +35,7 @@ def _clip(home: Home, beginning: str) -> Path:
     from assets.consent import standing
     from assets.dataset import renditions
     from assets.dataset.sealed import SnapshotError, current
-    from training.consent.violation import WHOLE
+    from training.consent.guard import WHOLE
 
     try:
         sealed = current(home)

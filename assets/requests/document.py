@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from assets.requests.parse import Parsed, RequestError, complete, parse_line, read_terms
-from assets.requests.spec import TIMES_OF_DAY
+from assets.vocabulary import TIMES_OF_DAY
 
 MAX_BYTES = 64 * 1024
 

@@ -20,8 +20,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from training.consent.canonical import CanonicalError, parse_strictly
+from training.consent.guard import ConsentViolation
 from training.consent.times import instant, time_text
-from training.consent.violation import ConsentViolation
 
 Exposure = Mapping[str, str]  # snapshot root -> the time from which on its clips must have been consented to
 

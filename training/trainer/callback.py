@@ -15,8 +15,7 @@ from lightning import Callback, LightningModule, Trainer
 from safetensors.torch import load_file
 
 from training.config import TrainConfig
-from training.consent.guard import Guard
-from training.consent.violation import ConsentViolation
+from training.consent.guard import ConsentViolation, Guard
 from training.model.exposure import CHECKPOINTS
 from training.trainer import checkpoint as checkpoints
 from training.trainer.checkpoint import Best

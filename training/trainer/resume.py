@@ -14,7 +14,7 @@ from typing import Any
 
 from training import base
 from training.config import TrainConfig
-from training.consent.violation import ConsentViolation
+from training.consent.guard import ConsentViolation
 from training.data.packing import Cursor
 from training.model.conditioning import NUMERIC
 from training.model.exposure import CHECKPOINTS, TAINTED, Exposure, joined, of_checkpoint, of_parent, of_weights

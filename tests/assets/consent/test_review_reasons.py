@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from assets.consent.review_reasons import REASONS, UnknownReason, closed, fatal, fit_for_catalogue, in_words
+from assets.consent.event_schema import body_problem
 from assets.curation.policy.policy import POLICY
-from training.consent.event_schema import body_problem
+from assets.reasons import REASONS, UnknownReason, closed, fatal, fit_for_catalogue, in_words
 from training.consent.events import dispute
 from training.consent.times import parse_time
 

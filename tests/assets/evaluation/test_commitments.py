@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from safetensors.numpy import save, save_file
 
 from assets.consent.platform import checkpoint_key
+from assets.consent.proofs.verification import verify_file
 from assets.dataset.snapshot import build
 from assets.evaluation import commitments
 from assets.evaluation.commitments import CommitmentError, commit, exposed_to, find
@@ -22,7 +23,6 @@ from assets.home import Home
 from assets.registry.description import version_description
 from assets.registry.versions import MODEL, Registry
 from training.consent.keys import public_bytes
-from training.consent.proofs.verification import verify_file
 from training.model.exposure import header
 
 Publish = Callable[..., CurrentModel]

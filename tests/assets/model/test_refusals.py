@@ -73,8 +73,8 @@ def test_an_edited_manifest_is_refused_by_its_root(small_world: Any, sealed: Sea
 def test_a_manifest_sealed_anew_around_a_clip_without_consent_is_refused_by_the_ledger(
     small_world: Any, sealed: Sealed
 ) -> None:
+    from assets.consent.ledger import Ledger
     from training.consent.eligibility import ClipFacts
-    from training.consent.ledger import Ledger
     from training.consent.snapshot import seal
     from training.consent.times import instant
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from assets.consent.ledger import Ledger
 from assets.consent.platform import checkpoint_key
 from assets.dataset.snapshot import build
 from assets.evaluation.gate import COPIES, OVERALL
@@ -19,7 +20,6 @@ from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
 from assets.registry.versions import CANDIDATE, CHAMPION, MODEL, Registry
 from tests.assets.conftest import DAY, World
-from training.consent.ledger import Ledger
 
 
 @dataclass

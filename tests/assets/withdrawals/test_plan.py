@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from assets.consent.ledger import Ledger
 from assets.dataset.snapshot import build
 from assets.evaluation.gate import COPIES, OVERALL
 from assets.evaluation.scorecards import Scorecard, store_scorecard
@@ -20,7 +21,6 @@ from assets.requests.parse import parse_line
 from assets.requests.store import list_proposals
 from assets.withdrawals.lineage import Model, downstream
 from assets.withdrawals.plan import act_on_ledger
-from training.consent.ledger import Ledger
 
 Add = Callable[..., str]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from assets.consent.admission import Rule
+from assets.consent.intake import Admitted, Refused
 from tests.training.consent.people import EVIDENCE, FILE, NOTICE, TERMS, People, key_id
 from training.consent import events as ev
-from training.consent.admission import Rule
-from training.consent.ledger import Admitted, Refused
 
 
 def a_grant(people: People, party: str = "c-ann", role: str = "contributor", **more: Any) -> ev.Body:

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from assets.consent.admission import Register, Rule, judge
+from assets.consent.intake import Admitted
+from assets.consent.ledger import Ledger
 from tests.training.consent.admitting import a_grant, refusal_of, rule_of
 from tests.training.consent.people import FILE, NOTICE, TERMS, People, key_of
 from training.consent import events as ev
-from training.consent.admission import Rule, judge
 from training.consent.canonical import CanonicalError
-from training.consent.event_schema import PLATFORM
-from training.consent.ledger import Admitted, Ledger
-from training.consent.register import Register
+from training.consent.events import PLATFORM
 from training.consent.state import ConsentState
 from training.consent.times import MOST_AHEAD, time_text
 

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from assets.consent.admission import Rule
+from assets.consent.intake import Admitted
 from tests.training.consent.admitting import a_decision, a_grant, refusal_of
 from tests.training.consent.people import FILE, People
 from training.consent import events as ev
-from training.consent.admission import Rule
-from training.consent.event_schema import PLATFORM
-from training.consent.ledger import Admitted
+from training.consent.events import PLATFORM
 
 
 def test_the_platform_may_end_a_consent_and_never_begin_one(people: People) -> None:

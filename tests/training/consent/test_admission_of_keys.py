@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from assets.consent.admission import Rule
+from assets.consent.intake import Admitted
 from tests.training.consent.admitting import a_grant, an_enrolment, refusal_of, rule_of
 from tests.training.consent.people import EVIDENCE, People, key_id, key_of
 from training.consent import events as ev
-from training.consent.admission import Rule
-from training.consent.event_schema import PLATFORM
-from training.consent.ledger import Admitted
+from training.consent.events import PLATFORM
 
 
 def test_a_key_that_nobody_registered_is_refused(people: People) -> None:

@@ -12,15 +12,17 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from assets.consent import audit, intake
+from assets.consent.admission import Register, Rule, judge
+from assets.consent.intake import Admitted, Refused
+from assets.consent.ledger import Ledger, LedgerBroken
 from tests.training.consent.ledger.conftest import Intruder
 from tests.training.consent.people import FILE, NOTICE, NOW, TERMS, People, key_id, key_of
 from training.consent import events as ev
 from training.consent import merkle
-from training.consent.admission import Rule, judge
 from training.consent.database import open_engine
-from training.consent.event_schema import PLATFORM
-from training.consent.ledger import Admitted, Ledger, LedgerBroken, LedgerMissing, Refused, audit, intake
-from training.consent.register import Register
+from training.consent.events import PLATFORM
+from training.consent.ledger import LedgerMissing, LedgerReader
 
 
 def grants(people: People, count: int, party: str = "c-ann") -> list[ev.Envelope]:
@@ -142,7 +144,7 @@ def test_two_who_begin_a_ledger_at_once_begin_one(url: str) -> None:
 def test_reading_a_ledger_that_is_not_there_makes_none(tmp_path: Path) -> None:
     path = tmp_path / "none.db"
     with pytest.raises(LedgerMissing):
-        Ledger(f"sqlite:///{path}", create=False)
+        LedgerReader(f"sqlite:///{path}")
     assert not path.exists()
 
 
@@ -151,7 +153,7 @@ def test_another_database_is_no_ledger(url: str) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE other (x INTEGER)")
     with pytest.raises(LedgerMissing):
-        Ledger(url, create=False)
+        LedgerReader(url)
     engine.dispose()
 
 

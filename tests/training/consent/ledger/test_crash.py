@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from assets.database import guard_problems
 from tests.training.consent.people import NOW, People
-from training.consent.guards import guard_problems
-from training.consent.ledger.tables import metadata
+from training.consent.tables import metadata
 
 ROOT = Path(__file__).parents[4]
 WRITER = """
 import random, sys
 from tests.training.consent.people import FILE, NOTICE, NOW, TERMS, key_of
 from training.consent import events as ev
-from training.consent.ledger import Ledger
+from assets.consent.ledger import Ledger
 
 url, party = sys.argv[1:]
 ledger = Ledger(url)
@@ -78,7 +78,7 @@ def test_killed_writers_lose_nothing_that_they_acknowledged(people: People, url:
 @pytest.mark.slow
 def test_processes_that_make_the_same_ledger_at_once_make_one(url: str) -> None:
     """Each finds tables and guards whole, whoever made them."""
-    code = f"from training.consent.ledger import Ledger; Ledger({url!r}).size()"
+    code = f"from assets.consent.ledger import Ledger; Ledger({url!r}).size()"
     makers = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(4)]
     assert [maker.wait(120) for maker in makers] == [0] * 4
     ledger = People(url, "c-ann").ledger

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from assets.consent.admission import Rule
+from assets.consent.erasure import ErasureError
+from assets.consent.intake import Admitted, Refused
+from assets.consent.ledger import Ledger
 from tests.training.consent.people import People, key_of
 from training.consent import events as ev
 from training.consent import merkle
-from training.consent.admission import Rule
 from training.consent.canonical import canonical
 from training.consent.keys import public_bytes
-from training.consent.ledger import Admitted, Ledger, Refused
-from training.consent.ledger.erasure import ErasureError
 from training.consent.state import ConsentState
 
 WORDS = "call the number on the yellow card"

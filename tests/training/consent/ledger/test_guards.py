@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
+from assets.consent.ledger import Ledger, LedgerBroken
+from assets.database import append_only
 from tests.training.consent.ledger.conftest import Intruder
 from tests.training.consent.people import People, key_of
 from training.consent.checkpoint import checkpoint_holds
-from training.consent.database import append_only
 from training.consent.keys import public_bytes
-from training.consent.ledger import Ledger, LedgerBroken
 
 TABLES = ["consent_leaf", "consent_event", "consent_erasure", "consent_refusal", "consent_checkpoint"]
 REFUSED = (sa.exc.IntegrityError, sa.exc.NotSupportedError)

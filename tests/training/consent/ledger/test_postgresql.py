@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
+from assets.consent.ledger import Ledger
+from assets.database import guard_problems
 from tests.training.consent.ledger.postgres import fresh_schema
 from tests.training.consent.people import People
 from training.consent.database import DriverMissing, open_engine
-from training.consent.guards import guard_problems
-from training.consent.ledger import Ledger
-from training.consent.ledger.tables import metadata
+from training.consent.tables import metadata
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from assets.consent.admission import needs
+from assets.consent.ledger import Ledger
 from tests.training.consent.people import FILE, NOW, People, key_of
 from tests.training.consent.plans import reading_all
+from training.consent import database as reading
 from training.consent import events as ev
 from training.consent.events import Event
-from training.consent.ledger import Ledger, reading
-from training.consent.register import needs
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from assets.consent.admission import Rule
+from assets.consent.event_schema import MAX_ENVELOPE_BYTES
+from assets.consent.intake import Admitted, Refused
 from tests.training.consent.people import FILE, NOTICE, TERMS, People, key_of
 from training.consent import events as ev
-from training.consent.admission import Rule
 from training.consent.canonical import CanonicalError, canonical, sha256_hex
-from training.consent.event_schema import MAX_ENVELOPE_BYTES
-from training.consent.ledger import Admitted, Refused
 
 
 class Endless:

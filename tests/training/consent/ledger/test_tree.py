@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.consent import merkle
-from training.consent.database import create_tables, open_engine, writing
-from training.consent.ledger import tree
-from training.consent.ledger.tables import TILE, leaves, metadata, subtrees
+from assets.database import create_tables, writing
+from training.consent import merkle, tree
+from training.consent.database import open_engine
+from training.consent.tables import TILE, leaves, metadata, subtrees
 
 LARGEST = TILE * TILE + TILE + 3
 HASHES = [hashlib.sha256(number.to_bytes(4)).digest() for number in range(LARGEST)]

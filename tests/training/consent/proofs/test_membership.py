@@ -10,10 +10,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from assets.consent.proofs import membership
+from assets.consent.proofs.membership import ClipTree, check_exclusion, check_inclusion
+from assets.consent.proofs.statements import ProofError
 from training.consent import merkle
-from training.consent.proofs import membership
-from training.consent.proofs.basics import ProofError
-from training.consent.proofs.membership import ClipTree, check_exclusion, check_inclusion
 from training.consent.snapshot import id_leaf, ids_root
 
 # a clip id is 32 bytes; few distinct ones, at both ends and in the middle, so that neighbours touch

@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.consent.proofs.statements import ProofError, file_bytes, sign_statement
+from assets.consent.proofs.verification import verify_file
 from tests.training.consent.people import key_of
 from tests.training.consent.proofs.conftest import ABSENT, CLIPS, PLATFORM_SIGNS, PUBLIC, Platform
 from training.consent.canonical import sha256_hex
 from training.consent.checkpoint import sign_checkpoint
 from training.consent.keys import public_bytes
-from training.consent.proofs.basics import ProofError
-from training.consent.proofs.verification import verify_file
-from training.consent.statements import file_bytes, sign_statement
 
 KINDS = ["checkpoint", "model", "exclusion", "inclusion", "receipt", "completion"]
 MALLORY = key_of("mallory")
