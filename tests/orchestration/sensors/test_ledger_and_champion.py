@@ -16,7 +16,7 @@ from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
 from assets.registry.versions import CANDIDATE, CHAMPION, MODEL, Registry
 from assets.requests.store import list_proposals
-from orchestration.night import INPUTS_TAG
+from orchestration.schedules import INPUTS_TAG
 from tests.orchestration.sensors.conftest import Tick
 from training.consent.ledger import Ledger
 
