@@ -11,9 +11,10 @@ from rich.tree import Tree
 
 from assets.consent.ledger import Ledger
 from assets.consent.sealed_members import SealedSnapshots, sealed_snapshots
-from assets.consent.withdrawal_log import DONE, RESTORATION, Item, Withdrawal, WithdrawalLog
+from assets.consent.withdrawal_log import DONE, Item, Withdrawal, WithdrawalLog
 from assets.home import Home
 from assets.withdrawals import receipt
+from assets.withheld import RESTORATION
 from orchestration.commands.shared import plain, short
 
 _ACTS = {"delete": "deleted", "seal": "sealed", "tag": "tagged", "take away": "taken away", "lift": "taint lifted"}
