@@ -18,7 +18,7 @@ def search(
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many clips.")] = 10,
 ) -> None:
     """The clips whose captions are nearest in meaning, nearest first. Clips that stand withdrawn are never among them."""
-    from assets.curation.captioning import search as captions
+    from assets.curation.captioning import embeddings as captions
 
     hits = captions.search(home(), words, top)
     rows = [
