@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from assets.home import Home
 from training.consent import events
 from training.consent.keys import key_id_of, public_bytes
+from training.data.video import write_mp4
 from training.simulate import random_scene, render
-from training.video import write_mp4
 
 SIGNED_AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
 NOTICE = hashlib.sha256(b"notice").hexdigest()

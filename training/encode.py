@@ -20,16 +20,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from training import lifeline
-from training.codec import load_codec, to_unit
-from training.conditioning import changes, motion
-from training.config import ConfigError, EncodeConfig, read_config
+from training import process
+from training.config import EncodeConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation
-from training.data import DataError, FrameClips, read_members
-from training.exposure import of_weights
-from training.patches import VideoCodec
-from training.phrasings import texts_of
-from training.text import TextEncoder, TextEncoderError, text_key
+from training.data.clips import DataError, FrameClips, read_members, texts_of
+from training.model.codec import load_codec, to_unit
+from training.model.conditioning import changes, motion
+from training.model.config import ConfigError
+from training.model.exposure import of_weights
+from training.model.patches import VideoCodec
+from training.model.text import TextEncoder, TextEncoderError, text_key
 
 CHUNK_FRAMES = 32  # pictures that are held at a time, about: a long clip takes no more memory than a short one
 
@@ -129,5 +129,5 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
 
 
 if __name__ == "__main__":
-    lifeline.hold_on()
+    process.hold_on()
     sys.exit(main())

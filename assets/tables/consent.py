@@ -82,6 +82,7 @@ TABLES = (
             ("independent", Bool, "a registered reviewer who may judge this clip, whatever has changed since"),
             ("counts", Bool, "adds to the approvals or rejections: valid, first of its organisation, not appealed"),
             ("why_not?", Text, "why it does not count, as a code"),
+            ("fit_for_catalogue", Bool, "approves, or objects to nothing that the catalogue minds"),
         ),
     ),
     Table(

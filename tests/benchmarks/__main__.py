@@ -18,7 +18,6 @@ from typing import Any
 from tests.benchmarks.camera import camera
 from tests.benchmarks.caption_search import caption_search
 from tests.benchmarks.codec import codec
-from tests.benchmarks.consent_sql import consent_sql
 from tests.benchmarks.curation import curation
 from tests.benchmarks.curation_pass import curation_pass
 from tests.benchmarks.demo import demo
@@ -42,7 +41,6 @@ BENCHMARKS = {
     "shots": shots,
     "code_location": code_location,
     "codec": codec,
-    "consent_sql": consent_sql,
     "demo": demo,
     "duplicates": duplicates,
     "duplicates_scale": duplicates_scale,

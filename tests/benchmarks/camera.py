@@ -17,7 +17,7 @@ import numpy as np
 from assets.signals.measure import measure
 from assets.signals.motion import FLOW_SIDE, FlowMeter, summarise
 from assets.signals.single_pass import SAMPLES_PER_S
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 FOOTAGE = Path(".vendor/footage")
 STILLS = {"bikes.mp4": (10, 60, 160), "city.mpg": (20, 150), "crew.mp4": (100, 280, 520), "park.mp4": (40,)} | {

@@ -22,10 +22,11 @@ from safetensors.torch import save_file
 
 from assets.dataset.renditions import choose_moment, crop_and_resize
 from training.config import TrainConfig
-from training.data import CodecStep, FrameClips, codec_steps
-from training.module import CodecLearner, step_weights
-from training.packing import Cursor
-from training.video import read_frames
+from training.data.clips import FrameClips
+from training.data.packing import Cursor
+from training.data.steps import CodecStep, codec_steps
+from training.data.video import read_frames
+from training.trainer.learner import CodecLearner, step_weights
 
 FOOTAGE = Path(__file__).parents[2] / ".vendor" / "footage"
 MINUTES_ENV = "RUSHES_CODEC_MINUTES"

@@ -15,7 +15,7 @@ import numpy as np
 from assets.coverage.classes import POLICY, classes_of, leaders
 from assets.coverage.measures import Coded, effective_number
 from assets.coverage.sampling_weights import balance, caps_of
-from training.packing import Item, plan
+from training.data.packing import Item, plan
 
 SIZES = (100_000, 1_000_000)
 OPEN = {

@@ -22,7 +22,7 @@ from assets.ingestion.inbox import sha256_of
 from assets.signals.measure import measure
 from assets.signals.rows import measure_files
 from assets.signals.task import Measuring
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 FILES = 40
 FRAMES, HEIGHT, WIDTH, FPS = 48, 360, 640, 24.0

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 FPS = 25.0
 SIZE = (480, 270)

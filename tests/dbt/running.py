@@ -11,8 +11,6 @@ from typing import Any
 
 import duckdb
 
-from tests.dbt.small_lake import AT, UNTIL
-
 PROJECT = Path(__file__).resolve().parents[2] / "dbt_project"
 Rows = Callable[[str], list[dict[str, Any]]]
 
@@ -22,8 +20,6 @@ def dbt(command: str, root: Path, *arguments: str) -> subprocess.CompletedProces
     environment = os.environ | {
         "RUSHES_LAKE": str(root / "lake"),
         "RUSHES_WAREHOUSE": str(root / "warehouse.duckdb"),
-        "RUSHES_DECISION_AT": AT,
-        "RUSHES_DECISION_UNTIL": UNTIL,
         "DBT_PROFILES_DIR": str(PROJECT),
         "DBT_TARGET_PATH": str(root / "target"),
         "DBT_LOG_PATH": str(root / "logs"),
@@ -33,6 +29,12 @@ def dbt(command: str, root: Path, *arguments: str) -> subprocess.CompletedProces
         [executable, "--no-use-colors", command, *arguments],
         cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
+
+
+def rebuild(root: Path) -> None:
+    """Build and test the data; unit tests, which see none of it, run once with the first build of a session."""
+    done = dbt("build", root, "--exclude-resource-type", "unit_test")
+    assert done.returncode == 0, done.stdout[-4000:]
 
 
 def rows_of(root: Path) -> Rows:

@@ -12,7 +12,6 @@ from assets.tables import TABLES, Int, Real, Text, Texts
 
 DAY = "2026-11-02"
 _WHERE = ("clip_id", "item_id", "shot_index", "received_day")
-AT, UNTIL = "2026-11-20 00:00:00", "2026-12-20 00:00:00"
 
 
 def digest(text: str) -> str:
@@ -62,7 +61,7 @@ class SmallLake:
         request: str | None = None,
         hour: int = 8,
         without: tuple[str, ...] = (),
-        decision: bool = True,
+        against: tuple[str, ...] = (),
         persons: tuple[tuple[str, bool, bool], ...] = (),
         faces: int | None = 0,
         duration_s: float = 5.0,
@@ -99,8 +98,8 @@ class SmallLake:
             self.grant(contributor, "contributor", ["train"], digest(f"bytes {name}"), f"k-{name}")
         if "decision" not in without:
             self.rows["eligibility"].append(
-                key | {"purpose": "train", "eligible": decision, "reasons": [] if decision else ["consent.revoked"]}
-                | {"consent_ids": [f"k-{name}"], "decision_digest": digest(name)}
+                key | {"purpose": "train", "eligible": not against, "reasons": list(against)}
+                | {"consent_ids": [] if against else [f"k-{name}"], "decision_digest": digest(name)}
             )  # fmt: skip
         return key["clip_id"]
 
@@ -127,9 +126,13 @@ class SmallLake:
         self.seq += 1
 
     def revoke(self, party: str, consent_id: str) -> None:
+        """A revocation, and the decisions that rested on the consent as the rules decide them anew."""
         self.grant(
             party, "contributor", [], "", consent_id, type="revoke", assets=[], recorded_at="2026-11-19T10:00:00Z"
         )
+        for row in self.rows["eligibility"]:
+            if consent_id in row["consent_ids"]:
+                row |= {"eligible": False, "reasons": ["consent.revoked"], "consent_ids": []}
 
     def quarantined(self, name: str) -> None:
         """A file that the probe refused: an item and media row, and no shot."""
@@ -158,29 +161,29 @@ class SmallLake:
         )  # fmt: skip
 
     def _probed(self, name: str, item: str, duration_s: float | None) -> None:
-        found = {"item_id": item, "received_day": DAY, "size_bytes": 1000, "probe_version": "1"}
+        row = {"item_id": item, "received_day": DAY, "size_bytes": 1000, "probe_version": "1"}
         if duration_s is None:
-            found |= {"state": "quarantined", "reasons": ["media.truncated: the file ends early"]}
+            row |= {"state": "quarantined", "reasons": ["media.truncated: the file ends early"]}
         else:
-            found |= {"state": "accepted", "reasons": [], "width": 1280, "height": 720, "duration_s": duration_s}
-            found |= {"bytes_sha256": digest(f"bytes {name}"), "frames_sha256": digest(f"frames {name}"), "fps": 25.0}
-        self.rows["media"].append(found)
+            row |= {"state": "accepted", "reasons": [], "width": 1280, "height": 720, "duration_s": duration_s}
+            row |= {"bytes_sha256": digest(f"bytes {name}"), "frames_sha256": digest(f"frames {name}"), "fps": 25.0}
+        self.rows["media"].append(row)
 
 
 def signals_row(duration_s: float, faces: int | None) -> dict[str, Any]:
     """Unremarkable signals of a clip, without its key and day."""
     usual: dict[Any, Any] = {Real: 0.1, Int: 1, Text: "[]", Texts: ["0" * 16]}
     columns = (column for column in TABLES["signals"].columns if not column.nullable)
-    found = {column.name: usual[column.type] for column in columns if column.name not in _WHERE}
-    found |= {"width": 1280, "height": 720, "duration_s": duration_s, "fps": 25.0, "camera_motion": "pan"}
-    return found | {"faces_max": faces, "signals_version": "1"}
+    row = {column.name: usual[column.type] for column in columns if column.name not in _WHERE}
+    row |= {"width": 1280, "height": 720, "duration_s": duration_s, "fps": 25.0, "camera_motion": "pan"}
+    return row | {"faces_max": faces, "signals_version": "1"}
 
 
 def classes_row(contributor: str, length_s: float) -> dict[str, Any]:
     """The classes of a clip of the city at night."""
-    found = {"subject": "city", "place": "brussels", "country": "belgium", "time_of_day": "night", "motion": "lively"}
-    found |= {"camera_motion": "pan", "aspect": "landscape", "length": "over 10 s" if length_s >= 10 else "3 to 10 s"}
-    return found | {"contributor": contributor, "length_s": length_s, "classes_version": "classes/2"}
+    row = {"subject": "city", "place": "brussels", "country": "belgium", "time_of_day": "night", "motion": "lively"}
+    row |= {"camera_motion": "pan", "aspect": "landscape", "length": "over 10 s" if length_s >= 10 else "3 to 10 s"}
+    return row | {"contributor": contributor, "length_s": length_s, "classes_version": "classes/2"}
 
 
 def verdict_row(check: str) -> dict[str, Any]:
@@ -188,15 +191,15 @@ def verdict_row(check: str) -> dict[str, Any]:
 
 
 def duplicate_row(clip_id: str, item: str) -> dict[str, Any]:
-    found = {"dup_group": clip_id, "original_item_id": item, "kind": "unique", "distance": None}
-    return found | {"verdict": "pass", "reason": None, "duplicates_version": "1"}
+    row = {"dup_group": clip_id, "original_item_id": item, "kind": "unique", "distance": None}
+    return row | {"verdict": "pass", "reason": None, "duplicates_version": "1"}
 
 
 def review_row(reviewer: str, verdict: str, valid: bool) -> dict[str, Any]:
-    found = {"reviewer_id": reviewer, "round": 1, "digest": digest(reviewer), "verdict": verdict, "valid": valid}
-    found |= {"reasons": [] if verdict == "approve" else ["quality.focus"]}
-    found |= {"organisation": f"org-{reviewer}", "independent": True, "counts": valid}
-    return found | {"persons_counted": 0, "non_identifiable": 0, "reviewed_at": "2026-11-05T00:00:00Z"}
+    row = {"reviewer_id": reviewer, "round": 1, "digest": digest(reviewer), "verdict": verdict, "valid": valid}
+    row |= {"reasons": [] if verdict == "approve" else ["quality.focus"]}
+    row |= {"organisation": f"org-{reviewer}", "independent": True, "counts": valid, "fit_for_catalogue": True}
+    return row | {"persons_counted": 0, "non_identifiable": 0, "reviewed_at": "2026-11-05T00:00:00Z"}
 
 
 def cases() -> SmallLake:
@@ -212,43 +215,32 @@ def cases() -> SmallLake:
     lake.clip("quota-1", request="r-quota", hour=8)
     lake.clip("quota-2", request="r-quota", hour=9)
     lake.clip("no-decision", without=("decision",))
-    lake.clip("python-says-no", decision=False)
+    lake.clip("decided-no", against=("consent.expires", "dispute.open"))
     lake.clip("no-verdicts", without=("verdicts",))
     lake.clip("no-duplicate-row", without=("duplicates",))
     lake.clip("no-reviews", without=("reviews",))
-    lake.clip("no-consent", without=("consent",))
+    lake.clip("no-consent", without=("consent",), against=("consent.none",))
     lake.clip("unmeasurable", verdicts=({"verdict": "unmeasurable"},))
     ours = {"verdict": "not_measured", "severity": "quality", "reason": "platform.not_measured"}
     lake.clip("not-measured", verdicts=(ours,), request="r-quota", hour=12, contributor="c-9")
     lake.clip("failed-quality", verdicts=({"verdict": "fail", "severity": "quality", "reason": "quality.focus"},))
     lake.clip("generated", verdicts=({"verdict": "fail", "reason": "policy.ai_generated"},))
     lake.clip("copy", duplicate={"kind": "near", "verdict": "fail", "reason": "dup.other_owner"})
-    lake.clip("self-review", contributor="v-2")
     lake.clip("void-review", reviews=(("v-1", "approve", True), ("v-2", "approve", False)))
-    lake.clip("rejected", reviews=(("v-1", "approve", True), ("v-2", "approve", True), ("v-3", "reject", True)))
-    lake.clip(
-        "rejected-for-good", reviews=(("v-1", "approve", True), ("v-2", "approve", True), ("v-3", "reject", True))
-    )
-    lake.rows["reviews"][-1]["reasons"] = ["legal.privacy", "quality.focus"]
+    rejected = (("v-1", "approve", True), ("v-2", "approve", True), ("v-3", "reject", True))
+    lake.clip("rejected", reviews=rejected)
+    lake.clip("rejected-for-good", reviews=rejected)
+    lake.rows["reviews"][-1] |= {"reasons": ["legal.privacy", "quality.focus"], "fit_for_catalogue": False}
     lake.clip("one-organisation")
-    lake.rows["reviews"][-1]["organisation"] = lake.rows["reviews"][-2]["organisation"].upper()
+    same = lake.rows["reviews"][-2]["organisation"].upper()
+    lake.rows["reviews"][-1] |= {"organisation": same, "counts": False, "why_not": "review.same_organisation"}
     lake.clip("payer-judges", request="r-empty")
-    lake.rows["reviews"][-1]["organisation"] = "org-1"
-    lake.clip("no-detector", faces=None)
+    lake.rows["reviews"][-1] |= {"independent": False, "counts": False, "why_not": "review.not_independent"}
     lake.clip("no-signals", faces=None, verdicts=(ours,))
-    lake.clip("more-faces", faces=1)
-    lake.clip("unreleased", persons=(("p-1", True, False),))
-    lake.clip("released", persons=(("p-2", True, False),), faces=1)
-    lake.grant("p-2", "depicted", ["train"], digest("bytes released"), "k-p-2")
-    lake.clip("minor-own-release", persons=(("p-3", True, True),))
-    lake.grant("p-3", "depicted", ["train"], digest("bytes minor-own-release"), "k-p-3")
-    lake.clip("minor-guardian", persons=(("p-4", True, True),), faces=1)
-    lake.grant("p-4", "guardian", ["train", "train_minor"], digest("bytes minor-guardian"), "k-p-4")
+    lake.clip("unreleased", persons=(("p-1", True, False),), against=("legal.missing_model_release",))
     lake.clip("revoked", request="r-quota", contributor="c-3", hour=8)
     lake.revoke("c-3", "k-revoked")
-    lake.clip("expires", without=("consent",))
-    lake.grant("c-1", "contributor", ["train"], digest("bytes expires"), "k-x", expires_at="2026-12-01T00:00:00Z")
-    lake.clip("eval-only", without=("consent",))
+    lake.clip("eval-only", without=("consent",), against=("consent.scope",))
     lake.grant("c-1", "contributor", ["eval"], digest("bytes eval-only"), "k-e")
     lake.quarantined("broken")
     return lake

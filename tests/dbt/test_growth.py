@@ -13,7 +13,7 @@ from tests.dbt.plain import PlainModels
 
 CLIPS = 250
 ROWS_A_CLIP = 20  # what a step may make of a clip, whoever delivered how many others
-MODELS = ("int_contributor_grants", "int_party_answers", "int_clip_holds", "int_consent_decisions", "int_clip_reviews")
+MODELS = ("int_contributor_grants", "int_clip_reviews", "int_clip_acceptance", "mart_training_eligibility")
 
 
 @pytest.fixture(scope="module")

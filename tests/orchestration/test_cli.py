@@ -96,7 +96,7 @@ def test_every_command_explains_itself(rushes, command: list[str]) -> None:
 
 
 def test_the_help_of_generate_has_a_line_for_every_mode_and_number(rushes) -> None:
-    from training.conditioning import MODES, NUMERIC
+    from training.model.conditioning import MODES, NUMERIC
 
     said = " ".join(rushes("generate", "--help").replace("│", " ").split())
     lines = {

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from tests.training.test_transformer import CONFIG, A, velocity
-from training import flow
-from training.flow import keyed
-from training.gaussian import GaussianVelocity
-from training.transformer import Transformer, load_transformer, save_transformer
+from training.model import flow
+from training.model.flow import keyed
+from training.model.gaussian import GaussianVelocity
+from training.model.transformer import Transformer, load_transformer, save_transformer
 
 VALUES = 6
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from training import flow
-from training.conditioning import MODES, draw_given, give_frames, numbers
-from training.config import TransformerConfig
-from training.packing import Sample, collate
-from training.sampling import Request, Sampler, sample
-from training.transformer import Transformer, positions, to_tokens
+from training.data.packing import Sample, collate
+from training.model import flow
+from training.model.conditioning import MODES, draw_given, give_frames, numbers
+from training.model.config import TransformerConfig
+from training.model.transformer import Transformer, positions, to_tokens
+from training.sampling.sampler import Request, Sampler, sample
 
 GRID, VALUES, TEXT = (4, 1, 1), 8, torch.zeros(1, 8)
 SLOW, FAST = 4.0, 400.0  # the number `motion` of a clip of value -1 and of +1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.packing import Cursor, Item, PackingError, plan, report
+from training.data.packing import Cursor, Item, PackingError, plan, report
 
 items = st.lists(st.integers(1, 400), min_size=1, max_size=60).map(
     lambda sizes: [Item(f"clip-{i}", size, (size % 3,)) for i, size in enumerate(sizes)]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from training.codec import load_codec
-from training.pretrained import PretrainedCodec, PretrainedError, load_pretrained
+from training.model.codec import load_codec
+from training.model.pretrained import PretrainedCodec, PretrainedError, load_pretrained
 
 TINY: dict[str, dict[str, Any]] = {
     "AutoencoderKLLTXVideo": {

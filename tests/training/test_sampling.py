@@ -9,11 +9,11 @@ from itertools import pairwise
 import pytest
 import torch
 
-from training import flow
-from training.conditioning import numbers
-from training.config import TransformerConfig
-from training.sampling import Request, Sampler, _conditions, sample, times
-from training.transformer import Transformer, to_tokens
+from training.model import flow
+from training.model.conditioning import numbers
+from training.model.config import TransformerConfig
+from training.model.transformer import Transformer, to_tokens
+from training.sampling.sampler import Request, Sampler, _conditions, sample, times
 
 CONFIG = TransformerConfig(width=32, layers=2, heads=2, channels=4, text_width=12)
 GRID = (3, 2, 2)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.text import (
+from training.model.text import (
     MAX_TOKENS,
     ROLES,
     TextEncoder,

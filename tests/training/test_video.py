@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from training.video import VideoError, fitted, read_frames, write_mp4
+from training.data.video import VideoError, fitted, read_frames, write_mp4
 
 
 def moving_square(frames: int = 9, height: int = 48, width: int = 64) -> np.ndarray:

@@ -13,13 +13,14 @@ import sys
 import time
 from pathlib import Path
 
-from training import lifeline
-from training.config import ConfigError, EvaluateConfig, read_config
-from training.data import DataError
+from training import process
+from training.config import EvaluateConfig, read_config
+from training.data.clips import DataError
+from training.data.video import VideoError
 from training.evaluate.scorecard import PARTS, scorecard
+from training.model.config import ConfigError
+from training.model.text import TextEncoderError
 from training.reporting import bar, write_json
-from training.text import TextEncoderError
-from training.video import VideoError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,5 +41,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    lifeline.hold_on()
+    process.hold_on()
     sys.exit(main())

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.consent.withdrawal_log import withheld
 from assets.home import Home
+from assets.withheld import withheld
+from training.consent.eligibility import PURPOSE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ Row = Mapping[str, Any]
 def embedding_rows(home: Home, captions: Iterable[Row]) -> list[dict[str, Any]]:
     """Rows of table `embeddings`: of each captioner the first long caption that may be used.
 
-    Raises training.text.TextEncoderError where new captions need the encoder and it is not there.
+    Raises training.model.text.TextEncoderError where new captions need the encoder and it is not there.
     """
     rows = _first_phrasings(row for row in captions if row["kind"] == "long" and not row["refused"])
     if not rows:
@@ -50,7 +51,7 @@ def _first_phrasings(captions: Iterable[Row]) -> list[Row]:
 
 def encoder_name(folder: Path) -> str:
     """The encoder's folder name and the start of its weights' SHA-256."""
-    from training.text import TextEncoderError
+    from training.model.text import TextEncoderError
 
     weights = folder / "model.safetensors"
     if not weights.is_file():
@@ -60,7 +61,7 @@ def encoder_name(folder: Path) -> str:
 
 
 def text_vectors(home: Home, model: str, texts: list[str]) -> dict[str, list[float]]:
-    from training.text import TextEncoder, text_key
+    from training.model.text import TextEncoder, text_key
 
     keys = {text: f"cache/embeddings/{model}/{text_key(text)[:2]}/{text_key(text)}.json" for text in texts}
     found = {text: json.loads(home.store.get(key)) for text, key in keys.items() if home.store.exists(key)}
@@ -73,7 +74,6 @@ def text_vectors(home: Home, model: str, texts: list[str]) -> dict[str, list[flo
 
 BLOCK_ROWS = 65_536  # of 384 floats: 100 MB
 COLUMNS = ("clip_id", "item_id", "shot_index", "captioner", "variant", "model", "vector")
-PURPOSE = "train"
 
 
 class SearchError(ValueError):
@@ -108,7 +108,7 @@ def search(home: Home, words: str, top: int = 10) -> list[Hit]:
 
     Raises SearchError for empty words, for a lake without embeddings, and where these were made by another encoder.
     """
-    from training.text import TextEncoder
+    from training.model.text import TextEncoder
 
     if not words.strip() or top < 1:
         raise SearchError("say what to search for, and for at least one clip")
@@ -124,7 +124,7 @@ def nearest(home: Home, query: np.ndarray, model: str, top: int) -> list[_Found]
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    gone = pa.array(sorted(withheld(home)), pa.string())
+    gone = pa.array(sorted(withheld(home.database_url)), pa.string())
     best: dict[str, _Found] = {}
     for day, block in _blocks(home):
         others = [name for name in pc.unique(block["model"]).to_pylist() if name != model]

@@ -195,10 +195,10 @@ def _with_likeness(home: Home, rows: list[dict[str, Any]], items: Mapping[str, R
     """Adds the cosine between what was said and the declared subject, by the offline sentence encoder.
 
     None where nothing is declared, and for words that are no sentence. Only vectors of what was said are remembered: a
-    withdrawal finds those by the rows of this table. Raises training.text.TextEncoderError.
+    withdrawal finds those by the rows of this table. Raises training.model.text.TextEncoderError.
     """
     from assets.curation.captioning.embeddings import encoder_name, text_vectors
-    from training.text import TextEncoder
+    from training.model.text import TextEncoder
 
     pairs = {
         index: (row["text"], clean(subject, LONGEST))

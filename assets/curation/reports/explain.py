@@ -18,7 +18,9 @@ from assets.curation.policy.verdicts import NOT_MEASURED, blocks
 from assets.home import Home
 from assets.pages.render import render
 from assets.pages.stills import Still
+from assets.reasons import in_words
 from assets.signals.task import CachedResults
+from assets.withheld import withheld
 
 Row = Mapping[str, Any]
 # declared field, its columns, and the check that holds it against what was measured
@@ -61,14 +63,12 @@ class Explanation:
 
 def explain(home: Home, name: str, shot_index: int | None = None) -> Explanation:
     """All that is known of a clip. Raises LookupError as `find_shot` does, PolicyError for a policy that is none."""
-    from assets.consent.withdrawal_log import Journal
-
     policy = policy_of(home)
     shot = find_shot(home, name, shot_index)
     day = shot["received_day"]
     item = next(row for row in home.lake.rows("delivery_items", day) if row["item_id"] == shot["item_id"])
     rows = _of(home.lake.rows("verdicts", day), shot)
-    withdrawn = Journal(home.database_url).withheld([shot["clip_id"]]).get(shot["clip_id"])
+    withdrawn = withheld(home.database_url, [shot["clip_id"]]).get(shot["clip_id"])
     hidden = _no_pictures(home, shot, withdrawn)
     kind, group = _group(home, shot)
     return Explanation(
@@ -161,8 +161,6 @@ def _captions(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 
 def _eligibility(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    from assets.consent.review_reasons import in_words
-
     return [
         {
             "purpose": row["purpose"],

@@ -22,13 +22,10 @@ requests as (
 checked as (
 
     select
-        clips.clip_id,
-        clips.item_id,
-        clips.shot_index,
-        clips.request_id,
+        clips.clip_key,
         [
             case when requests.request_id is null then 'request.unknown' end,
-            case when requests.request_status in ('draft', 'cancelled') then 'request.not_open' end,
+            case when requests.status in ('draft', 'cancelled') then 'request.not_open' end,
             case when clips.received_at < requests.opens_at then 'capacity.early' end,
             case when clips.received_at > requests.deadline_at then 'capacity.late' end,
             case
@@ -62,10 +59,7 @@ checked as (
 )
 
 select
-    clip_id,
-    item_id,
-    shot_index,
-    request_id,
+    clip_key,
     list_sort(list_filter(candidates, lambda reason: reason is not null)) as brief_reasons
 
 from checked

@@ -41,7 +41,7 @@ requests as (
 judged as (
 
     select
-        clips.clip_id,
+        clips.clip_key,
         clips.item_id,
         clips.shot_index,
         clips.contributor_id,
@@ -58,10 +58,10 @@ judged as (
         ))) as rejected_for,
         list_sort(list_distinct(list_concat(
             coalesce(checks.open_reasons, []),
-            case when checks.clip_id is null or checks.checks_made = 0 then ['verdict.missing'] else [] end,
+            case when checks.clip_key is null or checks.checks_made = 0 then ['verdict.missing'] else [] end,
             case when coalesce(checks.is_resolved, false) then [] else ['dup.unresolved'] end,
             case when coalesce(reviews.approvals_given, 0) < 2 then ['review.pending'] else [] end,
-            case when granted.clip_id is null then ['consent.never_granted'] else [] end
+            case when granted.clip_key is null then ['consent.never_granted'] else [] end
         ))) as waiting_for,
         list_sort(list_distinct(list_concat(
             case when clips.request_id is null then ['request.none'] else [] end,
@@ -72,14 +72,10 @@ judged as (
         ))) as misses
 
     from clips
-    left join checks
-        on clips.clip_id = checks.clip_id and clips.item_id = checks.item_id and clips.shot_index = checks.shot_index
-    left join reviews
-        on clips.clip_id = reviews.clip_id and clips.item_id = reviews.item_id and clips.shot_index = reviews.shot_index
-    left join briefs
-        on clips.clip_id = briefs.clip_id and clips.item_id = briefs.item_id and clips.shot_index = briefs.shot_index
-    left join granted
-        on clips.clip_id = granted.clip_id and clips.item_id = granted.item_id and clips.shot_index = granted.shot_index
+    left join checks on clips.clip_key = checks.clip_key
+    left join reviews on clips.clip_key = reviews.clip_key
+    left join briefs on clips.clip_key = briefs.clip_key
+    left join granted on clips.clip_key = granted.clip_key
 
 ),
 
@@ -112,30 +108,19 @@ within_share as (
 
 slots as (
 
-    select item_id, shot_index
-    from within_share
+    select clip_key from within_share
     qualify
         row_number() over (partition by request_id order by received_at, item_id)
         <= least(target_units, case when price_minor > 0 then budget_minor // price_minor else target_units end)
 
-),
-
-shared as (
-
-    select item_id, shot_index from within_share
-
 )
 
 select
-    judged.clip_id,
-    judged.item_id,
-    judged.shot_index,
-    judged.contributor_id,
-    judged.request_id,
+    judged.clip_key,
     case
         when len(judged.rejected_for) > 0 then 'rejected'
         when len(judged.waiting_for) > 0 then 'waiting'
-        when slots.item_id is not null then 'accepted_request'
+        when slots.clip_key is not null then 'accepted_request'
         else 'accepted_catalogue'
     end as outcome,
     list_sort(list_concat(
@@ -143,15 +128,15 @@ select
         judged.waiting_for,
         judged.misses,
         case
-            when len(judged.rejected_for) + len(judged.waiting_for) + len(judged.misses) > 0 or slots.item_id is not null
+            when len(judged.rejected_for) + len(judged.waiting_for) + len(judged.misses) > 0 or slots.clip_key is not null
                 then []
-            when fitting.item_id is null then ['capacity.same_file']
-            when shared.item_id is null then ['capacity.over_quota']
+            when fitting.clip_key is null then ['capacity.same_file']
+            when within_share.clip_key is null then ['capacity.over_quota']
             else ['capacity.request_filled']
         end
     )) as reasons
 
 from judged
-left join fitting on judged.item_id = fitting.item_id and judged.shot_index = fitting.shot_index
-left join shared on judged.item_id = shared.item_id and judged.shot_index = shared.shot_index
-left join slots on judged.item_id = slots.item_id and judged.shot_index = slots.shot_index
+left join fitting on judged.clip_key = fitting.clip_key
+left join within_share on judged.clip_key = within_share.clip_key
+left join slots on judged.clip_key = slots.clip_key

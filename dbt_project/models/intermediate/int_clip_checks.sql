@@ -3,14 +3,32 @@
 
 with verdicts as (
 
-    select * from {{ ref('int_clip_verdicts') }}
+    select
+        clip_key,
+        "check" as check_name,
+        verdict,
+        severity,
+        coalesce(reason, 'quality.' || "check" || '_' || verdict) as reason
+
+    from {{ ref('stg_verdicts') }}
+    -- the resolution of duplicates over all days replaces what a single day may have said
+    where "check" <> 'duplicate'
+
+    union all
+
+    select
+        clip_key,
+        'duplicate' as check_name,
+        verdict,
+        'fatal' as severity,
+        coalesce(reason, 'dup.' || kind) as reason
+
+    from {{ ref('stg_duplicates') }}
 
 )
 
 select
-    clip_id,
-    item_id,
-    shot_index,
+    clip_key,
     count(*) filter (where check_name <> 'duplicate') as checks_made,
     count(*) filter (where severity = 'fatal' and verdict = 'fail' and check_name <> 'duplicate') as fatal_failed,
     count(*) filter (
@@ -33,4 +51,4 @@ select
     ))) as quality_reasons
 
 from verdicts
-group by all
+group by clip_key

@@ -33,12 +33,13 @@ signals as (
 captions as (
 
     select * from {{ ref('stg_captions') }}
-    where caption_kind = 'short' and caption_variant = 0 and captioner like 'structured/%'
+    where kind = 'short' and variant = 0 and captioner like 'structured/%'
 
 )
 
 select
     -- identity
+    shots.clip_key,
     shots.clip_id,
     shots.item_id,
     shots.shot_index,
@@ -52,10 +53,9 @@ select
     items.contributor_id,
     items.request_id,
     deliveries.received_at,
-    items.persons_json,
     items.source_name,
     items.source_licence,
-    coalesce(items.item_state = 'accepted' and media.media_state = 'accepted', false) as is_accepted_media,
+    coalesce(items.state = 'accepted' and media.state = 'accepted', false) as is_accepted_media,
 
     -- declared
     items.declared_subject,
@@ -73,19 +73,11 @@ select
     signals.luma_mean,
     signals.sharpness,
     signals.faces_max,
-    captions.caption
+    captions.text as caption
 
 from shots
 inner join items on shots.item_id = items.item_id
 left join deliveries on items.delivery_id = deliveries.delivery_id
 left join media on shots.item_id = media.item_id
-left join signals
-    on
-        shots.clip_id = signals.clip_id
-        and shots.item_id = signals.item_id
-        and shots.shot_index = signals.shot_index
-left join captions
-    on
-        shots.clip_id = captions.clip_id
-        and shots.item_id = captions.item_id
-        and shots.shot_index = captions.shot_index
+left join signals on shots.clip_key = signals.clip_key
+left join captions on shots.clip_key = captions.clip_key

@@ -23,7 +23,7 @@ delivered as (
     select
         received_day,
         count(*) as deliveries,
-        count(*) filter (where delivery_state = 'quarantined') as quarantined_deliveries
+        count(*) filter (where state = 'quarantined') as quarantined_deliveries
 
     from deliveries
     group by received_day

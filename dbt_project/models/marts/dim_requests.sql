@@ -8,7 +8,7 @@ select
     request_id,
     org_id,
     title,
-    request_status,
+    status as request_status,
     subject,
     location,
     time_of_day,

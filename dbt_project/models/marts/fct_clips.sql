@@ -24,6 +24,7 @@ reviews as (
 
 select
     -- identity
+    clips.clip_key,
     clips.clip_id,
     clips.item_id,
     clips.shot_index,
@@ -63,16 +64,7 @@ select
     coalesce(eligibility.reasons, []) as eligibility_reasons
 
 from clips
-left join acceptance
-    on
-        clips.clip_id = acceptance.clip_id
-        and clips.item_id = acceptance.item_id
-        and clips.shot_index = acceptance.shot_index
-left join eligibility
-    on
-        clips.clip_id = eligibility.clip_id
-        and clips.item_id = eligibility.item_id
-        and clips.shot_index = eligibility.shot_index
-left join reviews
-    on clips.clip_id = reviews.clip_id and clips.item_id = reviews.item_id and clips.shot_index = reviews.shot_index
+left join acceptance on clips.clip_key = acceptance.clip_key
+left join eligibility on clips.clip_key = eligibility.clip_key
+left join reviews on clips.clip_key = reviews.clip_key
 order by clips.clip_id, clips.item_id, clips.shot_index

@@ -41,15 +41,15 @@ select
     items.contributor_id,
     items.request_id,
     case
-        when items.item_state = 'quarantined' then 'quarantined_on_receipt'
+        when items.state = 'quarantined' then 'quarantined_on_receipt'
         when media.item_id is null then 'waiting_for_probe'
-        when media.media_state = 'quarantined' then 'quarantined_by_probe'
+        when media.state = 'quarantined' then 'quarantined_by_probe'
         when clips_of_item.item_id is null then 'waiting_for_curation'
         when clips_of_item.is_rejected then 'rejected'
         else 'in_catalogue'
     end as item_state,
     list_sort(list_distinct(list_concat(
-        coalesce(items.item_reasons, []), coalesce(media.media_reasons, []), coalesce(clips_of_item.clip_reasons, [])
+        coalesce(items.reasons, []), coalesce(media.reasons, []), coalesce(clips_of_item.clip_reasons, [])
     ))) as reasons,
     coalesce(clips_of_item.clips, 0) as clips,
     coalesce(clips_of_item.accepted_clips, 0) as accepted_clips,

@@ -49,7 +49,7 @@ select
     request_id,
     org_id,
     title,
-    request_status,
+    status as request_status,
     case
         when accepted_units >= target_units then 'filled'
         when accepted_units > 0 then 'partially_filled'

@@ -1,16 +1,9 @@
--- May a clip be trained on? Only when five independent witnesses agree: consent folded here in SQL, the decision that
--- the Python rules wrote, the verdicts, the reviews and the duplicate resolution. A witness that is missing is against.
+-- May a clip be trained on? Only where the decision that the rules of consent stored says yes, and every witness it rests
+-- on says the same here: the file, the verdicts, the duplicate resolution and the reviews. What is missing is against.
 
 with clips as (
 
     select * from {{ ref('int_clips') }}
-
-),
-
-consent as (
-
-    select * from {{ ref('int_consent_decisions') }}
-    where purpose = 'train'
 
 ),
 
@@ -42,19 +35,19 @@ duplicates as (
 witnesses as (
 
     select
-        clips.clip_id,
-        clips.item_id,
-        clips.shot_index,
-        clips.contributor_id,
-        clips.bytes_sha256,
-        clips.received_day,
+        clips.*,
         duplicates.dup_group,
         coalesce(decisions.consent_ids, []) as consent_ids,
         decisions.decision_digest,
 
         coalesce(clips.is_accepted_media, false) as media_agrees,
-        coalesce(consent.is_covered, false) as consent_agrees,
-        coalesce(decisions.is_eligible, false) as decision_agrees,
+        coalesce(
+            len(list_filter(
+                decisions.reasons, lambda code: split_part(code, '.', 1) in ('consent', 'dispute', 'legal')
+            )) = 0,
+            false
+        ) as consent_agrees,
+        coalesce(decisions.eligible and len(decisions.reasons) = 0, false) as decision_agrees,
         coalesce(
             checks.checks_made > 0
             and checks.fatal_failed = 0
@@ -67,12 +60,11 @@ witnesses as (
 
         list_concat(
             coalesce(decisions.reasons, []),
-            coalesce(consent.reasons, ['consent.not_covered']),
             coalesce(checks.fatal_reasons, []),
             coalesce(checks.open_reasons, []),
             coalesce(checks.quality_reasons, []),
             [
-                case when decisions.clip_id is null then 'decision.missing' end,
+                case when decisions.clip_key is null then 'decision.missing' end,
                 case when not coalesce(clips.is_accepted_media, false) then 'media.not_accepted' end,
                 case when coalesce(checks.checks_made, 0) = 0 then 'verdict.missing' end,
                 case when not coalesce(checks.is_resolved, false) then 'dup.unresolved' end,
@@ -82,29 +74,15 @@ witnesses as (
         ) as against
 
     from clips
-    left join consent
-        on
-            clips.clip_id = consent.clip_id
-            and clips.item_id = consent.item_id
-            and clips.shot_index = consent.shot_index
-    left join decisions
-        on
-            clips.clip_id = decisions.clip_id
-            and clips.item_id = decisions.item_id
-            and clips.shot_index = decisions.shot_index
-    left join checks
-        on clips.clip_id = checks.clip_id and clips.item_id = checks.item_id and clips.shot_index = checks.shot_index
-    left join reviews
-        on clips.clip_id = reviews.clip_id and clips.item_id = reviews.item_id and clips.shot_index = reviews.shot_index
-    left join duplicates
-        on
-            clips.clip_id = duplicates.clip_id
-            and clips.item_id = duplicates.item_id
-            and clips.shot_index = duplicates.shot_index
+    left join decisions on clips.clip_key = decisions.clip_key
+    left join checks on clips.clip_key = checks.clip_key
+    left join reviews on clips.clip_key = reviews.clip_key
+    left join duplicates on clips.clip_key = duplicates.clip_key
 
 )
 
 select
+    clip_key,
     clip_id,
     item_id,
     shot_index,

@@ -1,29 +1,5 @@
-with source as (
+select
+    {{ clip_key() }} as clip_key,
+    *
 
-    select * from {{ source('lake', 'clip_classes') }}
-
-),
-
-renamed as (
-
-    select
-        clip_id,
-        item_id,
-        shot_index,
-        subject,
-        place,
-        country,
-        time_of_day,
-        motion,
-        camera_motion,
-        aspect,
-        length,
-        contributor,
-        length_s,
-        classes_version
-
-    from source
-
-)
-
-select * from renamed
+from {{ source('lake', 'clip_classes') }}

@@ -1,19 +1,3 @@
-with source as (
+select * replace (cast(refused_at as timestamp) as refused_at)
 
-    select * from {{ source('lake', 'consent_refusals') }}
-
-),
-
-renamed as (
-
-    select
-        event_sha256,
-        rule,
-        detail,
-        cast(refused_at as timestamp) as refused_at
-
-    from source
-
-)
-
-select * from renamed
+from {{ source('lake', 'consent_refusals') }}

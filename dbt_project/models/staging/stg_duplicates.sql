@@ -1,25 +1,5 @@
-with source as (
+select
+    {{ clip_key() }} as clip_key,
+    *
 
-    select * from {{ source('lake', 'duplicates') }}
-
-),
-
-renamed as (
-
-    select
-        clip_id,
-        item_id,
-        shot_index,
-        dup_group,
-        original_item_id,
-        kind as duplicate_kind,
-        distance,
-        verdict as duplicate_verdict,
-        reason as duplicate_reason,
-        duplicates_version
-
-    from source
-
-)
-
-select * from renamed
+from {{ source('lake', 'duplicates') }}

@@ -1,23 +1,5 @@
-with source as (
+select
+    {{ clip_key() }} as clip_key,
+    *
 
-    select * from {{ source('lake', 'eligibility') }}
-
-),
-
-renamed as (
-
-    select
-        clip_id,
-        item_id,
-        shot_index,
-        purpose,
-        eligible as is_eligible,
-        reasons,
-        consent_ids,
-        decision_digest
-
-    from source
-
-)
-
-select * from renamed
+from {{ source('lake', 'eligibility') }}

@@ -1,28 +1,5 @@
-with source as (
+select
+    {{ clip_key() }} as clip_key,
+    *
 
-    select * from {{ source('lake', 'verdicts') }}
-
-),
-
-renamed as (
-
-    select
-        clip_id,
-        item_id,
-        shot_index,
-        received_day,
-        "check" as check_name,
-        check_version,
-        value,
-        unit,
-        threshold,
-        verdict,
-        severity,
-        reason,
-        detail
-
-    from source
-
-)
-
-select * from renamed
+from {{ source('lake', 'verdicts') }}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from assets.coverage.classes import UNKNOWN
 from assets.coverage.measures import Coded, coded, effective_number
 from assets.coverage.sampling_weights import CAP_TOLERANCE, POLICY, Balance, WeightPolicy, balance, caps_of, limits
-from training.repetition import EVEN
+from training.data.repeats import EVEN
 
 names = st.sampled_from(["a", "b", "c", "d", "e", UNKNOWN])
 worlds = st.lists(st.tuples(names, names, names, st.sampled_from("wxyz")), min_size=1, max_size=80)

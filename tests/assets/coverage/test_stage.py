@@ -14,8 +14,8 @@ from assets.dataset.assets import training_snapshot
 from assets.dataset.sealed import SnapshotError, current
 from assets.dataset.snapshot import build
 from assets.home import Home
-from assets.model.config import plan
-from training import repetition
+from assets.model.warm import plan
+from training.data import repeats
 
 
 def materialize(home: Home, *assets: Any) -> dict[str, dict[str, Any]]:
@@ -54,7 +54,7 @@ def test_classes_weights_and_their_effect_are_made_and_shown(skewed: Home) -> No
     sealed, weights = current(skewed), skewed.lake.rows("clip_weights")
     train = {member["clip_id"] for member in sealed.members if member["split"] == "train"}
     assert {row["clip_id"] for row in weights} == train
-    assert sum(row["weight"] for row in weights) == len(train) * repetition.EVEN
+    assert sum(row["weight"] for row in weights) == len(train) * repeats.EVEN
     big = [row for row in weights if row["contributor"] == "c-big"]
     assert len({row["contributor"] for row in weights}) == 2, "one of three contributors is held out"
     assert all(row["times_an_epoch"] < 1 and "contributor" in row["limited_by"] for row in big)
@@ -81,7 +81,7 @@ def test_training_is_told_the_file_and_its_digest_and_reads_the_same_weights(ske
     assert found is not None
     path, sha256 = found
     members = [member["clip_id"] for member in sealed.members if member["split"] == "train"]
-    read = repetition.read(path, sha256, sealed.root, members)
+    read = repeats.read(path, sha256, sealed.root, members)
     assert read == {row["clip_id"]: row["weight"] for row in skewed.lake.rows("clip_weights")}
     assert json.loads(path.read_text())["policy"]["version"] == "weights/1"
     assert evenly.repetition_sha256 == ""

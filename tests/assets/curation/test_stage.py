@@ -20,7 +20,7 @@ from assets.ingestion.assets import deliveries, media
 from assets.reasons import Code
 from assets.signals import rows as clips
 from tests.assets.curation.pictures import texture
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 DAYS = ("2026-11-02", "2026-11-03")
 FPS = 16.0

@@ -214,7 +214,7 @@ def test_a_file_other_than_the_declared_one_is_refused_though_it_plays(home: Hom
 
 def test_what_a_released_model_made_is_recognised_when_it_is_delivered(home: Home, drop: Drop, tmp_path: Path) -> None:
     from assets.marks.watermark import embed, payload_of, watermark_key
-    from training.video import write_mp4
+    from training.data.video import write_mp4
 
     frames = pictures(16, 96, 160)
     marked = embed(frames, payload_of("model-7"), watermark_key(home.signing), 8.0)

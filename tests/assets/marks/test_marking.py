@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from assets.marks import marking, watermark
-from assets.marks.c2pa_sign import sign_video
+from assets.marks.c2pa import sign_video
 from assets.marks.marking import MarkError, mark_video, read_marks
-from training.video import read_frames, write_mp4
+from training.data.video import read_frames, write_mp4
 
 CLAIMS = {"model_id": "model-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": "7:" + "cd" * 32}
 

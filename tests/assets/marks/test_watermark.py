@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.marks import watermark
-from training.video import read_frames, write_mp4
+from training.data.video import read_frames, write_mp4
 
 KEY = b"k" * 32
 PAYLOAD = watermark.payload_of("model-1")

@@ -10,9 +10,9 @@ import pytest
 from assets.decode.probe_pool import ProbePool
 from assets.ingestion.origin import MarkReader
 from assets.marks import watermark
-from assets.marks.watermark_detection import find_mark
+from assets.marks.watermark import find_mark
 from tests.assets.ingestion import films
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 KEY, PAYLOAD = b"k" * 32, watermark.payload_of("model-1")
 

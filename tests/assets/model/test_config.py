@@ -13,17 +13,8 @@ import pytest
 import training
 from assets.home import Home
 from assets.model import launch
-from assets.model.config import (
-    ENTRIES,
-    ConfigError,
-    Plan,
-    choices,
-    code_digest,
-    code_version,
-    plan,
-    source_digest,
-    sources,
-)
+from assets.model.config import ENTRIES, ConfigError, Plan, choices, code_digest, code_version, source_digest, sources
+from assets.model.warm import plan
 
 ROOT = "ab" * 32
 
@@ -97,9 +88,9 @@ def digest_after_a_change(package: Path, module: str) -> str:
 @pytest.mark.parametrize(
     "module",
     [
-        *("fit.py", "module.py", "data.py", "text.py", "sampling.py"),
+        *("fit.py", "trainer/learner.py", "data/clips.py", "model/text.py", "sampling/sampler.py"),
         *("consent/guard.py", "consent/snapshot.py", "consent/ledger/reading.py", "consent/__init__.py"),
-        *("evaluate/flow_loss.py", "evaluate/reconstruction.py"),  # training chooses by them
+        *("evaluate/heldout.py", "model/config.py", "data/steps.py"),  # training chooses by them
     ],
 )
 def test_a_change_of_a_module_that_decides_weights_is_another_code_version(package: Path, module: str) -> None:
@@ -107,7 +98,7 @@ def test_a_change_of_a_module_that_decides_weights_is_another_code_version(packa
     assert digest_after_a_change(package, module) != code_version()
 
 
-@pytest.mark.parametrize("module", ["evaluate/trials.py", "evaluate/scorecard.py", "consent/proofs/models.py"])
+@pytest.mark.parametrize("module", ["evaluate/adherence.py", "evaluate/scorecard.py", "consent/proofs/models.py"])
 def test_a_change_of_a_module_that_only_measures_or_proves_makes_no_model_look_new(package: Path, module: str) -> None:
     assert digest_after_a_change(package, module) == code_version()
 
@@ -117,7 +108,7 @@ def test_a_module_in_a_sub_folder_counts_once_training_imports_it(package: Path)
     for name in ("__init__.py", "rule.py"):
         (package / "deep" / name).write_text("")
     assert source_digest.__wrapped__(package, ENTRIES) == code_version()
-    with (package / "data.py").open("a") as source:
+    with (package / "data" / "clips.py").open("a") as source:
         source.write("\n\ndef late() -> None:\n    from training.deep import rule  # noqa: F401\n")
     assert {package / "deep" / "__init__.py", package / "deep" / "rule.py"} <= set(sources(package, ENTRIES))
 
@@ -132,7 +123,7 @@ def test_only_measuring_and_proving_is_left_out_of_the_code_version() -> None:
 
 
 def test_a_transformer_is_told_what_curation_measured_of_the_snapshots_members(small_world: Any) -> None:
-    from training.conditioning import NUMERIC, read_numbers
+    from training.model.conditioning import NUMERIC, read_numbers
 
     clip_ids = small_world.home.lake.read("signals", columns=["clip_id"]).column("clip_id").to_pylist()
     sealed = SimpleNamespace(clip_ids=clip_ids[:3])

@@ -9,7 +9,7 @@ import pytest
 
 from assets.home import Home
 from assets.release import bundle
-from training.video import read_frames, write_mp4
+from training.data.video import read_frames, write_mp4
 
 CLAIMS = {"model_id": "model-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": "7:" + "cd" * 32}
 

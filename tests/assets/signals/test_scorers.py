@@ -27,7 +27,7 @@ from assets.signals.spectrum import detail_share, noise_sigma
 from assets.signals.task import pass_version
 from assets.signals.text_detection import TextMeter
 from tests.assets.curation.pictures import texture
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 
 def fine_picture(seed: int, side: int = 768) -> np.ndarray:

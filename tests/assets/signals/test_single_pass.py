@@ -15,7 +15,7 @@ from assets.signals.image_quality import is_black, is_frozen
 from assets.signals.measure import measure, shots_of
 from assets.signals.single_pass import NEVER_BLACK, NEVER_FROZEN, Pass
 from tests.assets.curation.pictures import still, texture
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 
 def moving(seed: int, frames: int, fps: float, height: int = 144, width: int = 256) -> np.ndarray:

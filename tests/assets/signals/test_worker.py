@@ -28,7 +28,7 @@ from assets.signals.task import BesideProbe, Measuring, beside_probe, result_key
 from assets.signals.worker import judged_and_measured
 from tests.assets.curation.test_stage import DAYS, FPS, media_row, pan
 from tests.assets.ingestion.conftest import encode
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 DIES = """
 import json, sys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assets.home import Home
 from assets.withdrawals.artifacts import carry_out, rows_about
-from training.text import text_key
+from training.model.text import text_key
 
 DAY = "2026-11-02"
 SAID = {

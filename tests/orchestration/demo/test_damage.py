@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from orchestration.demo.damage import DamageError, overdeclared, truncated
-from training.video import write_mp4
+from orchestration.demo.world import DamageError, overdeclared, truncated
+from training.data.video import write_mp4
 
 
 @pytest.fixture

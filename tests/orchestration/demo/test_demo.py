@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
+from assets.consent.ledger import Ledger
 from assets.dataset.sealed import current
 from assets.home import Home
 from assets.marks.marking import read_marks
@@ -29,7 +30,6 @@ from orchestration.services import environment
 from orchestration.session import Session
 from orchestration.settings import ROOT, Settings
 from tests.orchestration.graph import settings_in
-from training.consent.ledger import Ledger
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +92,7 @@ class Demo:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo, run once: it raises where a part of its story did not happen, such as a champion."""
-    settings = settings_in(tmp_path_factory.mktemp("demo"), RUSHES_TRAINING=json.dumps(TRAINING))
+    settings = settings_in(tmp_path_factory.mktemp("demo"), training=json.dumps(TRAINING))
     if not settings.vendor.is_dir():
         pytest.skip(f"there is no sample footage in {settings.vendor}: make setup")
     found = Demo(settings, open_home(settings), "", None)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from training.consent.clip_facts import ClipFacts
+from training.consent.eligibility import ClipFacts
 from training.consent.events import Event
 
 _ALLOWANCE = timedelta(minutes=5)
@@ -25,32 +25,65 @@ def naive_consents(
     recipient: str = "*",
 ) -> set[str] | None:
     """The consents that allow the use at every moment from `at` to `until`, None when it is not allowed."""
+    against, consents = naive_answer(clip, purpose, at, until, events, territory, recipient)
+    return None if against else consents
+
+
+def naive_answer(
+    clip: ClipFacts,
+    purpose: str,
+    at: datetime,
+    until: datetime,
+    events: Sequence[Event],
+    territory: str = "*",
+    recipient: str = "*",
+) -> tuple[set[str], set[str]]:
+    """Codes of what stands against the use at some moment from `at` to `until`, and the consents that allow it at all.
+
+    For a clip that nothing but consent and people may stand against.
+    """
     moments = [moment for moment in {at, until, *_named(events)} if at <= moment <= until]
-    there = (territory, recipient)
 
-    def allowing(party: str | None, role: str, scope: str) -> set[str]:
+    def asking(party: str | None, role: str, *scopes: str) -> tuple[set[str], set[str]]:
+        against, allowing = set(), set()
         mine = [e for e in events if e.type in ("grant", "amend") and e.body["party_id"] == party]
-        names = {event.body["consent_id"] for event in mine if event.body["role"] == role}
-        return {name for name in names if all(_allows(events, party, name, clip, scope, *there, t) for t in moments)}
+        names = {
+            e.body["consent_id"] for e in mine if e.body["role"] == role and _digests(clip) & set(e.body["assets"])
+        }
+        said = {name: [event for event in events if _concerns(event, party, name)] for name in names}
+        for scope in scopes:
+            use = (clip, scope, territory, recipient)
+            codes = {n: set().union(*(_objections(said[n], *use, moment) for moment in moments)) for n in names}
+            if yes := {name for name in names if not codes[name]}:
+                allowing |= yes
+            else:
+                against |= set().union(*codes.values()) if names else {"consent.none"}
+        return against, allowing
 
-    needed = [allowing(clip.contributor_id, "contributor", purpose)]
-    seen = set()
+    reasons, consents = asking(clip.contributor_id, "contributor", purpose)
+    asked = [(owner, "legal.property_release", "property_owner", purpose) for owner in clip.properties]
     for person in clip.persons:
-        if not person.identifiable:
-            continue
-        seen.add(person.person_id)
-        if person.minor or _guarded(events, person.person_id):
-            needed.append(allowing(person.person_id, "guardian", purpose))
-            if purpose in ("train", "finetune_client", "synthetic_derivation"):
-                needed.append(allowing(person.person_id, "guardian", "train_minor"))
-        else:
-            needed.append(allowing(person.person_id, "depicted", purpose))
-    needed += [allowing(owner, "property_owner", purpose) for owner in clip.properties]
-    if not all(needed) or clip.faces_max is None or any(_held(events, clip, moment) for moment in moments):
-        return None
-    if max(clip.faces_max, clip.persons_counted or 0) > len(seen) + clip.non_identifiable:
-        return None
-    return set().union(*needed)
+        if person.identifiable and (person.minor or _guarded(events, person.person_id)):
+            more = ["train_minor"] if purpose in ("train", "finetune_client", "synthetic_derivation") else []
+            asked.append((person.person_id, "legal.minor_no_guardian", "guardian", purpose, *more))
+        elif person.identifiable:
+            asked.append((person.person_id, "legal.missing_model_release", "depicted", purpose))
+    released = set()
+    for party, missing, role, *scopes in asked:
+        against, allowing = asking(party, role, *scopes)
+        reasons |= (against - {"consent.none"}) | {missing} if against else set()
+        consents |= allowing
+        released |= {party} if not against and role != "property_owner" else set()
+    reasons |= set().union(*(_holds(events, clip, moment) for moment in moments))
+    if clip.faces_max is None:
+        reasons.add("legal.persons_unmeasurable")
+    if max(clip.faces_max or 0, clip.persons_counted or 0) > len(released) + clip.non_identifiable:
+        reasons.add("legal.missing_model_release")
+    return reasons, set() if reasons else consents
+
+
+def _digests(clip: ClipFacts) -> set[str]:
+    return {clip.clip_id, clip.bytes_sha256, *clip.frames}
 
 
 def _named(events: Iterable[Event]) -> Iterable[datetime]:
@@ -66,33 +99,38 @@ def _claimed(event: Event) -> datetime:
     return datetime.fromisoformat(event.body["effective_at"])
 
 
-def _allows(
+def _concerns(event: Event, party: str | None, consent_id: str) -> bool:
+    return event.body.get("consent_id") == consent_id and event.body["party_id"] == party
+
+
+def _objections(
     events: Iterable[Event],
-    party: str | None,
-    consent_id: str,
     clip: ClipFacts,
     scope: str,
     territory: str,
     recipient: str,
     moment: datetime,
-) -> bool:
-    """Whether this consent allows it at this moment, by the last terms in the ledger that had begun to act by then."""
-    last = None
+) -> set[str]:
+    """What this consent lacks at this moment, by the last terms in the ledger that had begun to act by then."""
+    last, codes = None, set()
     for event in events:
-        if (event.body["party_id"], event.body.get("consent_id")) != (party, consent_id):
-            continue
         if event.type == "revoke" and (event.recorded_at <= moment or _claimed(event) <= moment):
-            return False
+            codes.add("consent.revoked")
         if event.type != "revoke" and event.recorded_at <= moment and _claimed(event) <= moment:
             last = event.body
     if last is None:
-        return False
-    named = {clip.clip_id, clip.bytes_sha256, *clip.frames} & set(last["assets"])
-    lapsed = last["expires_at"] is not None and moment >= datetime.fromisoformat(last["expires_at"]) - _ALLOWANCE
-    places, readers = last["territories"], last["recipients"]
-    somewhere = "*" in places or territory in places
-    somebody = "*" in readers or recipient in readers
-    return bool(named) and not lapsed and scope in last["scopes"] and somewhere and somebody
+        return codes | {"consent.not_yet"}
+    if last["expires_at"] is not None and moment >= datetime.fromisoformat(last["expires_at"]) - _ALLOWANCE:
+        codes.add("consent.expires")
+    if not _digests(clip) & set(last["assets"]):
+        codes.add("consent.none")
+    if scope not in last["scopes"]:
+        codes.add("consent.scope")
+    if not {"*", territory} & set(last["territories"]):
+        codes.add("consent.territory")
+    if not {"*", recipient} & set(last["recipients"]):
+        codes.add("consent.recipient")
+    return codes
 
 
 def _guarded(events: Iterable[Event], party: str) -> bool:
@@ -100,13 +138,14 @@ def _guarded(events: Iterable[Event], party: str) -> bool:
     return "guardian" in said.values()
 
 
-def _held(events: Sequence[Event], clip: ClipFacts, moment: datetime) -> bool:
-    dismissed = {e.body["dispute_id"] for e in events if e.body.get("outcome") == "dismissed"}
-    digests = {clip.clip_id, clip.bytes_sha256, *clip.frames}
-    return any(
-        event.type == "dispute"
-        and event.body["dispute_id"] not in dismissed
-        and bool(digests & set(event.body["assets"]))
-        and (event.recorded_at <= moment or _claimed(event) <= moment)
+def _holds(events: Sequence[Event], clip: ClipFacts, moment: datetime) -> set[str]:
+    outcomes = {e.body["dispute_id"]: e.body["outcome"] for e in events if e.type == "adjudicate"}
+    standing = {
+        event.body["dispute_id"]
         for event in events
-    )
+        if event.type == "dispute"
+        and bool(_digests(clip) & set(event.body["assets"]))
+        and (event.recorded_at <= moment or _claimed(event) <= moment)
+    }
+    said = {outcomes.get(dispute, "open") for dispute in standing}
+    return {f"dispute.{outcome}" for outcome in said if outcome != "dismissed"}

@@ -11,16 +11,16 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.training.conftest import TrainingWorld, make_world
-from training import exposure
 from training.config import TrainConfig
 from training.fit import fit
-from training.reporting import Reporter
+from training.model import exposure
+from training.trainer.logger import RunLogger
 
 Result = dict[str, Any]
 
 
 def run(config: TrainConfig, until: int | None = None) -> tuple[int, Result]:
-    code = fit(config, Reporter(Path(config.run_dir)), until)
+    code = fit(config, RunLogger(Path(config.run_dir)), until)
     return code, json.loads((Path(config.run_dir) / "result.json").read_text())
 
 

@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 
 from tests.training.conftest import TrainingWorld, write_manifest
 from tests.training.exposure.conftest import ancestor, both, child, edit, refusal, run, seen_by, strip
-from training import exposure
-from training.checkpoint import checkpoints
-from training.config import ConfigError, TrainConfig
+from training.config import TrainConfig
 from training.consent import events as ev
-from training.consent.violation import ConsentViolation
+from training.consent.guard import ConsentViolation
+from training.model import exposure
+from training.model.config import ConfigError
+from training.trainer.checkpoint import checkpoints
 
 ROOT = Path(__file__).parents[3]
 
@@ -156,7 +157,8 @@ def test_a_statement_that_cannot_be_read_is_none(tmp_path: Path, said: str) -> N
 
 KILLED = """
 import os, signal, sys
-from training import checkpoint, fit
+from training import fit
+from training.trainer import checkpoint
 real, calls = checkpoint._sync, 0
 def sync(path):
     global calls

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from training.codec import Codec, to_unit
-from training.config import CodecConfig, SamplingConfig
+from training.model.codec import Codec, to_unit
+from training.model.config import CodecConfig, SamplingConfig
+from training.model.transformer import from_tokens
 from training.simulate import Scene, Trial
 from training.simulate.supply import HELDOUT, KINDS, LANDSCAPE, RenderedClips, RenderedFrames, pictures, rendered_clip
-from training.transformer import from_tokens
 
 CODEC = CodecConfig(channels=16, patch=8, stride=4, width=8, encoder_blocks=0, decoder_blocks=0)
 SAMPLING = SamplingConfig(width=32, height=32, frames=5)

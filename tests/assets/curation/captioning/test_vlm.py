@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import training.text
+import training.model.text
 from assets.curation.captioning import embeddings, vlm
 from assets.curation.captioning.structured import Facts
 from assets.curation.captioning.vlm import (
@@ -26,7 +26,7 @@ from assets.curation.captioning.vlm import (
 )
 from assets.home import Home
 from tests.assets.curation.captioning.tiny_captioner import BLUE, RED, save_tiny_blip
-from training.video import write_mp4
+from training.data.video import write_mp4
 
 Row = dict[str, Any]
 ITEMS = {"i-1": {"declared_subject": "a red wall", "declared_time_of_day": "day", "persons_json": "[]"}}
@@ -60,7 +60,7 @@ def filmed(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
         def embed(self, texts: list[str]) -> np.ndarray:
             return np.full((len(texts), 2), 0.5)
 
-    monkeypatch.setattr(training.text, "TextEncoder", Encoder)
+    monkeypatch.setattr(training.model.text, "TextEncoder", Encoder)
     return home
 
 
