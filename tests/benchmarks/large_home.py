@@ -147,7 +147,7 @@ def decide_checks(home: Home) -> None:
 
 def tell(home: Home) -> None:
     from assets.curation.captioning.structured import Facts, caption_rows
-    from assets.curation.policy.evidence import by_clip
+    from assets.curation.policy.verdicts import by_clip
 
     for day in home.lake.partitions("shots"):
         items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
@@ -172,7 +172,7 @@ def audit_ledger(home: Home) -> None:
 
 
 def resolve_duplicates(home: Home) -> None:
-    from assets.curation.dedup.incremental import resolve
+    from assets.curation.dedup.groups import resolve
 
     home.lake.write("duplicates", resolve(home).rows)
 
