@@ -28,6 +28,7 @@ app = typer.Typer(help="Look at what the checks ask, try other thresholds, and a
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 STILLS = 12
+CHANGES = ("newly_passing", "newly_failing", "newly_blocking", "newly_harmless")
 CELL = 60  # characters of a value on the terminal; the page and --json have it whole
 COLOURS = {"pass": "green", "fail": "red"} | dict.fromkeys(
     ("unmeasurable", "not_measured", "not_yet", "not_decided"), "yellow"
@@ -131,18 +132,10 @@ def _show_replay(outcome: Replay) -> None:
     rows = [
         (
             change.check,
-            f"{change.threshold_before} → {change.threshold}"
-            if change.threshold_before not in (None, change.threshold)
-            else change.threshold,
-            *(
-                f"{clips:,}"
-                for clips in (
-                    change.newly_passing,
-                    change.newly_failing,
-                    change.newly_blocking,
-                    change.newly_harmless,
-                )
-            ),
+            change.threshold
+            if change.threshold_before in (None, change.threshold)
+            else f"{change.threshold_before} → {change.threshold}",
+            *(f"{getattr(change, name):,}" for name in CHANGES),
             " ".join(map(short, change.examples)),
         )
         for change in outcome.checks
