@@ -21,10 +21,10 @@ from tests.orchestration.sensors.conftest import DAY, Tick, run_of
 
 @pytest.mark.parametrize("sensor", ["inbox_sensor", "refresh_sensor", "ledger_sensor", "champion_sensor"])
 def test_on_an_empty_home_a_sensor_says_why_it_does_nothing(tick: Tick, home: Home, sensor: str) -> None:
-    said = tick(sensor, home)
-    skipped = said if isinstance(said, dg.SkipReason) else said.skip_reason
+    output = tick(sensor, home)
+    skipped = output if isinstance(output, dg.SkipReason) else output.skip_reason
     assert skipped.skip_message
-    assert isinstance(said, dg.SkipReason) or not said.run_requests
+    assert isinstance(output, dg.SkipReason) or not output.run_requests
 
 
 def drop(home: Home, name: str, day: str = DAY) -> Path:
