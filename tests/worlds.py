@@ -24,6 +24,8 @@ import duckdb
 
 from assets.consent import platform, reviewers
 from assets.consent.clip_facts import decide
+from assets.consent.intake import Admitted
+from assets.consent.ledger import Ledger
 from assets.consent.review_queue import review_queue
 from assets.consent.reviews import submit_review
 from assets.home import Home
@@ -31,7 +33,6 @@ from tests.rows import DAY, STREET, blank, media_key
 from tests.training.consent.people import key_of
 from training.consent import events
 from training.consent.keys import key_id_of, public_bytes
-from training.consent.ledger import Admitted, Ledger
 from training.data.video import write_mp4
 from training.simulate import random_scene, render
 
@@ -345,8 +346,9 @@ def reached(home: Home) -> Reached:
 
 def register(home: Home, key: str, root: str, parent: str | None = None, **tags: str) -> str:
     """A trained and registered model that passed the gate and copied nothing; its version."""
-    from assets.evaluation.gate import COPIES, OVERALL
     from assets.evaluation.scorecards import Scorecard, store_scorecard
+
+    from assets.evaluation.gate import COPIES, OVERALL
     from assets.registry.versions import MODEL, Registry
 
     row = {

@@ -7,16 +7,13 @@ from typing import Any
 
 import dagster as dg
 
-from assets.consent.withdrawal_log import withheld
 from assets.curation import checks
 from assets.curation.captioning.embeddings import embedding_rows
 from assets.curation.captioning.structured import Facts, caption_rows
-from assets.curation.captioning.vlm import visual_caption_rows, visual_rows
-from assets.curation.captioning.vlm_captioner import LocalCaptioner
-from assets.curation.dedup import incremental
-from assets.curation.policy.evidence import Key, by_clip, read_evidence, rows_by_clip
+from assets.curation.captioning.vlm import LocalCaptioner, visual_caption_rows, visual_rows
+from assets.curation.dedup.groups import resolve
 from assets.curation.policy.policy_overrides import policy_of
-from assets.curation.policy.verdicts import NOT_MEASURED, decide
+from assets.curation.policy.verdicts import NOT_MEASURED, Key, by_clip, decide, read_evidence, rows_by_clip
 from assets.curation.reports import day_report
 from assets.home import Home
 from assets.ingestion.progress import finish
@@ -25,6 +22,7 @@ from assets.pages.metadata import definition_metadata, run_of, table_metadata
 from assets.pages.plots import markdown_table
 from assets.partitions import received_days
 from assets.signals import rows as clips
+from assets.withheld import withheld
 
 SHOWN = 200  # rows of a table for people
 
@@ -120,7 +118,7 @@ def visual_captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Ho
 
     The same model is not asked twice about the same clip. Clips that stand withdrawn are not shown to it.
     """
-    day, held, rows = context.partition_key, withheld(home), []
+    day, held, rows = context.partition_key, withheld(home.database_url), []
     if home.captioner is not None:
         items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
         clips_of_day = [row for row in home.lake.rows("shots", day) if row["clip_id"] not in held]
@@ -200,7 +198,7 @@ def duplicates(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
     trimmed, played at another speed, letterboxed or marked with a logo. Only what is new is compared with everything.
     Who is verified comes from the ledger and from the reviews that the refresh before this one counted.
     """
-    found = incremental.resolve(home)
+    found = resolve(home)
     written = home.lake.write("duplicates", found.rows)
     kinds = Counter(row["kind"] for row in found.rows)
     context.log.info(f"{len(found.rows)} clips: {dict(kinds)}; {found.compared} pairs compared in full")
@@ -234,7 +232,7 @@ def captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     source. What a captioner saw stands beside them, and is refused where it contradicts what is declared. Clips that
     stand withdrawn are left out, and so have no embedding either.
     """
-    day, held = context.partition_key, withheld(home)
+    day, held = context.partition_key, withheld(home.database_url)
     items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
     measured = by_clip(home.lake.rows("signals", day))
     decided: dict[Key, dict[str, str]] = defaultdict(dict)

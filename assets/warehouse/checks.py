@@ -6,17 +6,15 @@ error (and blocks, where bad rows would travel on); anything else is a warning t
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from assets.home import Home
+from assets.tables import TABLES
 
 if TYPE_CHECKING:
     from expectations.validate import ValidationOutcome
-
-DOCS_URL = "RUSHES_DATA_DOCS_URL"  # where the reports are served, if they are
 
 
 @dg.asset_check(asset="deliveries", blocking=True, pool="data_docs", description="The suite `deliveries` holds.")
@@ -45,23 +43,24 @@ def _check(home: Home, suite: str, table: str) -> dg.AssetCheckResult:
     rows = home.lake.read(table)
     if not rows.num_rows:
         return dg.AssetCheckResult(passed=True, description=f"nothing is in {table} yet")
-    outcome = validate(suite, rows.to_pandas(), home.data_docs)
+    columns = {column.name: column.doc for column in TABLES[table].columns}
+    outcome = validate(suite, rows.to_pandas(), home.data_docs, columns)
     return dg.AssetCheckResult(
         passed=outcome.max_severity in (None, "info"),  # what is merely good to know is listed and fails nothing
         severity=dg.AssetCheckSeverity.ERROR if outcome.critical else dg.AssetCheckSeverity.WARN,
         description="; ".join(f"{f.severity}: {f.expectation} on {f.column}" for f in outcome.failures) or None,
-        metadata=_metadata(outcome),
+        metadata=_metadata(outcome, home.docs_url),
     )
 
 
-def _metadata(outcome: ValidationOutcome) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _metadata(outcome: ValidationOutcome, docs_url: str) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
         "expectations": int(outcome.statistics["evaluated_expectations"]),
         "unexpected_expectations": int(outcome.statistics["unsuccessful_expectations"]),
         "unexpected_values": sum(failure.unexpected_count or 0 for failure in outcome.failures),
     }
     if outcome.failures:
-        found["failures"] = dg.MetadataValue.table(
+        metadata["failures"] = dg.MetadataValue.table(
             [
                 dg.TableRecord(
                     {
@@ -76,7 +75,7 @@ def _metadata(outcome: ValidationOutcome) -> dict[str, Any]:
             ]
         )
     if outcome.docs_path:
-        found["report"] = dg.MetadataValue.path(str(outcome.docs_path))
-        if base := os.environ.get(DOCS_URL):
-            found["data_docs"] = dg.MetadataValue.url(f"{base.rstrip('/')}/{outcome.name}/index.html")
-    return found
+        metadata["report"] = dg.MetadataValue.path(str(outcome.docs_path))
+        if docs_url:
+            metadata["data_docs"] = dg.MetadataValue.url(f"{docs_url.rstrip('/')}/{outcome.name}/index.html")
+    return metadata

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 PATIENCE_S = 120.0
 ASK_AGAIN_S = 0.5
 
-MEMORY = "RUSHES_DUCKDB_MEMORY"  # most memory of a connection, such as 4GB
 SHARE, LEAST_MIB = 0.25, 512  # of what this machine or container has; other steps run beside
 
 
@@ -47,7 +45,7 @@ def _patiently(home: Home, patience_s: float) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            return connect(home.warehouse_path, spill_folder(home), read_only=True)
+            return connect(home.warehouse_path, spill_folder(home), memory_limit(home), read_only=True)
         except duckdb.IOException as error:
             if "set lock on file" not in str(error):
                 raise
@@ -58,13 +56,11 @@ def _patiently(home: Home, patience_s: float) -> duckdb.DuckDBPyConnection:
         time.sleep(ASK_AGAIN_S)
 
 
-def connect(path: Path, spill: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+def connect(path: Path, spill: Path, memory: str, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """A connection with bounded memory; what does not fit is spilled to the folder `spill`."""
     import duckdb
 
-    return duckdb.connect(
-        str(path), read_only=read_only, config={"memory_limit": memory_limit(), "temp_directory": str(spill)}
-    )
+    return duckdb.connect(str(path), read_only=read_only, config={"memory_limit": memory, "temp_directory": str(spill)})
 
 
 def spill_folder(home: Home) -> Path:
@@ -72,34 +68,30 @@ def spill_folder(home: Home) -> Path:
     return home.scratch("duckdb") / str(os.getpid())
 
 
-def memory_limit() -> str:
-    """What one connection may take, as DuckDB reads it: as set, or a share of what there is. Raises ValueError."""
-    if given := os.environ.get(MEMORY):
-        if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]i?B", given):
-            raise ValueError(f"{MEMORY} is an amount of memory such as 4GB or 512MiB, not {given!r}")
-        return given
-    return f"{max(LEAST_MIB, int(SHARE * memory_bytes()) >> 20)}MiB"
+def memory_limit(home: Home) -> str:
+    """What one connection may take, as DuckDB reads it: as set, or a share of what there is."""
+    return home.duckdb_memory or f"{max(LEAST_MIB, int(SHARE * memory_bytes()) >> 20)}MiB"
 
 
 def memory_bytes(root: Path = Path("/")) -> int:
     """What this machine has, or what the container that this process runs in may use, whichever is less."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    with contextlib.suppress(OSError):  # no control groups here
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with contextlib.suppress(OSError):  # no control groups
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)
             if controllers == "":  # version 2
-                found += _limits(root / "sys/fs/cgroup", group, "memory.max")
+                limits += _limits(root / "sys/fs/cgroup", group, "memory.max")
             elif "memory" in controllers.split(","):
-                found += _limits(root / "sys/fs/cgroup/memory", group, "memory.limit_in_bytes")
-    return min(found)
+                limits += _limits(root / "sys/fs/cgroup/memory", group, "memory.limit_in_bytes")
+    return min(limits)
 
 
 def _limits(root: Path, group: str, name: str) -> Iterator[int]:
     """The limits of a group and of all that it is in. A container may see its own group as the root."""
     folder = root / group.lstrip("/")
-    for one in (folder, *folder.parents):
+    for group_folder in (folder, *folder.parents):
         with contextlib.suppress(OSError):
-            if (text := (one / name).read_text().strip()).isdigit():  # not "max"
+            if (text := (group_folder / name).read_text().strip()).isdigit():  # not "max"
                 yield int(text)
-        if one == root:
+        if group_folder == root:
             return

@@ -9,7 +9,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from orchestration.settings import ROOT
+from orchestration.demo.deliveries import DELIVERIES
+from orchestration.demo.people import FORGED_PERSON
+from orchestration.settings import DEFAULT_HOME
+from training.consent.events import PLATFORM
+from training.consent.ledger import LedgerMissing, LedgerReader
 
 KEYS = ("*.key", "*.pem")
 ANSWER = "delete"
@@ -30,15 +34,10 @@ def _strangers(database: Path) -> list[str]:
     """Who is in the ledger and not of the sample world, at most five; one that cannot be read is nobody's to delete."""
     if not database.is_file():
         return []
-    from orchestration.demo.deliveries import DELIVERIES
-    from orchestration.demo.people import FORGED_PERSON
-    from training.consent.event_schema import PLATFORM
-    from training.consent.ledger import Ledger, LedgerMissing
-
-    known = {PLATFORM, FORGED_PERSON, *(delivery.contributor_id for delivery in DELIVERIES)}
+    expected = {PLATFORM, FORGED_PERSON, *(delivery.contributor_id for delivery in DELIVERIES)}
     try:
-        events = Ledger(f"sqlite:///{database}", create=False).iter_events()
-        return sorted({event.body["party_id"] for event in events} - known)[:5]
+        events = LedgerReader(f"sqlite:///{database}").iter_events()
+        return sorted({event.body["party_id"] for event in events} - expected)[:5]
     except LedgerMissing:
         return []
     except Exception as error:  # a newer schema, a damaged file
@@ -61,4 +60,4 @@ def clean(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(clean(ROOT / ".rushes"))
+    sys.exit(clean(Path(DEFAULT_HOME)))

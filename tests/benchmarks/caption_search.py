@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from assets.curation.captioning.search import BLOCK_ROWS, nearest
+from assets.curation.captioning.embeddings import BLOCK_ROWS, nearest
 from assets.home import Home
 from assets.lake import parquet_bytes
 from assets.tables import TABLES

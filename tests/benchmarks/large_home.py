@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from assets.curation.dedup.phash import HASH_BYTES
 from assets.home import Home
+from assets.signals.phash import HASH_BYTES
 from tests.benchmarks.spent import cpu_s, peak_mib, timed
 from training.consent.times import time_text
 
@@ -116,7 +116,7 @@ def review(home: Home) -> None:
 
     from assets.consent import reviewers, reviews
     from assets.consent.clip_facts import read_clips
-    from training.consent.database import engine_with, writing
+    from assets.database import engine_with, writing
 
     people = {"v-1": "org-one", "v-2": "org-two"}
     for name, organisation in people.items():
@@ -145,7 +145,7 @@ def decide_checks(home: Home) -> None:
 
 def tell(home: Home) -> None:
     from assets.curation.captioning.structured import Facts, caption_rows
-    from assets.curation.policy.evidence import by_clip
+    from assets.curation.policy.verdicts import by_clip
 
     for day in home.lake.partitions("shots"):
         items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
@@ -163,14 +163,14 @@ def export_ledger(home: Home) -> None:
 
 
 def audit_ledger(home: Home) -> None:
-    from training.consent.ledger import Ledger
-    from training.consent.ledger.audit import audit
+    from assets.consent.audit import audit
+    from assets.consent.ledger import Ledger
 
     assert not list(audit(Ledger(home.database_url)))
 
 
 def resolve_duplicates(home: Home) -> None:
-    from assets.curation.dedup.incremental import resolve
+    from assets.curation.dedup.groups import resolve
 
     home.lake.write("duplicates", resolve(home).rows)
 
@@ -250,11 +250,11 @@ def find_gaps(home: Home) -> None:
 
 def withdraw(home: Home) -> None:
     """What the ledger sensor does after a contributor has withdrawn everything."""
+    from assets.consent.ledger import Ledger
     from assets.consent.platform import platform_key
     from assets.withdrawals.plan import act_on_ledger
     from training.consent import events as ev
-    from training.consent.event_schema import PLATFORM
-    from training.consent.ledger import Ledger
+    from training.consent.events import PLATFORM
 
     ledger, who = Ledger(home.database_url), "c-0"
     given = {event.body["consent_id"] for event in ledger.events(parties=[who]) if event.type == "grant"}

@@ -29,8 +29,8 @@ def rushes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
             main()
         except SystemExit as stop:
             ended = stop.code
-        said = "".join(capsys.readouterr())
-        assert ended == code, said
-        return said
+        output = "".join(capsys.readouterr())
+        assert ended == code, output
+        return output
 
     return run

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -23,7 +22,7 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.monitoring import execute_run_monitoring_iteration
 
 from orchestration import services
-from orchestration.launch import Launcher
+from orchestration.launch import Client
 from orchestration.session import is_ours
 from orchestration.settings import ROOT, Settings
 from tests.orchestration.graph import settings_in
@@ -34,14 +33,14 @@ PATIENCE_S = 60
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return replace(settings_in(tmp_path), ui_port=services.free_port(0))
+    return settings_in(tmp_path, ui_port=str(services.free_port(0)))
 
 
 @pytest.fixture
 def instance(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     monkeypatch.setenv("DAGSTER_HOME", str(services.prepare_instance(settings)))
-    with dg.DagsterInstance.get() as found:
-        yield found
+    with dg.DagsterInstance.get() as instance:
+        yield instance
 
 
 def dagster(settings: Settings, tmp_path: Path) -> services.Service:
@@ -74,13 +73,13 @@ def worker_of(instance: dg.DagsterInstance, run_id: str) -> int:
 def test_the_slot_of_a_killed_run_goes_to_the_next_run(
     settings: Settings, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    launcher = Launcher(settings)
+    client = Client(settings)
     with services.running(dagster(settings, tmp_path)):
         (settings.dagster_home / "webserver").write_text(settings.ui_url)
         assert is_ours(settings), "it says whose it is"
-        killed = launcher.run("hold")
+        killed = client.run("hold")
         wait_until(lambda: has(instance, killed, dg.DagsterEventType.STEP_START), "the first run works")
-        following = launcher.run("hold")
+        following = client.run("hold")
         os.kill(worker_of(instance, killed), signal.SIGKILL)
         wait_until(lambda: has(instance, following, dg.DagsterEventType.STEP_START), "the next run works")
         (settings.dagster_home / "let-go").touch()
@@ -101,8 +100,8 @@ def status_after_a_look(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.
     with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as workspace:
         errors = list(execute_run_monitoring_iteration(workspace, logging.getLogger("test")))
     assert not any(errors)
-    found = instance.get_run_by_id(run.run_id)
-    return found.status if found else None
+    current = instance.get_run_by_id(run.run_id)
+    return current.status if current else None
 
 
 def test_a_run_whose_process_is_gone_is_reported_as_failed(instance: dg.DagsterInstance) -> None:

@@ -19,9 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from assets.consent.clip_facts import decide, eligible_digest
+from assets.consent.intake import Admitted
+from assets.consent.ledger import Ledger
 from assets.consent.platform import checkpoint_key
+from assets.consent.proofs.statements import file_bytes
+from assets.consent.proofs.verification import verify_file
 from assets.consent.sealed_members import manifest_key
-from assets.consent.withdrawal_log import Journal
+from assets.consent.withdrawal_log import WithdrawalLog
 from assets.dataset import sealed as snapshots
 from assets.evaluation import commitments
 from assets.home import Home
@@ -36,10 +40,7 @@ from assets.withdrawals.plan import act_on_ledger
 from tests.worlds import revocation_of
 from training.consent.canonical import parse_strictly
 from training.consent.keys import public_bytes
-from training.consent.ledger import Admitted, Ledger
-from training.consent.proofs.verification import verify_file
 from training.consent.snapshot import verify_manifest
-from training.consent.statements import file_bytes
 
 ARCHIVE = Path(__file__).parents[1] / "fixtures" / "home-2026-11-30.tar.xz"
 
@@ -170,7 +171,7 @@ def test_the_old_model_opens_and_generates(home: Home, expected: dict[str, Any])
 def test_a_withdrawal_is_carried_out_to_its_receipt(home: Home, expected: dict[str, Any]) -> None:
     registry, ledger, now = Registry(home), Ledger(home.database_url), datetime.now(UTC)
     assert registry.alias(CHAMPION) == expected["champion"]
-    past = [[one.id, one.kind] for one in Journal(home.database_url).withdrawals()]
+    past = [[one.id, one.kind] for one in WithdrawalLog(home.database_url).withdrawals()]
     assert past == expected["withdrawals"]
     before = ledger.size()
     assert isinstance(ledger.append(revocation_of("c-one", "consent-d-one", now), now), Admitted)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +17,10 @@ from assets.dataset import assets as dataset
 from assets.dataset.sealed import Sealed, current
 from assets.home import Home
 from assets.model import assets as stage
-from assets.model import config, published
+from assets.model import config, published, warm
 from assets.model.outcome import Outcome
 from tests.assets.model.conftest import BASE
+from training.fit import main
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ FEW = {
 PAIR = [
     dataset.training_snapshot,
     dataset.renditions,
-    dataset.latents,
+    stage.latents,
     stage.video_autoencoder,
     stage.video_transformer,
 ]
@@ -60,26 +60,15 @@ def quick(small_world: Any, monkeypatch: pytest.MonkeyPatch) -> Home:
     return replace(small_world.home, training=FEW)
 
 
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs training and encoding here: a process takes longer to import torch than to do these few steps."""
-
-    def run_here(self: dg.PipesSubprocessClient, *, command: list[str], **_: Any) -> None:
-        module, *arguments = command[command.index("-m") + 1 :]
-        assert importlib.import_module(module).main(arguments) == 0
-
-    monkeypatch.setattr(dg.PipesSubprocessClient, "run", run_here)
-
-
-def test_a_pair_is_trained_published_and_reused(
-    quick: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
+def test_a_pair_is_trained_published_and_reused_and_its_child_falls_with_it(
+    small_world: Any, quick: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
 ) -> None:
     home = quick
     first = run(home, *PAIR)
     assert first.success
     assert outcomes(first) == {"video_autoencoder": "trained", "latents": "encoded", "video_transformer": "trained"}
 
-    plan = config.plan(home, sealed.root)
+    plan = warm.plan(home, sealed.root)
     assert published.latest(home) == plan.model_key
     pair = published.pair(home, plan.model_key)
     assert pair is not None
@@ -98,50 +87,14 @@ def test_a_pair_is_trained_published_and_reused(
     assert again.success
     assert set(outcomes(again).values()) == {"nothing new: reused"}
 
-
-def test_a_pair_really_starts_from_the_base_and_has_seen_the_snapshot_only(
-    quick: Home,
-    sealed: Sealed,
-    run: Callable[..., dg.ExecuteInProcessResult],
-    tiny_base: Path,
-    in_this_process: None,  # one of its own would not know the base of a test
-) -> None:
-    few = {"steps": 2, "eval_every": 2, "checkpoint_every": 2, "lr": 1e-9}
-    home = replace(quick, training={"codec": few, "transformer": few | {"batch_tokens": 400}})
-    assert run(home, *PAIR).success
-    plan = config.plan(home, sealed.root)
-    pair = published.pair(home, plan.model_key)
-    assert pair is not None
-    assert plan.parent_model == pair["parent_model"] == pair["origin"] == BASE
-    assert pair["exposure"] == [sealed.root]
-    folder = published.local_folder(home, plan.model_key)
-    for task in config.TASKS:
-        assert pair[task]["result"]["warm_start"]
-        theirs, ours = (load_file(place / f"{task}.safetensors") for place in (tiny_base, folder))
-        assert theirs.keys() == ours.keys()
-        moved = [name for name in theirs if not np.allclose(ours[name], theirs[name], atol=1e-4)]
-        assert [name for name in moved if not name.startswith(("mean", "std"))] == [], "all but latent statistics"
-
-
-def test_a_child_has_seen_what_its_parent_saw_and_falls_with_it(
-    small_world: Any,
-    quick: Home,
-    sealed: Sealed,
-    run: Callable[..., dg.ExecuteInProcessResult],
-    in_this_process: None,
-) -> None:
-    home = quick
-    assert run(home, *PAIR).success
-    parent = config.plan(home, sealed.root).model_key
-
-    dropped = sealed.clip_ids[0]
+    parent, dropped = plan.model_key, sealed.clip_ids[0]
     with duckdb.connect(str(home.warehouse_path)) as connection:
         connection.execute("update mart_training_eligibility set eligible = false where clip_id = ?", [dropped])
     home = replace(home, training=FEW | {"parent_model": parent, "steps": 8, "eval_every": 8})
     assert run(home, *PAIR).success
     smaller = current(home)
     assert dropped not in smaller.clip_ids
-    child = published.pair(home, config.plan(home, smaller.root).model_key)
+    child = published.pair(home, warm.plan(home, smaller.root).model_key)
     assert child is not None
     assert (child["parent_model"], child["exposure"]) == (parent, sorted([sealed.root, smaller.root]))
     assert child["transformer"]["result"]["exposure"] == child["exposure"]
@@ -153,3 +106,31 @@ def test_a_child_has_seen_what_its_parent_saw_and_falls_with_it(
     assert dropped[:16] in str(check.metadata["reasons"].value)
     reused = run(home, stage.video_autoencoder)
     assert not reused.success
+
+
+def test_a_pair_really_starts_from_the_base_and_has_seen_the_snapshot_only(
+    quick: Home,
+    sealed: Sealed,
+    run: Callable[..., dg.ExecuteInProcessResult],
+    tiny_base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def in_this_process(context: Any, started: Any) -> None:  # a process of its own would know no base of a test
+        assert main(list(started.command[-2:])) == 0
+
+    monkeypatch.setattr(stage, "_execute", in_this_process)
+    few = {"steps": 2, "eval_every": 2, "checkpoint_every": 2, "lr": 1e-9}
+    home = replace(quick, training={"codec": few, "transformer": few | {"batch_tokens": 400}})
+    assert run(home, *PAIR).success
+    plan = warm.plan(home, sealed.root)
+    pair = published.pair(home, plan.model_key)
+    assert pair is not None
+    assert plan.parent_model == pair["parent_model"] == pair["origin"] == BASE
+    assert pair["exposure"] == [sealed.root]
+    folder = published.local_folder(home, plan.model_key)
+    for task in config.TASKS:
+        assert pair[task]["result"]["warm_start"]
+        theirs, ours = (load_file(place / f"{task}.safetensors") for place in (tiny_base, folder))
+        assert theirs.keys() == ours.keys()
+        moved = [name for name in theirs if not np.allclose(ours[name], theirs[name], atol=1e-4)]
+        assert [name for name in moved if not name.startswith(("mean", "std"))] == [], "all but latent statistics"

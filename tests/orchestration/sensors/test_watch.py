@@ -35,7 +35,7 @@ from assets.evaluation import standing
 from assets.home import Home
 from assets.registry.versions import CHAMPION, MODEL, REGISTERED, Registry
 from orchestration import watch
-from orchestration.schedules import SCHEDULE, last_hour, nightly_schedule
+from orchestration.schedules import SCHEDULE, latest_tick, nightly_schedule
 from orchestration.sensors import page_failure
 from tests.orchestration.sensors.conftest import Tick, run_of
 
@@ -45,18 +45,22 @@ HOUR = 3600.0
 
 @pytest.fixture
 def look(tick: Tick, home: Home) -> Look:
+    return looking(tick, home)
+
+
+def looking(tick: Tick, home: Home) -> Look:
     """One tick of the sensor after another, each from where the last one ended."""
     cursor: list[str | None] = [None]
 
-    def one() -> dg.SensorResult:
-        said = tick("watch_sensor", home, cursor[0])
-        cursor[0] = said.cursor
-        return said
+    def look() -> dg.SensorResult:
+        result = tick("watch_sensor", home, cursor[0])
+        cursor[0] = result.cursor
+        return result
 
-    return one
+    return look
 
 
-def told(home: Home) -> list[str]:
+def alerted(home: Home) -> list[str]:
     path = home.state / "alerts.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
     return [f"{line['condition']} {line['state']}" for line in lines]
@@ -86,13 +90,13 @@ def automation(
 
 
 def due() -> float:
-    return last_hour(datetime.now(UTC) - watch.GRACE, "UTC").timestamp()
+    return latest_tick(datetime.now(UTC) - watch.GRACE, "UTC").timestamp()
 
 
 def test_a_young_home_alerts_of_nothing(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
     automation(instance, SCHEDULE, since=time.time())
     assert look().skip_reason.skip_message == "Nothing is wrong."  # type: ignore[union-attr]
-    assert told(home) == []
+    assert alerted(home) == []
 
 
 def test_a_sensor_that_fails_three_ticks_in_a_row_alerts_once_until_it_works_again(
@@ -101,15 +105,15 @@ def test_a_sensor_that_fails_three_ticks_in_a_row_alerts_once_until_it_works_aga
     now = time.time()
     automation(instance, "ledger_sensor", *((TickStatus.FAILURE, now - ago) for ago in (300, 200)))
     look()
-    assert told(home) == []
+    assert alerted(home) == []
     automation(instance, "ledger_sensor", (TickStatus.FAILURE, now - 100))
     assert "the ledger is locked" in look().skip_reason.skip_message  # type: ignore[union-attr]
     automation(instance, "ledger_sensor", (TickStatus.FAILURE, now - 50))
     look()
-    assert told(home) == ["automation: ledger_sensor open"]
+    assert alerted(home) == ["automation: ledger_sensor open"]
     automation(instance, "ledger_sensor", (TickStatus.SKIPPED, now))
     look()
-    assert told(home)[1:] == ["automation: ledger_sensor resolved"]
+    assert alerted(home)[1:] == ["automation: ledger_sensor resolved"]
 
 
 def test_a_sensor_that_is_always_under_way_and_always_fails_alerts(
@@ -120,13 +124,13 @@ def test_a_sensor_that_is_always_under_way_and_always_fails_alerts(
     automation(instance, "ledger_sensor", *((TickStatus.FAILURE, now - ago) for ago in (300, 200, 100)))
     automation(instance, "ledger_sensor", (TickStatus.STARTED, now))
     look()
-    assert told(home) == ["automation: ledger_sensor open"]
+    assert alerted(home) == ["automation: ledger_sensor open"]
 
 
 def test_a_sensor_that_somebody_stopped_alerts(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
     automation(instance, "inbox_sensor", stopped=True)
     look()
-    assert told(home) == ["automation: inbox_sensor open"]
+    assert alerted(home) == ["automation: inbox_sensor open"]
 
 
 def test_a_night_that_did_not_begin_alerts(
@@ -135,10 +139,10 @@ def test_a_night_that_did_not_begin_alerts(
     monkeypatch.setattr(standing, "_champion", lambda home: standing.Standing("1"))
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due() - 24 * HOUR), since=due() - 60)
     look()
-    assert told(home) == ["night: missed open"]
+    assert alerted(home) == ["night: missed open"]
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due()))
     look()
-    assert told(home)[1:] == ["night: missed resolved"]
+    assert alerted(home)[1:] == ["night: missed resolved"]
 
 
 @pytest.mark.parametrize(
@@ -153,19 +157,19 @@ def test_the_night_is_due_when_dagster_begins_it_all_year_round(zone: str) -> No
     for began, following in itertools.pairwise(year):
         for now in (began + 60, following - 60):
             at = datetime.fromtimestamp(now, UTC)
-            assert last_hour(at, zone).timestamp() == began, at
+            assert latest_tick(at, zone).timestamp() == began, at
 
 
 def test_a_schedule_whose_tick_failed_alerts_at_once(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
     automation(instance, SCHEDULE, (TickStatus.FAILURE, due()), since=due() - 60)
     look()
-    assert told(home) == [f"automation: {SCHEDULE} open"]
+    assert alerted(home) == [f"automation: {SCHEDULE} open"]
 
 
 def test_a_night_that_was_cancelled_alerts(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
     run_of(instance, "nightly", dg.DagsterRunStatus.CANCELED)
     look()
-    assert told(home) == ["night: cancelled open"]
+    assert alerted(home) == ["night: cancelled open"]
 
 
 def test_a_night_after_which_nothing_serves_alerts_and_beats_no_heart(
@@ -174,7 +178,7 @@ def test_a_night_after_which_nothing_serves_alerts_and_beats_no_heart(
     version = str(registry.client.create_model_version(MODEL, "file:///nowhere", tags={"model_key": "m-1"}).version)
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due()), since=due() - 60)
     (shown,) = look().asset_events
-    assert told(home) == ["champion: nothing serves open"]
+    assert alerted(home) == ["champion: nothing serves open"]
     assert isinstance(shown, dg.AssetCheckEvaluation)
     assert (shown.check_name, shown.passed) == ("something_serves", False)
     assert standing.read_heartbeat(home)["night"] is None
@@ -183,7 +187,7 @@ def test_a_night_after_which_nothing_serves_alerts_and_beats_no_heart(
     registry.tag(version, "taint", "consent.revoked")
     (shown,) = look().asset_events
     assert (shown.passed, shown.severity) == (False, dg.AssetCheckSeverity.ERROR)  # type: ignore[union-attr]
-    assert told(home)[1:] == ["champion: must not serve open", "champion: nothing serves resolved"]
+    assert alerted(home)[1:] == ["champion: must not serve open", "champion: nothing serves resolved"]
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "sqlite:///{folder}/elsewhere.db?timeout=60"])
@@ -193,9 +197,9 @@ def test_a_registry_that_cannot_be_asked_is_unknown_and_not_empty(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     home.store.put(REGISTERED, b"{}")
     elsewhere = replace(home, mlflow_uri=address.format(folder=tmp_path))
-    found = standing.standing_of(elsewhere, datetime.now(UTC))
-    assert found.wrong.keys() == {standing.UNKNOWN}
-    assert found.serious
+    champion = standing.standing_of(elsewhere, datetime.now(UTC))
+    assert champion.wrong.keys() == {standing.UNKNOWN}
+    assert champion.serious
 
 
 def test_nights_that_no_longer_end_well_fail_the_check_where_they_are_expected(home: Home) -> None:
@@ -240,7 +244,7 @@ def test_the_alert_of_a_killed_run_is_over_when_it_was_run_again(
     run(dg.DagsterRunStatus.SUCCESS, lost)
     look()
     first = [f"run {healed} open", f"run {lost} open"]
-    assert told(home) == [*first, f"run {again} open", f"run {healed} resolved"], "each once"
+    assert alerted(home) == [*first, f"run {again} open", f"run {healed} resolved"], "each once"
 
 
 def test_a_failed_check_is_told_until_it_passes_for_the_same_day(
@@ -265,26 +269,26 @@ def test_a_failed_check_is_told_until_it_passes_for_the_same_day(
     look()
     take_in("2026-11-03", True)
     look()
-    assert told(home) == ["check: signals.plausible 2026-11-02 open"]
+    assert alerted(home) == ["check: signals.plausible 2026-11-02 open"]
     take_in("2026-11-02", True)
     look()
-    assert told(home)[1:] == ["check: signals.plausible 2026-11-02 resolved"]
+    assert alerted(home)[1:] == ["check: signals.plausible 2026-11-02 resolved"]
 
 
 def test_an_outside_monitor_hears_of_each_night_that_ended_well_until_it_was_told(
-    look: Look, home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    tick: Tick, home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(standing, "_champion", lambda home: standing.Standing("1"))
     answers, asked = ["HTTP 500", None, None], []
-    monkeypatch.setattr("orchestration.alerts.post", lambda variable, body: asked.append(variable) or answers.pop(0))
-    monkeypatch.setenv("RUSHES_HEARTBEAT_URL", "http://monitor/s3cret")
+    monkeypatch.setattr("orchestration.alerts.post", lambda variable, url, body: asked.append(url) or answers.pop(0))
+    look = looking(tick, replace(home, heartbeat_url="http://monitor/s3cret"))
     look()
     assert asked == [], "no night has ended"
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due()), since=due() - 99 * HOUR)
     assert "HTTP 500" in look().skip_reason.skip_message  # type: ignore[union-attr]
     for _ in range(3):
         look()
-    assert asked == ["RUSHES_HEARTBEAT_URL"] * 2, "again until it was told, then no more"
+    assert asked == ["http://monitor/s3cret"] * 2, "again until it was told, then no more"
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due() + 60))
     look()
     assert len(asked) == 3
