@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.architecture.imports import GROUND, ORDER, ROOT, STAGES, graph, rank
+from tests.architecture.imports import ORDER, ROOT, STAGES, graph, rank
 
 PAGE = ROOT / "ARCHITECTURE.md"
 BEGIN, END = "<!-- drawn by python -m tests.architecture.draw -->\n", "<!-- end of the drawing -->"
-BANDS = {"stages": STAGES, "ground floor": GROUND}
 
 
 def picture() -> str:
     """The rooms and the imports between them as Mermaid, without arrows that follow from others."""
     rooms = graph().rooms()
     lines = ["```mermaid", "flowchart TD"]
-    for title, names in BANDS.items():
-        inside = [f"assets.{name}" for name in names if f"assets.{name}" in rooms]
+    ours = sorted(name for name in rooms if name.startswith("assets."))
+    stages = [f"assets.{name}" for name in STAGES]
+    for title, names in {"stages": stages, "ground floor": [name for name in ours if name not in stages]}.items():
         lines += [f"    subgraph {title.replace(' ', '_')}[{title}]"]
-        lines += [f"        {name}[{name.removeprefix('assets.')}]" for name in inside] + ["    end"]
+        lines += [f"        {name}[{name.removeprefix('assets.')}]" for name in names] + ["    end"]
     for source in sorted(rooms, key=lambda name: (-rank(name), name)):
         lines += [f"    {source} --> {target}" for target in sorted(_direct(source, rooms))]
     return "\n".join([*lines, "```", ""])
