@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from assets.curation.dedup.ownership import Key, Standing, standings
-from assets.curation.dedup.similarity import Film, compare
+from assets.curation.dedup.similarity import ClipHashes, compare
 from assets.home import Home
 from assets.signals.phash import StaleHash, pack
 
@@ -81,7 +81,7 @@ def find_duplicates(clips: Iterable[Clip], known: Known | None = None) -> Found:
         if clip.hashes is not None:
             hashes.setdefault(clip.clip_id, clip.hashes)
     names = list(earliest)
-    film = Film([hashes.get(name, b"") for name in names])
+    film = ClipHashes([hashes.get(name, b"") for name in names])
     known = known or Known()
     pairs = near_pairs(film, np.array([name not in known.clip_ids for name in names], bool))
     near = _Near(film, names, known)
@@ -98,7 +98,7 @@ def find_duplicates(clips: Iterable[Clip], known: Known | None = None) -> Found:
 class _Near:
     """The near pairs of clips, by their place in the order."""
 
-    def __init__(self, film: Film, names: Sequence[str], known: Known) -> None:
+    def __init__(self, film: ClipHashes, names: Sequence[str], known: Known) -> None:
         self.film, self.names = film, names
         self.places = {name: place for place, name in enumerate(names)}
         self.likeness: dict[tuple[int, int], float] = {}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Row = Mapping[str, Any]
-Key = tuple[str, int]
+Key = tuple[str, int]  # item_id, shot_index
 SHEET_CLIPS, REFUSED_SHOWN = 24, 60
 CELL, COLUMNS, LETTERS = 168, 6, 12  # pixels, clips side by side, pixels
 NAME = 25  # characters below a picture
@@ -135,10 +135,6 @@ def _decoded(jpeg: str) -> np.ndarray:
     from PIL import Image
 
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(jpeg))).convert("RGB"))
-
-
-Row = Mapping[str, Any]
-Key = tuple[str, int]  # item_id, shot_index
 
 
 @dataclass(frozen=True)
