@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from assets.consent.clip import clip_key
 from assets.consent.clip_facts import clip_facts, decide
 from assets.home import Home
 from assets.lake import Written
@@ -57,7 +58,7 @@ def reason_table(rows: Sequence[Mapping[str, Any]], examples: int = 3) -> list[d
 def default_deny_problems(home: Home, now: datetime) -> list[str]:
     """Where the table says yes without ground, in sentences; empty when default deny holds."""
     rows = home.lake.rows("eligibility")
-    decided = {(row["clip_id"], row["item_id"], row["shot_index"]) for row in rows}
+    decided = {clip_key(row) for row in rows}
     facts = clip_facts(home)
     in_lake = {(clip.clip_id, clip.item_id, clip.shot_index) for clip in facts}
     problems = [f"clip {key[0][:16]} has no decision" for key in sorted(in_lake - decided)]

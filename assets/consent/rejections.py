@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from assets.consent.clip import Clip
+from assets.consent.clip import Clip, clip_key
 from assets.consent.ledger import Ledger
 from assets.consent.review_counting import APPEALED
 from assets.home import Home
@@ -38,7 +38,7 @@ def objections_to(home: Home, clip: Clip, now: datetime, purpose: str = "train")
 
 
 def _of_checks(home: Home, clip: Clip) -> list[Objection]:
-    rows = (row for row in home.lake.rows("verdicts") if _is_of(row, clip) and row["severity"] != "info")
+    rows = (row for row in home.lake.rows("verdicts") if clip_key(row) == clip.key and row["severity"] != "info")
     return [
         Objection(
             row["reason"] or f"quality.{row['check']}_{row['verdict']}", f"check {row['check']}", row["detail"] or ""
@@ -49,7 +49,7 @@ def _of_checks(home: Home, clip: Clip) -> list[Objection]:
 
 
 def _of_duplicates(home: Home, clip: Clip) -> list[Objection]:
-    rows = (row for row in home.lake.rows("duplicates") if _is_of(row, clip) and row["verdict"] != "pass")
+    rows = (row for row in home.lake.rows("duplicates") if clip_key(row) == clip.key and row["verdict"] != "pass")
     return [Objection(row["reason"] or "dup.unresolved", "comparison with other footage", row["kind"]) for row in rows]
 
 
@@ -63,7 +63,3 @@ def _of_reviewers(clip: Clip) -> list[Objection]:
                 Objection(code, "a reviewer", "overruled on appeal" if overruled else "") for code in review.reasons
             ]
     return objections
-
-
-def _is_of(row: dict[str, object], clip: Clip) -> bool:
-    return (row["clip_id"], row["item_id"], row["shot_index"]) == clip.key
