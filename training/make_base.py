@@ -28,9 +28,10 @@ from training.evaluate.adherence import heldout_trials, trial_rows
 from training.fit import DONE, fit
 from training.model import exposure
 from training.model.config import ConfigError, build
-from training.reporting import reporter, write_json
+from training.reporting import write_json
 from training.sampling.videos import Pipeline
 from training.simulate.supply import FPS
+from training.trainer.logger import run_logger
 
 JUDGED = 48  # held-out trials of each kind for the card
 # The budget of each size that has a base; the rest of the recipe is shared with the nights (config.RECIPE).
@@ -46,14 +47,8 @@ BUDGETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 def make(size: str, out: Path, work: Path, text_encoder: Path, budget: float = 1.0, seed: int = 0) -> int:
     """Train codec and transformer in `work`, resuming what is there, and put the base into `out`; an exit code of `fit`."""
-    common = {
-        "manifest": "",
-        "snapshot_root": "",
-        "database_url": "",
-        "rendered_share": 1.0,
-        "size": size,
-        "seed": seed,
-    }
+    common: dict[str, Any] = dict.fromkeys(("manifest", "snapshot_root", "database_url"), "")
+    common |= {"rendered_share": 1.0, "size": size, "seed": seed}
     results: dict[str, Any] = {}
     for task in TASKS:
         choices = {**RECIPE[task], **BUDGETS[size][task]}
@@ -61,8 +56,8 @@ def make(size: str, out: Path, work: Path, text_encoder: Path, budget: float = 1
         run_dir = work / task
         more = {"codec_dir": str(out), "text_encoder": str(text_encoder)} if task == "transformer" else {}
         config = build(TrainConfig, {**common, "task": task, "run_dir": str(run_dir), **choices, **more})
-        with reporter(run_dir) as report:
-            if (code := fit(config, report)) != DONE:
+        with run_logger(run_dir) as logger:
+            if (code := fit(config, logger)) != DONE:
                 return code
         publish(run_dir, task, out)
         result = json.loads((run_dir / "result.json").read_text())
@@ -83,31 +78,28 @@ def _judged(folder: Path, text_encoder: Path) -> list[dict[str, Any]]:
 
 def card(size: str, folder: Path, results: Mapping[str, Any]) -> str:
     """What the base is, saw, reaches and is for, in Markdown."""
-    rows = [f"| {name.removeprefix('trial_')} | {value:.2f} | {n} |" for name, (value, n) in results["trials"].items()]
-    digests = [
+    digests = "\n".join(
         f"- `{task}.safetensors`: {results[task]['parameters']:,} parameters, {results[task]['steps']:,} steps, SHA-256 "
         f"`{hashlib.sha256((folder / f'{task}.safetensors').read_bytes()).hexdigest()}`"
         for task in TASKS
-    ]
-    return "\n".join(
-        [
-            f"# Base of size {size}",
-            "",
-            "Where the training of this size starts when no better model of the home may be used. Trained by",
-            "`python -m training.make_base` on scenes rendered by `training/simulate` alone: it saw nobody's footage.",
-            "Its captions name coloured shapes, directions, sides, camera moves and times of day, and no other words.",
-            "Weights are in half precision, under the project's licence.",
-            "",
-            *digests,
-            "",
-            f"On {JUDGED} pairs and {JUDGED} moving scenes with seeds that were never trained on, judged from pixels:",
-            "",
-            "| asked for | share right | n |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
     )
+    trials = results["trials"].items()
+    rows = "\n".join(f"| {name.removeprefix('trial_')} | {value:.2f} | {n} |" for name, (value, n) in trials)
+    return f"""# Base of size {size}
+
+Where the training of this size starts when no better model of the home may be used. Trained by
+`python -m training.make_base` on scenes rendered by `training/simulate` alone: it saw nobody's footage.
+Its captions name coloured shapes, directions, sides, camera moves and times of day, and no other words.
+Weights are in half precision, under the project's licence.
+
+{digests}
+
+On {JUDGED} pairs and {JUDGED} moving scenes with seeds that were never trained on, judged from pixels:
+
+| asked for | share right | n |
+|---|---|---|
+{rows}
+"""
 
 
 def publish(run_dir: Path, task: str, out: Path) -> None:
@@ -133,10 +125,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--text-encoder", type=Path, default=Path(".vendor/minilm"))
     parser.add_argument("--budget", type=float, default=1.0, help="share of the recipe's steps (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
-    out = given.out or BASES / given.size
+    args = parser.parse_args(arguments)
+    out = args.out or BASES / args.size
     try:
-        return make(given.size, out, given.work / given.size, given.text_encoder, given.budget, given.seed)
+        return make(args.size, out, args.work / args.size, args.text_encoder, args.budget, args.seed)
     except ConfigError as error:
         print(f"configuration: {error}", file=sys.stderr)
         return 1

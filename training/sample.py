@@ -49,14 +49,14 @@ def generate(
 
     `options` are further fields of GenerateConfig. Raises ValueError for what does not fit the model or each other.
     """
-    given = {"model_dir": str(model_dir), "text_encoder": str(text_encoder), "out": str(out), "prompts": list(prompts)}
+    values = {"model_dir": str(model_dir), "text_encoder": str(text_encoder), "out": str(out), "prompts": list(prompts)}
     if options.get("size") is not None:
         options["size"] = list(options["size"])
-    return write_videos(build(GenerateConfig, given | {"seeds": None if seeds is None else list(seeds)} | options))
+    return write_videos(build(GenerateConfig, values | {"seeds": None if seeds is None else list(seeds)} | options))
 
 
 def write_videos(c: GenerateConfig, progress: Callable[[int], None] = lambda done: None) -> list[dict[str, Any]]:
-    """What `generate` does, from a configuration; `progress` hears how many more videos are there."""
+    """What `generate` does, from a configuration; `progress` is called with how many more videos are done."""
     seeds = list(range(len(c.prompts))) if c.seeds is None else c.seeds
     if len(seeds) != len(c.prompts):
         raise ValueError(f"{len(c.prompts)} prompts need as many seeds, got {len(seeds)}")

@@ -32,9 +32,8 @@ from assets.consent.platform import platform_key
 from assets.consent.sealed_members import SealedSnapshots, manifest_key, record_snapshot
 from assets.consent.withdrawal_log import Mark, WithdrawalLog
 from assets.database import writing
-from assets.evaluation.gate import COPIES, OVERALL
-from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
+from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
 from assets.registry.versions import CHAMPION, MODEL, Registry
 from assets.withdrawals import receipt
 from assets.withdrawals.execute import Execution

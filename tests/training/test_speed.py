@@ -28,8 +28,10 @@ from training.model.conditioning import numbers
 from training.model.config import LADDER, TransformerConfig
 from training.model.rms_norm import RmsNorm
 from training.model.transformer import Transformer, positions
-from training.reporting import Bar, Reporter
+from training.reporting import Bar
+from training.trainer import throughput
 from training.trainer.learner import compile_blocks
+from training.trainer.logger import RunLogger
 from training.trainer.throughput import Meter, forward_flops, matmul_flops, peak_flops, step_flops
 
 
@@ -86,7 +88,7 @@ def test_a_meter_tells_work_from_waiting_and_from_pauses(monkeypatch: pytest.Mon
     clock = iter([0.0, 1.0, 4.0, 100.0, 101.0, 104.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     meter = Meter(torch.device("cpu"), budget=100)
-    meter.peak = 1000.0
+    monkeypatch.setattr(throughput, "peak_flops", lambda device: 1000.0)
     meter.begins()
     meter.ends(80, 1500)
     meter.pause()
@@ -153,7 +155,7 @@ def test_rms_norm_and_its_gradients_are_pytorchs(shape: tuple[int, ...]) -> None
 
 def test_a_run_writes_its_speed_beside_its_loss(encoded_world: TrainingWorld) -> None:
     config = encoded_world.flow_config(steps=4)
-    assert fit(config, Reporter(Path(config.run_dir))) == 0
+    assert fit(config, RunLogger(Path(config.run_dir))) == 0
     lines = [json.loads(line) for line in (Path(config.run_dir) / "metrics.jsonl").read_text().splitlines()]
     last = [line for line in lines if "train/loss" in line][-1]
     for name in ("tokens_per_s", "mfu", "padding", "waiting", "memory_gb"):

@@ -1,10 +1,10 @@
-"""What the model is told besides noise: given tokens, captions, and numbers.
+"""What conditions the model besides noise: given tokens, captions, and numbers.
 
 One mechanism carries every mode of use: a mask over a clip's tokens says which are *given*. A given token enters clean,
 with timestep 0, and has no part in the loss; all others are noised and learned. Text-to-video gives none, image-to-video
 the first latent frame, extension a prefix or a suffix. Training draws one of MODES for each clip and step; sampling gives
-what the user has (`given.py`). Later modes (regions, loops) are further rules in MODES. Video-to-video gives nothing:
-its tokens begin somewhere between a source and noise (`sampling.Request.strength`).
+what the user has (sampling/references.py). Video-to-video gives nothing: its tokens begin somewhere between a source and
+noise (`sampler.Request.strength`).
 
 References: LTX-Video, arXiv 2501.00103, section 2.4 (per-token timesteps for image conditioning); Open-Sora-Plan,
 arXiv 2412.00131 (training on a mixture of masks).
@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-# What may be told of a clip by number, each with its typical size. Any may be absent: nan, a learned "unknown".
+from training.model.config import MODES
+
+# What may be known of a clip by number, each with its typical size. Any may be absent: nan, a learned "unknown".
 NUMERIC = {
     "fps": 8.0,  # frames per second
     "motion": 64.0,  # mean absolute change of the picture, in grey levels a second; see `motion`
@@ -33,108 +35,74 @@ NUMERIC = {
 Grid = tuple[int, int, int]  # tokens in time, down, across
 
 
-def give_nothing(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """Text-to-video: bool [t, h, w], all False."""
-    return torch.zeros(grid, dtype=torch.bool)
-
-
-def give_first(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """Image-to-video: the first latent frame, which is exactly the first picture."""
-    return give_frames(grid, (0,))
-
-
-def give_last(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """What leads up to a picture: the last latent frame."""
-    return give_frames(grid, (-1,))
-
-
-def give_ends(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """First and last frame; of a clip with nothing between them, the first."""
-    return give_frames(grid, (0, -1) if grid[0] > 2 else (0,))
-
-
-def give_prefix(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """Extension forward: between one and all but one of the latent frames, drawn by `generator`."""
-    return give_frames(grid, range(_drawn(1, grid[0] - 1, generator)))
-
-
-def give_suffix(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """Extension backward: as many at the end."""
-    return give_frames(grid, range(-_drawn(1, grid[0] - 1, generator), 0))
-
-
-def give_between(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """In-betweening: some at the start and some at the end, at least one between them free."""
-    if grid[0] < 3:
-        return give_first(grid)
-    before = _drawn(1, grid[0] - 2, generator)
-    after = _drawn(1, grid[0] - 1 - before, generator)
-    return give_frames(grid, (*range(before), *range(-after, 0)))
-
-
-def give_keyframes(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """Key frames anywhere: at most half of the latent frames."""
-    count = _drawn(1, grid[0] // 2, generator)
-    return give_frames(grid, torch.randperm(grid[0], generator=generator)[:count].tolist())
+def drawn_frames(mode: str, t: int, generator: torch.Generator) -> Iterable[int]:
+    """The latent frames that a mode gives of a clip of `t`, drawn by `generator`; negative ones count from the end."""
+    match mode:
+        case "text":  # text-to-video
+            return ()
+        case "last":  # what leads up to a picture
+            return (-1,)
+        case "ends" if t > 2:
+            return (0, -1)
+        case "prefix":  # extension forward: between one and all but one
+            return range(_drawn(1, t - 1, generator))
+        case "suffix":  # extension backward
+            return range(-_drawn(1, t - 1, generator), 0)
+        case "between" if t > 2:  # in-betweening: some at the start and some at the end, at least one between them free
+            before = _drawn(1, t - 2, generator)
+            return (*range(before), *range(-_drawn(1, t - 1 - before, generator), 0))
+        case "keyframes":  # anywhere, at most half
+            count = _drawn(1, t // 2, generator)
+            return torch.randperm(t, generator=generator)[:count].tolist()
+        case "first" | "ends" | "between":  # image-to-video: the first latent frame is exactly the first picture
+            return (0,)
+    raise ValueError(f"no mode {mode!r}; there are {', '.join(MODES)}")
 
 
 def give_frames(grid: Grid, frames: Iterable[int]) -> Tensor:
-    """These latent frames, negative ones counted from the end. A clip of one frame gives none: nothing would be left
-    to make."""
+    """A mask bool [t, h, w] of these latent frames. A clip of one frame gives none: nothing would be left to make."""
     given_thw = torch.zeros(grid, dtype=torch.bool)
     if grid[0] > 1:
         given_thw[list(frames)] = True
     return given_thw
 
 
-def _drawn(least: int, most: int, generator: torch.Generator | None) -> int:
-    """A whole number from `least` to `most`, both included; `least` where there is no room."""
-    return int(torch.randint(least, max(least, most) + 1, (), generator=generator))
-
-
-MODES: dict[str, Callable[..., Tensor]] = {
-    "text": give_nothing,
-    "first": give_first,
-    "last": give_last,
-    "ends": give_ends,
-    "prefix": give_prefix,
-    "suffix": give_suffix,
-    "between": give_between,
-    "keyframes": give_keyframes,
-}
-
-
 def draw_given(grid: Grid, weights: Mapping[str, float], generator: torch.Generator) -> Tensor:
     """One mask, flattened to [N], by a mode drawn from `weights` (mode to relative frequency)."""
     names = sorted(weights)
     chosen = torch.multinomial(torch.tensor([float(weights[name]) for name in names]), 1, generator=generator)
-    return MODES[names[int(chosen)]](grid, generator).flatten()
+    return give_frames(grid, drawn_frames(names[int(chosen)], grid[0], generator)).flatten()
 
 
-def numbers(known: Mapping[str, float]) -> tuple[float, ...]:
-    """What is known of the numeric conditions, in their order; nan where nothing is. ValueError for other names."""
-    if unknown := sorted(set(known) - set(NUMERIC)):
+def _drawn(least: int, most: int, generator: torch.Generator) -> int:
+    """A whole number from `least` to `most`, both included; `least` where there is no room."""
+    return int(torch.randint(least, max(least, most) + 1, (), generator=generator))
+
+
+def numbers(values: Mapping[str, float]) -> tuple[float, ...]:
+    """The numeric conditions in their order; nan where a value is unknown. ValueError for other names."""
+    if unknown := sorted(set(values) - set(NUMERIC)):
         raise ValueError(f"no numeric condition {', '.join(unknown)}; there are {', '.join(NUMERIC)}")
-    values = {name: float(value) for name, value in known.items()}
-    if endless := [name for name, value in values.items() if math.isinf(value)]:
+    floats = {name: float(value) for name, value in values.items()}
+    if endless := [name for name, value in floats.items() if math.isinf(value)]:
         raise ValueError(f"{endless[0]} must be finite, or absent where it is unknown")
-    return tuple(values.get(name, math.nan) for name in NUMERIC)
+    return tuple(floats.get(name, math.nan) for name in NUMERIC)
 
 
 def read_numbers(path: str | Path) -> dict[str, dict[str, float]]:
     """What was measured of clips, from a JSON file {clip_id: {name: number}}. ValueError names what does not fit."""
     try:
-        found = json.loads(Path(path).read_text())
+        by_clip = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: must hold an object of clips, not {type(found).__name__}")
-    for clip_id, known in found.items():
+    if not isinstance(by_clip, dict):
+        raise ValueError(f"{path}: must hold an object of clips, not {type(by_clip).__name__}")
+    for clip_id, values in by_clip.items():
         try:
-            numbers(known)
+            numbers(values)
         except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: of clip {clip_id}: {error}") from error
-    return found
+    return by_clip
 
 
 def changes(frames_THWC: Tensor) -> Tensor:

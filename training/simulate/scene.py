@@ -61,7 +61,7 @@ class Scene:
     texture: int = 0  # seed of the landscape
 
     def __post_init__(self) -> None:
-        known = {
+        choices = {
             "shape": (self.shape, SHAPES),
             "colour": (self.colour, COLOURS),
             "count": (self.count, NUMBERS),
@@ -70,7 +70,7 @@ class Scene:
             "camera": (self.camera, CAMERAS),
             "time_of_day": (self.time_of_day, TIMES_OF_DAY),
         }
-        for name, (value, allowed) in known.items():
+        for name, (value, allowed) in choices.items():
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {list(allowed)}, not {value!r}")
         if self.motion == "fall" and self.direction != "down":
@@ -117,7 +117,7 @@ class Scene:
         seen = "static camera" if self.camera == "static" else f"camera pans {self.camera}"
         return f"{self.subject()} {TIME_PHRASES[self.time_of_day][0]}, {seen}"
 
-    def phrasings(self) -> tuple[str, ...]:
+    def captions(self) -> tuple[str, ...]:
         """The caption, and what it says without time and camera, as short captions of footage have it."""
         return self.caption(), self.caption(), self.subject()
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import resource
 import time
-from functools import cached_property
+from functools import cache
 
 import torch
 
@@ -54,11 +54,6 @@ class Meter:
         self.working = self.waiting = 0.0
         self.mark = time.perf_counter()
 
-    @cached_property
-    def peak(self) -> float:
-        """Operations a second that this device could do; measured once where it is not known."""
-        return peak_flops(self.device)
-
     def begins(self) -> None:
         """The step's data are here."""
         self.waiting += self._lap()
@@ -78,17 +73,17 @@ class Meter:
         if not self.steps:
             return {}
         seconds = max(self.working + self.waiting, 1e-9)
-        found = {
+        figures = {
             "train/tokens_per_s": self.tokens / seconds,
             "train/padding": 1 - self.tokens / self.offered,  # of the token budget, what no clip filled
             "train/waiting": self.waiting / seconds,  # for data
             "train/memory_gb": self._memory(),
         }
         if self.flops:
-            found["train/mfu"] = self.flops / seconds / self.peak
+            figures["train/mfu"] = self.flops / seconds / peak_flops(self.device)
         self.tokens = self.flops = self.steps = self.offered = 0
         self.working = self.waiting = 0.0
-        return found
+        return figures
 
     def _lap(self) -> float:
         before, self.mark = self.mark, time.perf_counter()
@@ -131,22 +126,24 @@ def _learned(config: TransformerConfig, batch: Batch) -> int:
     return c.layers * layer + modulation + once
 
 
+@cache
 def peak_flops(device: torch.device) -> float:
-    """What the device could do in a second: a GPU's dense bf16 peak, else what a large fp32 product reaches here.
+    """What the device could do in a second: a GPU's dense bf16 peak, else what a large fp32 product reaches here, once.
 
     A GPU that is not in PEAKS is measured like a CPU, by a bf16 product.
     """
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-        if known := [peak for part, peak in PEAKS.items() if part in name.split()]:
-            return known[0]
+        if peaks := [peak for part, peak in PEAKS.items() if part in name.split()]:
+            return peaks[0]
         return matmul_flops(8192, torch.bfloat16, device)
     return matmul_flops(1024, torch.float32, device)
 
 
 def matmul_flops(size: int, dtype: torch.dtype, device: torch.device, repeats: int = 3) -> float:
     """Operations a second of a square product: the best of some runs."""
-    a, b = torch.randn(2, size, size, device=device, dtype=dtype).unbind()
+    generator = torch.Generator(device).manual_seed(0)  # the process's own random state stays as it is
+    a, b = torch.randn(2, size, size, generator=generator, device=device, dtype=dtype).unbind()
     best = float("inf")
     for _ in range(repeats):
         started = time.perf_counter()

@@ -36,17 +36,17 @@ def writer(home: Home):
 def test_a_reader_waits_until_the_writer_lets_go(
     home: Home, writer: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[float] = []
+    waits: list[float] = []
 
     def let_go(seconds: float) -> None:
-        asked.append(seconds)
-        if len(asked) == 2:
+        waits.append(seconds)
+        if len(waits) == 2:
             writer.communicate("\n", timeout=30)
 
     monkeypatch.setattr(opening, "time", SimpleNamespace(monotonic=time.monotonic, sleep=let_go))
     with opened(home) as connection:
         assert connection.execute("select n from clips").fetchone() == (7,)
-    assert len(asked) == 2
+    assert len(waits) == 2
 
 
 def test_a_reader_gives_up_and_says_that_somebody_writes(home: Home, writer: subprocess.Popen[str]) -> None:
@@ -70,8 +70,8 @@ def test_a_reader_has_bounded_memory_and_spills_below_the_home(home: Home, monke
     monkeypatch.setenv(MEMORY, "300MiB")
     connect(home.warehouse_path, home.state, read_only=False).close()
     with opened(home) as connection:
-        told = "select current_setting('memory_limit'), current_setting('temp_directory')"
-        limit, spill = connection.execute(told).fetchone()
+        settings = "select current_setting('memory_limit'), current_setting('temp_directory')"
+        limit, spill = connection.execute(settings).fetchone()
         assert limit == "300.0 MiB"
         assert Path(spill).is_relative_to(home.state)
 
@@ -96,8 +96,8 @@ def test_memory_is_a_share_of_what_the_container_may_use(tmp_path: Path, monkeyp
     assert memory_limit() == "512MiB", "too little to work with would fail every night"
 
 
-@pytest.mark.parametrize("given", ["much", "4", "80%", "1GB'; drop table clips"])
-def test_a_setting_that_is_no_amount_of_memory_is_named(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(MEMORY, given)
+@pytest.mark.parametrize("setting", ["much", "4", "80%", "1GB'; drop table clips"])
+def test_a_setting_that_is_no_amount_of_memory_is_named(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MEMORY, setting)
     with pytest.raises(ValueError, match=MEMORY):
         memory_limit()

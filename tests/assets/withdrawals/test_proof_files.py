@@ -21,8 +21,8 @@ from assets.consent.proofs.statements import Statement, file_bytes
 from assets.consent.proofs.verification import verify_file
 from assets.dataset.snapshot import build
 from assets.evaluation import commitments
-from assets.evaluation.current import CurrentModel
 from assets.home import Home
+from assets.model.published import CurrentModel
 from assets.registry.versions import CHAMPION, MODEL, Registry
 from assets.withdrawals import receipt as completion
 from assets.withdrawals.consent_receipts import receipt

@@ -1,22 +1,79 @@
-"""A public summary of the data a model was trained on, from the snapshot's own rows: counts and ranges, no person.
+"""The documents of a release: the model card, and a public summary of the data that the model was trained on.
 
-What belongs here: adding up. Its headings follow those of the template for general-purpose models under Article 53(1)(d)
-of the AI Act: general information, sources, processing. Wording and legal judgement are people's.
+The card says what a version is, what it learned from and with whose consent, how good it is and what it cannot do. The
+summary adds up the snapshot's own rows: counts and ranges, no person. Its headings follow the template for general-purpose
+models under Article 53(1)(d) of the AI Act: general information, sources, processing. Legal judgement is people's.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from assets.home import Home
+from assets.model.config import TASKS
+from assets.model.published import BASE
+from assets.pages.plots import markdown_table
+from assets.pages.render import render
 
 SCHEMA = "rushes.data_summary/1"
 CURATION = (
     "Files were decoded whole and probed; broken and duplicate footage was left out; motion, exposure, sharpness and "
     "faces (boxes only) were measured. Captions come from verified metadata and measured signals."
 )
+OPT_OUT = "A withdrawal in the ledger stops training, tags every model that it reaches and starts a retrain."
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that the card says; `record` is the published record of the pair."""
+
+    version: str
+    aliases: Sequence[str]
+    tags: Mapping[str, str]
+    record: Mapping[str, Any]
+    summary: Mapping[str, Any]  # of the training data
+    scores: Sequence[Mapping[str, str]]  # rows as people read them
+
+
+def model_card(facts: Facts) -> str:
+    """The card in Markdown."""
+    return render(
+        "model_card.md",
+        version=facts.version,
+        aliases=facts.aliases,
+        tags=facts.tags,
+        parent=_descent(facts.tags.get("parent_model"), facts.record.get("origin")),
+        general=facts.summary["general"],
+        consent=facts.summary["consent"],
+        training=markdown_table([_training(task, facts.record.get(task, {})) for task in TASKS]),
+        scores=markdown_table(facts.scores),
+    )
+
+
+def _descent(parent: str | None, origin: str | None) -> str:
+    """What the weights were before training, and at the root of their ancestry."""
+    if parent is None:
+        return "none: trained from random weights"
+    if parent.startswith(BASE):
+        return f"trained from base {parent}, which saw rendered scenes only"
+    if origin and origin.startswith(BASE):
+        return f"{parent}, which descends from base {origin}; the base saw rendered scenes only"
+    return parent
+
+
+def _training(task: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    result = record.get("result", {})
+    names = sorted(result.get("start", {}).keys() & result.get("end", {}).keys())
+    changes = (f"{name} {result['start'][name]:.4g} → {result['end'][name]:.4g}" for name in names)
+    return {
+        "part": task,
+        "parameters": record.get("parameters", "unknown"),
+        "steps": result.get("steps", "unknown"),
+        "held out, start → end": ", ".join(changes) or "not measured",
+    }
 
 
 def summarise(home: Home, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,10 +104,7 @@ def summarise(home: Home, manifest: Mapping[str, Any]) -> dict[str, Any]:
             "valid_until": manifest["until"],
             "scraped": False,
         },
-        "processing": {
-            "curation": CURATION,
-            "opt_out": "A withdrawal in the ledger stops training, tags every model that it reaches and starts a retrain.",
-        },
+        "processing": {"curation": CURATION, "opt_out": OPT_OUT},
     }
 
 
@@ -62,7 +116,7 @@ def _seconds(shots: Mapping[tuple[str, str, int], Mapping[str, Any]], member: Ma
 def _sources(
     members: Iterable[Mapping[str, Any]], items: Mapping[str, Mapping[str, Any]], seconds: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """One entry a named source and licence, longest first; what names none is footage of the contributor's own."""
+    """An entry for each named source and licence, longest first. Footage without one is the contributor's own."""
     clips: Counter[tuple[str, str]] = Counter()
     length: defaultdict[tuple[str, str], float] = defaultdict(float)
     for member in members:
@@ -83,29 +137,6 @@ def _territories(home: Home, members: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted({place for event in events if event["consent_id"] in used for place in event["territories"]})
 
 
-def markdown(summary: Mapping[str, Any]) -> str:
-    """The summary for people."""
-    from assets.pages.plots import markdown_table
-
-    general, consent, processing = summary["general"], summary["consent"], summary["processing"]
-    return "\n\n".join(
-        [
-            "# Summary of the training data",
-            f"Snapshot `{summary['snapshot_root']}`",
-            "## 1. General information",
-            _list(general),
-            "## 2. Sources",
-            "All footage was delivered by contributors under standing consent; nothing was collected from the web.",
-            markdown_table(summary["sources"]),
-            "## 3. Consent",
-            _list(consent),
-            "## 4. Processing",
-            processing["curation"],
-            processing["opt_out"],
-        ]
-    ) + "\n"  # fmt: skip
-
-
-def _list(pairs: Mapping[str, Any]) -> str:
-    texts = {name: ", ".join(value) if isinstance(value, list) else value for name, value in pairs.items()}
-    return "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in texts.items())
+def summary_page(summary: Mapping[str, Any]) -> str:
+    """The summary in Markdown."""
+    return render("data_summary.md", **summary, sources_table=markdown_table(summary["sources"]))

@@ -1,8 +1,7 @@
-"""Signed provenance (C2PA) of a video file, read and judged offline.
+"""Signed provenance (C2PA) of a video file: what the file says of its own origin, read and written offline.
 
-What belongs here: what a file says of its own origin. What does not: writing it (`assets.marks.c2pa_sign`),
-watermarks and the rule that a generated file carries both (`assets.marks.marking`), and what a verdict over a delivered
-file means (curation).
+What a verdict on a delivered file means is decided in curation; that a generated file carries both a manifest and a
+watermark is `marking`'s rule.
 
 References: C2PA specification 2.4; CAWG training and data mining assertion 1.1; IPTC digital source types.
 """
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from assets.marks.certificates import make_certificate
 from assets.reasons import printable
 
 State = Literal["absent", "valid", "trusted", "invalid", "unreadable"]
@@ -29,6 +29,7 @@ GENERATED = frozenset(
 )
 CAPTURED = frozenset({"digitalCapture", "computationalCapture", "negativeFilm", "positiveFilm", "print"})
 PLAIN_TEXT_BYTES = 1 << 20  # of either end of a file
+MINING_USES = ("cawg.data_mining", "cawg.ai_inference", "cawg.ai_training", "cawg.ai_generative_training")
 # extended key usages that a signer may have: email protection, C2PA claim signing, time stamping
 TRUSTED_USAGES = "1.3.6.1.5.5.7.3.4\n1.3.6.1.4.1.62558.2.1\n1.3.6.1.5.5.7.3.8\n"
 
@@ -64,7 +65,7 @@ class Provenance:
 
     @property
     def summary(self) -> str | None:
-        """For people: who says it, what is broken, and which ingredients there are; None where there is nothing."""
+        """For people: who says it, what is broken, and its ingredients; None if the file says nothing."""
         parts = [f"said by {self.generator}"] if self.generator else []
         parts += [self.detail] if self.detail else []
         parts += [
@@ -80,7 +81,7 @@ def type_name(source_type: str) -> str:
 
 
 def settings_for(root: Path | None) -> dict[str, Any]:
-    """Offline: nothing is fetched, no revocation service is asked. `root` holds trusted roots as PEM."""
+    """Settings for offline use: nothing is fetched, no revocation service is asked. `root` holds trusted roots as PEM."""
     settings: dict[str, Any] = {
         "version": 1,
         "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_after_sign": True},
@@ -92,48 +93,47 @@ def settings_for(root: Path | None) -> dict[str, Any]:
 
 
 def read_provenance(path: Path, trust: Path | None = None, anchors: Path | None = None) -> Provenance:
-    """What `path` says of itself. `trust` is a folder that `make_certificate` filled, `anchors` a PEM file of roots;
+    """The provenance of `path`. `trust` is a folder that `make_certificate` filled, `anchors` a PEM file of roots;
     without either nobody is trusted.
 
-    A type that is written into the file without any manifest, or into one that cannot be parsed, is `declared` too.
-    Never raises for what is in the file. Its first bytes tell the container, so that another extension hides nothing.
+    A source type in plain text, without a manifest or beside one that cannot be parsed, counts as `declared` too. Never
+    raises because of the file's content. The container is read from its first bytes, not from the file's extension.
     """
     import c2pa
 
-    if (container := _container(Path(path))) is None:
-        return Provenance(
-            "absent", declared=_unsigned_types(Path(path)), detail="no container that can carry a manifest"
-        )
+    path = Path(path)
+    if (container := _container(path)) is None:
+        return Provenance("absent", declared=_unsigned_types(path), detail="no container that can carry a manifest")
     root = Path(trust) / "c2pa" / "root.pem" if trust else anchors
     settings = settings_for(root if root and root.is_file() else None)
     try:
         with (
-            Path(path).open("rb") as stream,
+            path.open("rb") as stream,
             c2pa.Context.from_dict(settings) as context,
             c2pa.Reader(container, stream, context=context) as reader,
         ):
             return _provenance(json.loads(reader.json()), reader.get_validation_state())
     except c2pa.C2paError.ManifestNotFound:
-        return Provenance("absent", declared=_unsigned_types(Path(path)))
+        return Provenance("absent", declared=_unsigned_types(path))
     except (c2pa.C2paError, ValueError, AttributeError, TypeError) as error:  # the last two: JSON of another shape
-        return Provenance("unreadable", declared=_unsigned_types(Path(path)), detail=f"{type(error).__name__}: {error}")
+        return Provenance("unreadable", declared=_unsigned_types(path), detail=f"{type(error).__name__}: {error}")
 
 
 def _unsigned_types(path: Path) -> tuple[str, ...]:
-    """Generated source types that stand in plain text near the file's beginning or end, as in XMP metadata.
+    """Generated source types in plain text near the file's beginning or end, as in XMP metadata.
 
-    Not evidence of a camera, but whoever writes this of a file means it.
+    Unsigned, so no evidence of a camera; but nobody declares a file generated by mistake.
     """
     with path.open("rb") as file:
         data = file.read(PLAIN_TEXT_BYTES)
         file.seek(max(len(data), path.stat().st_size - PLAIN_TEXT_BYTES))
         data += file.read(PLAIN_TEXT_BYTES)
-    found = set(re.findall(rb"https?://cv\.iptc\.org/newscodes/digitalsourcetype/([A-Za-z]{1,60})", data))
-    return tuple(sorted(SOURCE_TYPES + name.decode() for name in found if name.decode() in GENERATED))
+    names = set(re.findall(rb"https?://cv\.iptc\.org/newscodes/digitalsourcetype/([A-Za-z]{1,60})", data))
+    return tuple(sorted(SOURCE_TYPES + name.decode() for name in names if name.decode() in GENERATED))
 
 
 def _container(path: Path) -> str | None:
-    """MIME type by magic numbers; None for containers without C2PA embedding (Matroska, MPEG-PS) and for no video."""
+    """MIME type by magic numbers; None for containers without C2PA embedding (Matroska, MPEG-PS) and for other files."""
     with path.open("rb") as file:
         head = file.read(12)
     if head[4:8] in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}:
@@ -165,25 +165,22 @@ def _provenance(report: dict[str, Any], verdict: str | None) -> Provenance:
 
 
 def _source_types(manifest: dict[str, Any]) -> list[str]:
-    """Every digital source type in a manifest's assertions and ingredients, wherever it stands: actions name it, and
-    so do IPTC metadata and the older creative-work assertion."""
-    found, waiting = [], [part for name in ("assertions", "ingredients") for part in manifest.get(name, [])]
+    """Every digital source type in a manifest's assertions and ingredients, at any depth: actions name it, and so do IPTC
+    metadata and the older creative-work assertion."""
+    types, waiting = [], [part for name in ("assertions", "ingredients") for part in manifest.get(name, [])]
     while waiting:
         part = waiting.pop(0)
         if isinstance(part, dict):
-            found += [
-                value
-                for key, value in part.items()
-                if key.lower().endswith("digitalsourcetype") and isinstance(value, str)
-            ]
+            named = {key: value for key, value in part.items() if key.lower().endswith("digitalsourcetype")}
+            types += [value for value in named.values() if isinstance(value, str)]
             waiting += part.values()
         elif isinstance(part, list):
             waiting += part
-    return found
+    return types
 
 
 def _created_claims(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Our assertion, if the signer itself made it: a merely gathered one is hearsay."""
+    """Our assertion, if the signer itself made it: one that it merely gathered proves nothing."""
     for assertion in manifest.get("assertions", []):
         if assertion.get("label") == CLAIM_LABEL and assertion.get("created"):
             return dict(assertion.get("data", {}))
@@ -201,5 +198,67 @@ def _ingredient(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _failures(results: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Failures other than an unknown signer, which is a matter of trust, not of integrity."""
-    found = (results or {}).get("failure", [])
-    return [entry for entry in found if entry.get("code") != "signingCredential.untrusted"]
+    failures = (results or {}).get("failure", [])
+    return [entry for entry in failures if entry.get("code") != "signingCredential.untrusted"]
+
+
+class ProvenanceError(RuntimeError):
+    """A file could not be signed, or what came out does not read back as trusted."""
+
+
+def sign_video(src: Path, dst: Path, claims: dict[str, Any], keys: Path) -> Path:
+    """Write `src` to `dst` with a manifest: made by a trained model, not to be mined, and our own `claims`.
+
+    `claims` names model_id, snapshot_root and ledger_checkpoint. Raises ProvenanceError, and then there is no `dst`.
+    """
+    mining = {"entries": {use: {"use": "notAllowed"} for use in MINING_USES}}
+    assertions = [{"label": "cawg.training-mining", "data": mining}, {"label": CLAIM_LABEL, "data": claims}]
+    return _sign(Path(src), Path(dst), str(claims.get("model_id", "Rushes")), "Rushes", assertions, keys)
+
+
+def sign_as_ai_generator(src: Path, dst: Path, keys: Path, name: str = "Dreamfield Video") -> Path:
+    """Write `src` to `dst` as another company's generator would mark its output. For the sample world and tests.
+
+    `keys` is that company's folder, not ours: its root is none that we trust.
+    """
+    return _sign(Path(src), Path(dst), name, name, [], keys)
+
+
+def _sign(src: Path, dst: Path, model: str, generator: str, assertions: list[dict[str, Any]], keys: Path) -> Path:
+    import c2pa
+
+    if src.resolve() == dst.resolve():
+        raise ProvenanceError(f"{src} cannot be signed onto itself: the library would empty it")
+    if (before := read_provenance(src)).state != "absent":
+        raise ProvenanceError(
+            f"{src} already carries a manifest ({before.state}); signing it anew would drop its history"
+        )
+    identity = make_certificate(keys, generator)
+    created = {"action": "c2pa.created", "digitalSourceType": TRAINED, "softwareAgent": {"name": model}}
+    manifest = {
+        "claim_generator_info": [{"name": generator, "version": "1"}],
+        "title": dst.name,
+        "format": "video/mp4",
+        "assertions": [{"label": "c2pa.actions", "data": {"actions": [created]}}, *assertions],
+    }
+    settings = settings_for(identity.root)
+    settings["builder"] = {
+        "thumbnail": {"enabled": False},
+        "created_assertion_labels": ["c2pa.actions", *(a["label"] for a in assertions)],
+    }
+    info = c2pa.C2paSignerInfo(b"es256", identity.chain.read_bytes(), identity.key.read_bytes(), None)
+    dst.parent.mkdir(parents=True, exist_ok=True)
+    draft = dst.with_name(f".signing-{dst.name}")
+    try:
+        with (
+            c2pa.Context.from_dict(settings) as context,
+            c2pa.Signer.from_info(info) as signer,
+            c2pa.Builder(json.dumps(manifest), context) as builder,
+        ):
+            builder.sign_file(str(src), str(draft), signer)
+        draft.replace(dst)
+    except c2pa.C2paError as error:
+        raise ProvenanceError(f"{src} could not be signed: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return dst

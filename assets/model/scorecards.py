@@ -1,7 +1,7 @@
-"""Scorecards kept by model, so that two models can be compared on the same held-out clips later.
+"""Scorecards of models in the store, so that two models can be compared on the same held-out clips later.
 
-What belongs here: storing, reading and showing a scorecard. Measuring is `training.evaluate`'s, in its own process
-(`measuring`); judging is `gate`'s.
+Measuring is done by `training.evaluate` in its own process, judging by `assets.evaluation.gate`. What a run starts from
+depends on scorecards too (`warm`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from assets.dataset.sealed import Sealed
 from assets.home import Home
 
-BASE = "reference=base"
+PRIMARY, COPIES = "heldout_flow_loss", "memorised_clips"  # metrics: what models compare by, and what none may have
+OVERALL, BASE = "all", "reference=base"  # slices of a metric: this model on all items, and the base on the same ones
 APART = "another latent space"  # how `training.evaluate` begins to say that a base's loss does not compare
 
 
@@ -34,9 +35,19 @@ class Scorecard:
 
     @property
     def base_apart(self) -> str:
-        """Why the base model's loss does not compare with this model's; empty where it does."""
-        whys = (row["why"] for row in self.rows if (row["metric"], row["slice"]) == ("heldout_flow_loss", BASE))
+        """Why the base model's loss does not compare with this model's; empty if it does."""
+        whys = (row["why"] for row in self.rows if (row["metric"], row["slice"]) == (PRIMARY, BASE))
         return next((why for why in whys if why and why.startswith(APART)), "")
+
+    def value(self, metric: str, part: str = OVERALL) -> float | None:
+        """The measured value of a metric on a slice; None if it was not measured."""
+        row = self.row(metric, part)
+        return row["value"] if row else None
+
+    def row(self, metric: str, part: str = OVERALL) -> Mapping[str, Any] | None:
+        """The row of a metric on a slice, if it was measured."""
+        rows = (row for row in self.rows if (row["metric"], row["slice"]) == (metric, part))
+        return next((row for row in rows if row["state"] == "measured" and row["value"] is not None), None)
 
     def comparable(self, other: Scorecard) -> bool:
         """Whether all that was measured item by item was measured on the same items, by the same methods."""
@@ -59,7 +70,7 @@ def _key(model_key: str, heldout: str | None = None) -> str:
 
 
 def store_scorecard(home: Home, card: Scorecard) -> None:
-    """Keep it under its held-out clips, and as the model's own if it is the first."""
+    """Store it under its held-out clips, and as the model's own if it is the first."""
     data = json.dumps(asdict(card), indent=1, sort_keys=True).encode()
     home.store.put(_key(card.model_key, card.heldout), data)
     own = stored_scorecard(home, card.model_key)
@@ -68,7 +79,7 @@ def store_scorecard(home: Home, card: Scorecard) -> None:
 
 
 def stored_scorecard(home: Home, model_key: str, heldout: str | None = None) -> Scorecard | None:
-    """The model's own scorecard, or the one on the named held-out clips; None where it was not measured."""
+    """The model's own scorecard, or the one on the named held-out clips; None if it was not measured."""
     key = _key(model_key, heldout)
     if not home.store.exists(key):
         return None
@@ -80,26 +91,3 @@ def stored_scorecards(home: Home, model_key: str) -> list[Scorecard]:
     below = f"models/{model_key}"
     keys = [key for key in home.store.list(below) if key.startswith(f"{below}/scorecard-")]
     return [Scorecard(**json.loads(home.store.get(key))) for key in keys]
-
-
-def shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Rows for people: value with interval, or why there is none."""
-    return [
-        {
-            "metric": row["metric"],
-            "slice": row["slice"],
-            "value": _value(row),
-            "unit": row["unit"],
-            "n": str(row["n"]),
-            "better": row["better"],
-            "method": row["method"],
-        }
-        for row in rows
-    ]
-
-
-def _value(row: Mapping[str, Any]) -> str:
-    if row["state"] != "measured" or row["value"] is None:
-        return f"not measured: {row['why']}"
-    interval = "" if row["ci_low"] is None else f" [{row['ci_low']:.4g}, {row['ci_high']:.4g}]"
-    return f"{row['value']:.4g}{interval}"
