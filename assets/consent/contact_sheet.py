@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from assets.consent.clip import Clip, clip_key, digest
+from assets.consent.clip import Clip, ClipKey, clip_key, digest
 from assets.consent.clip_facts import read_clips
 from assets.consent.disputes import Dispute, disputes
 from assets.consent.ledger import Ledger
@@ -62,13 +62,13 @@ def find_clip(clips: Sequence[Clip], identity: str, shot_index: int | None = Non
     return min(matches, key=lambda clip: (not waits(clip), not clip.facts.duplicate_ok, clip.key))
 
 
-def build_sheet(home: Home, clip_key: tuple[str, str, int], now: datetime, pictures: int = PICTURES) -> Sheet:
+def build_sheet(home: Home, key: ClipKey, now: datetime, pictures: int = PICTURES) -> Sheet:
     """Gather the sheet of a clip. Raises LookupError for a clip that the lake does not know."""
     state = ConsentState.fold(Ledger(home.database_url).events())
     clips = read_clips(home, state)
-    clip = next((clip for clip in clips if clip.key == clip_key), None)
+    clip = next((clip for clip in clips if clip.key == key), None)
     if clip is None:
-        raise LookupError(f"no clip {clip_key[0]!r} with this file and shot")
+        raise LookupError(f"no clip {key[0]!r} with this file and shot")
     since, item_id = waiting_since(clip), clip.facts.item_id
     return Sheet(
         clip=clip,

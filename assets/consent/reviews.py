@@ -160,7 +160,7 @@ def appeals_by_clip(database_url: str) -> dict[ClipKey, tuple[Appeal, ...]]:
     by_clip: dict[ClipKey, tuple[Appeal, ...]] = defaultdict(tuple)
     with engine_with(database_url, _metadata).connect() as connection:
         for row in connection.execute(sa.select(_appeals).order_by(_appeals.c.id)):
-            by_clip[clip_key(row._mapping)] += (Appeal(row.digest, row.after_review, row.appealed_at),)
+            by_clip[clip_key(dict(row._mapping))] += (Appeal(row.digest, row.after_review, row.appealed_at),)
     return by_clip
 
 
