@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from assets.consent import review_counting, reviews
@@ -17,8 +16,7 @@ from assets.consent.ledger import Ledger
 from assets.consent.review_counting import Count
 from assets.consent.reviewers import read_register
 from assets.home import Home
-from training.consent.canonical import sha256_hex
-from training.consent.eligibility import ClipFacts, Decision, Person, decision_window, eligible
+from training.consent.eligibility import ClipFacts, Person
 from training.consent.state import ConsentState
 
 _DECLARED = (
@@ -156,23 +154,3 @@ def _column(home: Home, table: str, key: str, column: str) -> dict[str, Any]:
 
 def _columns(home: Home, table: str, *names: str) -> list[dict[str, Any]]:
     return home.lake.read(table).select(names).to_pylist()
-
-
-def decide(home: Home, purpose: str, now: datetime) -> list[tuple[ClipFacts, Decision]]:
-    """Every clip's decision for a purpose, over the window that `now` and the ledger's head give."""
-    ledger = Ledger(home.database_url)
-    head = ledger.head()
-    state = ConsentState.fold(ledger.events(upto=head.size))
-    at, until = decision_window(head, now)
-    return [(clip.facts, eligible(clip.facts, purpose, at, until, state)) for clip in read_clips(home, state)]
-
-
-def eligible_digest(home: Home, now: datetime, purpose: str = "train") -> str:
-    """Digest of what may be used as of `now`: it changes when a consent lapses, with no event."""
-    return sha256_hex(
-        [
-            [facts.clip_id, facts.item_id, facts.shot_index, list(decision.consent_ids)]
-            for facts, decision in decide(home, purpose, now)
-            if decision.eligible
-        ]
-    )

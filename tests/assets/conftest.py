@@ -127,7 +127,7 @@ class World:
     def write_mart(self, forced: Iterable[str] = ()) -> None:
         import duckdb
 
-        from assets.consent.clip_facts import decide
+        from assets.consent.eligibility import decide
 
         self.home.warehouse_path.unlink(missing_ok=True)
         forced = set(forced)
