@@ -1,7 +1,7 @@
 """Human reviews as they are kept: append-only rows beside the ledger, each bound to a digest of what was seen.
 
 Belongs here: the tables of reviews and appeals, what may enter them, and the digest. Which reviews count is decided in
-`counting`, what is left to do in `waiting`, and what it means for a clip in the eligibility rule.
+`review_counting`, what is left to do in `review_queue`, and what it means for a clip in the eligibility rule.
 """
 
 from __future__ import annotations
