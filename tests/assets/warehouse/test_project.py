@@ -58,7 +58,7 @@ def test_the_environment_is_put_back_also_after_a_failure(monkeypatch: pytest.Mo
 
 def write(path: Path, sql: str) -> None:
     """As dbt does, in the file that it builds in."""
-    with connect(path, path.parent / "spill", read_only=False) as connection:
+    with connect(path, path.parent / "spill", "512MiB", read_only=False) as connection:
         connection.execute(sql)
 
 
