@@ -16,13 +16,13 @@ import dagster as dg
 from dagster._utils.schedules import get_latest_completed_cron_tick
 
 from assets.consent.clip_facts import eligible_digest
+from assets.consent.ledger import Ledger
 from assets.consent.reviews import reviews_digest
 from assets.home import Home
 from assets.model.config import code_digest
 from assets.requests.store import requests_digest
 from orchestration import alerts
 from orchestration.jobs import nightly_job
-from training.consent.ledger import Ledger
 
 SCHEDULE, NIGHT = "nightly_schedule", "0 2 * * *"
 UNREADABLE = "inputs of the night"  # the condition that what a night works from cannot be read

@@ -14,13 +14,13 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from assets.evaluation.headline import headline, not_measured
+from assets.consent.ledger import Ledger
+from assets.evaluation.report import headline, not_measured
 from assets.home import Home
 from assets.model import published
 from assets.registry.versions import CHAMPION, Registry, Version
 from assets.warehouse.opening import opened
 from orchestration.commands.shared import facts, short, table
-from training.consent.ledger import Ledger
 
 LISTED = 25  # quarantined files that the status names
 Row = Mapping[str, Any]

@@ -12,17 +12,16 @@ from typing import Any
 
 from rich.tree import Tree
 
-from assets.consent.sealed_members import Graph, graph_of
-from assets.consent.withdrawal_log import Journal
-from assets.consent.withdrawal_log_rows import DONE, RESTORATION, Item, Withdrawal
-from assets.dataset import sealed
+from assets.consent.ledger import Ledger
+from assets.consent.sealed_members import SealedSnapshots, manifest_key, sealed_snapshots
+from assets.consent.withdrawal_log import DONE, Item, Withdrawal, WithdrawalLog
 from assets.home import Home
 from assets.registry.versions import Registry
 from assets.withdrawals.artifacts import made_of
 from assets.withdrawals.receipt import key as receipt_key
+from assets.withheld import RESTORATION
 from orchestration.commands.shared import plain, short
 from orchestration.status import mart
-from training.consent.ledger import Ledger
 
 Row = Mapping[str, Any]
 
@@ -64,9 +63,9 @@ def _clip(home: Home, identity: str) -> Tree | None:
         _shot(home, tree, shot)
     _judgement(home, tree, clip_id)
     _went_into(home, tree, clip_id)
-    journal = Journal(home.database_url)
-    for withdrawal in journal.of_clip(clip_id):
-        _show_withdrawal(home, journal, tree, withdrawal, clip_id)
+    log = WithdrawalLog(home.database_url)
+    for withdrawal in log.of_clip(clip_id):
+        _show_withdrawal(home, log, tree, withdrawal, clip_id)
     return tree
 
 
@@ -120,8 +119,8 @@ def _went_into(home: Home, tree: Tree, clip_id: str) -> None:
         branch = tree.add(f"{len(made)} things are made of it now")
         for item in made:
             branch.add(f"{item.kind}: {home.store.uri(item.item)}")
-    graph = graph_of(home)
-    roots = graph.holding([member.number for member in graph.of_clips([clip_id])])
+    snapshots = sealed_snapshots(home)
+    roots = snapshots.holding([member.number for member in snapshots.of_clips([clip_id])])
     if not roots:
         tree.add("went into no snapshot")
     for root in sorted(roots):
@@ -177,7 +176,7 @@ def _snapshot(home: Home, identity: str) -> Tree | None:
     root = _resolve((key.split("/")[1] for key in manifests), identity)
     if root is None:
         return None
-    manifest = json.loads(home.store.get(sealed.key(root)))
+    manifest = json.loads(home.store.get(manifest_key(root)))
     ledger, members = manifest["ledger"], manifest["members"]
     tree = Tree(f"snapshot [bold]{root}[/] for {manifest['purpose']} until {manifest['until']}")
     tree.add(f"ledger at {ledger['size']} events, root {ledger['root']}")
@@ -206,43 +205,43 @@ def _consent(home: Home, identity: str) -> Tree | None:
     events = Ledger(home.database_url).of_consent(identity)
     if not events:
         return None
-    graph, journal, party = graph_of(home), Journal(home.database_url), events[0].body["party_id"]
+    snapshots, log, party = sealed_snapshots(home), WithdrawalLog(home.database_url), events[0].body["party_id"]
     tree = Tree(f"consent [bold]{plain(identity)}[/] of {plain(party)}")
     for event in events:
         scopes = f", {' '.join(event.body['scopes'])}" if "scopes" in event.body else ""
         tree.add(f"entry {event.seq}: {event.type} of {event.recorded_at:%Y-%m-%d %H:%M:%S}Z{scopes}")
-    members = graph.members(graph.concerned({party}, ())).items()
-    _sealed_clips(graph, tree, [number for number, member in members if identity in member.consent_ids])
+    members = snapshots.members(snapshots.concerned({party}, ())).items()
+    _sealed_clips(snapshots, tree, [number for number, member in members if identity in member.consent_ids])
     leaves = {event.leaf_hash for event in events}
-    for withdrawal in journal.find(party):
+    for withdrawal in log.find(party):
         if any(cause.identity in leaves or identity in cause.identity for cause in withdrawal.causes):
-            _show_withdrawal(home, journal, tree, withdrawal)
+            _show_withdrawal(home, log, tree, withdrawal)
     return tree
 
 
-def _sealed_clips(graph: Graph, tree: Tree, numbers: Sequence[int]) -> None:
-    for root, held in graph.holding(list(numbers)).items():
-        clips = sorted(member.clip_id for member in graph.members(set(held)).values())
+def _sealed_clips(snapshots: SealedSnapshots, tree: Tree, numbers: Sequence[int]) -> None:
+    for root, held in snapshots.holding(list(numbers)).items():
+        clips = sorted(member.clip_id for member in snapshots.members(set(held)).values())
         shown = ", ".join(short(clip, 16) for clip in clips[:10])
         tree.add(f"{len(clips)} of its clips went into snapshot {root}: {shown}")
 
 
 def _withdrawal(home: Home, identity: str) -> Tree | None:
     """The tree of a withdrawal's id, or of everything that one person or dispute withdrew."""
-    journal = Journal(home.database_url)
-    withdrawals = journal.find(identity)
+    log = WithdrawalLog(home.database_url)
+    withdrawals = log.find(identity)
     if not withdrawals:
         return None
     chosen = _resolve((withdrawal.id for withdrawal in withdrawals), identity)
     tree = Tree(f"withdrawal [bold]{chosen}[/]" if chosen else f"withdrawals of [bold]{plain(identity)}[/]")
     for withdrawal in withdrawals:
         if chosen in (None, withdrawal.id):
-            _show_withdrawal(home, journal, tree, withdrawal)
+            _show_withdrawal(home, log, tree, withdrawal)
     return tree
 
 
 def _show_withdrawal(
-    home: Home, journal: Journal, tree: Tree, withdrawal: Withdrawal, clip_id: str | None = None
+    home: Home, log: WithdrawalLog, tree: Tree, withdrawal: Withdrawal, clip_id: str | None = None
 ) -> None:
     """Why, what it reached, what was done; with a clip, only what concerns that clip and models."""
     act = "given back to use" if withdrawal.kind == RESTORATION else "[red]withdrawn[/]"
@@ -254,12 +253,12 @@ def _show_withdrawal(
         if root and clip_id in (None, clip):
             why = f": {', '.join(reasons)}" if reasons else ""
             branch.add(f"clip {short(clip, 16)} in snapshot {root}{why}")
-    items = [item for item in journal.items(withdrawal.number) if not item.clip_id or clip_id in (None, item.clip_id)]
+    items = [item for item in log.items(withdrawal.number) if not item.clip_id or clip_id in (None, item.clip_id)]
     _tagged_versions(home, branch, [item for item in items if item.kind == "versions"])
     for item in items:
         if item.kind not in ("versions", "aliases"):
             branch.add(f"{item.kind}: {plain(item.item)} {_ACTS[item.action]} {item.planned_at}")
-    steps = journal.steps(withdrawal.number)
+    steps = log.steps(withdrawal.number)
     for name, sentence in steps.get("serving", {}).get("aliases", {}).items():
         branch.add(f"alias {name}: {plain(sentence)}")
     for restored in steps.get("restored", {}).get("items", ()):

@@ -21,12 +21,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from training import process
-from training.config import ConfigError, EncodeConfig, read_config
+from training.config import EncodeConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation
-from training.data.caption_sampling import texts_of
-from training.data.clips import DataError, FrameClips, read_members
+from training.data.clips import DataError, FrameClips, read_members, texts_of
 from training.model.codec import load_codec, to_unit
 from training.model.conditioning import changes, motion
+from training.model.config import ConfigError
 from training.model.exposure import of_weights
 from training.model.patches import VideoCodec
 from training.model.text import TextEncoder, TextEncoderError, text_key

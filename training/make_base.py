@@ -23,17 +23,15 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from training.base import BASES, TASKS
-from training.config import RECIPE, ConfigError, TrainConfig, build
-from training.evaluate.trials import heldout_trials, trial_rows
+from training.config import RECIPE, TrainConfig
+from training.evaluate.adherence import heldout_trials, trial_rows
 from training.fit import DONE, fit
 from training.model import exposure
-from training.model.codec import load_codec
-from training.model.text import TextEncoder
-from training.model.transformer import load_transformer
-from training.reporting import reporter, write_json
-from training.sample import make as generate
-from training.sampling.sampler import Sampler
+from training.model.config import ConfigError, build
+from training.reporting import write_json
+from training.sampling.videos import Pipeline
 from training.simulate.supply import FPS
+from training.trainer.logger import run_logger
 
 JUDGED = 48  # held-out trials of each kind for the card
 # The budget of each size that has a base; the rest of the recipe is shared with the nights (config.RECIPE).
@@ -64,8 +62,8 @@ def make(size: str, out: Path, work: Path, text_encoder: Path, budget: float = 1
         run_dir = work / task
         more = {"codec_dir": str(out), "text_encoder": str(text_encoder)} if task == "transformer" else {}
         config = build(TrainConfig, {**common, "task": task, "run_dir": str(run_dir), **choices, **more})
-        with reporter(run_dir) as report:
-            if (code := fit(config, report)) != DONE:
+        with run_logger(run_dir) as logger:
+            if (code := fit(config, logger)) != DONE:
                 return code
         publish(run_dir, task, out)
         result = json.loads((run_dir / "result.json").read_text())
@@ -78,11 +76,9 @@ def make(size: str, out: Path, work: Path, text_encoder: Path, budget: float = 1
 
 def _judged(folder: Path, text_encoder: Path) -> list[dict[str, Any]]:
     """The rows of the held-out trials that every night asks its model, too."""
-    codec, model, encoder = load_codec(folder), load_transformer(folder), TextEncoder(text_encoder)
-    own = model.sampling
-    trials = list(heldout_trials(JUDGED, (own.frames - 1) / FPS).values())
-    captions, seeds = [trial.caption() for trial in trials], list(range(len(trials)))
-    videos = generate(codec, model, encoder, captions, seeds, Sampler.of(own), own.frames, own.size)
+    pipeline = Pipeline.open(folder, text_encoder)
+    trials = list(heldout_trials(JUDGED, (pipeline.model.sampling.frames - 1) / FPS).values())
+    videos = pipeline([trial.caption() for trial in trials], range(len(trials)))
     return trial_rows("all", videos, trials, FPS)
 
 
@@ -138,10 +134,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--text-encoder", type=Path, default=Path(".vendor/minilm"))
     parser.add_argument("--budget", type=float, default=1.0, help="share of the recipe's steps (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
-    out = given.out or BASES / given.size
+    args = parser.parse_args(arguments)
+    out = args.out or BASES / args.size
     try:
-        return make(given.size, out, given.work / given.size, given.text_encoder, given.budget, given.seed)
+        return make(args.size, out, args.work / args.size, args.text_encoder, args.budget, args.seed)
     except ConfigError as error:
         print(f"configuration: {error}", file=sys.stderr)
         return 1

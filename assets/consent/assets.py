@@ -7,11 +7,15 @@ import dagster as dg
 
 from assets.consent import eligibility as deciding
 from assets.consent import forecast, reviewer_agreement, submissions
+from assets.consent.audit import audit, structure_problems
 from assets.consent.disputes import disputes
+from assets.consent.ledger import Ledger
 from assets.consent.review_queue import review_queue
+from assets.consent.withdrawal_log import WithdrawalLog
 from assets.home import Home
 from assets.pages.metadata import definition_metadata, picture, table_metadata
 from assets.pages.plots import markdown_table, outlook_plot
+from training.consent.eligibility import PURPOSE
 
 
 @dg.asset(
@@ -44,12 +48,18 @@ def consent_ledger(context: dg.AssetExecutionContext, home: dg.ResourceParam[Hom
     )
 
 
-def _ledger_holds(home: Home) -> dg.AssetCheckResult:
-    from training.consent.ledger import Ledger
-    from training.consent.ledger.audit import audit
-
+@dg.asset_check(
+    asset=consent_ledger,
+    blocking=True,
+    description="Every leaf, signature and rule of admission again, and every kept checkpoint.",
+)
+def ledger_root_recomputes(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
     ledger = Ledger(home.database_url)
-    problems, head = list(audit(ledger)), ledger.head()
+    return _whole(ledger, list(audit(ledger)))
+
+
+def _whole(ledger: Ledger, problems: list[str]) -> dg.AssetCheckResult:
+    head = ledger.head()
     return dg.AssetCheckResult(
         passed=not problems,
         metadata={"size": head.size, "root": head.root, "problems": dg.MetadataValue.json(problems[:50])},
@@ -57,20 +67,9 @@ def _ledger_holds(home: Home) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(
-    asset=consent_ledger,
-    blocking=True,
-    description="Every leaf, signature and rule of admission again, and every kept checkpoint.",
-)
-def ledger_root_recomputes(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
-    return _ledger_holds(home)
-
-
-@dg.asset_check(
     asset=consent_ledger, blocking=True, description="The table's leaves give the root that the ledger's head has."
 )
 def table_agrees_with_ledger(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
-    from training.consent.ledger import Ledger
-
     ledger = Ledger(home.database_url)
     exported = [(row["seq"], row["leaf_hash"]) for row in home.lake.rows("consent_events")]
     upto = exported[-1][0] + 1 if exported else 0
@@ -83,9 +82,7 @@ def table_agrees_with_ledger(home: dg.ResourceParam[Home]) -> dg.AssetCheckResul
     description="Withdrawals and disputes act: nothing in the ledger failed at the last look.",
 )
 def every_event_is_acted_on(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
-    from assets.consent.withdrawal_log import Journal
-
-    failing = [{"what": f"{k} {n}", "why": why} for (k, n), why in Journal(home.database_url).failing().items()]
+    failing = [{"what": f"{k} {n}", "why": why} for (k, n), why in WithdrawalLog(home.database_url).failing().items()]
     return dg.AssetCheckResult(
         passed=not failing, metadata={"failing": dg.MetadataValue.md(markdown_table(failing[:50]))}
     )
@@ -124,7 +121,7 @@ def reviews(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
 
 @dg.asset_check(
     asset=reviews,  # not blocking: a review may be given between the table and its check
-    description="The table says of every review what the records, the register and the rule say of it.",
+    description="The table has every review that was kept, as it was kept; none counts that is void or not independent.",
 )
 def reviews_are_counted_by_the_rule(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
     differing = reviewer_agreement.differences(home)
@@ -135,13 +132,13 @@ def _open_disputes(home: Home) -> list[dict[str, Any]]:
     now = datetime.now(UTC)
     return [
         {
-            "dispute": one.dispute_id,
-            "because": one.reason,
-            "clips": len(one.clips),
-            "open for": f"{one.age_hours(now):.0f} h" + (", overdue" if one.overdue(now) else ""),
+            "dispute": dispute.dispute_id,
+            "because": dispute.reason,
+            "clips": len(dispute.clips),
+            "open for": f"{dispute.age_hours(now):.0f} h" + (", overdue" if dispute.overdue(now) else ""),
         }
-        for one in disputes(home)
-        if one.outcome is None
+        for dispute in disputes(home)
+        if dispute.outcome is None
     ]
 
 
@@ -169,8 +166,8 @@ def eligibility(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
     now = datetime.now(UTC)
     written = deciding.write(home, now)
     rows = home.lake.rows("eligibility")
-    forecast.record(home, rows, deciding.PURPOSE, now)
-    ahead = forecast.outlook(home, deciding.PURPOSE, now)
+    forecast.record(home, rows, PURPOSE, now)
+    ahead = forecast.outlook(home, PURPOSE, now)
     yes = sum(row["eligible"] for row in rows)
     extra: dict[str, Any] = {
         "eligible": yes,
@@ -201,7 +198,10 @@ def default_deny_holds(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(
-    asset=eligibility, blocking=True, description="The ledger that was decided on holds: leaves, signatures, root."
+    asset=eligibility,
+    blocking=True,
+    description="The ledger that was decided on is still the one that was audited: guards, leaves, checkpoints, bodies.",
 )
 def decided_on_a_whole_ledger(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult:
-    return _ledger_holds(home)
+    ledger = Ledger(home.database_url)
+    return _whole(ledger, list(structure_problems(ledger)))

@@ -7,59 +7,25 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from assets.consent import review_counting
-from assets.consent import reviews as records
+from assets.consent import review_counting, reviews
+from assets.consent.clip import Clip, ClipKey
+from assets.consent.ledger import Ledger
+from assets.consent.review_counting import Count
 from assets.consent.reviewers import read_register
-from assets.consent.reviews import ClipKey
 from assets.home import Home
 from training.consent.canonical import sha256_hex
-from training.consent.eligibility import ClipFacts, ConsentState, Decision, Person, decision_window, eligible
-from training.consent.ledger import Ledger
+from training.consent.eligibility import ClipFacts, Decision, Person, decision_window, eligible
+from training.consent.state import ConsentState
 
 _DECLARED = (
     *("declared_subject", "declared_location", "declared_time_of_day", "declared_width", "declared_height"),
     *("declared_aspect_ratio", "declared_duration_s", "captured_at", "latitude", "longitude", "device"),
     *("source_name", "source_licence", "request_id"),
 )
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A clip's facts with what a reviewer is shown beside them."""
-
-    facts: ClipFacts
-    media_key: str
-    start_frame: int
-    end_frame: int
-    declared: dict[str, Any]
-    consent_ids: tuple[str, ...]  # standing consents of its parties that ever spoke of it
-    received_at: str = ""
-    properties: tuple[dict[str, str], ...] = ()  # {owner_id, what} as declared
-    guardians: tuple[str, ...] = ()  # of the minors in it
-    payer: str | None = None  # the organisation whose request it answers
-    reviewable: bool = False  # every check ran and no fatal one stands against it: people may look at it
-    reviews: tuple[review_counting.Review, ...] = ()
-    appeals: tuple[review_counting.Appeal, ...] = ()
-    count: review_counting.Count = field(default_factory=review_counting.Count)
-
-    @property
-    def key(self) -> ClipKey:
-        return self.facts.clip_id, self.facts.item_id, self.facts.shot_index
-
-    @property
-    def concerned(self) -> frozenset[str]:
-        """Everybody whom the clip concerns: nobody of them judges it."""
-        return self.facts.parties | set(self.guardians)
-
-    def judged(self) -> review_counting.Judged:
-        """The clip as the counting rule takes it."""
-        return review_counting.Judged(
-            records.digest(self), self.facts.contributor_id, self.concerned, self.payer, self.appeals
-        )
 
 
 def clip_facts(home: Home) -> list[ClipFacts]:
@@ -72,15 +38,15 @@ def read_clips(home: Home, state: ConsentState | None = None) -> list[Clip]:
     state = state or ConsentState.fold(Ledger(home.database_url).events())
     tables = _Tables.of(home)
     clips = {_key(shot): _clip(shot, tables, state) for shot in sorted(home.lake.rows("shots"), key=_key)}
-    given, appeals = records.reviews_by_clip(home.database_url), records.appeals_by_clip(home.database_url)
+    judgements, appeals = reviews.reviews_by_clip(home.database_url), reviews.appeals_by_clip(home.database_url)
     for key, clip in clips.items():
-        clips[key] = replace(clip, reviews=given.get(key, ()), appeals=appeals.get(key, ()))
+        clips[key] = replace(clip, reviews=judgements.get(key, ()), appeals=appeals.get(key, ()))
     judged = {key: clip.judged() for key, clip in clips.items()}
-    counts = review_counting.count(judged, given, read_register(home.database_url))
+    counts = review_counting.count(judged, judgements, read_register(home.database_url))
     return [_counted(clip, counts[key]) for key, clip in clips.items()]
 
 
-def _counted(clip: Clip, count: review_counting.Count) -> Clip:
+def _counted(clip: Clip, count: Count) -> Clip:
     facts = replace(
         clip.facts,
         approvals=count.approvals,
@@ -130,12 +96,12 @@ def _clip(shot: dict[str, Any], tables: _Tables, state: ConsentState) -> Clip:
         frames=(frames_sha256,) if frames_sha256 else (),
         contributor_id=item.get("contributor_id"),
         persons=tuple(Person(**person) for person in json.loads(item.get("persons_json", "[]"))),
-        properties=tuple(sorted({one["owner_id"] for one in properties})),
+        properties=tuple(sorted({owned["owner_id"] for owned in properties})),
         faces_max=tables.faces.get(key),
     )
-    found = tables.verdicts.get(key)
+    failed = tables.verdicts.get(key)
     return Clip(
-        facts=_checked(facts, tables.duplicates.get(key), found),
+        facts=_checked(facts, tables.duplicates.get(key), failed),
         media_key=shot["media_key"],
         start_frame=shot["start_frame"],
         end_frame=shot["end_frame"],
@@ -145,7 +111,7 @@ def _clip(shot: dict[str, Any], tables: _Tables, state: ConsentState) -> Clip:
         properties=tuple(properties),
         guardians=tuple(sorted({g for p in facts.persons for g in state.guardians.get(p.person_id, ())})),
         payer=tables.payers.get(item.get("request_id") or ""),
-        reviewable=found is not None and not found["fatal"],
+        reviewable=failed is not None and not failed["fatal"],
     )
 
 
@@ -155,9 +121,9 @@ def _standing_consents(facts: ClipFacts, state: ConsentState) -> tuple[str, ...]
     return tuple(sorted({consent.consent_id for consent in speaking if consent.revoked_from is None}))
 
 
-def _checked(facts: ClipFacts, duplicate: dict[str, Any] | None, found: dict[str, set[str]] | None) -> ClipFacts:
+def _checked(facts: ClipFacts, duplicate: dict[str, Any] | None, failed: dict[str, set[str]] | None) -> ClipFacts:
     """With the outcome of curation: unknown counts as failed."""
-    objections = found["fatal"] | found["quality"] if found is not None else {"quality.unresolved"}
+    objections = failed["fatal"] | failed["quality"] if failed is not None else {"quality.unresolved"}
     duplicate_ok = duplicate is not None and duplicate["verdict"] == "pass"
     codes = set(objections)
     if duplicate is not None and not duplicate_ok:
@@ -177,13 +143,13 @@ def _verdicts(home: Home) -> dict[ClipKey, dict[str, set[str]]]:
     Fatal and quality checks both stand against training; only fatal ones keep a clip from being reviewed, since what
     misses a brief may still be good for the catalogue.
     """
-    found: dict[ClipKey, dict[str, set[str]]] = defaultdict(lambda: {"fatal": set(), "quality": set()})
+    failed: dict[ClipKey, dict[str, set[str]]] = defaultdict(lambda: {"fatal": set(), "quality": set()})
     wanted = ["clip_id", "item_id", "shot_index", "check", "verdict", "severity", "reason"]
     for row in home.lake.read("verdicts").select(wanted).to_pylist():
-        codes = found[_key(row)]
+        codes = failed[_key(row)]
         if row["severity"] in codes and row["verdict"] != "pass":
             codes[row["severity"]].add(row["reason"] or f"quality.{row['check']}_{row['verdict']}")
-    return dict(found)
+    return dict(failed)
 
 
 def _key(row: dict[str, Any]) -> ClipKey:

@@ -11,25 +11,23 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from assets.consent.clip_facts import Clip, read_clips
+from assets.consent.clip import Clip
+from assets.consent.clip_facts import read_clips
+from assets.consent.intake import Refused
 from assets.consent.platform import platform_key, platform_ledger
 from assets.consent.review_counting import POLICY
 from assets.consent.review_queue import hours_between
-from assets.consent.review_reasons import closed
 from assets.consent.reviewers import same
+from assets.database import append_only, engine_with, writing
 from assets.home import Home
+from assets.reasons import closed
 from training.consent import events
-from training.consent.database import append_only, engine_with, writing
-from training.consent.event_schema import OUTCOMES, PLATFORM
-from training.consent.ledger import Refused
+from training.consent.events import OUTCOMES, PLATFORM
 from training.consent.times import time_text
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _metadata = sa.MetaData()
 _openings = sa.Table(
@@ -101,9 +99,13 @@ def _open(
     if len(codes := closed([reason])) != 1:
         raise DisputeError("a dispute says why: give one code such as legal.privacy")
     digests = frozenset({clip.facts.clip_id})
-    for known in disputes(home):
-        if known.outcome is None and (known.party_id, known.reason, known.digests) == (party_id, *codes, digests):
-            return known.dispute_id
+    for earlier in disputes(home):
+        if earlier.outcome is None and (earlier.party_id, earlier.reason, earlier.digests) == (
+            party_id,
+            *codes,
+            digests,
+        ):
+            return earlier.dispute_id
     body = events.dispute(party_id, digests, codes[0], now, actor=PLATFORM if officer else None)
     if officer:  # before the event: an opening without a dispute means nothing, a dispute without its opening would
         opening = {"dispute_id": body["dispute_id"], "officer": officer, "opened_at": time_text(now)}
@@ -119,17 +121,17 @@ def adjudicate(home: Home, dispute_id: str, outcome: str, officer: str, now: dat
     Raises LookupError for an unknown one, and DisputeError for one that is decided, for an officer who has a part in it
     (who reviewed or delivered the footage, is concerned by it, or opened the dispute), and where the ledger refuses.
     """
-    found = next((dispute for dispute in disputes(home) if dispute.dispute_id == dispute_id), None)
-    if found is None:
+    dispute = next((dispute for dispute in disputes(home) if dispute.dispute_id == dispute_id), None)
+    if dispute is None:
         raise LookupError(f"there is no dispute {dispute_id!r}; `rushes review disputes` lists them")
     if outcome not in OUTCOMES:
         raise DisputeError(f"an outcome is {' or '.join(OUTCOMES)}, not {outcome!r}")
-    if found.outcome is not None:
-        raise DisputeError(f"{dispute_id} was {found.outcome} by {found.officer}; a decision is final")
-    if part := partial(found).get(same(officer)):
+    if dispute.outcome is not None:
+        raise DisputeError(f"{dispute_id} was {dispute.outcome} by {dispute.officer}; a decision is final")
+    if part := partial(dispute).get(same(officer)):
         raise DisputeError(f"{officer} {part}, and cannot decide about it; another officer has to")
     _append(home, events.adjudicate(dispute_id, outcome, now, officer=officer.strip()), platform_key(home), now)
-    return found
+    return dispute
 
 
 def partial(dispute: Dispute) -> dict[str, str]:
@@ -152,13 +154,13 @@ def disputes(home: Home, clips: Iterable[Clip] | None = None) -> list[Dispute]:
     with engine_with(home.database_url, _metadata).connect() as connection:
         officers: dict[str, str] = {row.dispute_id: row.officer for row in connection.execute(sa.select(_openings))}
     decided = {event.body["dispute_id"]: event for event in ledger if event.type == "adjudicate"}
-    found = []
+    listed = []
     for event in ledger:
         if event.type != "dispute":
             continue
         body, decision = event.body, decided.get(event.body["dispute_id"])
         held = {clip.key: clip for digest in body["assets"] for clip in by_digest.get(digest, ())}
-        found.append(
+        listed.append(
             Dispute(
                 dispute_id=body["dispute_id"],
                 party_id=body["party_id"],
@@ -172,7 +174,7 @@ def disputes(home: Home, clips: Iterable[Clip] | None = None) -> list[Dispute]:
                 clips=tuple(held[key] for key in sorted(held)),
             )
         )
-    return found
+    return listed
 
 
 def _append(home: Home, body: events.Body, key: Ed25519PrivateKey, now: datetime) -> None:

@@ -8,12 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from assets.consent.clip_facts import clip_facts, decide
-from assets.consent.review_reasons import in_words
 from assets.home import Home
 from assets.lake import Written
-from training.consent.eligibility import ConsentState, decision_digest, eligible
-
-PURPOSE, TERRITORY = "train", "*"
+from assets.reasons import in_words
+from training.consent.eligibility import PURPOSE, TERRITORY, decision_digest, eligible
+from training.consent.state import ConsentState
 
 
 def write(home: Home, now: datetime) -> Written:
@@ -51,7 +50,7 @@ def reason_table(rows: Sequence[Mapping[str, Any]], examples: int = 3) -> list[d
             "says": in_words(reason),
             "examples": ", ".join(clips[:examples]),
         }
-        for reason, clips in sorted(kept_out.items(), key=lambda found: (-len(found[1]), found[0]))
+        for reason, clips in sorted(kept_out.items(), key=lambda counted: (-len(counted[1]), counted[0]))
     ]
 
 
@@ -60,9 +59,9 @@ def default_deny_problems(home: Home, now: datetime) -> list[str]:
     rows = home.lake.rows("eligibility")
     decided = {(row["clip_id"], row["item_id"], row["shot_index"]) for row in rows}
     facts = clip_facts(home)
-    known = {(one.clip_id, one.item_id, one.shot_index) for one in facts}
-    problems = [f"clip {key[0][:16]} has no decision" for key in sorted(known - decided)]
-    problems += [f"clip {key[0][:16]} is decided but not known" for key in sorted(decided - known)]
+    in_lake = {(clip.clip_id, clip.item_id, clip.shot_index) for clip in facts}
+    problems = [f"clip {key[0][:16]} has no decision" for key in sorted(in_lake - decided)]
+    problems += [f"clip {key[0][:16]} is decided but not known" for key in sorted(decided - in_lake)]
     for row in rows:
         if row["eligible"] and (row["reasons"] or not row["consent_ids"]):
             problems.append(f"clip {row['clip_id'][:16]} is eligible without consent or in spite of reasons")
@@ -70,8 +69,8 @@ def default_deny_problems(home: Home, now: datetime) -> list[str]:
             problems.append(f"clip {row['clip_id'][:16]} is kept out without a reason")
     nobody = ConsentState()
     problems += [
-        f"clip {one.clip_id[:16]} would be eligible with no consent at all"
-        for one in facts
-        if eligible(one, PURPOSE, now, now, nobody).eligible
+        f"clip {clip.clip_id[:16]} would be eligible with no consent at all"
+        for clip in facts
+        if eligible(clip, PURPOSE, now, now, nobody).eligible
     ]
     return problems

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from assets.consent.clip_facts import read_clips
+from assets.consent.ledger import Ledger
 from assets.home import Home
-from training.consent.eligibility import ClipFacts, ConsentState, decision_window, eligible
-from training.consent.ledger import Ledger
+from training.consent.eligibility import ClipFacts, decision_window, eligible
+from training.consent.state import ConsentState
 from training.consent.times import HORIZON, shifted
 
 ELIGIBLE, NOT_ELIGIBLE = "eligible", "not_eligible"
@@ -32,17 +33,17 @@ class Outlook:
 def counts(decisions: Iterable[tuple[bool, Iterable[str]]]) -> dict[str, int]:
     """How many clips are in, out, and out for each reason, from (eligible, reasons) of each; one counts under all its
     reasons."""
-    found = Counter({ELIGIBLE: 0, NOT_ELIGIBLE: 0})
+    counter = Counter({ELIGIBLE: 0, NOT_ELIGIBLE: 0})
     for yes, reasons in decisions:
-        found.update([ELIGIBLE] if yes else [NOT_ELIGIBLE, *reasons])
-    return dict(found)
+        counter.update([ELIGIBLE] if yes else [NOT_ELIGIBLE, *reasons])
+    return dict(counter)
 
 
 def record(home: Home, rows: Iterable[Mapping[str, object]], purpose: str, now: datetime) -> None:
     """Keep the counts of table `eligibility` as those of today; what other days recorded stays."""
     day = now.astimezone(UTC).date().isoformat()
-    said = counts((bool(row["eligible"]), row["reasons"]) for row in rows)  # type: ignore[misc]
-    keys = [{"day": day, "purpose": purpose, "reason": reason, "clips": clips} for reason, clips in said.items()]
+    counted = counts((bool(row["eligible"]), row["reasons"]) for row in rows)  # type: ignore[misc]
+    keys = [{"day": day, "purpose": purpose, "reason": reason, "clips": clips} for reason, clips in counted.items()]
     others = [row for row in home.lake.rows("eligibility_history", day) if row["purpose"] != purpose]
     home.lake.write("eligibility_history", [*others, *keys], day)
 
@@ -69,17 +70,17 @@ def project(facts: Iterable[ClipFacts], state: ConsentState, purpose: str, at: d
     for clip in facts:
         (moving if changes_after(clip, state, at) else lasting).append(clip)
 
-    def said(clips: Iterable[ClipFacts], day: datetime) -> dict[str, int]:
+    def counts_on(clips: Iterable[ClipFacts], day: datetime) -> dict[str, int]:
         decisions = (eligible(clip, purpose, day, shifted(day, HORIZON), state) for clip in clips)
         return counts((decision.eligible, decision.reasons) for decision in decisions)
 
-    always = Counter(said(lasting, at))
-    found: dict[date, dict[str, int]] = {}
+    always = Counter(counts_on(lasting, at))
+    by_day: dict[date, dict[str, int]] = {}
     for day in days:
         count = always.copy()
-        count.update(said(moving, day))  # not `+`, which drops what is zero
-        found[day.date()] = dict(count)
-    return found
+        count.update(counts_on(moving, day))  # not `+`, which drops what is zero
+        by_day[day.date()] = dict(count)
+    return by_day
 
 
 def changes_after(clip: ClipFacts, state: ConsentState, at: datetime) -> bool:
@@ -96,11 +97,11 @@ def changes_after(clip: ClipFacts, state: ConsentState, at: datetime) -> bool:
 
 def turning_points(future: Mapping[date, Mapping[str, int]]) -> list[dict[str, object]]:
     """Days from which fewer or more clips are eligible than before: {from, eligible, change}."""
-    found: list[dict[str, object]] = []
+    turns: list[dict[str, object]] = []
     before: int | None = None
-    for day, said in future.items():
-        now = said[ELIGIBLE]
+    for day, counted in future.items():
+        now = counted[ELIGIBLE]
         if before is not None and now != before:
-            found.append({"from": day.isoformat(), "eligible": now, "change": f"{now - before:+d}"})
+            turns.append({"from": day.isoformat(), "eligible": now, "change": f"{now - before:+d}"})
         before = now
-    return found
+    return turns

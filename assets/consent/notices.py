@@ -6,12 +6,13 @@ as there are events. Belongs here: the built-in notices, the one that a home sho
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from assets.home import Home
 from training.consent.canonical import canonical, parse_strictly, sha256_hex
-from training.consent.event_schema import SCOPES
+from training.consent.events import SCOPES
 
 SCHEMA = "rushes.notice/1"
 CURRENT = "notices/current.json"  # what an operator put there; without it the last built-in notice is shown
@@ -21,41 +22,51 @@ class NoticeError(ValueError):
     """A notice that leaves out what has to be told; the message says what."""
 
 
-@dataclass(frozen=True)
-class Controller:
+def _each_scope(purposes: dict[str, str]) -> dict[str, str]:
+    if odd := sorted(set(purposes) ^ set(SCOPES)):
+        raise ValueError(f"lacks or adds {', '.join(f'purposes.{scope}' for scope in odd)}")
+    return purposes
+
+
+Text = Annotated[str, StringConstraints(strict=True, pattern=r"\S")]
+Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
+class Controller(BaseModel):
     """Who decides what happens to the data, and how to reach them."""
 
-    party_id: str
-    name: str
-    address: str
-    contact: str
-    type: str
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    party_id: Text
+    name: Text
+    address: Text
+    contact: Text
+    type: Text
 
 
-@dataclass(frozen=True)
-class Notice:
+class Notice(BaseModel):
     """What people read (`text`) and the facts behind it; `purposes` explains each scope in plain words."""
 
-    version: str
-    language: str
-    text: str
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Text
+    language: Text
+    text: Text
     controller: Controller
-    purposes: dict[str, str]
-    pii_types: tuple[str, ...]
-    lawful_basis: str
-    collection_method: str
-    processing_method: str
-    storage_locations: tuple[str, ...]
-    retention_period: str
-    jurisdiction: str
-    withdrawal_method: str
-    privacy_rights: tuple[str, ...]
+    purposes: Annotated[dict[str, Text], AfterValidator(_each_scope)]
+    pii_types: Texts
+    lawful_basis: Text
+    collection_method: Text
+    processing_method: Text
+    storage_locations: Texts
+    retention_period: Text
+    jurisdiction: Text
+    withdrawal_method: Text
+    privacy_rights: Texts
 
     def document(self) -> dict[str, Any]:
         """As JSON, which is what is hashed, kept and handed out."""
-        told = asdict(self)
-        lists = {name: list(value) for name, value in told.items() if isinstance(value, tuple)}
-        return {"schema": SCHEMA, **told, **lists}
+        return {"schema": SCHEMA, **self.model_dump(mode="json")}
 
     @property
     def sha256(self) -> str:
@@ -67,36 +78,11 @@ class Notice:
         """Raises NoticeError naming every field that is missing, unknown, empty or of the wrong form."""
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             raise NoticeError(f"not a {SCHEMA} document")
-        told = {name: value for name, value in document.items() if name != "schema"}
-        controller = told.get("controller")
-        odd = {field.name for field in fields(cls)} ^ set(told)
-        if isinstance(controller, dict):
-            odd |= {f"controller.{name}" for name in {f.name for f in fields(Controller)} ^ set(controller)}
-        if odd:
-            raise NoticeError(f"the notice lacks or adds {', '.join(sorted(odd))}")
-        made: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in told.items()
-        }
-        if not isinstance(controller, dict) or not isinstance(made["purposes"], dict):
-            raise NoticeError("controller and purposes must be objects")
-        notice = cls(**(made | {"controller": Controller(**controller)}))
-        if problems := list(notice._problems()):
-            raise NoticeError(f"the notice does not tell {', '.join(problems)}")
-        return notice
-
-    def _problems(self) -> list[str]:
-        texts = {name: value for name, value in asdict(self).items() if name not in ("controller", "purposes")}
-        texts |= {f"controller.{name}": value for name, value in asdict(self.controller).items()}
-        texts |= {f"purposes.{scope}": self.purposes.get(scope) for scope in SCOPES}
-        lists = {field.name for field in fields(self) if str(field.type).startswith("tuple")}
-        empty = [name for name, value in texts.items() if not _told(value, name in lists)]
-        return sorted([*empty, *(f"what {scope!r} is" for scope in set(self.purposes) - set(SCOPES))])
-
-
-def _told(value: Any, several: bool) -> bool:
-    if several:
-        return isinstance(value, tuple) and bool(value) and all(_told(one, False) for one in value)
-    return isinstance(value, str) and bool(value.strip())
+        try:
+            return cls.model_validate({name: value for name, value in document.items() if name != "schema"})
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, e['loc']))} ({e['msg']})" for e in error.errors()]
+            raise NoticeError(f"the notice cannot be shown: {'; '.join(sorted(problems))}") from error
 
 
 FIRST = Notice(

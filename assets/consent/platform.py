@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from assets.consent.admission import Rule
+from assets.consent.intake import Admitted, Refused
+from assets.consent.ledger import Ledger
 from assets.home import Home
 from training.consent import events
-from training.consent.admission import Rule
 from training.consent.canonical import parse_strictly, sha256_hex
 from training.consent.keys import CHECKPOINT_KEY, PLATFORM_KEY, load_or_create
-from training.consent.ledger import Admitted, Ledger, Refused
 from training.consent.times import now_utc
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 class AttestationRefused(ValueError):

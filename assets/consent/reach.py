@@ -7,19 +7,20 @@ Nothing here reads all events, all manifests or all clips; that it finds the sam
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from assets.consent.sealed_member_rows import Member, Sealing
-from assets.consent.sealed_members import Graph
-from assets.consent.withdrawal_log import Journal
-from assets.withdrawals.lineage import Cause, Pair, causes_of, reached_members, usable_now
-from training.consent.eligibility import ClipFacts, ConsentState
-from training.consent.events import Event
-from training.consent.ledger import Ledger
-from training.consent.ledger.evidence import proven_events
-from training.consent.times import SKEW, shifted
+from assets.consent.sealed_members import Member, SealedSnapshots, Sealing
+from assets.consent.withdrawal_log import Cause, Pair, WithdrawalLog
+from training.consent.eligibility import ClipFacts, eligible
+from training.consent.events import DISPUTE_TYPES, Event
+from training.consent.evidence import proven_events
+from training.consent.ledger import LedgerReader
+from training.consent.state import ConsentState, Use
+from training.consent.times import SKEW, shifted, time_text
+
+Reached = Mapping[str, Mapping[str, tuple[str, ...]]]  # snapshot root -> clip_id -> reasons
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,16 @@ class Reach:
     usable: frozenset[str]
 
 
-def touched_since(ledger: Ledger, journal: Journal, size: int, after: datetime, now: datetime) -> Touched:
+def touched_since(ledger: LedgerReader, log: WithdrawalLog, size: int, after: datetime, now: datetime) -> Touched:
     """By events from `size` on, and by terms that end or come into force in (after, now]."""
     parties = ledger.parties_since(size)
     if now > after:
         # terms lapse earlier than they say by the allowance for clocks
-        parties |= ledger.ending_between(after, shifted(now, SKEW)) | journal.coming(after, now)
+        parties |= ledger.ending_between(after, shifted(now, SKEW)) | log.coming(after, now)
     return Touched(frozenset(parties), frozenset(ledger.disputed_since(size)))
 
 
-def state_for(ledger: Ledger, members: Iterable[Member], upto: int) -> tuple[ConsentState, list[Event]]:
+def state_for(ledger: LedgerReader, members: Iterable[Member], upto: int) -> tuple[ConsentState, list[Event]]:
     """The state as far as these members' eligibility may depend on it, and the events it is folded from.
 
     Each event is proven to be what the ledger's tree commits to; raises EvidenceBroken.
@@ -66,26 +67,28 @@ def state_for(ledger: Ledger, members: Iterable[Member], upto: int) -> tuple[Con
     return ConsentState.fold(events), events
 
 
-def decide(ledger: Ledger, graph: Graph, numbers: Collection[int], now: datetime, upto: int) -> Reach:
+def decide(
+    ledger: LedgerReader, snapshots: SealedSnapshots, numbers: Collection[int], now: datetime, upto: int
+) -> Reach:
     """Decide these members again for every snapshot that holds them, from its first sealing until `now`."""
-    held = graph.holding(numbers)
-    members = graph.members({number for found in held.values() for number in found})
+    held = snapshots.holding(numbers)
+    members = snapshots.members({number for holding in held.values() for number in holding})
     state, events = state_for(ledger, members.values(), upto)
     about = _by_subject(events)
     reached: dict[Pair, tuple[str, ...]] = {}
     causes: dict[Pair, tuple[Cause, ...]] = {}
     standing: set[Pair] = set()
     usable: set[str] = set()
-    for sealing in first_sealings(graph):
+    for sealing in first_sealings(snapshots):
         for member in (members[number] for number in held.get(sealing.root, ())):
             pair = (sealing.root, member.clip_id)
-            found = reached_members(sealing, [member], state, now)
+            reasons = reached_members(sealing, [member], state, now)
             if usable_now(sealing, member, state, now):
                 usable.add(member.clip_id)
-            if not found:
+            if not reasons:
                 standing.add(pair)
                 continue
-            reached[pair] = found[member.clip_id]
+            reached[pair] = reasons[member.clip_id]
             theirs = [event for subject in _subjects(member.facts, state) for event in about.get(subject, ())]
             causes[pair] = causes_of(member.facts, sealing, state, theirs, now)
     return Reach(reached, causes, frozenset(standing - set(reached)), frozenset(usable))
@@ -95,37 +98,40 @@ Subject = tuple[str, str]  # a party and its consent, or "" for what is about th
 
 
 def decide_apart(
-    ledger: Ledger, graph: Graph, numbers: Collection[int], now: datetime, upto: int
+    ledger: LedgerReader, snapshots: SealedSnapshots, numbers: Collection[int], now: datetime, upto: int
 ) -> tuple[Reach, dict[int, str]]:
     """As `decide`; members that cannot be decided are left out, each with why, and hold up no others."""
     try:
-        return decide(ledger, graph, numbers, now, upto), {}
+        return decide(ledger, snapshots, numbers, now, upto), {}
     except Exception as error:  # whatever an event nobody thought of makes of the rules
         ordered = sorted(numbers)
         if len(ordered) < 2:
-            return Reach({}, {}, frozenset(), frozenset()), dict.fromkeys(ordered, told(error))
+            return Reach({}, {}, frozenset(), frozenset()), dict.fromkeys(ordered, error_line(error))
         middle = len(ordered) // 2
-        (one, failed), (other, more) = (
-            decide_apart(ledger, graph, half, now, upto) for half in (ordered[:middle], ordered[middle:])
+        (first, failed), (other, more) = (
+            decide_apart(ledger, snapshots, half, now, upto) for half in (ordered[:middle], ordered[middle:])
         )
         both = Reach(
-            one.reached | other.reached, one.causes | other.causes, one.held | other.held, one.usable | other.usable
+            first.reached | other.reached,
+            first.causes | other.causes,
+            first.held | other.held,
+            first.usable | other.usable,
         )
         return both, failed | more
 
 
-def told(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """What went wrong, in a line."""
     return f"{type(error).__name__}: {(str(error).splitlines() or ['no text'])[0][:300]}"
 
 
 def _by_subject(events: Iterable[Event]) -> dict[Subject, list[Event]]:
-    found: dict[Subject, list[Event]] = defaultdict(list)
+    about: dict[Subject, list[Event]] = defaultdict(list)
     for event in events:
         dispute = event.body.get("dispute_id")
         subject = ("", dispute) if dispute else (event.body["party_id"], event.body.get("consent_id", ""))
-        found[subject].append(event)
-    return found
+        about[subject].append(event)
+    return about
 
 
 def _subjects(facts: ClipFacts, state: ConsentState) -> set[Subject]:
@@ -135,11 +141,83 @@ def _subjects(facts: ClipFacts, state: ConsentState) -> set[Subject]:
     return spoken | disputes | {(party, "") for party in facts.parties}
 
 
-def first_sealings(graph: Graph) -> list[Sealing]:
+def first_sealings(snapshots: SealedSnapshots) -> list[Sealing]:
     """Of every snapshot and use the earliest sealing: from then on its clips were in use."""
     earliest: dict[tuple[str, str, str, str], Sealing] = {}
-    for sealing in graph.sealings():
+    for sealing in snapshots.sealings():
         use = (sealing.root, sealing.purpose, sealing.territory, sealing.recipient)
         if use not in earliest or sealing.at < earliest[use].at:
             earliest[use] = sealing
     return sorted(earliest.values(), key=lambda sealing: sealing.number)
+
+
+# -- what took it ----------------------------------------------------------------------------------------------------
+
+
+def reached_members(
+    sealing: Sealing, members: Iterable[Member], state: ConsentState, now: datetime
+) -> dict[str, tuple[str, ...]]:
+    """Clips of a snapshot whose consent did not hold without a gap from its sealing until `now`, with the reasons."""
+    start, reached = min(sealing.at, now), {}
+    for member in members:
+        decision = eligible(
+            member.facts, sealing.purpose, start, now, state, sealing.territory, recipient=sealing.recipient
+        )
+        if not decision.eligible:
+            reached[member.clip_id] = decision.reasons
+    return reached
+
+
+def usable_now(sealing: Sealing, member: Member, state: ConsentState, now: datetime) -> bool:
+    """Whether the clip could be sealed again at this moment, whatever happened in between."""
+    asked = (sealing.purpose, now, now, state, sealing.territory)
+    return eligible(member.facts, *asked, recipient=sealing.recipient).eligible
+
+
+def causes_of(
+    facts: ClipFacts, sealing: Sealing, state: ConsentState, events: Iterable[Event], now: datetime
+) -> tuple[Cause, ...]:
+    """What took the consent from a reached clip. `events` are all of its people, and all disputes, in ledger order."""
+    use = Use(facts.assets, sealing.purpose, min(sealing.at, now), now, sealing.territory, sealing.recipient)
+    causes = {cause for event in events if (cause := _event_cause(event, facts, use, state))} | _endings(
+        facts, use, state
+    )
+    if not causes:  # an event that was erased, or one that no rule here names: never hidden, whoever was the cause
+        subject = facts.contributor_id or facts.clip_id
+        causes = {Cause(subject, "unexplained", f"{sealing.root}/{facts.clip_id}", time_text(sealing.at))}
+    return tuple(sorted(causes, key=lambda cause: (cause.seq is None, cause.seq or 0, cause.identity)))
+
+
+def _event_cause(event: Event, facts: ClipFacts, use: Use, state: ConsentState) -> Cause | None:
+    body = event.body
+    if event.type in DISPUTE_TYPES:
+        subject, guilty = body["dispute_id"], _holds(body["dispute_id"], facts, state)
+    elif event.type in ("revoke", "amend"):
+        subject = body["party_id"]
+        spoke = state.consents(subject, facts.assets) if subject in facts.parties else []
+        guilty = any(consent.consent_id == body["consent_id"] and consent.objections(use) for consent in spoke)
+    elif event.type in ("guardian", "end_guardian"):
+        subject = body["party_id"]
+        guilty = any(person.person_id == subject and person.identifiable for person in facts.persons)
+    else:
+        return None
+    return Cause(subject, event.type, event.leaf_hash, time_text(event.recorded_at), event.seq) if guilty else None
+
+
+def _holds(dispute_id: str, facts: ClipFacts, state: ConsentState) -> bool:
+    about = {d.dispute_id for digest in facts.assets for d in state.disputes_by_digest.get(digest, ())}
+    return dispute_id in about and state.disputes[dispute_id].outcome != "dismissed"
+
+
+def _endings(facts: ClipFacts, use: Use, state: ConsentState) -> set[Cause]:
+    """Terms about this clip that were in force when they ended."""
+    return {
+        Cause(party, "expiry", f"{consent.consent_id}@{time_text(terms.ends_at)}", time_text(terms.ends_at))
+        for party in facts.parties
+        for consent in state.consents(party, facts.assets)
+        for terms in consent.terms
+        if terms.assets & facts.assets
+        and terms.ends_at is not None
+        and use.at < terms.ends_at <= use.until
+        and consent.in_force(terms.ends_at - timedelta(microseconds=1)) is terms
+    }

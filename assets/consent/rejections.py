@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from assets.consent.clip_facts import Clip
+from assets.consent.clip import Clip
+from assets.consent.ledger import Ledger
 from assets.consent.review_counting import APPEALED
 from assets.home import Home
-from training.consent.eligibility import ConsentState, decision_window, eligible
-from training.consent.ledger import Ledger
+from training.consent.eligibility import decision_window, eligible
+from training.consent.state import ConsentState
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,13 @@ class Objection:
 
 def objections_to(home: Home, clip: Clip, now: datetime, purpose: str = "train") -> list[Objection]:
     """All reasons against a clip, each code of each source once, in order of code."""
-    found = {*_of_checks(home, clip), *_of_duplicates(home, clip), *_of_reviewers(clip)}
+    objections = {*_of_checks(home, clip), *_of_duplicates(home, clip), *_of_reviewers(clip)}
     ledger = Ledger(home.database_url)
     at, until = decision_window(ledger.head(), now)
     decision = eligible(clip.facts, purpose, at, until, ConsentState.fold(ledger.events()))
-    told = {objection.code for objection in found}
-    found |= {Objection(code, "the rules") for code in decision.reasons if code not in told}
-    return sorted(found, key=lambda objection: (objection.code, objection.said_by, objection.detail))
+    codes = {objection.code for objection in objections}
+    objections |= {Objection(code, "the rules") for code in decision.reasons if code not in codes}
+    return sorted(objections, key=lambda objection: (objection.code, objection.said_by, objection.detail))
 
 
 def _of_checks(home: Home, clip: Clip) -> list[Objection]:
@@ -54,14 +55,14 @@ def _of_duplicates(home: Home, clip: Clip) -> list[Objection]:
 
 def _of_reviewers(clip: Clip) -> list[Objection]:
     """Of every rejection that binds, or that was overruled on appeal and is told for that reason."""
-    found = []
+    objections = []
     for review in clip.reviews:
         if clip.count.valid(review.id) and review.verdict == "reject":
             overruled = clip.count.why_not.get(review.id) == APPEALED
-            found += [
+            objections += [
                 Objection(code, "a reviewer", "overruled on appeal" if overruled else "") for code in review.reasons
             ]
-    return found
+    return objections
 
 
 def _is_of(row: dict[str, object], clip: Clip) -> bool:

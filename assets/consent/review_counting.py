@@ -120,14 +120,14 @@ def count(
     return counts
 
 
-def _count_one(clip: Judged, given: Sequence[Review], register: Register, policy: ReviewPolicy) -> Count:
-    given = sorted(given, key=lambda review: review.id)
-    latest = {review.reviewer_id: review.id for review in sorted(given, key=lambda review: review.round)}
-    why_not = {review.id: code for review in given if (code := _void(review, clip, latest, register))}
-    valid = [review for review in given if review.id not in why_not]
+def _count_one(clip: Judged, reviews: Sequence[Review], register: Register, policy: ReviewPolicy) -> Count:
+    reviews = sorted(reviews, key=lambda review: review.id)
+    latest = {review.reviewer_id: review.id for review in sorted(reviews, key=lambda review: review.round)}
+    why_not = {review.id: code for review in reviews if (code := _void(review, clip, latest, register))}
+    valid = [review for review in reviews if review.id not in why_not]
     approvals = _one_for_each_organisation(valid, why_not)
     rejections = [review for review in valid if review.verdict == "reject"]
-    if rejections and _appeal_granted(clip, given, valid, policy):
+    if rejections and _appeal_granted(clip, reviews, valid, policy):
         why_not |= dict.fromkeys((review.id for review in rejections), APPEALED)
         rejections = []
     pending = len(approvals) < policy.approvals
@@ -172,12 +172,12 @@ def _agreed_by_two(valid: Iterable[Review]) -> int:
     return most[1] if len(most) > 1 else 0
 
 
-def _appeal_granted(clip: Judged, given: Iterable[Review], valid: Iterable[Review], policy: ReviewPolicy) -> bool:
+def _appeal_granted(clip: Judged, reviews: Iterable[Review], valid: Iterable[Review], policy: ReviewPolicy) -> bool:
     """Whether enough people who had not judged this before the appeal approve, and nobody has rejected it since."""
     after = max((appeal.after for appeal in clip.appeals if appeal.digest == clip.digest), default=None)
     if after is None:
         return False
-    partial = {review.reviewer_id for review in given if review.id <= after and review.digest == clip.digest}
+    partial = {review.reviewer_id for review in reviews if review.id <= after and review.digest == clip.digest}
     since = [review for review in valid if review.id > after]
     agreeing = {same(r.organisation) for r in since if r.verdict == "approve" and r.reviewer_id not in partial}
     return len(agreeing) >= policy.approvals and not any(review.verdict == "reject" for review in since)
@@ -192,13 +192,13 @@ def _pairs_in_need_of_a_third(
     there to be asked is who was active at that time.
     """
     by_contributor: dict[str, list[tuple[Review, frozenset[str], Key]]] = defaultdict(list)
-    for key, found in counts.items():
-        if found.completed and (contributor := clips[key].contributor_id):
-            by_contributor[contributor].append((found.completed, found.approvers, key))
+    for key, counted in counts.items():
+        if counted.completed and (contributor := clips[key].contributor_id):
+            by_contributor[contributor].append((counted.completed, counted.approvers, key))
     tied = []
     for approved in by_contributor.values():
         together: Counter[frozenset[str]] = Counter()
-        for before, (completed, approvers, key) in enumerate(sorted(approved, key=lambda one: one[0].id)):
+        for before, (completed, approvers, key) in enumerate(sorted(approved, key=lambda approval: approval[0].id)):
             often = together[approvers] > policy.pair_clips and together[approvers] > policy.pair_share * before
             if len(approvers) == 2:
                 if often and len(register.active(completed.reviewed_at)) >= policy.pair_reviewers:
@@ -207,8 +207,8 @@ def _pairs_in_need_of_a_third(
     return tied
 
 
-def _until_a_third_agrees(found: Count) -> Count:
+def _until_a_third_agrees(counted: Count) -> Count:
     """Two who always agree are one opinion."""
-    assert found.completed is not None
-    why_not = {**found.why_not, found.completed.id: THIRD_NEEDED}
-    return replace(found, approvals=1, codes=(*found.codes, THIRD_NEEDED), why_not=why_not, completed=None)
+    assert counted.completed is not None
+    why_not = {**counted.why_not, counted.completed.id: THIRD_NEEDED}
+    return replace(counted, approvals=1, codes=(*counted.codes, THIRD_NEEDED), why_not=why_not, completed=None)

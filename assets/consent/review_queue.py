@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from assets.consent.clip_facts import Clip, read_clips
+from assets.consent.clip import Clip, digest
+from assets.consent.clip_facts import read_clips
 from assets.consent.review_counting import POLICY
-from assets.consent.review_reasons import fit_for_catalogue
 from assets.consent.reviewers import Entry, Register, read_register, same
-from assets.consent.reviews import digest
 from assets.home import Home
+from assets.reasons import fit_for_catalogue
 from training.consent.times import parse_time
 
 

@@ -6,15 +6,15 @@ Belongs here: rows and statistics for people to look at. No number of this modul
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
 from assets.consent.clip_facts import read_clips
-from assets.consent.review_reasons import fit_for_catalogue
 from assets.consent.reviewers import read_register
 from assets.consent.reviews import all_reviews
 from assets.home import Home
+from assets.reasons import fit_for_catalogue
 
 UNKNOWN_CLIP = "review.unknown_clip"
 ALWAYS = 5  # clips that two people judged alike, without exception, before that is worth a look
@@ -24,12 +24,12 @@ def rows(home: Home) -> list[dict[str, Any]]:
     """Rows of table `reviews`, those of clips that are no longer known included (never valid)."""
     clips = {clip.key: clip for clip in read_clips(home)}
     register = read_register(home.database_url)
-    found = []
+    table = []
     for row in all_reviews(home.database_url):
         clip = clips.get((row["clip_id"], row["item_id"], row["shot_index"]))
         why_not = clip.count.why_not.get(row["id"]) if clip else UNKNOWN_CLIP
         independent = clip is not None and not clip.judged().bars(row["reviewer_id"], row["organisation"])
-        found.append(
+        table.append(
             {name: row[name] for name in _KEPT}
             | {
                 "valid": clip is not None and clip.count.valid(row["id"]),
@@ -39,7 +39,7 @@ def rows(home: Home) -> list[dict[str, Any]]:
                 "fit_for_catalogue": fit_for_catalogue(row["reasons"]),
             }
         )
-    return found
+    return table
 
 
 _KEPT = (
@@ -49,31 +49,39 @@ _KEPT = (
 
 
 def differences(home: Home) -> list[str]:
-    """Reviews of which table `reviews` says something else than records and rule do, in words; empty when it is true."""
-    names = ("clip_id", "item_id", "shot_index", "reviewer_id", "round")
-    kept = {tuple(row[name] for name in names): row for row in home.lake.rows("reviews")}
-    true = {tuple(row[name] for name in names): row for row in rows(home)}
-    return [
-        f"round {key[4]} of {key[3]} on {key[0][:16]}"
-        for key in sorted(kept.keys() | true.keys())
-        if kept.get(key) != true.get(key)
-    ]
+    """Reviews of which table `reviews` says something that cannot be, in words; empty when it is sound.
+
+    Asked of the kept records and of what a counted review must be, not of the rule that wrote the table.
+    """
+    kept = {_identity(row): [row[name] for name in _KEPT] for row in all_reviews(home.database_url)}
+    table = {_identity(row): row for row in home.lake.rows("reviews")}
+    altered = {
+        key for key in kept.keys() | table.keys() if key not in table or [table[key][n] for n in _KEPT] != kept.get(key)
+    }
+    counted = [key for key, row in table.items() if row["counts"]]
+    unsound = {key for key in counted if not (table[key]["valid"] and table[key]["independent"])}
+    unsound |= {key for key, row in table.items() if row["counts"] == bool(row["why_not"])}
+    return [f"round {key[4]} of {key[3]} on {key[0][:16]}" for key in sorted(altered | unsound)]
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("clip_id", "item_id", "shot_index", "reviewer_id", "round"))
 
 
 def void_reviews(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """How many reviews do not count, by why; {why, reviews, example}."""
-    found: dict[str, list[str]] = defaultdict(list)
+    void: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         if row["why_not"]:
-            found[row["why_not"]].append(f"{row['reviewer_id']} on {row['clip_id'][:12]}")
-    return [{"why": why, "reviews": len(who), "example": who[0]} for why, who in sorted(found.items())]
+            void[row["why_not"]].append(f"{row['reviewer_id']} on {row['clip_id'][:12]}")
+    return [{"why": why, "reviews": len(who), "example": who[0]} for why, who in sorted(void.items())]
 
 
 def agreement(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Over clips with two or more valid reviews: how many, and the share on which all said the same."""
     shared = [judged for judged in _by_clip(rows).values() if len(judged) > 1]
-    found: dict[str, Any] = {"reviewed_twice": len(shared)}
-    return found | ({"agreement": sum(len(set(j.values())) == 1 for j in shared) / len(shared)} if shared else {})
+    numbers: dict[str, Any] = {"reviewed_twice": len(shared)}
+    return numbers | ({"agreement": sum(len(set(j.values())) == 1 for j in shared) / len(shared)} if shared else {})
 
 
 def pairs(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -84,16 +92,16 @@ def pairs(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     together: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for judged in _by_clip(rows).values():
-        for one, other in combinations(sorted(judged), 2):
-            together[one, other].append((judged[one], judged[other]))
-    found = [_pair(" and ".join(names), verdicts) for names, verdicts in together.items()]
-    return sorted(found, key=lambda row: (-row["clips"], row["pair"]))
+        for first, other in combinations(sorted(judged), 2):
+            together[first, other].append((judged[first], judged[other]))
+    rows_of_pairs = [_pair(" and ".join(names), verdicts) for names, verdicts in together.items()]
+    return sorted(rows_of_pairs, key=lambda row: (-row["clips"], row["pair"]))
 
 
 def _pair(names: str, verdicts: list[tuple[str, str]]) -> dict[str, Any]:
     n = len(verdicts)
-    agreed = sum(one == other for one, other in verdicts) / n
-    habits = [Counter(said) for said in zip(*verdicts, strict=True)]
+    agreed = sum(first == other for first, other in verdicts) / n
+    habits = [Counter(verdicts_of) for verdicts_of in zip(*verdicts, strict=True)]
     expected = sum(habits[0][verdict] * habits[1][verdict] for verdict in ("approve", "reject")) / n**2
     return {
         "pair": names,
@@ -107,8 +115,8 @@ def _pair(names: str, verdicts: list[tuple[str, str]]) -> dict[str, Any]:
 
 def _by_clip(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, str, int], dict[str, str]]:
     """Verdict by reviewer, of valid reviews, by clip."""
-    found: dict[tuple[str, str, int], dict[str, str]] = defaultdict(dict)
+    by_clip: dict[tuple[str, str, int], dict[str, str]] = defaultdict(dict)
     for row in rows:
         if row["valid"]:
-            found[row["clip_id"], row["item_id"], row["shot_index"]][row["reviewer_id"]] = row["verdict"]
-    return found
+            by_clip[row["clip_id"], row["item_id"], row["shot_index"]][row["reviewer_id"]] = row["verdict"]
+    return by_clip

@@ -15,7 +15,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from training.consent.database import BigId, append_only, engine_with, writing
+from assets.database import append_only, engine_with, writing
+from training.consent.database import BigId
 from training.consent.times import time_text
 
 _metadata = sa.MetaData()
@@ -113,10 +114,10 @@ def enrol(database_url: str, reviewer_id: str, organisation: str, *, by: str, no
             )
     with writing(engine_with(database_url, _metadata)) as connection:
         register = _read(connection)
-        known = register.standing()
-        if twin := next((name for name in known if name != reviewer_id and same(name) == same(reviewer_id)), None):
+        standing = register.standing()
+        if twin := next((name for name in standing if name != reviewer_id and same(name) == same(reviewer_id)), None):
             raise ReviewError(f"{reviewer_id!r} would be taken for {twin!r}, who is registered; choose another name")
-        entry = known.get(reviewer_id)
+        entry = standing.get(reviewer_id)
         if entry is not None and entry.active and entry.organisation == organisation:
             return False
         _append(connection, register, reviewer_id, organisation, True, by, now)

@@ -10,25 +10,21 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from assets.consent import reviewers
+from assets.consent.clip import Clip, ClipKey, digest
 from assets.consent.review_counting import POLICY, Appeal, Review
-from assets.consent.review_reasons import closed
 from assets.consent.reviewers import ReviewError, same
+from assets.database import append_only, engine_with, writing
+from assets.reasons import closed
 from training.consent.canonical import sha256_hex
-from training.consent.database import BigId, append_only, engine_with, writing
+from training.consent.database import BigId
 from training.consent.times import time_text
 
-if TYPE_CHECKING:
-    from assets.consent.clip_facts import Clip
-
-__all__ = ["ReviewError", "appeal", "digest", "submit_review"]
-
 MOST_PEOPLE = 10_000
-ClipKey = tuple[str, str, int]  # clip_id, item_id, shot_index
 
 _metadata = sa.MetaData()
 
@@ -70,22 +66,6 @@ append_only(_reviews)
 append_only(_appeals)
 
 
-def digest(clip: Clip) -> str:
-    """What a reviewer judges, as one digest: the pictures, who and whose property is said to be in them, everything
-    that is declared, and the consents that stand. A consent that is withdrawn or given anew is another digest."""
-    return sha256_hex(
-        {
-            "clip_id": clip.facts.clip_id,
-            "bytes_sha256": clip.facts.bytes_sha256,
-            "contributor_id": clip.facts.contributor_id,
-            "persons": clip.facts.to_dict()["persons"],
-            "properties": clip.properties,
-            "declared": clip.declared,
-            "consent_ids": list(clip.consent_ids),
-        }
-    )
-
-
 def submit_review(
     database_url: str,
     *,
@@ -114,9 +94,9 @@ def submit_review(
     if not all(0 <= people <= MOST_PEOPLE for people in (persons_counted, non_identifiable)):
         raise ReviewError(f"people are counted from 0 to {MOST_PEOPLE}")
     key = {"clip_id": clip_id, "item_id": item_id, "shot_index": shot_index, "reviewer_id": reviewer_id}
-    mine = sa.and_(*(_reviews.c[name] == value for name, value in key.items()))
+    own = sa.and_(*(_reviews.c[name] == value for name, value in key.items()))
     register = reviewers.read_register(database_url)
-    said = {
+    judgement = {
         "digest": digest,
         "organisation": register.judge(reviewer_id).organisation,
         "verdict": verdict,
@@ -125,11 +105,11 @@ def submit_review(
         "non_identifiable": non_identifiable,
     }
     with writing(engine_with(database_url, _metadata)) as connection:
-        last = connection.execute(sa.select(_reviews).where(mine).order_by(_reviews.c.round.desc()).limit(1)).first()
-        if last is not None and {name: last._mapping[name] for name in said} == said:
+        last = connection.execute(sa.select(_reviews).where(own).order_by(_reviews.c.round.desc()).limit(1)).first()
+        if last is not None and {name: last._mapping[name] for name in judgement} == judgement:
             return last.round
         round_ = last.round + 1 if last is not None else 1
-        connection.execute(_reviews.insert().values(**key, **said, round=round_, reviewed_at=time_text(now)))
+        connection.execute(_reviews.insert().values(**key, **judgement, round=round_, reviewed_at=time_text(now)))
     return round_
 
 
@@ -144,10 +124,10 @@ def appeal(database_url: str, clip: Clip, contributor_id: str, now: datetime) ->
     if not facts.rejections:
         raise ReviewError("this clip is not rejected; there is nothing to appeal against")
     key = dict(zip(("clip_id", "item_id", "shot_index"), clip.key, strict=True)) | {"digest": seen}
-    mine = sa.and_(*(_appeals.c[name] == value for name, value in key.items()))
+    same_clip = sa.and_(*(_appeals.c[name] == value for name, value in key.items()))
     with writing(engine_with(database_url, _metadata)) as connection:
         after: int = connection.execute(sa.select(sa.func.max(_reviews.c.id))).scalar_one()
-        earlier: Sequence[int] = connection.execute(sa.select(_appeals.c.after_review).where(mine)).scalars().all()
+        earlier: Sequence[int] = connection.execute(sa.select(_appeals.c.after_review).where(same_clip)).scalars().all()
         if len(earlier) >= POLICY.appeals:
             if not any(review.id > max(earlier) for review in clip.reviews):
                 return False
@@ -165,27 +145,29 @@ def all_reviews(database_url: str) -> list[dict[str, Any]]:
 
 
 def reviews_by_clip(database_url: str) -> dict[ClipKey, tuple[Review, ...]]:
-    found: dict[ClipKey, tuple[Review, ...]] = defaultdict(tuple)
+    by_clip: dict[ClipKey, tuple[Review, ...]] = defaultdict(tuple)
     names = set(Review.__dataclass_fields__) - {"reasons"}
     for row in all_reviews(database_url):
-        said = {name: row[name] for name in names}
-        found[row["clip_id"], row["item_id"], row["shot_index"]] += (Review(**said, reasons=tuple(row["reasons"])),)
-    return found
+        fields = {name: row[name] for name in names}
+        by_clip[row["clip_id"], row["item_id"], row["shot_index"]] += (Review(**fields, reasons=tuple(row["reasons"])),)
+    return by_clip
 
 
 def appeals_by_clip(database_url: str) -> dict[ClipKey, tuple[Appeal, ...]]:
-    found: dict[ClipKey, tuple[Appeal, ...]] = defaultdict(tuple)
+    by_clip: dict[ClipKey, tuple[Appeal, ...]] = defaultdict(tuple)
     with engine_with(database_url, _metadata).connect() as connection:
         for row in connection.execute(sa.select(_appeals).order_by(_appeals.c.id)):
             key = row.clip_id, row.item_id, row.shot_index
-            found[key] += (Appeal(row.digest, row.after_review, row.appealed_at),)
-    return found
+            by_clip[key] += (Appeal(row.digest, row.after_review, row.appealed_at),)
+    return by_clip
 
 
 def reviews_digest(database_url: str) -> str:
     """Digest of all reviews, appeals and the register: equal digests mean that nobody judged anything since."""
     entries = reviewers.read_register(database_url).entries
-    appeals = {str(key): [vars(one) for one in found] for key, found in appeals_by_clip(database_url).items()}
+    appeals = {
+        str(key): [vars(appeal_) for appeal_ in of_clip] for key, of_clip in appeals_by_clip(database_url).items()
+    }
     return sha256_hex(
         {
             "reviews": [[row["id"], row["digest"], row["verdict"]] for row in all_reviews(database_url)],

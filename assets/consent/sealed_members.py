@@ -1,51 +1,121 @@
-"""The graph's first half: which sealed snapshots hold which clips, found by person or by digest in milliseconds.
+"""Sealed snapshots, found by the people and the footage in them: which snapshot holds which clip, in milliseconds.
 
-Belongs here: keeping sealed members in the transactional database (as `graph_rows`), when a snapshot is sealed and
-again from any manifest that the store has and this database lacks. What these facts mean for a withdrawal is
-`closure`'s business; where the things made of a clip lie is `artifacts`'.
+Kept in the transactional database when a snapshot is sealed, and again from any manifest that the store has and this
+database lacks. A member that many snapshots share is one row; a snapshot is a bitmap over the members' numbers. What these
+facts mean for a withdrawal is `reach`'s; where the things made of a clip lie is `assets.withdrawals.artifacts`'.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from assets.consent.sealed_member_rows import (
-    METADATA,
-    Member,
-    Sealing,
-    bitmap,
-    chunks,
-    digest_rows,
-    member_of,
-    member_rows,
-    next_number,
-    numbered,
-    party_rows,
-    sealing_of,
-    sealing_rows,
-    set_rows,
-)
+from assets.database import append_only, engine_with, writing
 from assets.home import Home
 from training.consent.canonical import CanonicalError, canonical, parse_strictly
-from training.consent.database import engine_with, writing
+from training.consent.database import BigId, portions
+from training.consent.eligibility import ClipFacts
+from training.consent.snapshot import member_leaf, members_root
+from training.consent.times import instant
+
+metadata = sa.MetaData()
+
+member_rows = sa.Table(
+    "sealed_member",
+    metadata,
+    sa.Column("number", BigId, primary_key=True, autoincrement=False),
+    sa.Column("leaf_hash", sa.String(64), nullable=False),
+    sa.Column("clip_id", sa.String(64), nullable=False, index=True),
+    sa.Column("member", sa.Text, nullable=False),  # canonical JSON, as in the manifest
+    sa.UniqueConstraint("leaf_hash"),
+)
 
 
-class Graph:
+def _index(name: str, column: str, length: int) -> sa.Table:
+    """Which members each value of `column` names."""
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column(column, sa.String(length), primary_key=True),
+        sa.Column("number", BigId, sa.ForeignKey(member_rows.c.number), primary_key=True, autoincrement=False),
+        sqlite_with_rowid=False,
+    )
+
+
+party_rows = _index("sealed_party", "party_id", 128)
+digest_rows = _index("sealed_digest", "digest", 64)
+set_rows = sa.Table(
+    "sealed_set",
+    metadata,
+    sa.Column("root", sa.String(64), primary_key=True),
+    sa.Column("n", sa.Integer, nullable=False),
+    sa.Column("members", sa.LargeBinary, nullable=False),  # bit i of byte j: member 8 j + i is in it
+)
+sealing_rows = sa.Table(
+    "sealing",
+    metadata,
+    sa.Column("number", BigId, primary_key=True, autoincrement=False),
+    sa.Column("root", sa.String(64), sa.ForeignKey(set_rows.c.root), nullable=False, index=True),
+    sa.Column("manifest_sha256", sa.String(64), nullable=False),
+    sa.Column("purpose", sa.String(32), nullable=False),
+    sa.Column("territory", sa.String(8), nullable=False),
+    sa.Column("recipient", sa.String(128), nullable=False),
+    sa.Column("opens_at", sa.String(20), nullable=False),
+    sa.Column("until", sa.String(20), nullable=False),
+    sa.Column("ledger_size", BigId, nullable=False),
+    sa.Column("ledger_root", sa.String(64), nullable=False),
+    sa.UniqueConstraint("root", "manifest_sha256"),
+)
+for _table in (member_rows, party_rows, digest_rows, set_rows, sealing_rows):
+    append_only(_table)
+
+
+@dataclass(frozen=True)
+class Sealing:
+    """One time that a set of members was sealed: the same members may be sealed again later, over another window."""
+
+    number: int
+    root: str
+    manifest_sha256: str
+    purpose: str
+    territory: str
+    recipient: str
+    at: datetime
+    until: datetime
+    ledger_size: int
+    ledger_root: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """A clip as it was sealed; `facts` are what its eligibility is decided on."""
+
+    number: int
+    facts: ClipFacts
+    media_key: str
+    consent_ids: tuple[str, ...]
+
+    @property
+    def clip_id(self) -> str:
+        return self.facts.clip_id
+
+
+class SealedSnapshots:
     """The sealed snapshots of one database."""
 
     def __init__(self, database_url: str) -> None:
-        self.engine = engine_with(database_url, METADATA)
+        self.engine = engine_with(database_url, metadata)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def record(self, manifest: Mapping[str, Any], manifest_sha256: str) -> None:
         """Keep a sealing and the members that no snapshot had before, in one transaction; again changes nothing."""
-        from training.consent.snapshot import member_leaf
-
         leaves = {member_leaf(member).hex(): member for member in manifest["members"]}
         with writing(self.engine) as connection:
             same = (sealing_rows.c.root == manifest["root"]) & (sealing_rows.c.manifest_sha256 == manifest_sha256)
@@ -91,29 +161,29 @@ class Graph:
 
     def concerned(self, parties: Collection[str], digests: Collection[str]) -> set[int]:
         """Numbers of the members that any of these people is in, or that any of these digests names."""
-        found: set[int] = set()
+        numbers: set[int] = set()
         with self.engine.connect() as connection:
             for table, column, values in (
                 (party_rows, party_rows.c.party_id, parties),
                 (digest_rows, digest_rows.c.digest, digests),
             ):
-                for some in chunks(values):
-                    found.update(connection.execute(sa.select(table.c.number).where(column.in_(some))).scalars())
-        return found
+                for some in portions(values):
+                    numbers.update(connection.execute(sa.select(table.c.number).where(column.in_(some))).scalars())
+        return numbers
 
     def holding(self, numbers: Collection[int], root: str | None = None) -> dict[str, list[int]]:
         """By root of every snapshot (or of the one named) that holds any of these members: which ones."""
         if not numbers:
             return {}
-        ordered, found = sorted(numbers), {}
+        ordered, by_root = sorted(numbers), {}
         query = sa.select(set_rows.c.root, set_rows.c.members).order_by(set_rows.c.root)
         with self.engine.connect() as connection:
             for row in connection.execute(query if root is None else query.where(set_rows.c.root == root)):
                 bits = row.members
                 held = [n for n in ordered if n >> 3 < len(bits) and bits[n >> 3] >> (n & 7) & 1]
                 if held:
-                    found[row.root] = held
-        return found
+                    by_root[row.root] = held
+        return by_root
 
     def numbers_in(self, root: str) -> list[int]:
         """The members of one snapshot; none where the root is not known."""
@@ -131,34 +201,94 @@ class Graph:
 
     def _rows(self, column: sa.Column[Any], values: Iterable[Any]) -> Iterator[Any]:
         with self.engine.connect() as connection:
-            for some in chunks(values):
+            for some in portions(values):
                 query = sa.select(member_rows.c.number, member_rows.c.member).where(column.in_(some))
                 yield from connection.execute(query.order_by(member_rows.c.number)).all()
 
 
-def graph_of(home: Home) -> Graph:
-    """The graph, brought up to date with the store: a process killed after sealing left a manifest unrecorded."""
-    graph = Graph(home.database_url)
-    known = graph.roots()
+def manifest_key(root: str) -> str:
+    """Where the store has the manifest of a sealed snapshot."""
+    return f"snapshots/{root}/manifest.json"
+
+
+def sealed_snapshots(home: Home) -> SealedSnapshots:
+    """The snapshots, brought up to date with the store: a process killed after sealing left a manifest unrecorded."""
+    snapshots = SealedSnapshots(home.database_url)
+    recorded = snapshots.roots()
     for root in home.store.folders("snapshots"):
-        if root not in known:
-            _record_stored(home, graph, root)
-    return graph
+        if root not in recorded:
+            _record_stored(home, snapshots, root)
+    return snapshots
 
 
 def record_snapshot(home: Home, manifest: Mapping[str, Any]) -> None:
     """Called with a snapshot that is about to be put into the store."""
-    Graph(home.database_url).record(manifest, hashlib.sha256(canonical(dict(manifest))).hexdigest())
+    SealedSnapshots(home.database_url).record(manifest, hashlib.sha256(canonical(dict(manifest))).hexdigest())
 
 
-def _record_stored(home: Home, graph: Graph, root: str) -> None:
+def _record_stored(home: Home, snapshots: SealedSnapshots, root: str) -> None:
     """A manifest that is not what its root says holds nothing: no model can be shown to rest on it either."""
-    from training.consent.snapshot import members_root
-
     try:
-        data = home.store.get(f"snapshots/{root}/manifest.json")
+        data = home.store.get(manifest_key(root))
         manifest = parse_strictly(data.decode())
         if members_root(manifest["members"]) == root == manifest["root"]:
-            graph.record(manifest, hashlib.sha256(data).hexdigest())
+            snapshots.record(manifest, hashlib.sha256(data).hexdigest())
     except (FileNotFoundError, UnicodeDecodeError, CanonicalError, KeyError, TypeError):
         return
+
+
+# -- rows ----------------------------------------------------------------------------------------------------------
+
+
+def numbered(connection: sa.Connection, leaves: Mapping[str, Mapping[str, Any]]) -> list[int]:
+    """Numbers of all these members; those that were never sealed before get one."""
+    kept: dict[str, int] = {}
+    for some in portions(leaves):
+        query = sa.select(member_rows.c.leaf_hash, member_rows.c.number).where(member_rows.c.leaf_hash.in_(some))
+        kept |= {row.leaf_hash: row.number for row in connection.execute(query)}
+    first = next_number(connection, member_rows)
+    fresh = {leaf: first + i for i, leaf in enumerate(leaf for leaf in leaves if leaf not in kept)}
+    for some in portions(fresh):
+        _insert(connection, [(fresh[leaf], leaf, leaves[leaf]) for leaf in some])
+    return sorted((kept | fresh).values())
+
+
+def _insert(connection: sa.Connection, fresh: list[tuple[int, str, Mapping[str, Any]]]) -> None:
+    facts = {number: _facts(member) for number, _, member in fresh}
+    connection.execute(
+        sa.insert(member_rows),
+        [
+            {"number": number, "leaf_hash": leaf, "clip_id": member["clip_id"], "member": canonical(member).decode()}
+            for number, leaf, member in fresh
+        ],
+    )
+    people = [{"party_id": party, "number": number} for number, f in facts.items() for party in sorted(f.parties)]
+    named = [{"digest": digest, "number": number} for number, f in facts.items() for digest in sorted(f.assets)]
+    if people:
+        connection.execute(sa.insert(party_rows), people)
+    connection.execute(sa.insert(digest_rows), named)
+
+
+def _facts(member: Mapping[str, Any]) -> ClipFacts:
+    return ClipFacts.from_dict({"properties": [], **member["facts"]})  # facts from before property owners were asked
+
+
+def member_of(row: Any) -> Member:
+    member = parse_strictly(row.member)
+    return Member(row.number, _facts(member), member["media_key"], tuple(member["consent_ids"]))
+
+
+def sealing_of(row: Any) -> Sealing:
+    fields = {name: value for name, value in row._mapping.items() if name not in {"opens_at", "until"}}
+    return Sealing(at=instant(row.opens_at), until=instant(row.until), **fields)
+
+
+def bitmap(numbers: list[int]) -> bytes:
+    bits: dict[int, int] = defaultdict(int)
+    for number in numbers:
+        bits[number >> 3] |= 1 << (number & 7)
+    return bytes(bits[j] for j in range(max(bits) + 1)) if bits else b""
+
+
+def next_number(connection: sa.Connection, table: sa.Table) -> int:
+    return connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.number) + 1, 0))).scalar_one()

@@ -7,7 +7,6 @@ members are few and found by index; the answer is the guard's own, which is test
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,20 +15,18 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from assets.consent import reach
-from assets.consent.sealed_member_rows import Sealing
-from assets.consent.sealed_members import Graph
-from assets.consent.withdrawal_log import Journal
-from assets.dataset.sealed import PURPOSE, key
+from assets.consent.sealed_members import SealedSnapshots, Sealing, manifest_key
+from assets.consent.withdrawal_log import WithdrawalLog
+from assets.database import engine_with, writing
 from assets.home import Home
-from training.consent.canonical import CanonicalError
+from training.consent.canonical import CanonicalError, file_sha256
 from training.consent.checkpoint import Checkpoint
-from training.consent.database import BigId, engine_with, writing
-from training.consent.eligibility import eligible
-from training.consent.guard import ConsentGuard
-from training.consent.ledger import Ledger, LedgerMissing
-from training.consent.ledger.evidence import EvidenceBroken, require_bodies
+from training.consent.database import BigId
+from training.consent.eligibility import PURPOSE, eligible
+from training.consent.evidence import EvidenceBroken, require_bodies
+from training.consent.guard import WHOLE, ConsentGuard, ConsentViolation
+from training.consent.ledger import LedgerMissing, LedgerReader
 from training.consent.times import instant, now_utc, time_text
-from training.consent.violation import WHOLE, ConsentViolation
 
 _metadata = sa.MetaData()
 _shown = sa.Table(
@@ -57,16 +54,15 @@ def violations(home: Home, root: str, now: datetime | None = None) -> dict[str, 
 
     Raises FileNotFoundError where there is no manifest.
     """
-    path, now = home.store.fetch(key(root)), instant(now or now_utc())
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    path, now = home.store.fetch(manifest_key(root)), instant(now or now_utc())
+    digest = file_sha256(path)
     try:
-        graph, shown = Graph(home.database_url), _read(home, root, digest)
-        sealing = graph.sealing(root, digest)
+        snapshots, shown = SealedSnapshots(home.database_url), _read(home, root, digest)
+        sealing = snapshots.sealing(root, digest)
         if sealing is None or shown is None:
-            _ask_in_whole(home, graph, path, root, digest, now)
+            _ask_in_whole(home, snapshots, path, root, digest, now)
         else:
-            _ask_what_changed(home, graph, sealing, shown, now)
+            _ask_what_changed(home, snapshots, sealing, shown, now)
     except ConsentViolation as violation:
         return {clip_id: list(reasons) for clip_id, reasons in violation.reasons.items()}
     except (EvidenceBroken, LookupError):
@@ -76,42 +72,65 @@ def violations(home: Home, root: str, now: datetime | None = None) -> dict[str, 
     return {}
 
 
-def _ask_in_whole(home: Home, graph: Graph, path: Path, root: str, digest: str, now: datetime) -> None:
+def standing_violations(home: Home, *roots: str) -> list[str]:
+    """Members of these snapshots, each with its reasons, that the ledger's head does not allow; empty when all may stay.
+
+    A snapshot that cannot be found or read counts as a violation: what cannot be shown is not allowed.
+    """
+    violating: list[str] = []
+    for root in roots:
+        try:
+            by_clip = violations(home, root)
+        except (FileNotFoundError, ValueError) as error:
+            violating.append(f"snapshot {root[:12] or 'of unknown root'} cannot be read ({error})")
+        else:
+            violating += [f"{clip_id[:16]} ({', '.join(reasons)})" for clip_id, reasons in sorted(by_clip.items())]
+    return violating
+
+
+def _ask_in_whole(home: Home, snapshots: SealedSnapshots, path: Path, root: str, digest: str, now: datetime) -> None:
     """The guard over everything; what it passed is remembered with the ledger as it stood before."""
-    earliest = min((s.at for s in graph.sealings() if s.root == root), default=None)
+    earliest = min((s.at for s in snapshots.sealings() if s.root == root), default=None)
     guard = ConsentGuard(path, root, home.database_url, PURPOSE, {root: time_text(earliest)} if earliest else {})
-    before = Ledger(home.database_url, create=False).head()
+    before = LedgerReader(home.database_url).head()
     guard.check(now)
-    graph.record(guard.manifest, digest)
+    snapshots.record(guard.manifest, digest)
     remember(home, root, digest, before, max(instant(guard.manifest["until"]), now))
 
 
-def _ask_what_changed(home: Home, graph: Graph, sealing: Sealing, shown: Shown, now: datetime) -> None:
+def _ask_what_changed(home: Home, snapshots: SealedSnapshots, sealing: Sealing, shown: Shown, now: datetime) -> None:
     """As the guard would answer; raises ConsentViolation."""
-    ledger, journal = Ledger(home.database_url, create=False), Journal(home.database_url)
+    ledger, log = LedgerReader(home.database_url), WithdrawalLog(home.database_url)
     head = ledger.head()
     now = max(now, head.recorded_at or now)
     if head.size < shown.ledger_size or ledger.head(upto=shown.ledger_size).root != shown.ledger_root:
         raise ConsentViolation.of_all("ledger.rewritten", "the ledger no longer contains what was checked before")
     with ledger.engine.connect() as connection:
         require_bodies(connection, shown.ledger_size, head.size)
-    if now > shown.until and journal.mark().ledger_size < shown.ledger_size:
-        due = graph.numbers_in(sealing.root)  # which terms come into force later was not read yet
+    if now > shown.until and log.mark().ledger_size < shown.ledger_size:
+        due = snapshots.numbers_in(sealing.root)  # which terms come into force later was not read yet
     else:
-        touched = reach.touched_since(ledger, journal, shown.ledger_size, shown.until, now)
-        due = graph.holding(graph.concerned(touched.parties, touched.digests), sealing.root).get(sealing.root, [])
-    _require(graph, ledger, sealing, due, head, now)
+        touched = reach.touched_since(ledger, log, shown.ledger_size, shown.until, now)
+        due = snapshots.holding(snapshots.concerned(touched.parties, touched.digests), sealing.root).get(
+            sealing.root, []
+        )
+    _require(snapshots, ledger, sealing, due, head, now)
     if head.size > shown.ledger_size or now > shown.until:
         remember(home, sealing.root, sealing.manifest_sha256, head, max(shown.until, now))
 
 
 def _require(
-    graph: Graph, ledger: Ledger, sealing: Sealing, numbers: list[int], head: Checkpoint, now: datetime
+    snapshots: SealedSnapshots,
+    ledger: LedgerReader,
+    sealing: Sealing,
+    numbers: list[int],
+    head: Checkpoint,
+    now: datetime,
 ) -> None:
     """These members stand from the first sealing to the horizon, or until now where that is later."""
-    members = graph.members(numbers)
+    members = snapshots.members(numbers)
     state, _ = reach.state_for(ledger, members.values(), head.size)
-    start = min(s.at for s in graph.sealings() if s.root == sealing.root)
+    start = min(s.at for s in snapshots.sealings() if s.root == sealing.root)
     reasons = {}
     for member in members.values():
         asked = (sealing.purpose, start, max(sealing.until, now), state, sealing.territory, sealing.recipient)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from assets.consent.intake import Admitted
+from assets.consent.ledger import Ledger
 from assets.consent.platform import checkpoint_key, platform_ledger
 from assets.home import Home
 from training.consent.events import Event
-from training.consent.ledger import Admitted, Ledger
 from training.consent.times import time_text
 
 _FIRST = {"register_key": 0, "grant": 1, "amend": 2, "revoke": 3, "revoke_key": 4, "dispute": 5}
@@ -57,7 +58,7 @@ def _order(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def event_row(event: Event) -> dict[str, Any]:
-    """A row of table `consent_events`: what SQL needs to decide as Python does. Lists that an event lacks are empty."""
+    """A row of table `consent_events`. Lists that an event lacks are empty."""
     body = event.body
     return {
         "seq": event.seq,

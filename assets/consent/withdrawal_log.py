@@ -1,8 +1,8 @@
-"""The journal of withdrawals: what each one reached, and every step that was taken, kept before and after it is taken.
+"""The log of withdrawals: what each one reached, and every step that was taken, kept before and after it is taken.
 
-Rows only (`journal_rows`), append-only but for the one that says how far the ledger was read. A withdrawal is planned in
-one transaction with that mark, so a process killed at any moment has either not begun or finds its plan here. What the
-steps do is `desk`'s business.
+Append-only but for the rows that say how far the ledger was read and what failed. A withdrawal is planned in one
+transaction with that mark, so a process killed at any moment has either not begun or finds its plan here. What the steps
+do is `assets.withdrawals.execute`'s.
 """
 
 from __future__ import annotations
@@ -10,45 +10,176 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from assets.consent.sealed_member_rows import chunks
-from assets.consent.withdrawal_log_rows import (
-    DONE,
-    METADATA,
-    RESTORATION,
-    WITHDRAWAL,
-    Failing,
-    Item,
-    Mark,
-    Plan,
-    Withdrawal,
-    coming_rows,
-    failing_rows,
-    item_of,
-    item_rows,
-    keep,
-    mark_row,
-    reach_rows,
-    read,
-    step_rows,
-    withdrawal_rows,
-)
-from assets.home import Home
-from assets.withdrawals.lineage import Pair
-from training.consent.database import engine_with, writing
+from assets import withheld
+from assets.database import append_only, engine_with, writing
+from assets.withheld import RESTORATION, WITHDRAWAL, reach_rows, withdrawal_rows
+from training.consent.canonical import sha256_hex
+from training.consent.database import BigId, portions
 from training.consent.times import instant, time_text
 
+DONE = "receipt"  # the last step
 
-class Journal:
+metadata = sa.MetaData()
+
+item_rows = sa.Table(
+    "withdrawal_item",
+    metadata,
+    sa.Column("number", BigId, sa.ForeignKey(withdrawal_rows.c.number), primary_key=True, autoincrement=False),
+    sa.Column("item", sa.String(512), primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("action", sa.String(16), nullable=False),
+    sa.Column("clip_id", sa.String(64), nullable=False),  # "" where it is no single clip's
+    sa.Column("before", sa.Text, nullable=False),
+    sa.Column("planned_at", sa.String(20), nullable=False),
+)
+step_rows = sa.Table(
+    "withdrawal_step",
+    metadata,
+    sa.Column("number", BigId, sa.ForeignKey(withdrawal_rows.c.number), primary_key=True, autoincrement=False),
+    sa.Column("step", sa.String(32), primary_key=True),
+    sa.Column("done_at", sa.String(20), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+)
+coming_rows = sa.Table(
+    "coming_terms",
+    metadata,
+    sa.Column("acts_from", sa.String(20), primary_key=True),
+    sa.Column("party_id", sa.String(128), primary_key=True),
+)
+for _table in (item_rows, step_rows, coming_rows):
+    append_only(_table)
+
+mark_row = sa.Table(
+    "withdrawal_mark",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("ledger_size", BigId, nullable=False),
+    sa.Column("read_at", sa.String(20)),
+    sa.Column("sealing", BigId, nullable=False),
+    sa.Column("audited_at", sa.String(20)),
+)
+
+
+# what of the ledger could not be acted on and is tried again with every look; the only rows that go
+failing_rows = sa.Table(
+    "withdrawal_failing",
+    metadata,
+    sa.Column("kind", sa.String(8), primary_key=True),
+    sa.Column("number", BigId, primary_key=True, autoincrement=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("since", sa.String(20), nullable=False),
+)
+
+Pair = tuple[str, str]  # snapshot root, clip_id
+EVENT, MEMBER = "event", "member"
+Failing = dict[tuple[str, int], str]  # an event's place in the ledger, or a sealed member's number: why it failed
+
+
+@dataclass(frozen=True, order=True)
+class Cause:
+    """Why a clip is reached: an event of the ledger (`seq`, `identity` is its leaf) or terms that ended (no `seq`).
+
+    `subject` is whose withdrawal it is: a party, or the dispute.
+    """
+
+    subject: str
+    kind: str
+    identity: str
+    at: str
+    seq: int | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far consequences were drawn: of the ledger, of time (None: not yet), and of the sealings."""
+
+    ledger_size: int = 0
+    at: datetime | None = None
+    sealing: int = -1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A withdrawal (or what undoes one) as it is about to be kept."""
+
+    kind: str
+    subject: str
+    causes: tuple[Cause, ...]
+    reach: Mapping[Pair, tuple[str, ...]]
+
+    @property
+    def id(self) -> str:
+        """The same causes reaching the same clips are the same withdrawal, whenever that is found out."""
+        named = [
+            self.kind,
+            self.subject,
+            [c.identity for c in self.causes],
+            [list(pair) for pair in sorted(self.reach)],
+        ]
+        return f"{'w' if self.kind == WITHDRAWAL else 'r'}-{sha256_hex(named)[:16]}"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that is acted on: `item` is a store key, a row's name, a version or an alias."""
+
+    item: str
+    kind: str
+    action: str
+    clip_id: str = ""
+    before: str = ""
+    planned_at: str = ""
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """A kept plan."""
+
+    number: int
+    id: str
+    kind: str
+    subject: str
+    ledger_size: int
+    opened_at: str
+    causes: tuple[Cause, ...]
+    reach: Mapping[Pair, tuple[str, ...]]
+
+    @property
+    def clip_ids(self) -> tuple[str, ...]:
+        return tuple(sorted({clip_id for _, clip_id in self.reach}))
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        return tuple(sorted({root for root, _ in self.reach} - {""}))
+
+    @property
+    def only_held(self) -> bool:
+        """Whether nothing but open disputes speak against its clips: they may be dismissed."""
+        return bool(self.causes) and {cause.kind for cause in self.causes} == {"dispute"}
+
+    @property
+    def by_root(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """As the closure takes it: reasons by clip, by snapshot."""
+        by_root: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+        for (root, clip_id), reasons in self.reach.items():
+            if root:
+                by_root[root][clip_id] = reasons
+        return dict(by_root)
+
+
+class WithdrawalLog:
     """The withdrawals of one database."""
 
     def __init__(self, database_url: str) -> None:
-        self.engine = engine_with(database_url, METADATA)
+        self.url = database_url
+        engine_with(database_url, withheld.metadata)
+        self.engine = engine_with(database_url, metadata)
 
     # -- how far ------------------------------------------------------------------------------------------------------
 
@@ -142,20 +273,20 @@ class Journal:
     def handled(self, clip_ids: Iterable[str]) -> dict[Pair, set[str]]:
         """By pair of these clips that a standing withdrawal reached: the identities of the causes."""
         asked, numbers = set(clip_ids), set[int]()
-        found: dict[Pair, set[str]] = defaultdict(set)
+        handled: dict[Pair, set[str]] = defaultdict(set)
         with self.engine.connect() as connection:
-            for some in chunks(asked):
+            for some in portions(asked):
                 query = sa.select(reach_rows.c.number).where(reach_rows.c.clip_id.in_(some)).distinct()
                 numbers.update(connection.execute(query).scalars())
-            concerned = [past for some in chunks(numbers) for past in read(connection, _numbered(some))]
+            concerned = [past for some in portions(numbers) for past in read(connection, _numbered(some))]
         for past in sorted(concerned, key=lambda past: past.number):
             identities = {cause.identity for cause in past.causes}
             for pair in (pair for pair in past.reach if pair[1] in asked):
                 if past.kind == RESTORATION:
-                    found.pop(pair, None)
+                    handled.pop(pair, None)
                 else:
-                    found[pair] |= identities
-        return dict(found)
+                    handled[pair] |= identities
+        return dict(handled)
 
     def standing(self) -> dict[str, dict[str, tuple[str, ...]]]:
         """Everything that stands withdrawn: reasons by clip, by snapshot root."""
@@ -164,30 +295,14 @@ class Journal:
             .join(withdrawal_rows, withdrawal_rows.c.number == reach_rows.c.number)
             .order_by(reach_rows.c.number)
         )
-        found: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+        standing: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
         with self.engine.connect() as connection:
             for row in connection.execute(query):
                 if row.kind == WITHDRAWAL:
-                    found[row.root][row.clip_id] = tuple(json.loads(row.reasons))
+                    standing[row.root][row.clip_id] = tuple(json.loads(row.reasons))
                 else:
-                    found[row.root].pop(row.clip_id, None)
-        return {root: clips for root, clips in found.items() if root and clips}
-
-    def withheld(self, clip_ids: Iterable[str] | None = None) -> dict[str, str]:
-        """Clips that must not be used now, each with the withdrawal that says so: the last word on a clip counts."""
-        query = (
-            sa.select(reach_rows.c.clip_id, withdrawal_rows.c.kind, withdrawal_rows.c.id)
-            .join(withdrawal_rows, withdrawal_rows.c.number == reach_rows.c.number)
-            .order_by(reach_rows.c.number)
-        )
-        last: dict[str, tuple[str, str]] = {}
-        with self.engine.connect() as connection:
-            if clip_ids is None:
-                last = {row.clip_id: (row.kind, row.id) for row in connection.execute(query)}
-            for clip_id in clip_ids or ():
-                for row in connection.execute(query.where(reach_rows.c.clip_id == clip_id)):
-                    last[clip_id] = (row.kind, row.id)
-        return {clip_id: name for clip_id, (kind, name) in last.items() if kind == WITHDRAWAL}
+                    standing[row.root].pop(row.clip_id, None)
+        return {root: clips for root, clips in standing.items() if root and clips}
 
     # -- what was done ------------------------------------------------------------------------------------------------
 
@@ -254,6 +369,43 @@ def _keep_failing(connection: sa.Connection, failing: Failing, now: str) -> None
         connection.execute(sa.insert(failing_rows), rows)
 
 
-def withheld(home: Home) -> frozenset[str]:
-    """Clips that stand withdrawn: no stage makes anything of them."""
-    return frozenset(Journal(home.database_url).withheld())
+def keep(connection: sa.Connection, plan: Plan, ledger_size: int, opened_at: str) -> None:
+    if connection.execute(sa.select(withdrawal_rows.c.id).where(withdrawal_rows.c.id == plan.id)).first():
+        return
+    latest = sa.select(sa.func.coalesce(sa.func.max(withdrawal_rows.c.number), 0))
+    number = connection.execute(latest).scalar_one() + 1
+    connection.execute(
+        sa.insert(withdrawal_rows).values(
+            number=number,
+            id=plan.id,
+            kind=plan.kind,
+            subject=plan.subject,
+            ledger_size=ledger_size,
+            opened_at=opened_at,
+            causes=json.dumps([asdict(cause) for cause in plan.causes]),
+        )
+    )
+    rows = [
+        {"number": number, "root": root, "clip_id": clip_id, "reasons": json.dumps(reasons)}
+        for (root, clip_id), reasons in sorted(plan.reach.items())
+    ]
+    if rows:
+        connection.execute(sa.insert(reach_rows), rows)
+
+
+def read(connection: sa.Connection, query: sa.Select[Any]) -> list[Withdrawal]:
+    rows = connection.execute(query.order_by(withdrawal_rows.c.number)).all()
+    reach: dict[int, dict[Pair, tuple[str, ...]]] = {row.number: {} for row in rows}
+    for some in portions(reach):
+        for r in connection.execute(sa.select(reach_rows).where(reach_rows.c.number.in_(some))):
+            reach[r.number][r.root, r.clip_id] = tuple(json.loads(r.reasons))
+    withdrawals = []
+    for row in rows:
+        causes = tuple(Cause(**cause) for cause in json.loads(row.causes))
+        fields = dict(row._mapping) | {"causes": causes, "reach": reach[row.number]}
+        withdrawals.append(Withdrawal(**fields))
+    return withdrawals
+
+
+def item_of(row: Any) -> Item:
+    return Item(**{name: value for name, value in row._mapping.items() if name != "number"})

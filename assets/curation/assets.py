@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 
-from assets.consent.withdrawal_log import withheld
 from assets.curation import checks
 from assets.curation.captioning.embeddings import embedding_rows
 from assets.curation.captioning.structured import Facts, caption_rows
@@ -25,6 +24,7 @@ from assets.pages.metadata import definition_metadata, run_of, table_metadata
 from assets.pages.plots import markdown_table
 from assets.partitions import received_days
 from assets.signals import rows as clips
+from assets.withheld import withheld
 
 SHOWN = 200  # rows of a table for people
 
@@ -120,7 +120,7 @@ def visual_captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Ho
 
     The same model is not asked twice about the same clip. Clips that stand withdrawn are not shown to it.
     """
-    day, held, rows = context.partition_key, withheld(home), []
+    day, held, rows = context.partition_key, withheld(home.database_url), []
     if home.captioner is not None:
         items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
         clips_of_day = [row for row in home.lake.rows("shots", day) if row["clip_id"] not in held]
@@ -234,7 +234,7 @@ def captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     source. What a captioner saw stands beside them, and is refused where it contradicts what is declared. Clips that
     stand withdrawn are left out, and so have no embedding either.
     """
-    day, held = context.partition_key, withheld(home)
+    day, held = context.partition_key, withheld(home.database_url)
     items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
     measured = by_clip(home.lake.rows("signals", day))
     decided: dict[Key, dict[str, str]] = defaultdict(dict)

@@ -2,7 +2,7 @@
 
 Runs in the probe's worker on a few frames a second of the middle of the picture, at its own size, because scaling would
 wipe out both. It knows no key: a process that opens hostile files must not hold the platform's secret. What the
-watermark's key finds in the block spectra is `assets.marks.watermark_detection`'s; what either means for a clip is curation's.
+watermark's key finds in the block spectra is `assets.marks.watermark`'s; what either means for a clip is curation's.
 
 The spectral peak is the strongest excess, in decibels, of a single spatial frequency over its surroundings. Pictures that
 were made or enlarged by convolution often carry such regular patterns (Odena et al. 2016, doi:10.23915/distill.00003;

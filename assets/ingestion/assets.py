@@ -15,7 +15,7 @@ from assets.ingestion.intake import TakenIn, digest_of, lost, take_in, workroom
 from assets.ingestion.origin import MarkReader, trusted_devices
 from assets.ingestion.progress import OURS, begin
 from assets.ingestion.recount import Recount, recount
-from assets.marks.c2pa_read import type_name
+from assets.marks.c2pa import type_name
 from assets.pages.metadata import definition_metadata, picture, run_of, table_metadata
 from assets.pages.plots import markdown_table
 from assets.partitions import received_days

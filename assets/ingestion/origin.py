@@ -38,7 +38,7 @@ class MarkReader:
 
     def read(self, result: ProbeResult) -> ProbeResult:
         """The result with what was found in its evidence, and without the evidence."""
-        from assets.marks.watermark_detection import find_mark
+        from assets.marks.watermark import find_mark
 
         grid, corner, extent = (result.picture[i : i + 2] for i in (0, 2, 4)) if result.picture else ((), (), ())
         found = None

@@ -36,6 +36,10 @@ class Still:
     webp: bytes
     faces: list[list[float]] | None
 
+    @property
+    def uri(self) -> str:
+        return data_uri(self.webp)
+
 
 def take_stills(home: Home, media_key: str, start_frame: int, end_frame: int, count: int) -> list[Still]:
     """Frames spread evenly over a clip, first and last included, decoded from the delivered file.
@@ -101,7 +105,7 @@ def frames_at(path: Path, wanted: set[int]) -> Iterator[tuple[int, float | None,
     """
     import numpy as np
 
-    from assets.decode.decoding import open_container, video_stream
+    from assets.decode.decoder import open_container, video_stream
 
     with open_container(path) as container:
         first: float | None = None

@@ -1,7 +1,7 @@
 """What Dagster sees of the warehouse: every dbt model as an asset, every dbt test as a check, columns with lineage."""
 
 # no postponed annotations here: dagster-dbt reads the parameters' types
-import datetime as dt
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +17,7 @@ from dagster_dbt import (
 from dagster_dbt.core.dbt_event_iterator import DbtEventIterator
 
 from assets.home import Home
+from assets.warehouse.descriptions import described, descriptions
 from assets.warehouse.project import (
     applied,
     begin_build,
@@ -36,6 +37,7 @@ WRITERS = {
 }
 
 project = dbt_project()
+manifest = described(json.loads(project.manifest_path.read_text()))
 
 
 class LakeTranslator(DagsterDbtTranslator):
@@ -56,7 +58,7 @@ translator = LakeTranslator(
 
 
 @dbt_assets(
-    manifest=project.manifest_path,
+    manifest=manifest,
     project=project,
     name="warehouse",
     dagster_dbt_translator=translator,
@@ -69,11 +71,7 @@ def warehouse(context: dg.AssetExecutionContext, dbt: DbtCliResource, home: dg.R
     next build.
     """
     target = begin_build(home)
-    variables = environment(home, dt.datetime.now(dt.UTC), target)
-    context.log.info(
-        f"consent is judged from {variables['RUSHES_DECISION_AT']} to {variables['RUSHES_DECISION_UNTIL']}"
-    )
-    with applied(variables):
+    with applied(environment(home, target)):
         # one target folder a home: what dbt parsed stays valid while the home does
         invocation = dbt.cli(["build"], context=context, target_path=home.scratch("dbt"))
         events, failure = _wait(invocation)
@@ -82,10 +80,21 @@ def warehouse(context: dg.AssetExecutionContext, dbt: DbtCliResource, home: dg.R
         finally:
             close_connections(invocation.adapter)
     if failure:
-        yield from (said for said in reported if isinstance(said, dg.AssetCheckResult | dg.AssetCheckEvaluation))
+        yield from (event for event in reported if isinstance(event, dg.AssetCheckResult | dg.AssetCheckEvaluation))
         raise failure
     finish_build(home, target)
-    yield from reported
+    columns = descriptions(manifest)
+    yield from (_with_descriptions(event, columns) for event in reported)
+
+
+def _with_descriptions(event: Any, columns: Mapping[str, Mapping[str, str]]) -> Any:
+    """The event with its columns described: dbt's adapter knows only their names and types."""
+    schema = event.metadata.get("dagster/column_schema")
+    if schema is None:
+        return event
+    text = columns[event.metadata["unique_id"].text]
+    schema = dg.TableSchema([dg.TableColumn(c.name, c.type, text.get(c.name)) for c in schema.value.columns])
+    return event.with_metadata({**event.metadata, "dagster/column_schema": dg.MetadataValue.table_schema(schema)})
 
 
 def _wait(invocation: DbtCliInvocation) -> tuple[list[Any], Exception | None]:

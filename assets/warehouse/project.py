@@ -1,13 +1,11 @@
 """Where the dbt project is and how dbt is run on it: paths, manifest, environment. What the models say is in SQL.
 
-dbt reads the lake and writes the warehouse through two environment variables, and judges consent at the moment that
-two more give it, so that SQL and the Python rules decide about the same window.
+dbt reads the lake and writes the warehouse where environment variables say.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import os
 import shutil
 import sys
@@ -82,28 +80,18 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def environment(home: Home, now: dt.datetime, target: Path) -> dict[str, str]:
-    """What dbt needs to know: where the lake is, the file to build in, and the window that consent is judged in.
+def environment(home: Home, target: Path) -> dict[str, str]:
+    """What dbt needs to know: where the lake is, and the file to build in.
 
     Brings the lake's local mirror up to date first (for a local home: schema files for tables nobody wrote yet).
     """
-    from training.consent.eligibility import decision_window
-    from training.consent.ledger import Ledger
-
     lake = home.lake.mirror(home.state / "lake_mirror")
-    at, until = decision_window(Ledger(home.database_url).head(), now)
     return {
         "RUSHES_LAKE": str(lake.resolve()).replace("'", "''"),  # it stands in an SQL string
         "RUSHES_WAREHOUSE": str(target),
         "RUSHES_WAREHOUSE_SPILL": str(target.parent / "spill"),
         "RUSHES_DUCKDB_MEMORY": memory_limit(home),
-        "RUSHES_DECISION_AT": _utc(at),
-        "RUSHES_DECISION_UNTIL": _utc(until),
     }
-
-
-def _utc(moment: dt.datetime) -> str:
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 @contextlib.contextmanager

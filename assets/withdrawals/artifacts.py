@@ -2,7 +2,7 @@
 
 Belongs here: the naming conventions of the store and the lake, and acts that may be repeated after a crash at any
 moment. A sealed thing keeps its name below `sealed/<withdrawal>/`, where no stage reads. When which act is due is
-`desk`'s business.
+`execute`'s business.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assets.consent.withdrawal_log_rows import Item
+from assets.consent.withdrawal_log import Item
 from assets.home import Home
 from assets.signals.task import result_key
+from assets.tables import TABLES
+from training.model.text import text_key
 
 Act = Literal["keep", "seal", "delete"]
 Row = Mapping[str, Any]
@@ -76,7 +78,7 @@ def made_of(home: Home, clip_ids: Iterable[str], act: Act) -> list[Item]:
 def made_by(home: Home, model_keys: Iterable[str], act: Act) -> list[Item]:
     """Samples and releases of these models, and the rows about them."""
     wanted = set(model_keys)
-    found = [
+    items = [
         Item(key, kind, act)
         for kind in MADE_BY_MODELS
         for model_key in home.store.folders(kind)
@@ -84,22 +86,22 @@ def made_by(home: Home, model_keys: Iterable[str], act: Act) -> list[Item]:
         for key in home.store.list(f"{kind}/{model_key}")
     ]
     listed = set(home.lake.read(ROWS_OF_MODELS, columns=["model_key"])["model_key"].to_pylist()) & wanted
-    return found + [Item(f"lake/{ROWS_OF_MODELS}/{model_key}", "rows", act) for model_key in sorted(listed)]
+    return items + [Item(f"lake/{ROWS_OF_MODELS}/{model_key}", "rows", act) for model_key in sorted(listed)]
 
 
 def rows_about(home: Home, clip_ids: Collection[str], act: Act) -> list[Item]:
     """Captions and embeddings of these clips in the lake, and the encoded texts that nothing else says."""
-    found, theirs, others = [], set[str](), set[str]()
+    items, theirs, others = [], set[str](), set[str]()
     for table in ROWS_OF_CLIPS:
         named: set[str] = set()
         for day in home.lake.partitions(table):
             columns = ["clip_id"] if table == "embeddings" else ["clip_id", "text"]
             for row in home.lake.read(table, day, columns).to_pylist():
-                mine = row["clip_id"] in clip_ids
-                named |= {row["clip_id"]} if mine else set()
-                (theirs if mine else others).add(row.get("text", ""))
-        found += [Item(f"lake/{table}/{clip_id}", "rows", act, clip_id) for clip_id in sorted(named)]
-    return found + [Item(key, "caches", "delete") for key in _encoded(home, theirs - others)]
+                concerned = row["clip_id"] in clip_ids
+                named |= {row["clip_id"]} if concerned else set()
+                (theirs if concerned else others).add(row.get("text", ""))
+        items += [Item(f"lake/{table}/{clip_id}", "rows", act, clip_id) for clip_id in sorted(named)]
+    return items + [Item(key, "caches", "delete") for key in _encoded(home, theirs - others)]
 
 
 def thumbnails_of(home: Home, files: Mapping[str, str]) -> list[Item]:
@@ -120,8 +122,6 @@ def thumbnails_of(home: Home, files: Mapping[str, str]) -> list[Item]:
 
 def _encoded(home: Home, texts: Iterable[str]) -> list[str]:
     """Remembered vectors of these texts, and their tokens on this machine: they are made again whenever a text is."""
-    from training.model.text import text_key
-
     names = [text_key(text) for text in sorted(texts)]
     keys = (f"cache/embeddings/{m}/{n[:2]}/{n}.json" for m in home.store.folders("cache/embeddings") for n in names)
     tokens = (path for n in names for path in (home.state / "scratch" / "text-tokens").glob(f"*/{n}.safetensors"))
@@ -141,10 +141,10 @@ def clips_of_files(home: Home, media_keys: Collection[str]) -> dict[str, set[str
     table = home.lake.read("eligibility", columns=["clip_id", "reasons"])
     decided = table.filter(pc.is_in(table["clip_id"], clips)).to_pylist()
     lacking = {row["clip_id"] for row in decided if any(code.startswith("consent.") for code in row["reasons"])}
-    found: dict[str, set[str]] = {key: set() for key in media_keys}
+    by_file: dict[str, set[str]] = {key: set() for key in media_keys}
     for row in rows:
-        found[row["media_key"]] |= {row["clip_id"]} - lacking
-    return found
+        by_file[row["media_key"]] |= {row["clip_id"]} - lacking
+    return by_file
 
 
 # -- acting on it ----------------------------------------------------------------------------------------------------
@@ -198,6 +198,12 @@ def remains(home: Home, items: Iterable[Item]) -> list[str]:
     return [item.item for item in items if item.kind in inside or home.store.exists(item.item)]
 
 
+def is_sealed(home: Home, item: str, withdrawal_ids: Iterable[str]) -> bool:
+    """Whether a sealed copy of the object, or of the rows, lies there for one of these withdrawals."""
+    keys = [sealed_key(withdrawal_id, item) for withdrawal_id in withdrawal_ids]
+    return any(home.store.exists(key) or any(home.store.list(key)) for key in keys)
+
+
 def forget_scratch(home: Home, model_keys: Iterable[str]) -> None:
     """Unmarked videos that a model left in this machine's working folders."""
     for model_key in model_keys:
@@ -249,8 +255,6 @@ def _take_rows(home: Home, withdrawal_id: str, table: str, names: set[str], *, s
 
 def _put_rows_back(home: Home, key: str, table: str) -> None:
     """Rows made again in the meantime stay; the sealed copy goes last."""
-    from assets.tables import TABLES
-
     kept, identity = json.loads(home.store.get(key)), TABLES[table].key
     rows = home.lake.rows(table, kept["day"])
     there = {tuple(row[name] for name in identity) for row in rows}

@@ -1,27 +1,37 @@
 """A person's receipt, put together from everything that this home knows of one consent, and signed.
 
-Belongs here: gathering. What a receipt says and how it is checked is in `training.consent.proofs.receipts`. What is not
+Belongs here: gathering. What a receipt says and how it is checked is in `assets.consent.proofs.receipts`. What is not
 known is said to be not known; nothing is filled in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import sqlalchemy as sa
 
 from assets.consent import notices
 from assets.consent.platform import checkpoint_key, platform_ledger
+from assets.consent.proofs.membership import ClipTree
+from assets.consent.proofs.models import committed_set
+from assets.consent.proofs.receipts import CREDITED, NOT_KNOWN, NOT_OWED, NOT_YET, receipt_body, used_set
+from assets.consent.proofs.statements import Statement, sign_statement
+from assets.consent.sealed_members import manifest_key, sealed_snapshots
+from assets.consent.withdrawal_log import WithdrawalLog
+from assets.evaluation.commitments import exposed_to
 from assets.home import Home
+from assets.registry.versions import Registry, Version
+from assets.release.bundle import read_manifest
+from assets.warehouse.opening import WarehouseBusy, opened
+from assets.withdrawals import receipt as completion
+from training.consent import tree
 from training.consent.canonical import parse_strictly
-from training.consent.event_schema import CONSENT_TYPES
-from training.consent.proofs.entries import Entry, consent_entries
-from training.consent.proofs.membership import ClipTree
-from training.consent.proofs.models import committed_set
-from training.consent.proofs.receipts import CREDITED, NOT_KNOWN, NOT_OWED, NOT_YET, receipt_body, used_set
-from training.consent.statements import Statement, sign_statement
+from training.consent.events import CONSENT_TYPES, IDENTITY_TYPES, PLATFORM
+from training.consent.ledger import LedgerReader
+from training.consent.tables import events, leaves, not_erased
 
-if TYPE_CHECKING:
-    from assets.registry.versions import Version
+Entry = dict[str, Any]
 
 
 def receipt(home: Home, identity: str) -> Statement:
@@ -53,8 +63,8 @@ def receipt(home: Home, identity: str) -> Statement:
 def _notices(home: Home, own: Iterable[Entry]) -> dict[str, dict[str, Any]]:
     """The notices that were shown, by digest; one that this home never had is left out."""
     shown = {entry["envelope"]["body"].get("notice_sha256") for entry in own} - {None}
-    found = {digest: notices.find(home, digest) for digest in sorted(shown)}
-    return {digest: notice for digest, notice in found.items() if notice is not None}
+    kept = {digest: notices.find(home, digest) for digest in sorted(shown)}
+    return {digest: notice for digest, notice in kept.items() if notice is not None}
 
 
 # -- where it was used -------------------------------------------------------------------------------------------------
@@ -62,17 +72,13 @@ def _notices(home: Home, own: Iterable[Entry]) -> dict[str, dict[str, Any]]:
 
 def _used(home: Home, consent_id: str, own: Sequence[Entry]) -> list[dict[str, Any]]:
     """Every sealed set in which clips rest on the consent, and every model that saw the set."""
-    from assets.consent.sealed_members import graph_of
-    from assets.dataset import sealed
-    from assets.registry.versions import Registry
-
-    graph = graph_of(home)
-    concerned = graph.members(graph.concerned({own[0]["envelope"]["body"]["party_id"]}, ()))
+    snapshots = sealed_snapshots(home)
+    concerned = snapshots.members(snapshots.concerned({own[0]["envelope"]["body"]["party_id"]}, ()))
     resting = {number: member for number, member in concerned.items() if consent_id in member.consent_ids}
     versions = {version.model_key: version for version in Registry(home).versions()} if resting else {}
     used = []
-    for root, numbers in graph.holding(resting).items():
-        manifest = parse_strictly(home.store.get(sealed.key(root)).decode("utf-8"))
+    for root, numbers in snapshots.holding(resting).items():
+        manifest = parse_strictly(home.store.get(manifest_key(root)).decode("utf-8"))
         tree = ClipTree(member["clip_id"] for member in manifest["members"])
         clips = {resting[number].clip_id for number in numbers}
         used.append(used_set(committed_set(manifest), tree, clips, _models(home, root, versions)))
@@ -81,16 +87,12 @@ def _used(home: Home, consent_id: str, own: Sequence[Entry]) -> list[dict[str, A
 
 def _models(home: Home, root: str, versions: Mapping[str, Version]) -> list[dict[str, Any]]:
     """Models that saw a snapshot: those committed to it, and versions from before there were commitments."""
-    from assets.evaluation.commitments import exposed_to
-
-    committed = {one.statement["model_key"]: one.statement for one in exposed_to(home, root)}
+    committed = {commitment.statement["model_key"]: commitment.statement for commitment in exposed_to(home, root)}
     tagged = {key for key, version in versions.items() if version.snapshot_root == root}
     return [_model(home, key, versions.get(key), committed.get(key)) for key in sorted(tagged | set(committed))]
 
 
 def _model(home: Home, model_key: str, version: Version | None, commitment: Statement | None) -> dict[str, Any]:
-    from assets.release.bundle import read_manifest
-
     return {
         "model_key": model_key,
         "version": version.number if version else None,
@@ -107,8 +109,6 @@ def _model(home: Home, model_key: str, version: Version | None, commitment: Stat
 def _paid(home: Home, own: Sequence[Entry]) -> dict[str, Any]:
     """What the payout book credits the contributor with for the consent's footage. An unknown sum is never a zero."""
     import duckdb
-
-    from assets.warehouse.opening import WarehouseBusy, opened
 
     first = own[0]["envelope"]["body"]
     if first["role"] != "contributor":
@@ -136,11 +136,57 @@ def _items(home: Home, assets: set[str]) -> set[str]:
 
 def _withdrawals(home: Home, own: Iterable[Entry]) -> list[dict[str, Any]]:
     """Withdrawals that events of this consent caused, and whether each is completed."""
-    from assets.consent.withdrawal_log import Journal
-    from assets.withdrawals.receipt import key
-
     leaves = {entry["leaf"] for entry in own}
-    found = {
-        one.id for one in Journal(home.database_url).withdrawals() if leaves & {cause.identity for cause in one.causes}
+    caused = {
+        withdrawal.id
+        for withdrawal in WithdrawalLog(home.database_url).withdrawals()
+        if leaves & {cause.identity for cause in withdrawal.causes}
     }
-    return [{"withdrawal": name, "completed": home.store.exists(key(name))} for name in sorted(found)]
+    return [{"withdrawal": name, "completed": home.store.exists(completion.key(name))} for name in sorted(caused)]
+
+
+# -- what the ledger holds ---------------------------------------------------------------------------------------------
+
+
+def consent_entries(ledger: LedgerReader, consent_id: str, size: int) -> list[Entry]:
+    """Entries of one consent among the first `size`, and of the identity of all who signed, in order, with paths into the
+    ledger of that size. None where the ledger has no such consent, or it was erased.
+
+    An event of a stranger that names the consent is no event of it: the consent is that of the party that granted it.
+    """
+    with ledger.engine.connect() as connection:
+        named = _rows(connection, size, events.c.consent_id == consent_id, events.c.type.in_(CONSENT_TYPES))
+        owner = next((e["envelope"]["body"]["party_id"] for e in named if _type(e) == "grant"), None)
+        own = [entry for entry in named if owner in (None, entry["envelope"]["body"]["party_id"])]
+        if not own:
+            return []
+        signers = {PLATFORM, *(entry["envelope"]["body"][who] for entry in own for who in ("party_id", "actor"))}
+        identity = _rows(connection, size, events.c.party_id.in_(signers), events.c.type.in_(IDENTITY_TYPES))
+        entries = sorted([*own, *identity], key=lambda entry: entry["seq"])
+        return [
+            {**entry, "path": [node.hex() for node in tree.inclusion_proof(connection, entry["seq"], size)]}
+            for entry in entries
+        ]
+
+
+def _rows(connection: sa.Connection, size: int, *where: sa.ColumnElement[bool]) -> list[Entry]:
+    query = (
+        sa.select(leaves, events.c.salt, events.c.envelope)
+        .join(events, events.c.seq == leaves.c.seq)
+        .where(leaves.c.seq < size, not_erased(), *where)
+        .order_by(leaves.c.seq)
+    )
+    return [
+        {
+            "seq": row.seq,
+            "recorded_at": row.recorded_at,
+            "salt": row.salt.hex(),
+            "leaf": row.leaf_hash,
+            "envelope": parse_strictly(row.envelope),
+        }
+        for row in connection.execute(query)
+    ]
+
+
+def _type(entry: Entry) -> str:
+    return entry["envelope"]["body"]["type"]

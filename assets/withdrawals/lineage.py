@@ -1,25 +1,24 @@
-"""How far a withdrawal reaches: from what the ledger says to sealed clips, to snapshots, to every model downstream.
+"""Models downstream of withdrawn clips: which there are, what their weights saw, and what a withdrawal writes on a version.
 
-Pure: takes what is known and returns what is reached. Acting on it is `desk`'s business, finding the few members
-that an event can have touched is `graph`'s. A clip is reached when its consent did not hold without a gap from its
-first sealing until now; one that was consented to again later stays reached, because it was in use in between.
+Belongs here: published records and registry tags, the models that a withdrawal reaches, and the tags, description and
+aliases of one version. When which is written is `execute`'s.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
-from assets.consent.sealed_member_rows import Member, Sealing
-from training.consent.eligibility import ClipFacts, ConsentState, eligible
-from training.consent.event_schema import DISPUTE_TYPES
-from training.consent.events import Event
-from training.consent.state import Use
-from training.consent.times import time_text
+from assets.consent.reach import Reached
+from assets.consent.withdrawal_log import Withdrawal
+from assets.evaluation.promotion import reconcile_champion
+from assets.home import Home
+from assets.model import published
+from assets.registry.versions import CHAMPION, Registry, Version
 
-Pair = tuple[str, str]  # snapshot root, clip_id
-Reached = Mapping[str, Mapping[str, tuple[str, ...]]]  # snapshot root -> clip_id -> reasons
+TAINT, CLIPS, LEDGER, BY = "taint", "taint_clips", "taint_ledger_size", "taint_withdrawal"
+LONGEST = 5000  # characters that a tag of MLflow takes
 
 
 @dataclass(frozen=True)
@@ -36,87 +35,21 @@ class Model:
         return frozenset({self.snapshot_root, *self.exposure} - {""})
 
 
-@dataclass(frozen=True, order=True)
-class Cause:
-    """Why a clip is reached: an event of the ledger (`seq`, `identity` is its leaf) or terms that ended (no `seq`).
-
-    `subject` is whose withdrawal it is: a party, or the dispute.
-    """
-
-    subject: str
-    kind: str
-    identity: str
-    at: str
-    seq: int | None = None
-
-
-def reached_members(
-    sealing: Sealing, members: Iterable[Member], state: ConsentState, now: datetime
-) -> dict[str, tuple[str, ...]]:
-    """Clips of a snapshot whose consent did not hold without a gap from its sealing until `now`, with the reasons."""
-    start, found = min(sealing.at, now), {}
-    for member in members:
-        decision = eligible(
-            member.facts, sealing.purpose, start, now, state, sealing.territory, recipient=sealing.recipient
+def known_models(home: Home, versions: Iterable[Version]) -> list[Model]:
+    """Models as the store and the registry know them; one that only its children name is known by nothing else."""
+    models = {}
+    for key in home.store.folders("models"):
+        try:
+            record = json.loads(home.store.get(f"models/{key}/result.json"))
+        except FileNotFoundError:
+            continue  # still in training: nothing of it serves
+        models[key] = Model(
+            key, record["snapshot_root"], record.get("parent_model"), tuple(record.get("exposure") or ())
         )
-        if not decision.eligible:
-            found[member.clip_id] = decision.reasons
-    return found
-
-
-def usable_now(sealing: Sealing, member: Member, state: ConsentState, now: datetime) -> bool:
-    """Whether the clip could be sealed again at this moment, whatever happened in between."""
-    asked = (sealing.purpose, now, now, state, sealing.territory)
-    return eligible(member.facts, *asked, recipient=sealing.recipient).eligible
-
-
-def causes_of(
-    facts: ClipFacts, sealing: Sealing, state: ConsentState, events: Iterable[Event], now: datetime
-) -> tuple[Cause, ...]:
-    """What took the consent from a reached clip. `events` are all of its people, and all disputes, in ledger order."""
-    use = Use(facts.assets, sealing.purpose, min(sealing.at, now), now, sealing.territory, sealing.recipient)
-    found = {cause for event in events if (cause := _event_cause(event, facts, use, state))} | _endings(
-        facts, use, state
-    )
-    if not found:  # an event that was erased, or one that no rule here names: never hidden, whoever was the cause
-        subject = facts.contributor_id or facts.clip_id
-        found = {Cause(subject, "unexplained", f"{sealing.root}/{facts.clip_id}", time_text(sealing.at))}
-    return tuple(sorted(found, key=lambda cause: (cause.seq is None, cause.seq or 0, cause.identity)))
-
-
-def _event_cause(event: Event, facts: ClipFacts, use: Use, state: ConsentState) -> Cause | None:
-    body = event.body
-    if event.type in DISPUTE_TYPES:
-        subject, guilty = body["dispute_id"], _holds(body["dispute_id"], facts, state)
-    elif event.type in ("revoke", "amend"):
-        subject = body["party_id"]
-        spoke = state.consents(subject, facts.assets) if subject in facts.parties else []
-        guilty = any(one.consent_id == body["consent_id"] and one.objections(use) for one in spoke)
-    elif event.type in ("guardian", "end_guardian"):
-        subject = body["party_id"]
-        guilty = any(person.person_id == subject and person.identifiable for person in facts.persons)
-    else:
-        return None
-    return Cause(subject, event.type, event.leaf_hash, time_text(event.recorded_at), event.seq) if guilty else None
-
-
-def _holds(dispute_id: str, facts: ClipFacts, state: ConsentState) -> bool:
-    about = {d.dispute_id for digest in facts.assets for d in state.disputes_by_digest.get(digest, ())}
-    return dispute_id in about and state.disputes[dispute_id].outcome != "dismissed"
-
-
-def _endings(facts: ClipFacts, use: Use, state: ConsentState) -> set[Cause]:
-    """Terms about this clip that were in force when they ended."""
-    return {
-        Cause(party, "expiry", f"{consent.consent_id}@{time_text(terms.ends_at)}", time_text(terms.ends_at))
-        for party in facts.parties
-        for consent in state.consents(party, facts.assets)
-        for terms in consent.terms
-        if terms.assets & facts.assets
-        and terms.ends_at is not None
-        and use.at < terms.ends_at <= use.until
-        and consent.in_force(terms.ends_at - timedelta(microseconds=1)) is terms
-    }
+    for version in versions:
+        parent, exposure = version.tags.get("parent_model") or None, published.tagged_exposure(version)
+        models.setdefault(version.model_key, Model(version.model_key, version.snapshot_root, parent, exposure))
+    return list(models.values())
 
 
 def downstream(reached: Reached, models: Iterable[Model]) -> dict[str, str]:
@@ -144,3 +77,61 @@ def _cause(root: str, members: Mapping[str, tuple[str, ...]]) -> str:
     shown = ", ".join(clip[:16] for clip in sorted(members)[:10])
     more = f" and {len(members) - 10} more" if len(members) > 10 else ""
     return f"{', '.join(codes)} on {len(members)} clips of snapshot {root[:16]}: {shown}{more}"
+
+
+# -- what is written on a version ---------------------------------------------------------------------------------------
+
+
+def taint(registry: Registry, version: Version, cause: str) -> None:
+    """The reason, which alone keeps the version from serving. What an earlier withdrawal wrote stays."""
+    if version.taint is None:
+        registry.tag(version.number, TAINT, cause[:LONGEST])
+
+
+def detail(registry: Registry, version: Version, withdrawal: Withdrawal) -> None:
+    """Beside the reason: which clips, how long the ledger was, which withdrawal; and the version's page."""
+    clips = sorted({clip_id for clips in withdrawal.by_root.values() for clip_id in clips})
+    for name, value in {CLIPS: ",".join(clips), LEDGER: str(withdrawal.ledger_size), BY: withdrawal.id}.items():
+        if version.tags.get(name, "none") == "none":
+            registry.tag(version.number, name, value[:LONGEST])
+    registry.describe(version.number)
+
+
+def tainted_here(version: Version) -> bool:
+    """Whether a withdrawal wrote the taint, not a person."""
+    return version.tags.get(BY, "none") != "none"
+
+
+def lift(registry: Registry, version: Version, withdrawal: Withdrawal) -> None:
+    """No withdrawal reaches it any more: its tags and its page say so. What tells that this is due goes last."""
+    if version.taint:
+        registry.tag(
+            version.number,
+            "taint_lifted",
+            f"{withdrawal.id} of {withdrawal.opened_at}, from: {version.taint}"[:LONGEST],
+        )
+    for name in (CLIPS, LEDGER, TAINT):
+        registry.tag(version.number, name, "none")
+    registry.describe(version.number)
+    registry.tag(version.number, BY, "none")
+
+
+def take_aliases(home: Home, registry: Registry, held: Mapping[str, str]) -> None:
+    """No alias stays on a tainted version: `champion` goes to one that may serve or is closed, others are closed.
+
+    `held` are the aliases with the version that had each.
+    """
+
+    for name, number in sorted(held.items()):
+        if name == CHAMPION:
+            reconcile_champion(home)
+        elif registry.alias(name) == number:
+            registry.delete_alias(name)
+
+
+def became_of(registry: Registry, name: str, before: str) -> str:
+    """What became of an alias that a withdrawal took from a version, in words."""
+    now = registry.alias(name)
+    if now is None:
+        return f"version {before} must not serve and no other may, so there is no {name}"
+    return f"version {before} must not serve; version {now} is {name}"

@@ -14,26 +14,27 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from assets.consent import reach
+from assets.consent.ledger import Ledger
 from assets.consent.reach import Reach, Touched
-from assets.consent.sealed_members import Graph, graph_of
-from assets.consent.withdrawal_log import Journal
-from assets.consent.withdrawal_log_rows import (
+from assets.consent.sealed_members import SealedSnapshots, sealed_snapshots
+from assets.consent.withdrawal_log import (
     EVENT,
     MEMBER,
     RESTORATION,
     WITHDRAWAL,
+    Cause,
     Failing,
     Mark,
+    Pair,
     Plan,
     Withdrawal,
+    WithdrawalLog,
 )
 from assets.home import Home
-from assets.withdrawals.execute import SERVING, Desk
-from assets.withdrawals.lineage import Cause, Pair
+from assets.withdrawals.execute import SERVING, Execution
+from assets.withheld import withheld
 from training.consent.checkpoint import Checkpoint
-from training.consent.event_schema import CONSENT_TYPES, DISPUTE_TYPES
-from training.consent.events import Event
-from training.consent.ledger import Ledger
+from training.consent.events import CONSENT_TYPES, DISPUTE_TYPES, Event
 from training.consent.times import instant, now_utc, parse_time, shifted, time_text
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,48 +87,48 @@ def act_on_ledger(
     What was read before is remembered here, not by the caller: `since_seq` (a ledger size) and `after` (the number of a
     withdrawal) only say which withdrawals the report is about. Acting again changes nothing.
     """
-    ledger, graph, journal = Ledger(home.database_url), graph_of(home), Journal(home.database_url)
+    ledger, snapshots, log = Ledger(home.database_url), sealed_snapshots(home), WithdrawalLog(home.database_url)
     moment = instant(now) if now else None
-    desk = Desk(home, graph, journal, clock=lambda: moment or now_utc())
-    started, last = time.monotonic(), journal.last()
-    begun = {one.number for one in journal.unfinished()}
+    execution = Execution(home, snapshots, log, clock=lambda: moment or now_utc())
+    started, last = time.monotonic(), log.last()
+    begun = {withdrawal.number for withdrawal in log.unfinished()}
     while True:
         head, at = _head(ledger, moment or now_utc())
-        read = read_ledger(ledger, graph, journal, head, at)
-        with desk.apart("the registry"):
-            desk.serve_no_more(journal.unfinished())
+        read = read_ledger(ledger, snapshots, log, head, at)
+        with execution.apart("the registry"):
+            execution.serve_no_more(log.unfinished())
         if read == head.size or time.monotonic() - started > budget_s:
             break
     late: list[str] = []
-    with desk.apart("models registered since"):
-        late = desk.taint_latecomers()
-    for one in journal.unfinished():
+    with execution.apart("models registered since"):
+        late = execution.taint_latecomers()
+    for withdrawal in log.unfinished():
         if time.monotonic() - started > budget_s:
             break
-        with desk.apart(f"withdrawal {one.id}"):
-            desk.complete(one)
-    last_audit = journal.audited()
-    if last_audit is None or (at - last_audit >= AUDIT_EVERY and not journal.unfinished()):
-        with desk.apart("reading again what was withdrawn"):
+        with execution.apart(f"withdrawal {withdrawal.id}"):
+            execution.complete(withdrawal)
+    last_audit = log.audited()
+    if last_audit is None or (at - last_audit >= AUDIT_EVERY and not log.unfinished()):
+        with execution.apart("reading again what was withdrawn"):
             if last_audit:
-                desk.audit()
-            journal.set_audited(at)
+                execution.audit()
+            log.set_audited(at)
     # what was reported long ago is not read again with every look
     floor = min([after, last, *(number - 1 for number in begun)]) if after is not None else -1
     seen = [
-        one
-        for one in journal.withdrawals(after=floor)
-        if _reported(one, since_seq, after) or one.number > last or one.number in begun
+        withdrawal
+        for withdrawal in log.withdrawals(after=floor)
+        if _reported(withdrawal, since_seq, after) or withdrawal.number > last or withdrawal.number in begun
     ]
     in_lake: set[str] = set()
-    with desk.apart("clips that were never sealed"):
+    with execution.apart("clips that were never sealed"):
         in_lake = _in_lake(home, ledger, seen)
-    return replace(_report(journal, head, seen, late, in_lake), failing=_failing(journal, desk))
+    return replace(_report(log, head, seen, late, in_lake), failing=_failing(log, execution))
 
 
-def _failing(journal: Journal, desk: Desk) -> tuple[str, ...]:
-    said = {f"{kind} {number}": why for (kind, number), why in journal.failing().items()} | desk.failing
-    return tuple(f"{name} ({why})" for name, why in sorted(said.items()))
+def _failing(log: WithdrawalLog, execution: Execution) -> tuple[str, ...]:
+    failing = {f"{kind} {number}": why for (kind, number), why in log.failing().items()} | execution.failing
+    return tuple(f"{name} ({why})" for name, why in sorted(failing.items()))
 
 
 def _head(ledger: Ledger, now: datetime) -> tuple[Checkpoint, datetime]:
@@ -136,59 +137,59 @@ def _head(ledger: Ledger, now: datetime) -> tuple[Checkpoint, datetime]:
     return head, max(now, head.recorded_at or now)
 
 
-def _reported(one: Withdrawal, since_seq: int, after: int | None) -> bool:
-    return one.number > after if after is not None else one.ledger_size > since_seq
+def _reported(withdrawal: Withdrawal, since_seq: int, after: int | None) -> bool:
+    return withdrawal.number > after if after is not None else withdrawal.ledger_size > since_seq
 
 
-def read_ledger(ledger: Ledger, graph: Graph, journal: Journal, head: Checkpoint, now: datetime) -> int:
+def read_ledger(ledger: Ledger, snapshots: SealedSnapshots, log: WithdrawalLog, head: Checkpoint, now: datetime) -> int:
     """Plan what the next slice of the ledger asks for; returns up to which size it was read now.
 
     What fails is kept by itself and tried again with what is new at the next look.
     """
-    mark, failed = journal.mark(), journal.failing()
+    mark, failed = log.mark(), log.failing()
     upto = min(head.size, mark.ledger_size + SLICE)
     again = [number for kind, number in failed if kind == EVENT]
     new, failing = _readable(ledger, again, mark.ledger_size, upto)
     touched = _touched(ledger, new)
     if upto == head.size:
-        touched |= reach.touched_since(ledger, journal, mark.ledger_size, mark.at or EPOCH, now)
-    numbers = graph.concerned(touched.parties, touched.digests) | _unseen(ledger, graph, journal, mark, now)
+        touched |= reach.touched_since(ledger, log, mark.ledger_size, mark.at or EPOCH, now)
+    numbers = snapshots.concerned(touched.parties, touched.digests) | _unseen(ledger, snapshots, log, mark, now)
     numbers |= {number for kind, number in failed if kind == MEMBER}
-    found, undecided = reach.decide_apart(ledger, graph, numbers, now, upto=upto)
+    reached, undecided = reach.decide_apart(ledger, snapshots, numbers, now, upto=upto)
     failing |= {(MEMBER, number): why for number, why in undecided.items()}
-    new, waiting = _without(new, graph, undecided)
+    new, waiting = _without(new, snapshots, undecided)
     failing |= waiting
-    plans = [*_withdrawals(journal, found, new), *_restorations(journal, found, upto)]
-    sealings = graph.sealings(after=mark.sealing)
+    plans = [*_withdrawals(log, reached, new), *_restorations(log, reached, upto)]
+    sealings = snapshots.sealings(after=mark.sealing)
     later = Mark(upto, now if upto == head.size else mark.at, sealings[-1].number if sealings else mark.sealing)
     if plans or replace(later, at=mark.at) != mark or touched.parties or failing != failed:
-        journal.plan(plans, later, _coming(new, now), now, failing)
+        log.plan(plans, later, _coming(new, now), now, failing)
     return upto
 
 
 def _readable(ledger: Ledger, again: Iterable[int], since: int, upto: int) -> tuple[list[Event], Failing]:
     """The events at these places and from `since` to `upto`; those that cannot be read each with why."""
-    found: list[Event] = []
+    readable: list[Event] = []
     failing: Failing = {}
     places: Iterable[int] = again
     try:
-        found += islice(ledger.iter_events(since=since, upto=upto), SLICE)
+        readable += islice(ledger.iter_events(since=since, upto=upto), SLICE)
     except Exception:  # a row that was written past the ledger's rules: the others are read one by one
-        found, places = [], [*again, *range(since, upto)]
+        readable, places = [], [*again, *range(since, upto)]
     for seq in places:
         try:
-            found += filter(None, [ledger.entry(seq)])
+            readable += filter(None, [ledger.entry(seq)])
         except Exception as error:
-            failing[EVENT, seq] = reach.told(error)
-    return sorted(found, key=lambda event: event.seq), failing
+            failing[EVENT, seq] = reach.error_line(error)
+    return sorted(readable, key=lambda event: event.seq), failing
 
 
-def _without(new: list[Event], graph: Graph, undecided: Mapping[int, str]) -> tuple[list[Event], Failing]:
+def _without(new: list[Event], snapshots: SealedSnapshots, undecided: Mapping[int, str]) -> tuple[list[Event], Failing]:
     """The events, but for those of people with a member that could not be decided: they wait for it.
 
     A revocation would otherwise be receipted as one that reaches nothing.
     """
-    why = {party: undecided[n] for n, member in graph.members(undecided).items() for party in member.facts.parties}
+    why = {party: undecided[n] for n, member in snapshots.members(undecided).items() for party in member.facts.parties}
     waiting = {(EVENT, event.seq): why[p] for event in new if (p := event.body["party_id"]) in why}
     return [event for event in new if (EVENT, event.seq) not in waiting], waiting
 
@@ -203,31 +204,31 @@ def _touched(ledger: Ledger, new: Iterable[Event]) -> Touched:
     return Touched(frozenset(parties), frozenset(digests))
 
 
-def _unseen(ledger: Ledger, graph: Graph, journal: Journal, mark: Mark, now: datetime) -> set[int]:
+def _unseen(ledger: Ledger, snapshots: SealedSnapshots, log: WithdrawalLog, mark: Mark, now: datetime) -> set[int]:
     """Members of sealings recorded since the last look, that what was read before it may have touched already."""
-    found: set[int] = set()
-    for sealing in graph.sealings(after=mark.sealing):
+    unseen: set[int] = set()
+    for sealing in snapshots.sealings(after=mark.sealing):
         if sealing.ledger_size < mark.ledger_size or sealing.until < now:
-            touched = reach.touched_since(ledger, journal, sealing.ledger_size, sealing.until, now)
-            numbers = graph.concerned(touched.parties, touched.digests)
-            found.update(graph.holding(numbers, sealing.root).get(sealing.root, ()))
-    return found
+            touched = reach.touched_since(ledger, log, sealing.ledger_size, sealing.until, now)
+            numbers = snapshots.concerned(touched.parties, touched.digests)
+            unseen.update(snapshots.holding(numbers, sealing.root).get(sealing.root, ()))
+    return unseen
 
 
-def _withdrawals(journal: Journal, found: Reach, new: Iterable[Event]) -> Iterator[Plan]:
+def _withdrawals(log: WithdrawalLog, reached: Reach, new: Iterable[Event]) -> Iterator[Plan]:
     """One withdrawal a person or dispute, of what no earlier one did for the same causes.
 
     A revocation that reaches no sealed clip is one, too: whoever withdraws gets a receipt.
     """
-    handled = journal.handled({clip_id for _, clip_id in found.reached})
+    handled = log.handled({clip_id for _, clip_id in reached.reached})
     causes: dict[str, set[Cause]] = defaultdict(set)
     pairs: dict[str, dict[Pair, tuple[str, ...]]] = defaultdict(dict)
-    for pair, reasons in found.reached.items():
-        for cause in found.causes[pair]:
+    for pair, reasons in reached.reached.items():
+        for cause in reached.causes[pair]:
             if cause.identity not in handled.get(pair, ()):
                 causes[cause.subject].add(cause)
                 pairs[cause.subject][pair] = reasons
-    named = {cause.identity for some in found.causes.values() for cause in some}
+    named = {cause.identity for some in reached.causes.values() for cause in some}
     for event in new:
         if event.type == "revoke" and event.leaf_hash not in named:
             subject, at = event.body["party_id"], time_text(event.recorded_at)
@@ -240,22 +241,22 @@ def _order(cause: Cause) -> tuple[bool, int, str]:
     return cause.seq is None, cause.seq or 0, cause.identity
 
 
-def _restorations(journal: Journal, found: Reach, upto: int) -> Iterator[Plan]:
+def _restorations(log: WithdrawalLog, reached: Reach, upto: int) -> Iterator[Plan]:
     """What nothing stands against any more: a dispute that was dismissed, a clip that was granted anew.
 
     Pairs are restored where consent stands without a gap; a clip that was merely granted anew returns to use alone,
     and what was made of it before stays tainted.
     """
-    standing = journal.standing()
-    withheld = journal.withheld({clip_id for _, clip_id in found.held | set(found.reached)})
+    standing = log.standing()
+    held = withheld(log.url, {clip_id for _, clip_id in reached.held | set(reached.reached)})
     back: dict[str, dict[Pair, tuple[str, ...]]] = defaultdict(dict)
-    for root, clip_id in sorted(found.held):
+    for root, clip_id in sorted(reached.held):
         if clip_id in standing.get(root, ()):
-            back[withheld.get(clip_id, root)][root, clip_id] = ()
+            back[held.get(clip_id, root)][root, clip_id] = ()
     whole = {clip_id for pairs in back.values() for _, clip_id in pairs}
-    newly = {clip_id for _, clip_id in found.reached}
-    for clip_id in sorted(found.usable & (withheld.keys() | newly) - whole):
-        back[withheld.get(clip_id, clip_id)]["", clip_id] = ()
+    newly = {clip_id for _, clip_id in reached.reached}
+    for clip_id in sorted(reached.usable & (held.keys() | newly) - whole):
+        back[held.get(clip_id, clip_id)]["", clip_id] = ()
     for by, pairs in sorted(back.items()):
         yield Plan(RESTORATION, by, (Cause(by, "restored", f"{by}@{upto}", ""),), pairs)
 
@@ -272,11 +273,11 @@ def _coming(new: Iterable[Event], now: datetime) -> Iterator[tuple[datetime, str
 def _in_lake(home: Home, ledger: Ledger, seen: Iterable[Withdrawal]) -> set[str]:
     """Clips in the lake that were never sealed and that revoked consents had covered."""
     digests: set[str] = set()
-    for one in seen:
-        if one.kind == WITHDRAWAL and not one.reach:
-            places = [cause.seq for cause in one.causes if cause.seq is not None]
+    for withdrawal in seen:
+        if withdrawal.kind == WITHDRAWAL and not withdrawal.reach:
+            places = [cause.seq for cause in withdrawal.causes if cause.seq is not None]
             revoked = {e.body["consent_id"] for seq in places if (e := ledger.entry(seq))}
-            theirs = ledger.events(parties=[one.subject])
+            theirs = ledger.events(parties=[withdrawal.subject])
             digests |= {d for e in theirs if e.body.get("consent_id") in revoked for d in e.body.get("assets", ())}
     if not digests:
         return set()
@@ -286,20 +287,26 @@ def _in_lake(home: Home, ledger: Ledger, seen: Iterable[Withdrawal]) -> set[str]
     return {r["clip_id"] for r in shots if {r["clip_id"], r["bytes_sha256"]} & digests or r["item_id"] in files}
 
 
-def _report(journal: Journal, head: Checkpoint, seen: list[Withdrawal], late: list[str], in_lake: set[str]) -> Actions:
-    steps = {one.number: journal.steps(one.number) for one in seen}
-    forward = [one for one in seen if one.kind == WITHDRAWAL]
-    versions = {n for one in forward for n in steps[one.number].get(SERVING, {}).get("versions", {})} | set(late)
-    aliases = [steps[one.number].get(SERVING, {}).get("aliases", {}) for one in forward]
-    proposals = {p for one in forward for p in steps[one.number].get("replacement", {}).get("proposals", ())}
+def _report(
+    log: WithdrawalLog, head: Checkpoint, seen: list[Withdrawal], late: list[str], in_lake: set[str]
+) -> Actions:
+    steps = {withdrawal.number: log.steps(withdrawal.number) for withdrawal in seen}
+    forward = [withdrawal for withdrawal in seen if withdrawal.kind == WITHDRAWAL]
+    versions = {
+        n for withdrawal in forward for n in steps[withdrawal.number].get(SERVING, {}).get("versions", {})
+    } | set(late)
+    aliases = [steps[withdrawal.number].get(SERVING, {}).get("aliases", {}) for withdrawal in forward]
+    proposals = {
+        p for withdrawal in forward for p in steps[withdrawal.number].get("replacement", {}).get("proposals", ())
+    }
     return Actions(
         ledger_size=head.size,
-        affected_clips=tuple(sorted({clip_id for one in forward for clip_id in one.clip_ids} | in_lake)),
-        affected_snapshots=tuple(sorted({root for one in forward for root in one.roots})),
+        affected_clips=tuple(sorted({clip_id for withdrawal in forward for clip_id in withdrawal.clip_ids} | in_lake)),
+        affected_snapshots=tuple(sorted({root for withdrawal in forward for root in withdrawal.roots})),
         tainted_versions=tuple(sorted(versions, key=int)),
-        champion=next((said["champion"] for said in reversed(aliases) if "champion" in said), None),
+        champion=next((alias["champion"] for alias in reversed(aliases) if "champion" in alias), None),
         proposals=tuple(sorted(proposals)),
-        withdrawals=tuple(one.id for one in seen),
-        unfinished=tuple(one.id for one in journal.unfinished()),
-        cursor=journal.last(),
+        withdrawals=tuple(withdrawal.id for withdrawal in seen),
+        unfinished=tuple(withdrawal.id for withdrawal in log.unfinished()),
+        cursor=log.last(),
     )

@@ -15,17 +15,17 @@ from typing import Annotated, Any
 import typer
 
 from assets.consent import notices
+from assets.consent.admission import Key as RegisteredKey
+from assets.consent.admission import Register, Rule, judge
+from assets.consent.intake import Refused
+from assets.consent.ledger import Ledger
 from assets.consent.platform import appoint_guardian, offer_again, platform_key, platform_ledger
 from assets.consent.platform import enrol as attest
 from assets.store import write_atomically
 from orchestration.commands.shared import facts, home, plain, say, short, stderr, stdout, table
 from training.consent import events
-from training.consent.admission import Rule, judge
-from training.consent.event_schema import IDENTITY_TYPES, PLATFORM
+from training.consent.events import IDENTITY_TYPES, PLATFORM
 from training.consent.keys import load_or_create
-from training.consent.ledger import Ledger, Refused
-from training.consent.register import Key as RegisteredKey
-from training.consent.register import Register
 
 app = typer.Typer(help="Grant, withdraw and verify consent.", no_args_is_help=True)
 

@@ -18,7 +18,7 @@ from assets.curation.policy.replay import Replay
 from assets.curation.policy.replay import replay as replay_policy
 from assets.curation.reports.explain import Explanation
 from assets.curation.reports.explain import explain as explain_clip
-from assets.curation.reports.explain_page import render
+from assets.curation.reports.explain import page as explanation_page
 from assets.home import Home
 from assets.pages.stills import keep_page, take_stills
 from orchestration.commands.shared import facts, home, open_page, plain, short, stderr, stdout, table
@@ -174,7 +174,9 @@ def _page(site: Home, explanation: Explanation) -> Path:
     place = clip["media_key"], clip["start_frame"], clip["end_frame"]
     stills = [] if explanation.pictures else take_stills(site, *place, STILLS)
     name = f"{clip['item_id']}-{clip['shot_index']}-explained"
-    return keep_page(site, clip["clip_id"], name, render(explanation, policy_of(site), stills), datetime.now(UTC))
+    return keep_page(
+        site, clip["clip_id"], name, explanation_page(explanation, policy_of(site), stills), datetime.now(UTC)
+    )
 
 
 def _show_explanation(explanation: Explanation) -> None:

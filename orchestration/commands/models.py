@@ -9,6 +9,7 @@ import typer
 
 from assets.evaluation import promotion
 from assets.release.generation import generate_marked
+from assets.serving.answer import GenerationRequest
 from orchestration.commands.shared import facts, home, plain, say, stdout
 
 FILE = "file or clip id"
@@ -89,7 +90,8 @@ def generate(
         "steps": steps,
         "method": method,
     }
-    stdout.print(facts(generate_marked(home(), prompt, output, seed=seed, version=version, **options)))
+    result = generate_marked(home(), GenerationRequest(prompt, seed, options), output, version)
+    stdout.print(facts(result))
 
 
 def _keyframe(text: str) -> dict[str, Any]:

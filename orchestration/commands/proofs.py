@@ -15,16 +15,15 @@ import typer
 
 from assets.consent import notices
 from assets.consent.platform import checkpoint_key, platform_ledger
+from assets.consent.proofs.models import EXCLUSION
+from assets.consent.proofs.statements import ProofError, file_bytes
+from assets.consent.proofs.verification import verify_file
 from assets.store import write_atomically
 from assets.withdrawals import consent_receipts as receipts
 from assets.withdrawals.exclusion_proofs import answer, clips_named
 from orchestration.commands.shared import facts, home, plain, say, short, stdout
 from training.consent.canonical import parse_strictly
 from training.consent.keys import public_bytes
-from training.consent.proofs.basics import ProofError
-from training.consent.proofs.models import EXCLUSION
-from training.consent.proofs.verification import verify_file
-from training.consent.statements import file_bytes
 
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the file here instead of to the terminal.")]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 
 from assets.requests.document import parse_document
 from assets.requests.parse import parse_line
-from assets.requests.store import add_request, get_request, list_requests
+from assets.requests.store import Header, add_request, get_request, list_requests
 from orchestration.commands.shared import facts, home, plain, say, stdout, table
 from orchestration.status import fulfilment
 
@@ -29,15 +30,14 @@ def add(
         raise ValueError(
             'give a request line, or --file request.yaml: rushes request add "street by day, 720p, 5 clips"'
         )
-    more: dict[str, Any] = {"org_id": org}
+    header = Header()
     if file:
         document = parse_document(file.read_text(encoding="utf-8"))
-        parsed = document.parsed
-        more |= {"request_id": document.request_id, "title": document.title, "opens_at": document.opens_at}
-        more["org_id"] = org or document.org_id
+        parsed, header = document.parsed, document.header
     else:
         parsed = parse_line(text).checked()
-    row, new = add_request(home().database_url, parsed, dt.datetime.now(dt.UTC), **more)
+    header = replace(header, org_id=org or header.org_id)
+    row, new = add_request(home().database_url, parsed, dt.datetime.now(dt.UTC), header)
     say(f"[bold]{row['request_id']}[/] {'kept' if new else 'was already there'}")
     show_row(row)
     for note in parsed.assumed:

@@ -20,10 +20,10 @@ from assets.consent.clip_facts import Clip, read_clips
 from assets.consent.contact_sheet import find_clip, write_page
 from assets.consent.rejections import objections_to
 from assets.consent.review_queue import review_queue
-from assets.consent.review_reasons import REASONS, fatal, fit_for_catalogue, in_words
 from assets.consent.reviews import all_reviews, digest, submit_review
 from assets.consent.reviews import appeal as ask_again
 from assets.home import Home
+from assets.reasons import REASONS, fatal, fit_for_catalogue, in_words
 from orchestration.commands.shared import facts, home, open_page, plain, say, short, stdout, table
 from training.consent.keys import load_or_create
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from orchestration.demo.deliveries import DELIVERIES
 from orchestration.demo.people import FORGED_PERSON
 from orchestration.settings import DEFAULT_HOME
-from training.consent.event_schema import PLATFORM
-from training.consent.ledger import Ledger, LedgerMissing
+from training.consent.events import PLATFORM
+from training.consent.ledger import LedgerMissing, LedgerReader
 
 KEYS = ("*.key", "*.pem")
 ANSWER = "delete"
@@ -36,7 +36,7 @@ def _strangers(database: Path) -> list[str]:
         return []
     expected = {PLATFORM, FORGED_PERSON, *(delivery.contributor_id for delivery in DELIVERIES)}
     try:
-        events = Ledger(f"sqlite:///{database}", create=False).iter_events()
+        events = LedgerReader(f"sqlite:///{database}").iter_events()
         return sorted({event.body["party_id"] for event in events} - expected)[:5]
     except LedgerMissing:
         return []

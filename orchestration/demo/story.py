@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from assets.dataset import sealed
-from assets.evaluation.promotion import standing_violations
+from assets.consent.sealed_members import manifest_key
+from assets.consent.standing import standing_violations
 from assets.home import Home
 from assets.ingestion.delivery_items import item_id
 from assets.lake import Lake
 from assets.marks.marking import read_marks
+from assets.model.published import exposure_of
 from assets.registry.versions import CHAMPION, Registry
 from assets.release import bundle
-from assets.release.generation import NothingToServe, generate_marked
-from assets.withdrawals.model_taint import exposure_of
+from assets.release.generation import generate_marked
+from assets.serving.answer import GenerationRequest
+from assets.serving.serve import NothingToServe
 from orchestration.demo.deliveries import DELIVERIES
 from orchestration.demo.world import World
 from orchestration.status import fulfilment
@@ -155,7 +157,7 @@ def _sealed(home: Home, world: World) -> Iterator[str]:
     if not roots:
         yield "no snapshot was sealed (asset training_snapshot)"
     for root in sorted(roots):
-        if not home.store.exists(sealed.key(root)):
+        if not home.store.exists(manifest_key(root)):
             yield f"the manifest of snapshot {root[:12]} is not in the store"
 
 
@@ -197,7 +199,7 @@ def answer_prompt(home: Home, sample: Path) -> str | None:
     """
     sample.unlink(missing_ok=True)
     try:
-        video = generate_marked(home, PROMPT, sample)
+        video = generate_marked(home, GenerationRequest(PROMPT), sample)
     except NothingToServe:
         return None
     return f"version {video['version']}, {video['C2PA']}, {video['watermark']}"

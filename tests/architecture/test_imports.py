@@ -17,6 +17,7 @@ STAGE_DAGSTER_FILES = {"assets.py", "checks.py"}
 SHARED_DAGSTER_FILES = {"assets/pages/metadata.py", "assets/partitions.py"}
 HEAVY = ("torch", "lightning", "great_expectations", "mlflow", "transformers", "cv2", "av", "matplotlib", "dagster_aws")
 LOAD_RATIO = 2.6  # of the CPU time that Dagster and dagster-dbt take alone, which no code location of theirs is without
+PARSING_CPU_S = 10.0  # a load that takes longer has parsed the dbt project
 
 
 def modules(package: str) -> list[Path]:
@@ -112,8 +113,8 @@ print(json.dumps({{"modules": loaded, "cpu_s": used.ru_utime + used.ru_stime}}))
 def location(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     os.environ["RUSHES_HOME"] = str(tmp_path_factory.mktemp("home"))
     try:
-        load_location()  # the first load may have to parse the dbt project; the second finds its manifest
-        return load_location()
+        first = load_location()  # it may have to parse the dbt project; the next one finds its manifest
+        return first if float(first["cpu_s"]) < PARSING_CPU_S else load_location()  # type: ignore[arg-type]
     finally:
         del os.environ["RUSHES_HOME"]
 
@@ -123,11 +124,14 @@ def test_the_code_location_loads_without_network_secrets_or_heavy_libraries(loca
 
 
 def test_the_code_location_loads_at_little_more_than_the_cost_of_dagster_and_dbt(location: dict[str, object]) -> None:
-    # In turn, and the least of each: what else runs on the machine slows both, and adds to single readings.
-    codes = ("import orchestration.definitions", "import dagster, dagster_dbt")
-    readings = [[float(load_location(code=code)["cpu_s"]) for code in codes] for _ in range(3)]  # type: ignore[arg-type]
-    ours, theirs = (min(column) for column in zip(*readings, strict=True))
-    assert ours <= LOAD_RATIO * theirs
+    # The least of several readings: what else runs on the machine slows both, and adds to single ones.
+    ours, theirs = [float(location["cpu_s"])], list[float]()  # type: ignore[arg-type]
+    for _ in range(3):
+        theirs.append(float(load_location(code="import dagster, dagster_dbt")["cpu_s"]))  # type: ignore[arg-type]
+        if min(ours) <= LOAD_RATIO * min(theirs):
+            return
+        ours.append(float(load_location()["cpu_s"]))  # type: ignore[arg-type]
+    assert min(ours) <= LOAD_RATIO * min(theirs)
 
 
 def test_telemetry_is_off_by_default_for_every_tool() -> None:

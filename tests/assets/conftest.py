@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assets.home import Home
 from tests.reviewers import enrol_reviewers
+from tests.rows import DAY, STREET, blank, media_key
 
-DAY = "2026-11-02"
 SHA = "0" * 64
 
 
@@ -50,24 +50,26 @@ class World:
 
     def _clip(self, contributor_id: str, index: int, simulated: bool) -> str:
         subject, caption, clip_id, data = _filmed(f"{contributor_id}/{index}")
-        item_id = f"i-{contributor_id}-{index}"
-        bytes_sha256 = hashlib.sha256(data).hexdigest()
-        media_key = f"media/{bytes_sha256[:2]}/{bytes_sha256[2:4]}/{bytes_sha256}.mp4"
-        self.home.store.put(media_key, data)
-        where = {"clip_id": clip_id, "item_id": item_id, "shot_index": 0, "received_day": DAY}
-        self._add("delivery_items", _item(item_id, contributor_id, index, subject, simulated))
-        self._add("media", _media(item_id, bytes_sha256, media_key))
-        self._add("shots", where | _shot(bytes_sha256, media_key))
-        self._add("signals", where | _signals())
-        self._add("duplicates", _unique(clip_id, item_id))
+        item_id, digest = f"i-{contributor_id}-{index}", hashlib.sha256(data).hexdigest()
+        clip, where = {"clip_id": clip_id, "item_id": item_id}, {"bytes_sha256": digest, "media_key": media_key(digest)}
+        self.home.store.put(where["media_key"], data)
+        self._add(
+            "delivery_items", item_id=item_id, delivery_id=f"d-{contributor_id}", contributor_id=contributor_id,
+            position=index, file_name=f"{index}.mp4", declared_subject=subject, persons_json="[]", state="accepted",
+            source_name="simulated scene" if simulated else "a film",
+        )  # fmt: skip
+        self._add("media", item_id=item_id, **where, fps=12.0, rotation_deg=0, state="accepted", probe_version="test")
+        self._add("shots", **clip, **where, end_frame=24, end_s=2.0, boundary="end")
+        size = {"width": 64, "height": 64, "duration_s": 2.0, "fps": 12.0}
+        self._add("signals", **clip, **size, faces_max=0, camera_motion="static")
+        self._add("duplicates", **clip, **STREET["duplicates"], dup_group=clip_id, original_item_id=item_id)
         for kind, text in (("short", subject), ("long", caption)):
-            words = {"text": text, "sources_json": "[]", "captioner": "structured/1", "refused": []}
-            self._add("captions", where | words | {"kind": kind, "variant": 0})
-        self._add("verdicts", where | _passed())
+            self._add("captions", **clip, **STREET["captions"], kind=kind, text=text)
+        self._add("verdicts", **clip, **STREET["verdicts"])
         return clip_id
 
-    def _add(self, table: str, row: dict[str, Any]) -> None:
-        self.tables.setdefault(table, []).append(row)
+    def _add(self, table: str, **values: Any) -> None:
+        self.tables.setdefault(table, []).append(blank(table, **values))
 
     def grant(self, clip_id: str, contributor_id: str, **terms: Any) -> None:
         from training.consent import events
@@ -88,10 +90,10 @@ class World:
         self._append(contributor_id, events.revoke(consent_id, contributor_id, "contributor", now), now)
 
     def _append(self, actor: str, body: Mapping[str, Any], now: datetime) -> None:
+        from assets.consent.intake import Admitted
         from assets.consent.platform import enrol
         from training.consent import events
         from training.consent.keys import key_id_of, public_bytes
-        from training.consent.ledger import Admitted
 
         if actor not in self.keys:
             self.keys[actor] = Ed25519PrivateKey.generate()
@@ -153,79 +155,6 @@ def _filmed(name: str) -> tuple[str, str, str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         data = write_mp4(Path(folder) / "clip.mp4", frames, 12.0).read_bytes()
     return scene.subject(), scene.caption(), hashlib.sha256(frames.tobytes()).hexdigest(), data
-
-
-def _item(item_id: str, contributor_id: str, index: int, subject: str, simulated: bool) -> dict[str, Any]:
-    return {
-        "item_id": item_id,
-        "delivery_id": f"d-{contributor_id}",
-        "received_day": DAY,
-        "position": index,
-        "file_name": f"{index}.mp4",
-        "contributor_id": contributor_id,
-        "declared_subject": subject,
-        "persons_json": "[]",
-        "source_name": "simulated scene" if simulated else "a film",
-        "state": "accepted",
-        "reasons": [],
-    }
-
-
-def _media(item_id: str, bytes_sha256: str, media_key: str) -> dict[str, Any]:
-    return {
-        "item_id": item_id,
-        "received_day": DAY,
-        "bytes_sha256": bytes_sha256,
-        "size_bytes": 1,
-        "media_key": media_key,
-        "state": "accepted",
-        "reasons": [],
-        "fps": 12.0,
-        "rotation_deg": 0,
-        "probe_version": "test",
-    }
-
-
-def _shot(bytes_sha256: str, media_key: str) -> dict[str, Any]:
-    return {
-        "bytes_sha256": bytes_sha256,
-        "media_key": media_key,
-        "start_frame": 0,
-        "end_frame": 24,
-        "start_s": 0.0,
-        "end_s": 2.0,
-        "boundary": "end",
-        "detector_version": "test",
-    }
-
-
-def _signals() -> dict[str, Any]:
-    import pyarrow as pa
-
-    from assets.tables import TABLES
-
-    given = {"width": 64, "height": 64, "duration_s": 2.0, "fps": 12.0, "faces_max": 0, "camera_motion": "static"}
-    empty = {pa.string(): "", pa.int64(): 0, pa.float64(): 0.0}
-    keys = {"clip_id", "item_id", "shot_index", "received_day", *given}
-    rest = {c.name: empty.get(c.type, []) for c in TABLES["signals"].columns if c.name not in keys}
-    return given | rest
-
-
-def _unique(clip_id: str, item_id: str) -> dict[str, Any]:
-    return {
-        "clip_id": clip_id,
-        "item_id": item_id,
-        "shot_index": 0,
-        "dup_group": clip_id,
-        "original_item_id": item_id,
-        "kind": "unique",
-        "verdict": "pass",
-        "duplicates_version": "test",
-    }
-
-
-def _passed() -> dict[str, Any]:
-    return {"check": "decodes", "check_version": "1", "verdict": "pass", "severity": "fatal"}
 
 
 @pytest.fixture

@@ -26,27 +26,23 @@ from unittest.mock import patch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assets.consent import standing
+from assets.consent.intake import Admitted, grow
+from assets.consent.ledger import Ledger
 from assets.consent.platform import platform_key
-from assets.consent.sealed_members import Graph, record_snapshot
-from assets.consent.withdrawal_log import Journal
-from assets.consent.withdrawal_log_rows import Mark
-from assets.dataset.sealed import key as manifest_key
-from assets.evaluation.gate import COPIES, OVERALL
-from assets.evaluation.scorecards import Scorecard, store_scorecard
+from assets.consent.sealed_members import SealedSnapshots, manifest_key, record_snapshot
+from assets.consent.withdrawal_log import Mark, WithdrawalLog
+from assets.database import writing
 from assets.home import Home
+from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
 from assets.registry.versions import CHAMPION, MODEL, Registry
 from assets.withdrawals import receipt
-from assets.withdrawals.execute import Desk
+from assets.withdrawals.execute import Execution
 from assets.withdrawals.plan import act_on_ledger
 from training.consent import events as ev
 from training.consent import merkle
 from training.consent.canonical import canonical
-from training.consent.clip_facts import ClipFacts
-from training.consent.database import writing
-from training.consent.eligibility import decision_digest
+from training.consent.eligibility import ClipFacts, decision_digest
 from training.consent.keys import key_id_of, public_bytes
-from training.consent.ledger import Admitted, Ledger
-from training.consent.ledger.tree import grow
 from training.consent.snapshot import ids_root, member_leaf
 from training.consent.times import time_text
 
@@ -106,7 +102,7 @@ def fill_ledger(world: World) -> None:
     ledger.engine.dispose()
     path = str(world.home.database_url.removeprefix("sqlite:///"))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        # a home that is thrown away: no journal, so that random inserts into an index dirty a page once, not each time
+        # a home that is thrown away: no log, so that random inserts into an index dirty a page once, not each time
         for pragma in ("synchronous=OFF", "cache_size=-2000000", "temp_store=MEMORY", "journal_mode=OFF"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         kept = connection.execute(
@@ -249,9 +245,9 @@ def _row(clip_id: str, date: str) -> dict[str, Any]:
 
 def remember_earlier_looks(world: World) -> None:
     """The sensor has read everything so far, as it does every ten seconds."""
-    sealings = Graph(world.home.database_url).sealings()
+    sealings = SealedSnapshots(world.home.database_url).sealings()
     mark = Mark(world.ledger.size(), SEALED, sealings[-1].number)
-    Journal(world.home.database_url).plan([], mark, (), SEALED)
+    WithdrawalLog(world.home.database_url).plan([], mark, (), SEALED)
 
 
 # -- measuring -------------------------------------------------------------------------------------------------------
@@ -259,8 +255,8 @@ def remember_earlier_looks(world: World) -> None:
 
 WATCHED = (
     (Registry, "set_alias", "alias_moved"),
-    (Desk, "serve_no_more", "served_no_more"),
-    (Desk, "left", "reread"),
+    (Execution, "serve_no_more", "served_no_more"),
+    (Execution, "left", "reread"),
     (receipt, "issue", "receipt_signed"),
 )
 
@@ -299,9 +295,9 @@ def withdraw(world: World) -> dict[str, Any]:
     assert actions.unfinished == ()
     registry = Registry(home)
     aliases = {alias: version.number for version in registry.versions() for alias in version.aliases}
-    desk = Desk(home, Graph(home.database_url), Journal(home.database_url), lambda: NOW)
-    (one,) = desk.journal.withdrawals()
-    again = _timed(lambda: desk.left(one))
+    execution = Execution(home, SealedSnapshots(home.database_url), WithdrawalLog(home.database_url), lambda: NOW)
+    (one,) = execution.log.withdrawals()
+    again = _timed(lambda: execution.left(one))
     champion = registry.version(aliases[CHAMPION])
     return {
         "idle_look_s": round(statistics.median(idle), 3),

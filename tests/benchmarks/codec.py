@@ -22,8 +22,9 @@ from safetensors.torch import save_file
 
 from assets.dataset.renditions import choose_moment, crop_and_resize
 from training.config import TrainConfig
-from training.data.clips import CodecStep, FrameClips, codec_steps
+from training.data.clips import FrameClips
 from training.data.packing import Cursor
+from training.data.steps import CodecStep, codec_steps
 from training.data.video import read_frames
 from training.trainer.learner import CodecLearner, step_weights
 

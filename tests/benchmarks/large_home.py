@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from assets.curation.dedup.phash import HASH_BYTES
 from assets.home import Home
+from assets.signals.phash import HASH_BYTES
 from training.consent.times import time_text
 
 SIZES = (5_000, 20_000)
@@ -118,7 +118,7 @@ def review(home: Home) -> None:
 
     from assets.consent import reviewers, reviews
     from assets.consent.clip_facts import read_clips
-    from training.consent.database import engine_with, writing
+    from assets.database import engine_with, writing
 
     people = {"v-1": "org-one", "v-2": "org-two"}
     for name, organisation in people.items():
@@ -165,8 +165,8 @@ def export_ledger(home: Home) -> None:
 
 
 def audit_ledger(home: Home) -> None:
-    from training.consent.ledger import Ledger
-    from training.consent.ledger.audit import audit
+    from assets.consent.audit import audit
+    from assets.consent.ledger import Ledger
 
     assert not list(audit(Ledger(home.database_url)))
 
@@ -252,11 +252,11 @@ def find_gaps(home: Home) -> None:
 
 def withdraw(home: Home) -> None:
     """What the ledger sensor does after a contributor has withdrawn everything."""
+    from assets.consent.ledger import Ledger
     from assets.consent.platform import platform_key
     from assets.withdrawals.plan import act_on_ledger
     from training.consent import events as ev
-    from training.consent.event_schema import PLATFORM
-    from training.consent.ledger import Ledger
+    from training.consent.events import PLATFORM
 
     ledger, who = Ledger(home.database_url), "c-0"
     given = {event.body["consent_id"] for event in ledger.events(parties=[who]) if event.type == "grant"}
@@ -283,7 +283,7 @@ def build_warehouse(home: Home) -> None:
 
     target = begin_build(home)
     places = {"DBT_PROFILES_DIR": PROJECT_DIR, "DBT_TARGET_PATH": home.scratch("dbt"), "DBT_LOG_PATH": home.state}
-    variables = environment(home, NOW, target) | {name: str(place) for name, place in places.items()}
+    variables = environment(home, target) | {name: str(place) for name, place in places.items()}
     command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", "build"]
     done = subprocess.run(command, cwd=PROJECT_DIR, env=os.environ | variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:]

@@ -20,10 +20,11 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from assets.consent.intake import Admitted
+from assets.consent.ledger import Ledger
 from training.consent import events as ev
 from training.consent.canonical import canonical
 from training.consent.keys import key_id_of, public_bytes
-from training.consent.ledger import Admitted, Ledger
 
 NOW = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
 BATCH = 10_000

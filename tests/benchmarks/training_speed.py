@@ -24,19 +24,19 @@ import torch
 from lightning import Callback, Trainer
 from safetensors.torch import save_file
 
-from training.allocator import keep_freed_memory
-from training.config import LADDER, TrainConfig, TransformerConfig
-from training.data.clips import FlowStep, LatentClips, flow_steps
+from training.config import TrainConfig
+from training.data.clips import Encoded, LatentClips
 from training.data.packing import Batch, Cursor, Sample, collate
-from training.data.prefetch import ahead
+from training.data.steps import FlowStep, ahead, flow_steps
 from training.model import flow
 from training.model.conditioning import numbers
+from training.model.config import LADDER, TransformerConfig
 from training.model.text import text_key
 from training.model.transformer import Transformer, positions
+from training.process import keep_freed_memory
 from training.trainer.ema import Ema
-from training.trainer.flops import PEAKS, step_flops
 from training.trainer.learner import AdaptiveClip, TransformerLearner, compile_blocks
-from training.trainer.meter import Meter
+from training.trainer.throughput import PEAKS, Meter, step_flops
 
 NOT_MEASURED = "not measured"
 TARGETS_CPU = {"nano": 0.50, "micro": 0.60}
@@ -137,7 +137,7 @@ def cached(folder: Path, name: str, tokens: int, steps: int, clips: int) -> tupl
         batch_tokens=tokens,
         **places,
     )
-    return config, LatentClips(folder, folder, members, shape.patch, 4)
+    return config, LatentClips(Encoded(folder, folder, shape.patch, 4), members)
 
 
 def trained(

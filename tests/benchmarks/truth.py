@@ -20,17 +20,17 @@ import torch
 from torch import Tensor
 
 from training import base, make_base
+from training.evaluate.adherence import trial_rows
+from training.evaluate.heldout import psnr, reconstruct
 from training.evaluate.objects import NAMES, look
-from training.evaluate.reconstruction import psnr, reconstruct
 from training.evaluate.rows import Row, interval
-from training.evaluate.trials import trial_rows
 from training.model.codec import load_codec, to_bytes, to_unit
 from training.model.conditioning import numbers
 from training.model.patches import VideoCodec
 from training.model.text import TextEncoder
 from training.model.transformer import Transformer, load_transformer, to_tokens
-from training.sample import make
 from training.sampling.sampler import Request, Sampler, sample
+from training.sampling.videos import Pipeline
 from training.simulate.supply import FPS, HELDOUT, pictures
 from training.simulate.trial import OTHER_REACH, REACH, Trial, random_trial
 
@@ -68,7 +68,7 @@ def judge(judged: Judged, count: int, picture: Path, first: int) -> dict[str, An
     coded = [reconstruct(judged.codec, video) for video in rendered]
     seeds = list(range(first, first + count))
     captions = [trial.caption() for trial in asked]
-    made = make(judged.codec, judged.model, judged.encoder, captions, seeds, judged.sampler, judged.frames, judged.size)
+    made = Pipeline(judged.codec, judged.model, judged.encoder)(captions, seeds)
     kinds = {"all": made, "reference=rendered": rendered, "reference=codec": coded}
     rows = [row for part, videos in kinds.items() for row in trial_rows(part, videos, asked, FPS)]
     for kind in sorted(set(KINDS)):

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from assets.consent.clip_facts import Clip, read_clips
+from assets.consent.clip import Clip, digest
+from assets.consent.clip_facts import read_clips
 from assets.consent.platform import appoint_guardian
 from assets.consent.reviewer_agreement import rows
-from assets.consent.reviews import digest, submit_review
+from assets.consent.reviews import submit_review
 from assets.consent.submissions import export
 from assets.home import Home
 from assets.tables import TABLES

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from assets.consent.admission import Rule
+from assets.consent.intake import Admitted, Refused
 from tests.training.consent.people import FILE, People, clip, key_id, key_of
 from training.consent import events as ev
-from training.consent.admission import Rule
 from training.consent.eligibility import eligible
-from training.consent.ledger import Admitted, Refused
 from training.consent.state import ConsentState
 from training.consent.times import instant, time_text
 

@@ -13,17 +13,16 @@ from typing import Any
 import pytest
 
 from assets.consent.clip_facts import decide
+from assets.consent.ledger import Ledger
 from tests.invariants.conftest import world
 from tests.training.conftest import make_world
 from tests.training.consent.people import FILE, People, bob, clip, key_of
 from training.consent import events as ev
 from training.consent import merkle
 from training.consent.checkpoint import checkpoint_holds
-from training.consent.clip_facts import ClipFacts, Person
-from training.consent.eligibility import eligible
+from training.consent.eligibility import ClipFacts, Person, eligible
 from training.consent.guard import ConsentGuard, ConsentViolation
 from training.consent.keys import public_bytes
-from training.consent.ledger import Ledger
 from training.consent.state import ConsentState
 
 __all__ = ["world"]

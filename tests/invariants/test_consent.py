@@ -12,14 +12,14 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assets.consent.admission import Rule
+from assets.consent.intake import Admitted, Refused
+from assets.consent.ledger import Ledger
 from assets.dataset.snapshot import build
 from tests.training.consent.people import FILE, People, clip, key_of
 from training.consent import events as ev
-from training.consent.admission import Rule
-from training.consent.clip_facts import ClipFacts, Person
-from training.consent.eligibility import eligible
-from training.consent.event_schema import PLATFORM
-from training.consent.ledger import Admitted, Ledger, Refused
+from training.consent.eligibility import ClipFacts, Person, eligible
+from training.consent.events import PLATFORM
 from training.consent.state import ConsentState
 
 # -- I1: no clip enters a snapshot unless consent covers it at as_of and at the horizon, on the sealed prefix ------------

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assets.consent.ledger import Ledger
 from assets.dataset.sealed import current, table_rows
 from assets.dataset.snapshot import build
 from assets.tables import TABLES
@@ -22,9 +23,8 @@ from training.consent import merkle
 from training.consent.checkpoint import checkpoint_holds
 from training.consent.events import sign
 from training.consent.keys import public_bytes
-from training.consent.ledger import Ledger
-from training.consent.ledger.tables import leaves
 from training.consent.snapshot import members_root
+from training.consent.tables import leaves
 from training.consent.times import now_utc
 
 # -- I11: members_root recomputes from rows, checkpoint N is a prefix of N + 1 -------------------------------------------

@@ -12,17 +12,18 @@ from typing import Any
 
 import pytest
 
-from assets.consent.clip_facts import Clip, clip_facts, decide, read_clips
+from assets.consent.clip import Clip, digest
+from assets.consent.clip_facts import clip_facts, decide, read_clips
 from assets.consent.disputes import adjudicate, open_dispute
 from assets.consent.rejections import objections_to
 from assets.consent.review_counting import Judged, count
 from assets.consent.review_counting import Review as Given
 from assets.consent.reviewers import Entry, Register
-from assets.consent.reviews import digest, submit_review
+from assets.consent.reviews import submit_review
 from assets.curation.dedup.groups import Clip as Compared
 from assets.curation.dedup.groups import find_duplicates
-from assets.curation.dedup.phash import HASH_BYTES
-from training.consent.clip_facts import Person
+from assets.signals.phash import HASH_BYTES
+from training.consent.eligibility import Person
 
 SHA = "7" * 64
 

@@ -137,7 +137,7 @@ def clip_ids(rushes: Callable[..., str], tmp_path: Path) -> list[str]:
     """Clips of a sealed snapshot; the model trained on it is version 1. One more clip was made of `outside.mp4`."""
     from assets.dataset.snapshot import build
     from assets.evaluation.commitments import commit
-    from assets.evaluation.current import CurrentModel
+    from assets.model.published import CurrentModel
     from assets.registry.versions import MODEL, Registry
 
     home = Home.local(tmp_path / "home")

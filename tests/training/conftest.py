@@ -17,6 +17,7 @@ from tests.training.consent.people import People, clip
 from training.config import TrainConfig
 from training.consent.eligibility import decision_window
 from training.consent.snapshot import seal
+from training.model.config import build
 from training.model.text import text_key
 from training.simulate import random_scene, render
 
@@ -57,7 +58,7 @@ class TrainingWorld:
             "codec_shape": {"patch": 8, "channels": 64, "encoder_blocks": 1},
             "transformer_shape": {"patch": 2, "layers": 4, "heads": 4, "predicts": "velocity"},  # no start to lose
         }
-        return TrainConfig(**values | changes)
+        return build(TrainConfig, values | changes)
 
     def flow_config(self, name: str = "flow", **changes: Any) -> TrainConfig:
         own = {"latents_dir": "latents", "codec_dir": "codec", "text_dir": "texts"}
@@ -112,9 +113,10 @@ def write_manifest(path: Path, people: People, members: list[dict[str, Any]]) ->
 
 def encode_world(world: TrainingWorld) -> None:
     """A PCA codec, its latents, and caption tokens without a text encoder: random, keyed by the text."""
-    from training.config import CodecConfig, EncodeConfig
+    from training.config import EncodeConfig
     from training.encode import encode_clips
     from training.model.codec import Codec, save_codec, to_unit
+    from training.model.config import CodecConfig
     from training.model.flow import keyed
 
     members = json.loads(world.manifest.read_text())["members"]

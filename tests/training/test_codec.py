@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.conftest import scene_clip
-from training.config import CodecConfig, ConfigError
-from training.data.clips import mirrored
-from training.evaluate.reconstruction import psnr, reconstruct
+from training.data.steps import mirrored
+from training.evaluate.heldout import psnr, reconstruct
 from training.model.codec import (
     Codec,
     aligned,
@@ -25,6 +24,7 @@ from training.model.codec import (
     to_bytes,
     to_unit,
 )
+from training.model.config import CodecConfig, ConfigError, build
 from training.model.flow import keyed
 from training.model.patches import deblock
 
@@ -205,7 +205,7 @@ def test_a_haar_codec_with_statistics_saves_and_loads_the_same(tmp_path) -> None
 
 def test_a_haar_codec_of_other_channels_is_refused() -> None:
     with pytest.raises(ConfigError, match="has 192 channels"):
-        CodecConfig(kind="haar", patch=4, stride=4)
+        build(CodecConfig, {"kind": "haar", "patch": 4, "stride": 4})
     with pytest.raises(ValueError, match="powers of two, got 3"):
         build_codec(CodecConfig(kind="haar", patch=3, stride=4, channels=108))
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from training.config import LADDER, ConfigError, EvaluateConfig, TrainConfig, build, read_config
+from training.config import EvaluateConfig, TrainConfig, read_config
+from training.model.config import LADDER, ConfigError, build
 from training.model.transformer import Transformer
 
 GOOD = {
@@ -32,16 +33,16 @@ def test_a_good_configuration_is_typed(tmp_path) -> None:
     ("change", "message"),
     [
         ({"step": 5}, "unknown key 'step'; did you mean 'steps'"),
-        ({"steps": "5"}, "steps must be int"),
-        ({"steps": True}, "steps must be int"),
-        ({"steps": 0}, "steps must be at least 1"),
-        ({"task": "dream"}, "task must be one of codec, transformer"),
+        ({"steps": "5"}, "steps should be a valid integer"),
+        ({"steps": True}, "steps should be a valid integer"),
+        ({"steps": 0}, "steps should be greater than or equal to 1"),
+        ({"task": "dream"}, "task should be 'codec' or 'transformer'"),
         ({"size": "giant"}, "size must be one of nano"),
         ({"codec_shape": {"patches": 4}}, "codec_shape: unknown key 'patches'; did you mean 'patch'"),
-        ({"codec_shape": {"patch": 0}}, "codec_shape: the codec's patch must be at least 1"),
+        ({"codec_shape": {"patch": 0}}, "codec_shape: patch should be greater than or equal to 1"),
         ({"transformer_shape": {"heads": 5}}, "width 128 must be an even number of values for each of 5 heads"),
-        ({"transformer_shape": {"adaln": "one"}}, "adaln must be one of single, zero"),
-        ({"strategy": "fsdp2"}, "strategy must be one of ddp, fsdp"),
+        ({"transformer_shape": {"adaln": "one"}}, "transformer_shape: adaln should be 'single' or 'zero'"),
+        ({"strategy": "fsdp2"}, "strategy should be 'ddp' or 'fsdp'"),
         ({"strategy": "fsdp"}, "a codec fits into every process"),
         ({"task": "transformer"}, "task transformer needs latents_dir, codec_dir, text_dir"),
     ],
@@ -64,7 +65,7 @@ def test_a_file_that_is_no_json_is_named(tmp_path) -> None:
 
 def test_lists_are_checked_item_by_item() -> None:
     names = ("model_dir", "manifest", "snapshot_root", "frames_dir", "latents_dir", "text_dir", "text_encoder", "out")
-    with pytest.raises(ConfigError, match=r"samples\[0\] must be dict"):
+    with pytest.raises(ConfigError, match=r"samples\.0 should be a valid dictionary"):
         build(EvaluateConfig, dict.fromkeys(names, "x") | {"samples": ["a.mp4"]})
 
 

@@ -15,10 +15,11 @@ from safetensors.torch import save_file
 
 from tests.training.conftest import TrainingWorld, scene_clip
 from training import encode, sample
-from training.config import LADDER, EncodeConfig
+from training.config import EncodeConfig
 from training.data.clips import FrameClips
 from training.data.video import read_frames
 from training.model.codec import load_codec, to_unit
+from training.model.config import LADDER
 from training.model.flow import keyed
 from training.model.text import TextEncoder, text_key
 from training.model.transformer import Transformer, save_transformer

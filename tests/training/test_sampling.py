@@ -9,9 +9,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from training.config import TransformerConfig
 from training.model import flow
 from training.model.conditioning import numbers
+from training.model.config import TransformerConfig
 from training.model.transformer import Transformer, to_tokens
 from training.sampling.sampler import Request, Sampler, _conditions, sample, times
 

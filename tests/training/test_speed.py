@@ -20,18 +20,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.benchmarks import training_speed
 from tests.training.conftest import TrainingWorld
-from training.config import LADDER, TransformerConfig
 from training.data.packing import Batch, Sample, collate
-from training.data.prefetch import ahead
+from training.data.steps import ahead
 from training.fit import fit
 from training.model import flow
 from training.model.conditioning import numbers
+from training.model.config import LADDER, TransformerConfig
 from training.model.rms_norm import RmsNorm
 from training.model.transformer import Transformer, positions
-from training.reporting import Bar, Reporter
-from training.trainer.flops import forward_flops, matmul_flops, peak_flops, step_flops
+from training.reporting import Bar
 from training.trainer.learner import compile_blocks
-from training.trainer.meter import Meter
+from training.trainer.logger import RunLogger
+from training.trainer.throughput import Meter, forward_flops, matmul_flops, peak_flops, step_flops
 
 
 def packed(config: TransformerConfig, *grids: tuple[int, int, int], text: int = 12) -> Batch:
@@ -154,7 +154,7 @@ def test_rms_norm_and_its_gradients_are_pytorchs(shape: tuple[int, ...]) -> None
 
 def test_a_run_writes_its_speed_beside_its_loss(encoded_world: TrainingWorld) -> None:
     config = encoded_world.flow_config(steps=4)
-    assert fit(config, Reporter(Path(config.run_dir))) == 0
+    assert fit(config, RunLogger(Path(config.run_dir))) == 0
     lines = [json.loads(line) for line in (Path(config.run_dir) / "metrics.jsonl").read_text().splitlines()]
     last = [line for line in lines if "train/loss" in line][-1]
     for name in ("tokens_per_s", "mfu", "padding", "waiting", "memory_gb"):
@@ -231,7 +231,7 @@ def test_without_a_gpu_its_figures_say_not_measured() -> None:
 def test_a_process_that_keeps_its_memory_meets_few_page_faults_again() -> None:
     program = """
 import resource, torch
-from training.allocator import keep_freed_memory
+from training.process import keep_freed_memory
 assert keep_freed_memory()
 for step in range(40):
     if step == 20:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from training.config import LADDER, TransformerConfig
 from training.data.packing import Sample, collate
 from training.model.conditioning import NUMERIC, numbers
+from training.model.config import LADDER, TransformerConfig
 from training.model.transformer import (
     Transformer,
     from_tokens,
@@ -61,7 +61,7 @@ def test_an_untrained_model_predicts_no_velocity() -> None:
 
 
 def test_a_model_predicts_the_velocity_or_the_clip_and_nothing_else() -> None:
-    with pytest.raises(ValueError, match="velocity, correction or clip, not 'noise'"):
+    with pytest.raises(ValueError, match="'velocity', 'correction' or 'clip'"):
         Transformer(TransformerConfig(32, 1, 2, predicts="noise"))
 
 

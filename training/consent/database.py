@@ -1,26 +1,24 @@
-"""The transactional database below the ledger and the reviews: connections, transactions of a single writer, roles.
+"""Connections to the transactional database below the ledger and the reviews: SQLite, or PostgreSQL for several machines.
 
-SQLite by default; PostgreSQL where several machines write. What keeps rows from being changed is in `guards`.
+Every engine of the platform comes from here. Writing, creating tables and what keeps rows from being changed is the
+platform's (`assets.database`); a training process only reads.
 """
 
 from __future__ import annotations
 
-import functools
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import BigInteger, Connection, Engine, Integer, MetaData, create_engine, event, inspect, text
+from sqlalchemy import BigInteger, Connection, Engine, Integer, create_engine, event
 from sqlalchemy.engine import make_url
 
-from training.consent.guards import append_only as append_only  # what a table of facts needs, in one place
-
-WRITER_LOCK = 0x52555348  # PostgreSQL advisory lock that serialises writers
-
+Value = TypeVar("Value", int, str)
 BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up none but INTEGER
 
+_PORTION = 500  # values in one IN list; every database takes that many
 _PRAGMAS = (
     "recursive_triggers=ON",
     "foreign_keys=ON",
@@ -67,41 +65,8 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-@contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction as the only writer: what it reads is still true when it commits."""
-    with engine.execution_options(rushes_writes=True).begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITER_LOCK})
-        yield connection
-
-
-def create_tables(engine: Engine, metadata: MetaData) -> None:
-    """Create what is missing, guards included, in one transaction; takes no lock when nothing is."""
-    if set(metadata.tables) <= set(inspect(engine).get_table_names()):
-        return
-    with writing(engine) as connection:
-        metadata.create_all(connection)
-
-
-@functools.lru_cache(maxsize=64)
-def engine_with(url: str, metadata: MetaData) -> Engine:
-    """The process's engine for these tables at an address, which are created where they are missing."""
-    engine = open_engine(url)
-    create_tables(engine, metadata)
-    return engine
-
-
-def grant_writer(engine: Engine, role: str, metadata: MetaData) -> None:
-    """Let a PostgreSQL role that exists read and append, and delete where a guard allows it; never own or alter anything.
-
-    Run by the tables' owner. Services then connect as `role`, so that not even they can switch a guard off.
-    """
-    quote = engine.dialect.identifier_preparer.quote
-    with engine.begin() as connection:
-        schema: str = connection.execute(text("SELECT current_schema()")).scalar_one()
-        connection.execute(text(f"GRANT USAGE ON SCHEMA {quote(schema)} TO {quote(role)}"))
-        for table in metadata.sorted_tables:
-            rights = "SELECT, INSERT" + (", DELETE" if table.info.get("erasable") else "")
-            connection.execute(text(f"GRANT {rights} ON {quote(table.name)} TO {quote(role)}"))
-        connection.execute(text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {quote(schema)} TO {quote(role)}"))
+def portions(values: Iterable[Value]) -> Iterator[list[Value]]:
+    """Distinct values in sorted lists that fit one query."""
+    rest = sorted(set(values))
+    for start in range(0, len(rest), _PORTION):
+        yield rest[start : start + _PORTION]

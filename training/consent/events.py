@@ -5,7 +5,7 @@ footage (assets), shown which notice, until when. *Identity* (enrol, register_ke
 key is whose, and who signs for a minor; the platform attests to people, people speak for themselves. *Dispute* (dispute,
 adjudicate): footage is held until an officer has decided. An envelope is a signed body: `{"body", "key_id", "sig"}`; a
 further key of an actor also carries `"endorsement": {"key_id", "sig"}` by one of the actor's earlier keys. Whether an event
-is admitted is decided in `admission`, what it means over time in `state`; the fields' rules are in `event_schema`.
+is admitted is decided in `assets.consent.admission`, what it means over time in `state`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,38 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from training.consent.canonical import canonical, sha256_hex
-from training.consent.event_schema import PLATFORM, SCHEMA
-from training.consent.event_schema import SCOPES as SCOPES  # the closed list, part of what an event is
 from training.consent.keys import key_id_of, public_bytes, sign_bytes, signature_holds
 from training.consent.times import time_text
 
+SCHEMA = "rushes.consent/1"
 DOMAIN = b"rushes/consent/1"
 ENDORSEMENT_DOMAIN = b"rushes/key-endorsement/1"
+
+SCOPES = (
+    "review",
+    "train",
+    "train_minor",
+    "eval",
+    "finetune_client",
+    "synthetic_derivation",
+    "likeness_generation",
+    "publish_sample",
+    "redistribute",
+)
+ROLES = ("contributor", "depicted", "guardian", "property_owner")
+OUTCOMES = ("dismissed", "upheld")
+PLATFORM = "platform"  # the actor that attests to people; its key founds the ledger
+
+CONSENT_TYPES = ("grant", "amend", "revoke")
+GUARDIAN_TYPES = ("guardian", "end_guardian")
+IDENTITY_TYPES = ("register_key", "revoke_key", "enrol", *GUARDIAN_TYPES)
+DISPUTE_TYPES = ("dispute", "adjudicate")
+TYPES = CONSENT_TYPES + IDENTITY_TYPES + DISPUTE_TYPES
 
 Body = dict[str, Any]
 Envelope = dict[str, Any]
@@ -51,39 +71,45 @@ def new_id(prefix: str) -> str:
     return f"{prefix}-{uuid.uuid4().hex}"
 
 
+class Terms(TypedDict, total=False):
+    """What a grant says beside who agrees to what; all but the digests of notice and terms has a default."""
+
+    notice_sha256: Required[str]
+    terms_sha256: Required[str]
+    notice_lang: str
+    withdrawal_method: str
+    effective_at: datetime | None
+    expires_at: datetime | None
+    territories: Iterable[str]
+    recipients: Iterable[str]
+    actor: str | None  # the party, unless a guardian signs for a minor
+    consent_id: str | None
+    event_id: str | None
+
+
 def grant(
     party_id: str,
     role: str,
     assets: Iterable[str],
     scopes: Iterable[str],
     issued_at: datetime,
-    *,
-    notice_sha256: str,
-    terms_sha256: str,
-    actor: str | None = None,
-    consent_id: str | None = None,
-    event_id: str | None = None,
-    effective_at: datetime | None = None,
-    expires_at: datetime | None = None,
-    territories: Iterable[str] = ("*",),
-    recipients: Iterable[str] = ("*",),
-    notice_lang: str = "en",
-    withdrawal_method: str = "rushes consent revoke",
+    **terms: Unpack[Terms],
 ) -> Body:
-    """The body of a grant. The actor is the party unless a guardian signs for a minor."""
+    """The body of a grant."""
+    expires_at, effective_at = terms.get("expires_at"), terms.get("effective_at")
     return {
-        **_common("grant", party_id, actor, issued_at, effective_at, event_id),
-        "consent_id": consent_id or new_id("consent"),
+        **_common("grant", party_id, terms.get("actor"), issued_at, effective_at, terms.get("event_id")),
+        "consent_id": terms.get("consent_id") or new_id("consent"),
         "role": role,
         "expires_at": time_text(expires_at) if expires_at else None,
         "scopes": sorted(set(scopes)),
-        "territories": sorted(set(territories)),
-        "recipients": sorted(set(recipients)),
+        "territories": sorted(set(terms.get("territories", ("*",)))),
+        "recipients": sorted(set(terms.get("recipients", ("*",)))),
         "assets": sorted(set(assets)),
-        "notice_sha256": notice_sha256,
-        "notice_lang": notice_lang,
-        "terms_sha256": terms_sha256,
-        "withdrawal_method": withdrawal_method,
+        "notice_sha256": terms["notice_sha256"],
+        "notice_lang": terms.get("notice_lang", "en"),
+        "terms_sha256": terms["terms_sha256"],
+        "withdrawal_method": terms.get("withdrawal_method", "rushes consent revoke"),
         "prev": None,
     }
 
@@ -165,16 +191,16 @@ def dispute(
     event_id: str | None = None,
 ) -> Body:
     """The body that holds footage until it is adjudicated; the platform signs for somebody who has no key."""
-    said = {"dispute_id": dispute_id or new_id("dispute"), "assets": sorted(set(assets)), "reason": reason}
-    return {**_common("dispute", party_id, actor, issued_at, None, event_id), **said}
+    fields = {"dispute_id": dispute_id or new_id("dispute"), "assets": sorted(set(assets)), "reason": reason}
+    return {**_common("dispute", party_id, actor, issued_at, None, event_id), **fields}
 
 
 def adjudicate(
     dispute_id: str, outcome: str, issued_at: datetime, *, officer: str, event_id: str | None = None
 ) -> Body:
     """The body by which an officer decides a dispute: `dismissed` ends the hold, `upheld` makes it final."""
-    said = {"dispute_id": dispute_id, "outcome": outcome, "officer": officer}
-    return {**_common("adjudicate", PLATFORM, PLATFORM, issued_at, None, event_id), **said}
+    fields = {"dispute_id": dispute_id, "outcome": outcome, "officer": officer}
+    return {**_common("adjudicate", PLATFORM, PLATFORM, issued_at, None, event_id), **fields}
 
 
 def _common(

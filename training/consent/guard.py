@@ -20,16 +20,34 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from training.consent.canonical import CanonicalError, parse_strictly, sha256_hex
 from training.consent.checkpoint import Checkpoint
-from training.consent.clip_facts import ClipFacts
-from training.consent.eligibility import eligible
-from training.consent.ledger import Ledger, LedgerMissing
-from training.consent.ledger.evidence import proven_events, require_all_bodies, require_bodies
+from training.consent.eligibility import ClipFacts, eligible
+from training.consent.evidence import proven_events, require_all_bodies, require_bodies
+from training.consent.ledger import LedgerMissing, LedgerReader
 from training.consent.snapshot import SnapshotError, verify_manifest
 from training.consent.state import ConsentState
 from training.consent.times import instant, now_utc, time_text
-from training.consent.violation import WHOLE, ConsentViolation
 
-__all__ = ["WHOLE", "ConsentGuard", "ConsentViolation", "Guard", "RenderedOnly"]
+WHOLE = "*"  # key of reasons that concern the whole snapshot or the weights, not one clip
+
+
+class ConsentViolation(Exception):
+    """Training must not start or go on. `reasons` holds codes by clip; `"*"` stands for the whole snapshot."""
+
+    def __init__(self, reasons: dict[str, tuple[str, ...]], detail: str = "") -> None:
+        shown = "; ".join(f"{clip}: {', '.join(codes)}" for clip, codes in sorted(reasons.items())[:5])
+        more = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+        super().__init__(f"consent does not hold for {shown}{more}" + (f" ({detail})" if detail else ""))
+        self.reasons = reasons
+
+    @classmethod
+    def of_all(cls, code: str, detail: str) -> ConsentViolation:
+        """One code against everything."""
+        return cls({WHOLE: (code,)}, detail)
+
+    @property
+    def names_clips(self) -> bool:
+        """Whether clips lost their consent, rather than the manifest, the weights or the ledger being unfit to ask."""
+        return set(self.reasons) != {WHOLE}
 
 
 @dataclass(frozen=True)
@@ -114,7 +132,7 @@ class ConsentGuard:
         """
         now = instant(now or now_utc())
         try:
-            ledger = Ledger(self.database_url, create=False)
+            ledger = LedgerReader(self.database_url)
             try:
                 self._check(ledger, now)
             finally:
@@ -124,7 +142,7 @@ class ConsentGuard:
         except (LookupError, ValueError) as error:  # EvidenceBroken, or a hash, a time or JSON that is none
             raise ConsentViolation.of_all("ledger.broken", str(error)) from error
 
-    def _check(self, ledger: Ledger, now: datetime) -> None:
+    def _check(self, ledger: LedgerReader, now: datetime) -> None:
         last, self._passed = self._passed, None  # a check that fails leaves the next one everything to ask
         head = ledger.head()
         self._require_same_history(ledger, head, last)
@@ -133,13 +151,13 @@ class ConsentGuard:
         due = self._due(ledger, last, earlier, now) if last and earlier else set(range(len(self._members)))
         with ledger.engine.connect() as connection:
             require_bodies(connection, last.size, head.size) if last else require_all_bodies(connection)
-            parties = {party for member in due for party in parties_of(self._members[member][1])}
+            parties = {party for member in due for party in self._members[member][1].parties}
             state = ConsentState.fold(proven_events(connection, parties, head.size) if due else [])
         self._judge(due, state, now)
         turns = (last.turns if last else {}) | {party: _turns(state, party, now) for party in parties}
         self._passed = _Passed(head.size, head.root, turns)
 
-    def _require_same_history(self, ledger: Ledger, head: Checkpoint, last: _Passed | None) -> None:
+    def _require_same_history(self, ledger: LedgerReader, head: Checkpoint, last: _Passed | None) -> None:
         """What each snapshot was sealed on, or what the last check read, must be a prefix of the ledger as it stands."""
         earlier = {(last.size, last.root)} if last else set()
         for held in self.held if last is None else []:
@@ -148,13 +166,13 @@ class ConsentGuard:
             if head.size < size or ledger.head(upto=size).root != root:
                 raise ConsentViolation.of_all("ledger.rewritten", "the ledger no longer contains what was sealed")
 
-    def _due(self, ledger: Ledger, last: _Passed, earlier: datetime, now: datetime) -> set[int]:
+    def _due(self, ledger: LedgerReader, last: _Passed, earlier: datetime, now: datetime) -> set[int]:
         """Members that something happened to since: an event about a party, a dispute, terms that begin or end."""
         turned = {party for party, turns in last.turns.items() if any(earlier < turn <= now for turn in turns)}
         parties = (ledger.parties_since(last.size) | turned) & self._by_party.keys()
         digests = ledger.disputed_since(last.size) & self._by_digest.keys()
-        found = [self._by_party[party] for party in parties] + [self._by_digest[digest] for digest in digests]
-        return set().union(*found)
+        touched = [self._by_party[party] for party in parties] + [self._by_digest[digest] for digest in digests]
+        return set().union(*touched)
 
     def _judge(self, due: Iterable[int], state: ConsentState, now: datetime) -> None:
         reasons: dict[str, set[str]] = {}
@@ -171,17 +189,12 @@ class ConsentGuard:
 Guard = ConsentGuard | RenderedOnly
 
 
-def parties_of(facts: ClipFacts) -> set[str]:
-    """Everybody whose consent a clip rests on."""
-    return {facts.contributor_id or "", *(person.person_id for person in facts.persons), *facts.properties}
-
-
 def _index(members: Sequence[tuple[Held, ClipFacts]]) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
     """Places of members by party and by digest."""
     by_party: dict[str, set[int]] = defaultdict(set)
     by_digest: dict[str, set[int]] = defaultdict(set)
     for place, (_, facts) in enumerate(members):
-        for party in parties_of(facts):
+        for party in facts.parties:
             by_party[party].add(place)
         for digest in facts.assets:
             by_digest[digest].add(place)
@@ -191,7 +204,7 @@ def _index(members: Sequence[tuple[Held, ClipFacts]]) -> tuple[dict[str, set[int
 def _turns(state: ConsentState, party: str, now: datetime) -> tuple[datetime, ...]:
     """Times still to come at which terms of this party begin or end."""
     terms = [terms for consent in state.by_party.get(party, {}).values() for terms in consent.terms]
-    times = {time for one in terms for time in (one.acts_from, one.ends_at) if time is not None and time > now}
+    times = {time for each in terms for time in (each.acts_from, each.ends_at) if time is not None and time > now}
     return tuple(sorted(times))
 
 

@@ -143,8 +143,8 @@ def consistency_ranges(first_size: int, second_size: int) -> list[Range]:
         else:
             down.append((first, middle))
             first = middle
-    known = [(first, last)] if first > 0 else []  # from 0 on it is the first tree's own root, which is known
-    return known + down[::-1]
+    own_root = [(first, last)] if first > 0 else []  # from 0 on it is the first tree's own root, which is known
+    return own_root + down[::-1]
 
 
 def consistency_proof(leaves: Sequence[bytes], first_size: int) -> list[bytes]:

@@ -46,9 +46,9 @@ def member_leaf(member: dict[str, Any]) -> bytes:
 
 def _ordered(members: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     ordered = sorted(members, key=lambda member: member["clip_id"])
-    for one, other in pairwise(ordered):
-        if one["clip_id"] == other["clip_id"]:
-            raise SnapshotError("snapshot.repeated", f"clip {one['clip_id']} is in the snapshot twice")
+    for member, other in pairwise(ordered):
+        if member["clip_id"] == other["clip_id"]:
+            raise SnapshotError("snapshot.repeated", f"clip {member['clip_id']} is in the snapshot twice")
     return ordered
 
 

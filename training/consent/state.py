@@ -159,10 +159,10 @@ class ConsentState:
 
     def consents(self, party_id: str, assets: frozenset[str], role: str | None = None) -> list[Consent]:
         """A party's consents that ever spoke of any of these digests, in a role or in all, by consent_id."""
-        found: dict[str, Consent] = {}
+        speaking: dict[str, Consent] = {}
         for digest in assets:
-            found |= self.speaking_of.get((party_id, digest), {})
-        return [found[consent_id] for consent_id in sorted(found) if role in (None, found[consent_id].role)]
+            speaking |= self.speaking_of.get((party_id, digest), {})
+        return [speaking[consent_id] for consent_id in sorted(speaking) if role in (None, speaking[consent_id].role)]
 
     def is_guarded(self, party_id: str) -> bool:
         """Whether somebody signs for this party: then the party is a minor, whatever a delivery declares."""

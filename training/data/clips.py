@@ -1,4 +1,4 @@
-"""What training reads: a sealed manifest's members, their frames, latents and caption tokens, as steps of a run.
+"""The clips of a sealed manifest as training reads them: frames, latents, caption tokens and numbers.
 
 Files are named by clip or by text and are checked before the first step: what is missing or does not fit is a DataError
 that names the clips. Nothing is skipped. Making these files belongs to the dataset stage and `encode`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -19,13 +19,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from training.config import CodecConfig, TrainConfig
-from training.data.caption_sampling import draw_text, texts_of
-from training.data.packing import Batch, Cursor, Item, Sample, collate
+from training.data.packing import Item, Sample
 from training.data.repeats import EVEN
-from training.model import flow
-from training.model.codec import to_unit
-from training.model.conditioning import draw_given, numbers, read_numbers
+from training.model.conditioning import numbers, read_numbers
+from training.model.config import CodecConfig
 from training.model.text import text_key
 from training.model.transformer import positions, to_tokens
 
@@ -44,6 +41,11 @@ def read_members(manifest: str | Path, split: str) -> list[dict[str, Any]]:
     if not chosen:
         raise DataError(f"{manifest}: no clip in split {split!r}")
     return chosen
+
+
+def texts_of(member: Mapping[str, Any]) -> tuple[str, ...]:
+    """All captions of a member, the one that evaluation uses first; its only one where it was sealed with one."""
+    return tuple(member.get("captions") or (member["caption"],))
 
 
 def _read(path: Path, name: str) -> tuple[Tensor, dict[str, str]]:
@@ -135,6 +137,16 @@ def _pictures(clip_id: str, frames_THWC: Tensor) -> Tensor:
     return frames_THWC
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """The folders of latents and of caption tokens, the transformer's patch and the codec's stride."""
+
+    latents: str | Path
+    texts: str | Path
+    patch: int
+    stride: int
+
+
 class LatentClips:
     """Samples by clip id: latent tokens, caption tokens, numbers, and where each token stands.
 
@@ -144,16 +156,14 @@ class LatentClips:
 
     def __init__(
         self,
-        latents: str | Path,
-        texts: str | Path,
+        encoded: Encoded,
         members: Sequence[Mapping[str, Any]],
-        patch: int,
-        stride: int,
         weights: Mapping[str, int] = _EVENLY,
         measured: Mapping[str, Mapping[str, float]] = _UNMEASURED,
     ) -> None:
         self.weights, self.measured = weights, measured
-        self.latents, self.texts, self.patch, self.stride = Path(latents), Path(texts), patch, stride
+        self.latents, self.texts = Path(encoded.latents), Path(encoded.texts)
+        self.patch, self.stride = encoded.patch, encoded.stride
         self.captions: Mapping[str, tuple[str, ...]] = {m["clip_id"]: texts_of(m) for m in members}
         require_files(self.latents, self.captions, "latents")
         require_files(
@@ -167,8 +177,8 @@ class LatentClips:
         x_NP, grid = to_tokens(z_Cthw, self.patch)
         fps = float(metadata.get("fps", "nan"))
         seconds = self.stride / fps if fps > 0 else self.stride / 8.0
-        known = {"motion": float(metadata.get("motion", "nan")), **self.measured.get(clip_id, {}), "fps": fps}
-        return Sample(clip_id, x_NP, grid, positions(grid, seconds), text_MT, numbers(known))
+        values = {"motion": float(metadata.get("motion", "nan")), **self.measured.get(clip_id, {}), "fps": fps}
+        return Sample(clip_id, x_NP, grid, positions(grid, seconds), text_MT, numbers(values))
 
     def items(self) -> list[Item]:
         """What the planner needs, from the files' headers alone."""
@@ -207,160 +217,3 @@ class PicturesAtAnyShape(Protocol):
     clip_ids: list[str]
 
     def read_at(self, clip_id: str, shape: Sequence[int]) -> Tensor: ...
-
-
-@dataclass
-class CodecStep:
-    """One step of the codec: clips of one shape."""
-
-    step: int
-    cursor: Cursor
-    clip_ids: tuple[str, ...]
-    x_BCTHW: Tensor
-    weight_B: Tensor  # see `share`
-    tokens: int
-
-
-@dataclass
-class FlowStep:
-    """One step of the transformer: a pack, its noise, times and given tokens, all keyed by clip and step."""
-
-    step: int
-    cursor: Cursor
-    batch: Batch
-    e_NP: Tensor
-    t_F: Tensor
-    given_N: Tensor
-    weight_S: Tensor
-    tokens: int
-
-    @property
-    def clip_ids(self) -> tuple[str, ...]:
-        return self.batch.clip_ids
-
-
-def share(pack: Sequence[str], rank: int, world: int) -> tuple[tuple[str, ...], Tensor]:
-    """This process's part of a pack, and each clip's weight, such that the mean over processes of the weighted sums is
-    the mean over the whole pack. A process that would have nothing takes the first clip with weight 0."""
-    mine = tuple(pack[rank::world])
-    if not mine:
-        return (pack[0],), torch.zeros(1)
-    return mine, torch.full((len(mine),), world / len(pack))
-
-
-def rendered_beside(pack: Sequence[str], rendered: Sequence[str], config: TrainConfig, step: int) -> tuple[str, ...]:
-    """Names of the rendered clips that join a pack, such that they are `rendered_share` of the step; by seed and step alone."""
-    count = min(len(rendered), round(len(pack) * config.rendered_share / (1 - config.rendered_share)))
-    drawn = torch.randint(len(rendered), (count,), generator=flow.keyed("rendered", config.seed, step))
-    return tuple(dict.fromkeys(rendered[i] for i in drawn.tolist()))  # twice in a step, a clip had the same noise twice
-
-
-def codec_steps(
-    config: TrainConfig,
-    clips: Pictures,
-    cursor: Cursor,
-    first: int,
-    rank: int = 0,
-    world: int = 1,
-    rendered: PicturesAtAnyShape | None = None,
-) -> Iterator[CodecStep]:
-    """Steps `first` to `config.steps`. Shapes are not mixed: rendered clips are drawn in the shape of their pack."""
-    items = clips.items(config.codec)
-    known = {item.clip_id: item for item in items}
-    packs = cursor.packs(items, config.batch_tokens, config.seed, **config.packing)
-    for step, pack in zip(range(first, config.steps + 1), packs, strict=False):
-        joining = rendered_beside(pack, rendered.clip_ids, config, step) if rendered else ()
-        shape = known[pack[0]].shape
-
-        def read(clip_id: str, shape: tuple[int, ...] = shape) -> Tensor:
-            if rendered is None or clip_id in known:
-                return clips.read(clip_id)[0]
-            return rendered.read_at(clip_id, shape)
-
-        mine, weight_B = share(pack + joining, rank, world)
-        generators = [flow.keyed("mirrored", config.seed, clip_id, step) for clip_id in mine]
-        x_BCTHW = torch.stack(
-            [mirrored(to_unit(read(i)), generator) for i, generator in zip(mine, generators, strict=True)]
-        )
-        done = Cursor(cursor.epoch, cursor.pack + 1)
-        tokens = sum(known[i].tokens for i in pack) + len(joining) * known[pack[0]].tokens
-        yield CodecStep(step, done, mine, x_BCTHW, weight_B, tokens)
-
-
-def mirrored(x_CTHW: Tensor, generator: torch.Generator) -> Tensor:
-    """The clip or one of its seven reflections, in time, height and width: few films look like more."""
-    chosen = torch.rand(3, generator=generator) < 0.5
-    return x_CTHW.flip([axis + 1 for axis in range(3) if chosen[axis]])
-
-
-def flow_steps(
-    config: TrainConfig,
-    clips: CaptionedClips,
-    cursor: Cursor,
-    first: int,
-    rank: int = 0,
-    world: int = 1,
-    rendered: CaptionedClips | None = None,
-) -> Iterator[FlowStep]:
-    """Steps `first` to `config.steps`, each with its share of `rendered` clips."""
-    items = clips.items()
-    tokens = {item.clip_id: item.tokens for item in items + (rendered.items() if rendered else [])}
-    own, names = {item.clip_id for item in items}, list(rendered.captions) if rendered else []
-    for step, pack in zip(
-        range(first, config.steps + 1),
-        cursor.packs(items, config.batch_tokens, config.seed, **config.packing),
-        strict=False,
-    ):
-        if rendered is not None:
-            pack += rendered_beside(pack, names, config, step)
-        mine, weight_S = share(pack, rank, world)
-        samples = []
-        for clip_id in mine:
-            source = clips if rendered is None or clip_id in own else rendered
-            samples.append(source.read(clip_id, draw_text(source.captions[clip_id], config.seed, clip_id, step)))
-        # like beside like: attention computes neighbours of equal lengths in one call. The weights are all alike.
-        batch = collate(sorted(samples, key=lambda s: (len(s.x_NP), len(s.text_MT))))
-        drawn = [draw(config, *pair, step) for pair in zip(batch.clip_ids, batch.grids, strict=True)]
-        batch = drop_conditions(batch, [d.keep_text for d in drawn], [d.keep_numbers for d in drawn])
-        yield FlowStep(
-            step=step,
-            cursor=Cursor(cursor.epoch, cursor.pack + 1),
-            batch=batch,
-            e_NP=torch.cat(
-                [torch.randn(n, batch.x_NP.shape[1], generator=d.generator) for n, d in _sized(batch, drawn)]
-            ),
-            t_F=torch.tensor([d.t for d in drawn])[batch.segment_F],
-            given_N=torch.cat([d.given_N for d in drawn]),
-            weight_S=weight_S,
-            tokens=sum(tokens[clip_id] for clip_id in pack),
-        )
-
-
-@dataclass
-class Drawn:
-    """The random choices of one sample at one step; `generator` goes on to draw its noise."""
-
-    generator: torch.Generator
-    t: float
-    given_N: Tensor
-    keep_text: bool
-    keep_numbers: bool
-
-
-def draw(config: TrainConfig, clip_id: str, grid: tuple[int, int, int], step: int) -> Drawn:
-    """All choices for a clip at a step, from (seed, clip, step) alone."""
-    generator = flow.keyed("train", config.seed, clip_id, step)
-    keep_text, keep_numbers = torch.rand(2, generator=generator).tolist()
-    t = flow.draw_timestep(grid[0] * grid[1] * grid[2], generator, config.noise_shift)
-    given_N = draw_given(grid, config.modes, generator)
-    return Drawn(generator, t, given_N, keep_text >= config.caption_dropout, keep_numbers >= config.numeric_dropout)
-
-
-def drop_conditions(batch: Batch, keep_text: Sequence[bool], keep_numbers: Sequence[bool]) -> Batch:
-    """The batch with captions and numbers hidden where not kept."""
-    numeric_SQ = batch.numeric_SQ.masked_fill(~torch.tensor(list(keep_numbers))[:, None], float("nan"))
-    return replace(batch, text_kept_S=torch.tensor(list(keep_text)), numeric_SQ=numeric_SQ)
-
-
-def _sized(batch: Batch, drawn: Sequence[Drawn]) -> Iterator[tuple[int, Drawn]]:
-    return zip(batch.segments.lengths, drawn, strict=True)

@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 from training import process
-from training.config import ConfigError, EvaluateConfig, read_config
+from training.config import EvaluateConfig, read_config
 from training.data.clips import DataError
 from training.data.video import VideoError
 from training.evaluate.scorecard import PARTS, scorecard
+from training.model.config import ConfigError
 from training.model.text import TextEncoderError
 from training.reporting import bar, write_json
 

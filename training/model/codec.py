@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from training.config import CodecConfig, ConfigError
+from training.model.config import CodecConfig, ConfigError, build
 from training.model.exposure import Exposure, header
 from training.model.haar import HaarCodec
 from training.model.patches import Memory, PatchCodec, VideoCodec
@@ -236,7 +236,7 @@ def load_codec(folder: str | Path) -> VideoCodec:
     folder = Path(folder)
     if not (folder / "codec.json").exists() and (folder / "config.json").exists():
         return load_pretrained(folder)
-    codec = build_codec(CodecConfig(**json.loads((folder / "codec.json").read_text())))
+    codec = build_codec(build(CodecConfig, json.loads((folder / "codec.json").read_text())))
     codec.load_state_dict(load_file(folder / "codec.safetensors"))
     return codec.eval().requires_grad_(False)
 

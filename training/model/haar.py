@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from training.config import CodecConfig
+from training.model.config import CodecConfig
 from training.model.patches import Memory, PatchCodec
 
 

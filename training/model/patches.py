@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.config import CodecConfig
+from training.model.config import CodecConfig
 
 
 class Memory:

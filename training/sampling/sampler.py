@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.config import SamplingConfig
 from training.data.packing import Batch, Sample, collate
 from training.model import flow
 from training.model.attention import Segments
 from training.model.conditioning import Grid
+from training.model.config import SamplingConfig
 from training.model.transformer import Transformer, from_tokens, positions
 
 

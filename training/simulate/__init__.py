@@ -10,9 +10,8 @@ size, length and aspect ratio. A model that is asked for such a scene can then b
 Belongs here: worlds and their facts. Does not: measuring a model against them (that is evaluation).
 """
 
-from training.simulate.render import render
+from training.simulate.render import render, render_trial
 from training.simulate.scene import Scene, random_scene
-from training.simulate.stage import render_trial
 from training.simulate.trial import Trial, random_trial
 
 __all__ = ["Scene", "Trial", "random_scene", "random_trial", "render", "render_trial"]

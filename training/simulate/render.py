@@ -1,4 +1,9 @@
-"""Draw a scene: a landscape that the camera can move over, and anti-aliased shapes before it. NumPy only."""
+"""Draw scenes and trials with NumPy alone. The same arguments give the same bytes.
+
+A scene is a landscape that the camera can move over, with anti-aliased shapes before it. A trial shows flat bodies before
+a grey world whose light says the time of day and whose texture shows camera moves: colour then belongs to bodies alone and
+can be measured without a network.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import math
 import numpy as np
 
 from training.simulate.scene import COLOURS, GROUND, Scene
+from training.simulate.trial import PILLAR, Trial
 
 # sky at the top, sky at the horizon, ground, hills
 _LIGHT = {
@@ -14,6 +20,13 @@ _LIGHT = {
     "sunset": ((96, 84, 140), (246, 156, 92), (96, 80, 84), (84, 66, 92)),
     "night": ((14, 18, 48), (42, 46, 96), (44, 44, 56), (24, 27, 58)),
 }
+# of trials: sky, ground, pillar
+_GREY = {
+    "day": ((206, 212, 218), (150, 149, 147), (84, 84, 86)),
+    "sunset": ((166, 148, 138), (110, 101, 95), (62, 58, 56)),
+    "night": ((44, 46, 54), (26, 27, 32), (92, 92, 96)),
+}
+_TEXTURE = 0x57A6E
 _POST = 0.11  # distance between the posts on the ground, in diagonals: they make a pan visible
 
 
@@ -36,6 +49,41 @@ def render(scene: Scene, width: int, height: int, frames: int, fps: float) -> np
             )
         out[index] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
     return out
+
+
+def render_trial(trial: Trial, width: int, height: int, frames: int, fps: float) -> np.ndarray:
+    """Pictures of the trial: uint8 [frames, height, width, 3], RGB. The same arguments give the same bytes."""
+    if min(width, height, frames) < 1 or not fps > 0:
+        raise ValueError(f"cannot draw {frames} frames of {width}x{height} at {fps} frames per second")
+    diagonal = math.hypot(width, height)
+    times = np.arange(frames) / fps
+    looks, zooms = trial.view(times)
+    centres = (trial.positions(times) - looks[:, None]) * zooms[:, None, None] * diagonal
+    out = np.empty((frames, height, width, 3), np.uint8)
+    backdrop = None
+    for index, (look, zoom) in enumerate(zip(looks, zooms, strict=True)):
+        if backdrop is None or trial.kind == "camera":
+            backdrop = _backdrop(trial, width, height, look, float(zoom))
+        picture = backdrop.copy()
+        for (shape, colour, size), (x, y) in zip(trial.bodies(), centres[index], strict=True):
+            draw_shape(picture, shape, COLOURS[colour], width / 2 + x, height / 2 + y, size * diagonal * zoom)
+        if trial.kind == "occlude":
+            x = np.abs((np.arange(width) + 0.5 - width / 2) / diagonal)
+            blend(picture, np.array(_GREY[trial.time_of_day][2], np.float32), edge(PILLAR - x, 1 / diagonal)[None])
+        out[index] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    return out
+
+
+def _backdrop(trial: Trial, width: int, height: int, look: np.ndarray, zoom: float) -> np.ndarray:
+    """Sky and ground of one fixed world, seen by a camera that looks at `look` (diagonals): f32 [H, W, 3]."""
+    pixel = 1 / math.hypot(width, height)
+    x = ((np.arange(width) + 0.5 - width / 2) * pixel) / zoom + look[0]
+    y = ((np.arange(height) + 0.5 - height / 2)[:, None] * pixel) / zoom + look[1]
+    sky, ground, _ = (np.array(colour, np.float32) for colour in _GREY[trial.time_of_day])
+    picture = np.broadcast_to(sky, (height, width, 3)).copy()
+    blend(picture, ground, edge(y - GROUND, pixel / zoom))
+    rng = np.random.default_rng(_TEXTURE)
+    return picture * (1 + 0.12 * waves(rng, x, y)[..., None])
 
 
 def _landscape(scene: Scene, width: int, height: int, camera_x: float) -> np.ndarray:

@@ -4,28 +4,72 @@
 
 `ema` is the average after that step, `best` the best average until then. Weights are safetensors. Optimiser and random
 state are tensors and plain containers, read with `weights_only=True`, so nothing in them can run. Every checkpoint says,
-in `state.json` and inside each weight file, what it ever saw.
+in `state.json` and inside each weight file, what it ever saw. Lightning's ModelCheckpoint is not used: its file is one
+pickle, is not asked for consent first, and does not know where in the data a run stands.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from training.config import HELD_OUT
 from training.data.clips import DataError
 from training.model.exposure import TAINTED, Exposure, fields, header
-from training.trainer.best import FILE as BEST
-from training.trainer.best import Best
 from training.trainer.fsdp import first_process, gathered, gathered_state, load_state
-from training.trainer.learner import Learner
+from training.trainer.learner import Learner, anywhere
 
 KEEP = 2  # the newest checkpoints that stay
+BEST = "best.safetensors"  # in a checkpoint
+
+
+class Best:
+    """The best averaged weights of a run so far, judged on held-out clips: these are published, not the last.
+
+    Held-out loss can rise again while the training loss still falls. `since` counts the measurements in a row that did
+    not improve on the best. `weights` are whole, in main memory, and held by the first process alone.
+    """
+
+    def __init__(self, task: str) -> None:
+        self.name, self.higher = HELD_OUT[task]
+        self.step, self.since = 0, 0
+        self.measured: dict[str, float] = {}
+        self.weights: dict[str, Tensor] = {}
+
+    def offer(self, step: int, measured: dict[str, float], learner: Learner, first: bool) -> None:
+        """Keep the averaged weights if they measure better than all before. Every process calls it; the first decides."""
+        if self.measured and not anywhere(first and self._beaten_by(measured), learner.device):
+            self.since += 1
+            return
+        self.step, self.measured, self.since = step, measured, 0
+        weights = learner.average.weights()  # gathered by all processes
+        if first:
+            self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
+
+    def _beaten_by(self, measured: dict[str, float]) -> bool:
+        """Equal is not better, and what is not a number is never better."""
+        value, best = measured[self.name], self.measured[self.name]
+        if math.isnan(value) or math.isnan(best):
+            return not math.isnan(value)
+        return value > best if self.higher else value < best
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint's state.json."""
+        return {"step": self.step, "measured": self.measured, "since": self.since}
+
+    def load(self, state: dict[str, Any], checkpoint: Path, first: bool) -> None:
+        """Take over what `state` gave, and the weights beside it."""
+        self.step, self.measured, self.since = state["step"], dict(state["measured"]), state["since"]
+        self.weights = load_file(checkpoint / BEST) if first else {}
 
 
 def save_checkpoint(
@@ -33,12 +77,13 @@ def save_checkpoint(
     learner: Learner,
     optimizer: torch.optim.Optimizer,
     exposure: Exposure,
-    extra: dict[str, Any],
-    best: Best | None = None,
+    described: Mapping[str, Any],
+    best: Best,
 ) -> None:
     """Write the learner after its last step, durably and at once, and remove what is older than the newest KEEP.
 
-    Every process of a run calls it, for each may hold a part; the first one writes.
+    `described` is what else state.json says of the run. Every process of a run calls it, for each may hold a part; the
+    first one writes.
     """
     weights, average = gathered(learner.model.state_dict()), learner.average.weights()
     moments = gathered_state(optimizer)
@@ -49,15 +94,11 @@ def save_checkpoint(
     partial = folder / f".{target.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    files = {"weights.safetensors": weights, "ema.safetensors": average}
-    state = {**learner.state(), **extra, **fields(exposure)}
-    if best is not None:
-        files[BEST], state["best"] = best.weights, best.state()
-    for name, tensors in files.items():
+    state = {**learner.state(), **described, **fields(exposure), "best": best.state()}
+    for name, tensors in (("weights.safetensors", weights), ("ema.safetensors", average), (BEST, best.weights)):
         plain = {key: tensor.contiguous() for key, tensor in tensors.items()}
         save_file(plain, partial / name, header(exposure))
-    random_state = {"cpu": torch.get_rng_state()}
-    torch.save({"optimizer": moments, "random": random_state}, partial / "optimizer.pt")
+    torch.save({"optimizer": moments, "random": {"cpu": torch.get_rng_state()}}, partial / "optimizer.pt")
     (partial / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True))
     for path in partial.iterdir():
         _sync(path)
@@ -94,7 +135,7 @@ def clear(folder: Path) -> None:
     (folder.parent / TAINTED).unlink(missing_ok=True)
 
 
-def load_weights(checkpoint: Path, learner: Learner, state: dict[str, Any]) -> None:
+def load_weights(checkpoint: Path, learner: Learner, state: Mapping[str, Any]) -> None:
     """Put weights, average and counters back."""
     learner.model.load_state_dict(load_file(checkpoint / "weights.safetensors"))
     learner.average.load(load_file(checkpoint / "ema.safetensors"), state["ema_updates"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,19 +17,20 @@ import torch.distributed
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from training.config import TrainConfig, TransformerConfig
-from training.data.clips import CaptionedClips, CodecStep, DataError, FlowStep, Pictures
+from training.config import TrainConfig
+from training.data.clips import CaptionedClips, DataError, Pictures
 from training.data.packing import Sample
-from training.evaluate.flow_loss import flow_loss
-from training.evaluate.reconstruction import psnr, reconstruct, ssim
+from training.data.steps import CodecStep, FlowStep
+from training.evaluate.heldout import flow_loss, psnr, reconstruct, ssim
 from training.model import flow
 from training.model.codec import Codec, build_codec, save_codec, to_unit
+from training.model.config import TransformerConfig
 from training.model.exposure import Exposure
 from training.model.patches import PatchCodec
 from training.model.transformer import Transformer, save_transformer, with_all_numbers
 from training.trainer.ema import Ema
-from training.trainer.flops import step_flops
 from training.trainer.fsdp import shard, whole
+from training.trainer.throughput import step_flops
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -91,6 +92,10 @@ class Learner(LightningModule, ABC):
         self.clip = AdaptiveClip()
         self.usual_loss = 0.0  # running mean over steps, to know a divergence by
         self.last: Any = None  # the step that is being computed
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
 
     @abstractmethod
     def initialise(self) -> None:
@@ -186,15 +191,15 @@ class Learner(LightningModule, ABC):
             "usual_loss": self.usual_loss,
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         self.clip.load(state["clip"])
         self.usual_loss = state["usual_loss"]
 
     def begin_from(self, weights: dict[str, Tensor]) -> None:
         """Take over a finished model's weights; the average starts from them. Raises DataError where they do not fit."""
         own = self.model.state_dict()
-        if odd := sorted(weights.keys() ^ own.keys()):
-            raise DataError(f"the parent's weights are another model's: {', '.join(odd[:3])} is only on one side")
+        if unmatched := sorted(weights.keys() ^ own.keys()):
+            raise DataError(f"the parent's weights are another model's: {', '.join(unmatched[:3])} is only on one side")
         for name, tensor in own.items():
             if weights[name].shape != tensor.shape:
                 shapes = f"{list(weights[name].shape)}, not {list(tensor.shape)}"

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from assets.consent.withdrawal_log import withheld
 from assets.curation.captioning.embeddings import encoder_name
 from assets.home import Home
+from assets.withheld import withheld
+from training.consent.eligibility import PURPOSE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 65_536  # of 384 floats: 100 MB
 COLUMNS = ("clip_id", "item_id", "shot_index", "captioner", "variant", "model", "vector")
-PURPOSE = "train"
 
 
 class SearchError(ValueError):
@@ -73,7 +73,7 @@ def nearest(home: Home, query: np.ndarray, model: str, top: int) -> list[_Found]
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    gone = pa.array(sorted(withheld(home)), pa.string())
+    gone = pa.array(sorted(withheld(home.database_url)), pa.string())
     best: dict[str, _Found] = {}
     for day, block in _blocks(home):
         others = [name for name in pc.unique(block["model"]).to_pylist() if name != model]

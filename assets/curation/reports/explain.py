@@ -1,7 +1,7 @@
-"""Why a clip is where it is: all that was measured, decided and said about it, gathered from stored rows.
+"""Why a clip is where it is: everything measured, decided and written about it, as plain values and as one page.
 
-What belongs here: gathering. Nothing is measured or decided here. How it looks is the business of `explain_page` (a
-page with pictures) and of the command line; what a clip may be called is in `naming`.
+Rows are gathered and shown; nothing is measured or decided here. `find_clip` finds the clip that people name. The page
+is laid out in `explain.html`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from assets.curation.policy.policy_overrides import policy_of
 from assets.curation.policy.verdicts import NOT_MEASURED, blocks
 from assets.curation.reports.find_clip import find_shot
 from assets.home import Home
-from assets.signals.remembered import Remembered
+from assets.pages.render import render
+from assets.pages.stills import Still
+from assets.reasons import in_words
+from assets.signals.task import CachedResults
+from assets.withheld import withheld
 
 Row = Mapping[str, Any]
 # declared field, its columns, and the check that holds it against what was measured
@@ -28,6 +32,11 @@ DECLARED = (
     ("aspect ratio", ("declared_aspect_ratio",), "aspect_ratio"),
     ("length in s", ("declared_duration_s",), "length"),
 )
+CURVES = {  # name, unit and the top of the axis where that is always the same
+    "luma_mean": ("light", "mean luma", 1.0),
+    "motion_diag_per_s": ("motion", "frame diagonals per second", None),
+    "sharpness": ("sharpness", "variance of the Laplacian at 256 px", None),
+}
 
 
 @dataclass(frozen=True)
@@ -54,14 +63,12 @@ class Explanation:
 
 def explain(home: Home, name: str, shot_index: int | None = None) -> Explanation:
     """All that is known of a clip. Raises LookupError as `find_shot` does, PolicyError for a policy that is none."""
-    from assets.consent.withdrawal_log import Journal
-
     policy = policy_of(home)
     shot = find_shot(home, name, shot_index)
     day = shot["received_day"]
     item = next(row for row in home.lake.rows("delivery_items", day) if row["item_id"] == shot["item_id"])
     rows = _of(home.lake.rows("verdicts", day), shot)
-    withdrawn = Journal(home.database_url).withheld([shot["clip_id"]]).get(shot["clip_id"])
+    withdrawn = withheld(home.database_url, [shot["clip_id"]]).get(shot["clip_id"])
     hidden = _no_pictures(home, shot, withdrawn)
     kind, group = _group(home, shot)
     return Explanation(
@@ -77,7 +84,7 @@ def explain(home: Home, name: str, shot_index: int | None = None) -> Explanation
         eligibility=_eligibility(_of(home.lake.rows("eligibility"), shot)),
         withdrawn=withdrawn,
         pictures=hidden,
-        curves={} if hidden else Remembered(home).curves(shot),
+        curves={} if hidden else CachedResults(home).curves(shot),
     )
 
 
@@ -154,8 +161,6 @@ def _captions(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 
 def _eligibility(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    from assets.consent.review_reasons import in_words
-
     return [
         {
             "purpose": row["purpose"],
@@ -165,3 +170,48 @@ def _eligibility(rows: Iterable[Row]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One signal over the clip's time, drawn in a box from nought upwards; `bound` is the least that the policy asks."""
+
+    name: str
+    unit: str
+    values: Sequence[Sequence[float]]  # (second, value)
+    length_s: float
+    bound: float | None
+    fixed_top: float | None
+    width: int = 380
+    height: int = 120
+
+    @property
+    def end(self) -> float:
+        return max(self.length_s, self.values[-1][0]) or 1.0
+
+    @property
+    def top(self) -> float:
+        return self.fixed_top or 1.08 * max(self.bound or 0.0, *(value for _, value in self.values)) or 1.0
+
+    @property
+    def points(self) -> str:
+        """For an SVG polyline."""
+        return " ".join(f"{self.width * second / self.end:.1f},{self.y(value):.1f}" for second, value in self.values)
+
+    def y(self, value: float) -> float:
+        return self.height * (1 - value / self.top)
+
+
+def page(explanation: Explanation, policy: Policy, stills: Sequence[Still]) -> str:
+    """The explanation as HTML. `stills` are the clip's frames, empty where nothing may be shown."""
+    length_s = explanation.clip["end_s"] - explanation.clip["start_s"]
+    lowest = {check.column: check.low for check in reversed(policy.checks)}
+    curves = [
+        Curve(*CURVES[column][:2], values, length_s, lowest.get(column), CURVES[column][2])
+        for column, values in explanation.curves.items()
+        if column in CURVES and len(values) > 1
+    ]
+    return render("explain.html", explanation=explanation, stills=stills, curves=curves)

@@ -12,13 +12,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assets.consent import assets as stage
+from assets.consent.ledger import Ledger
 from assets.consent.platform import enrol
 from assets.home import Home
 from training.consent import events as ev
 from training.consent.canonical import sha256_hex
 from training.consent.checkpoint import checkpoint_holds
 from training.consent.keys import CHECKPOINT_KEY, key_id_of, load_or_create, public_bytes
-from training.consent.ledger import Ledger
 
 ASSETS = [stage.consent_ledger, stage.reviews, stage.eligibility]
 CHECKS = [

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from assets.consent.clip_facts import Clip, decide, read_clips
+from assets.consent.clip import Clip
+from assets.consent.clip_facts import decide, read_clips
 from assets.consent.disputes import DisputeError, adjudicate, disputes, open_dispute, open_for
-from assets.consent.review_reasons import UnknownReason
+from assets.reasons import UnknownReason
 from training.consent import events
 from training.consent.keys import load_or_create
 

@@ -11,7 +11,8 @@ from assets.consent import eligibility as deciding
 from assets.consent.forecast import changes_after, counts, outlook, project, record, turning_points
 from assets.home import Home
 from assets.pages.plots import outlook_plot
-from training.consent.eligibility import ConsentState, eligible
+from training.consent.eligibility import eligible
+from training.consent.state import ConsentState
 from training.consent.times import HORIZON
 
 NOW = datetime.now(UTC)
@@ -70,7 +71,7 @@ def test_clips_leave_on_the_day_on_which_training_would_outlast_their_consent(en
 
 def test_clips_whose_consents_do_not_end_are_asked_about_once_and_counted_all_the_same(ending: Any) -> None:
     from assets.consent.clip_facts import clip_facts
-    from training.consent.ledger import Ledger
+    from assets.consent.ledger import Ledger
 
     state = ConsentState.fold(Ledger(ending.home.database_url).events())
     facts = clip_facts(ending.home)

@@ -9,9 +9,10 @@ import dagster as dg
 import pytest
 
 from assets.consent.assets import eligibility, reviews, reviews_are_counted_by_the_rule
+from assets.consent.clip import digest
 from assets.consent.clip_facts import read_clips
 from assets.consent.reviewer_agreement import agreement, differences, pairs, rows, void_reviews
-from assets.consent.reviews import digest, submit_review
+from assets.consent.reviews import submit_review
 from tests.reviewers import enrol_reviewers
 
 

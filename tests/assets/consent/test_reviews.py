@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from assets.consent.clip import digest
 from assets.consent.clip_facts import clip_facts, decide, eligible_digest, read_clips
 from assets.consent.review_queue import review_queue
-from assets.consent.review_reasons import UnknownReason
 from assets.consent.reviewer_agreement import rows
-from assets.consent.reviews import ReviewError, digest, reviews_digest, submit_review
+from assets.consent.reviews import ReviewError, reviews_digest, submit_review
 from assets.home import Home
+from assets.reasons import UnknownReason
 from tests.reviewers import enrol_reviewers
 from training.consent import events
 

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from assets.consent.ledger import Ledger
 from assets.consent.platform import enrol, platform_key
 from assets.consent.submissions import event_row, export, take_in
 from assets.home import Home
@@ -17,8 +18,7 @@ from tests.training.consent.people import EVIDENCE, key_id
 from tests.training.consent.stories import story
 from training.consent import events as ev
 from training.consent.canonical import sha256_hex
-from training.consent.event_schema import PLATFORM, TYPES
-from training.consent.ledger import Ledger
+from training.consent.events import PLATFORM, TYPES
 
 
 def _submit(home: Home, texts: list[str], day: str = "2026-11-02") -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from assets.consent.sealed_members import manifest_key
 from assets.dataset import assets as stage
 from assets.dataset.renditions import key as rendition_key
-from assets.dataset.sealed import current, key
+from assets.dataset.sealed import current
 from assets.home import Home
 
 SNAPSHOT = [stage.training_snapshot, stage.contains_eligible_clips_only, stage.members_root_recomputes]
@@ -81,9 +82,9 @@ def test_an_edited_manifest_fails_the_checks_that_block(small_world: Any) -> Non
     home = small_world.home
     assert materialize(home, SNAPSHOT).success
     root = current(home).root
-    manifest = json.loads(home.store.get(key(root)))
+    manifest = json.loads(home.store.get(manifest_key(root)))
     manifest["members"].pop()
-    home.store.put(key(root), json.dumps(manifest).encode())
+    home.store.put(manifest_key(root), json.dumps(manifest).encode())
     only_checks = dg.AssetSelection.checks_for_assets(stage.training_snapshot) - dg.AssetSelection.checks(
         *(dg.AssetCheckKey(dg.AssetKey("training_snapshot"), name) for name in (stage.MART_CHECK, stage.SHOWN_CHECK))
     )

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from assets.consent.sealed_members import manifest_key
 from assets.dataset import sealed
-from assets.dataset.sealed import SnapshotError, consent_violation, current, defects, key
+from assets.dataset.sealed import SnapshotError, consent_violation, current, defects
 from assets.dataset.snapshot import Exclusion, build, read_mart
 from assets.home import Home
 
@@ -36,10 +37,13 @@ def test_every_consented_and_reviewed_clip_is_sealed_with_its_caption_and_consen
 def test_the_same_inputs_give_the_same_root_and_the_same_bytes(small_world: Any) -> None:
     home: Home = small_world.home
     first = build(home, NOW)
-    manifest, table = home.store.get(key(first.sealed.root)), home.store.get("lake/snapshot_members/part.parquet")
+    manifest, table = (
+        home.store.get(manifest_key(first.sealed.root)),
+        home.store.get("lake/snapshot_members/part.parquet"),
+    )
     second = build(home, NOW)
     assert second.sealed.root == first.sealed.root
-    assert home.store.get(key(first.sealed.root)) == manifest
+    assert home.store.get(manifest_key(first.sealed.root)) == manifest
     assert home.store.get("lake/snapshot_members/part.parquet") == table
     assert (first.new, second.new) == (True, False)
 
@@ -135,16 +139,16 @@ def test_before_the_first_snapshot_there_is_no_current_one(home: Home) -> None:
 def test_an_edited_manifest_is_found_by_its_root_and_by_the_guard(small_world: Any) -> None:
     home: Home = small_world.home
     root = build(home, NOW).sealed.root
-    manifest = json.loads(home.store.get(key(root)))
+    manifest = json.loads(home.store.get(manifest_key(root)))
     manifest["members"][0]["caption"] = "something else"
-    home.store.put(key(root), json.dumps(manifest).encode())
+    home.store.put(manifest_key(root), json.dumps(manifest).encode())
     assert any("root" in defect for defect in defects(home, current(home)))
     assert consent_violation(home, current(home)) == {"*": ["snapshot.root"]}
 
 
 def test_a_manifest_that_is_no_json_any_more_is_an_error_that_names_the_file(small_world: Any) -> None:
     root = build(small_world.home, NOW).sealed.root
-    small_world.home.store.put(key(root), b"{")
+    small_world.home.store.put(manifest_key(root), b"{")
     with pytest.raises(SnapshotError, match="manifest"):
         current(small_world.home)
 

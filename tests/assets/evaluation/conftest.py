@@ -41,8 +41,8 @@ def untrained(tmp_path: Path) -> Path:
     """A real model of the smallest size, as it is before its first step, sampled in two: it saw nothing, and says so."""
     import torch
 
-    from training.config import LADDER, SamplingConfig
     from training.model.codec import Codec, save_codec
+    from training.model.config import LADDER, SamplingConfig
     from training.model.transformer import Transformer, save_transformer
 
     torch.manual_seed(0)

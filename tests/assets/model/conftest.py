@@ -51,8 +51,8 @@ def tiny_base(bases: dict[str, Path], tmp_path: Path) -> Path:
     """An untrained model of the smallest size as its base, in files as they ship."""
     import torch
 
-    from training.config import LADDER
     from training.model.codec import Codec, save_codec
+    from training.model.config import LADDER
     from training.model.transformer import Transformer, save_transformer
 
     torch.manual_seed(0)

@@ -13,17 +13,8 @@ import pytest
 import training
 from assets.home import Home
 from assets.model import launch
-from assets.model.config import (
-    ENTRIES,
-    ConfigError,
-    Plan,
-    choices,
-    code_digest,
-    code_version,
-    plan,
-    source_digest,
-    sources,
-)
+from assets.model.config import ENTRIES, ConfigError, Plan, choices, code_digest, code_version, source_digest, sources
+from assets.model.warm import plan
 
 ROOT = "ab" * 32
 
@@ -99,7 +90,7 @@ def digest_after_a_change(package: Path, module: str) -> str:
     [
         *("fit.py", "trainer/learner.py", "data/clips.py", "model/text.py", "sampling/sampler.py"),
         *("consent/guard.py", "consent/snapshot.py", "consent/ledger/reading.py", "consent/__init__.py"),
-        *("evaluate/flow_loss.py", "evaluate/reconstruction.py"),  # training chooses by them
+        *("evaluate/heldout.py", "model/config.py", "data/steps.py"),  # training chooses by them
     ],
 )
 def test_a_change_of_a_module_that_decides_weights_is_another_code_version(package: Path, module: str) -> None:
@@ -107,7 +98,7 @@ def test_a_change_of_a_module_that_decides_weights_is_another_code_version(packa
     assert digest_after_a_change(package, module) != code_version()
 
 
-@pytest.mark.parametrize("module", ["evaluate/trials.py", "evaluate/scorecard.py", "consent/proofs/models.py"])
+@pytest.mark.parametrize("module", ["evaluate/adherence.py", "evaluate/scorecard.py", "consent/proofs/models.py"])
 def test_a_change_of_a_module_that_only_measures_or_proves_makes_no_model_look_new(package: Path, module: str) -> None:
     assert digest_after_a_change(package, module) == code_version()
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
 from assets.model import config, parents
+from assets.model.scorecards import Scorecard, store_scorecard
 from assets.registry.versions import CANDIDATE, CHAMPION, Registry, Version
 from tests.assets.model.conftest import BASE, ROOT, publish
 
@@ -24,7 +24,7 @@ class Shop:
         self.home, self.found = home, list[Version]()
         monkeypatch.setattr(Registry, "versions", lambda _: self.found[::-1])
         gone = {GONE: ["clip (consent.revoked)"]}
-        monkeypatch.setattr("assets.evaluation.promotion.standing_violations", lambda _, root: gone.get(root, []))
+        monkeypatch.setattr("assets.model.parents.standing_violations", lambda _, root: gone.get(root, []))
 
     def add(self, *aliases: str, taint: str = "none", losses: dict[str, Any] | None = None, **record: Any) -> str:
         """A version with its loss on each set of held-out clips, or that with the base's; returns its model's key."""

@@ -6,12 +6,14 @@ import os
 
 import dagster as dg
 import pytest
+import yaml
 
 from assets.coverage.assets import coverage_gaps, request_proposals
 from assets.home import Home
 from assets.requests.store import propose
-from assets.warehouse.assets import WRITERS, warehouse
-from assets.warehouse.project import dbt_resource, mart_rows
+from assets.tables import TABLES
+from assets.warehouse.assets import WRITERS, manifest, warehouse
+from assets.warehouse.project import PROJECT_DIR, dbt_resource, mart_rows
 from tests.dbt.small_lake import SmallLake
 
 UPSTREAM = {
@@ -30,6 +32,29 @@ def test_the_warehouse_hangs_on_the_assets_that_write_the_lake_and_on_nothing_be
 def test_every_model_has_a_group_an_owner_and_a_code_version() -> None:
     assert {spec.group_name for spec in warehouse.specs} == {"warehouse"}
     assert all(spec.owners and spec.code_version for spec in warehouse.specs)
+
+
+def test_every_column_of_staging_and_marts_is_described_and_none_twice() -> None:
+    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+    said = {node["name"]: {c["name"]: c["description"] for c in node["columns"].values()} for node in models}
+    assert all(node["description"] for node in models)
+    assert [(model, name) for model, columns in said.items() for name, text in columns.items() if not text] == []
+    assert said["stg_signals"]["sharpness"] == said["fct_clips"]["sharpness"] == described_in("signals", "sharpness")
+    assert said["fct_clips"]["width"] == described_in("media", "width")
+    in_lake = {column.doc.casefold() for table in TABLES.values() for column in table.columns}
+    files = (PROJECT_DIR / "models").glob("*/schema.yml")
+    written = [model for file in files for model in yaml.safe_load(file.read_text())["models"]]
+    columns = [(model["name"], column) for model in written for column in model.get("columns", ())]
+    assert len(columns) > 100
+    assert [
+        (model, column["name"])
+        for model, column in columns
+        if column.get("description", "").rstrip(".").casefold() in in_lake
+    ] == []
+
+
+def described_in(table: str, column: str) -> str:
+    return next(c.doc for c in TABLES[table].columns if c.name == column)
 
 
 def test_tables_with_another_name_than_their_asset_are_mapped() -> None:
@@ -67,6 +92,9 @@ def test_the_marts_are_materialised_with_checks_row_counts_and_column_lineage(ho
     assert [(dep.asset_key.to_user_string(), dep.column_name) for dep in lineage["outcome"]] == [
         ("int_clip_acceptance", "outcome")
     ]
+    columns = {column.name: column for column in metadata["dagster/column_schema"].value.columns}
+    assert columns["luma_mean"].description == described_in("signals", "luma_mean")
+    assert columns["outcome"].description
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
     assert checks["eligible_means_every_witness_agrees"].passed
     assert checks["no_delivered_file_is_lost"].passed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from assets.warehouse.opening import connect, opened
 from assets.warehouse.project import applied, begin_build, environment, finish_build
 
 TARGET = Path("/home/building/warehouse.duckdb")
-NOON = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
 
 
 def test_a_manifest_is_stale_when_it_is_missing_or_older_than_a_model(
@@ -36,25 +34,18 @@ def test_a_manifest_is_stale_when_it_is_missing_or_older_than_a_model(
     assert project._stale(manifest)
 
 
-def test_dbt_is_told_the_day_and_horizon_that_the_python_rules_decide_for(home: Home) -> None:
-    variables = environment(home, NOON, TARGET)
-    assert variables["RUSHES_DECISION_AT"] == "2026-11-20 00:00:00.000000"
-    assert variables["RUSHES_DECISION_UNTIL"] == "2026-12-20 00:00:00.000000"
-    assert variables == environment(home, NOON + dt.timedelta(hours=5), TARGET)
-
-
 def test_the_lake_is_readable_to_sql_before_anything_was_written(home: Home) -> None:
-    lake = Path(environment(home, NOON, TARGET)["RUSHES_LAKE"])
+    lake = Path(environment(home, TARGET)["RUSHES_LAKE"])
     assert (lake / "deliveries" / "schema.parquet").is_file()
 
 
 def test_the_environment_is_put_back_also_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUSHES_LAKE", "before")
-    monkeypatch.delenv("RUSHES_DECISION_AT", raising=False)
+    monkeypatch.delenv("RUSHES_WAREHOUSE", raising=False)
     seen = []
 
     def fail() -> None:
-        with applied({"RUSHES_LAKE": "during", "RUSHES_DECISION_AT": "now"}):
+        with applied({"RUSHES_LAKE": "during", "RUSHES_WAREHOUSE": "now"}):
             seen.append(os.environ["RUSHES_LAKE"])
             raise RuntimeError
 
@@ -62,7 +53,7 @@ def test_the_environment_is_put_back_also_after_a_failure(monkeypatch: pytest.Mo
         fail()
     assert seen == ["during"]
     assert os.environ["RUSHES_LAKE"] == "before"
-    assert "RUSHES_DECISION_AT" not in os.environ
+    assert "RUSHES_WAREHOUSE" not in os.environ
 
 
 def write(path: Path, sql: str) -> None:

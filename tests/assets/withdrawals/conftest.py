@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
+from assets.consent.ledger import Ledger
 from assets.consent.platform import checkpoint_key
 from assets.dataset.snapshot import build
-from assets.evaluation.gate import COPIES, OVERALL
-from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
+from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
 from assets.registry.versions import CANDIDATE, CHAMPION, MODEL, Registry
 from tests.assets.conftest import DAY, World
-from training.consent.ledger import Ledger
 
 
 @dataclass

@@ -11,23 +11,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from assets.consent.sealed_members import graph_of, record_snapshot
-from assets.consent.withdrawal_log import Journal
-from assets.dataset.sealed import key as manifest_key
+from assets.consent.intake import Admitted
+from assets.consent.sealed_members import manifest_key, record_snapshot, sealed_snapshots
+from assets.consent.withdrawal_log import WithdrawalLog
 from assets.home import Home
 from assets.withdrawals.plan import read_ledger
 from tests.training.consent.people import People
 from training.consent import events as ev
 from training.consent.canonical import canonical, sha256_hex
-from training.consent.clip_facts import ClipFacts, Person
-from training.consent.eligibility import eligible
-from training.consent.event_schema import PLATFORM
-from training.consent.guard import ConsentGuard
-from training.consent.ledger import Admitted
+from training.consent.eligibility import ClipFacts, Person, eligible
+from training.consent.events import PLATFORM
+from training.consent.guard import ConsentGuard, ConsentViolation
 from training.consent.snapshot import seal
 from training.consent.state import ConsentState
 from training.consent.times import instant, time_text
-from training.consent.violation import ConsentViolation
 
 CONTRIBUTORS, PEOPLE, MINOR, GUARDIAN = ("c-ann", "c-ben"), ("p-bob", "p-cat"), "p-cat", "g-eve"
 
@@ -157,9 +154,9 @@ class History:
     def look(self) -> None:
         if self.chance.random() < 0.5:
             self.arrive()
-        journal, graph = Journal(self.home.database_url), graph_of(self.home)
+        log, snapshots = WithdrawalLog(self.home.database_url), sealed_snapshots(self.home)
         head = self.people.ledger.head()
-        while read_ledger(self.people.ledger, graph, journal, head, self.now) < head.size:
+        while read_ledger(self.people.ledger, snapshots, log, head, self.now) < head.size:
             pass
 
     # -- the same by reading everything ----------------------------------------------------------------------------------

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from assets.consent.intake import Admitted
 from assets.consent.platform import platform_key
-from assets.consent.withdrawal_log import Journal
+from assets.consent.withdrawal_log import WithdrawalLog
 from assets.home import Home
 from assets.requests.store import list_proposals
 from tests.assets.withdrawals.conftest import Reached
 from training.consent import events
-from training.consent.ledger import Admitted
 
 NOW = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
 
@@ -26,16 +26,16 @@ def end_state(home: Home) -> dict[str, Any]:
     """All that a withdrawal leaves behind."""
     from assets.registry.versions import MODEL, Registry
 
-    registry, journal = Registry(home), Journal(home.database_url)
+    registry, log = Registry(home), WithdrawalLog(home.database_url)
     pages = {v.number: registry.client.get_model_version(MODEL, v.number).description for v in registry.versions()}
     return {
         "store": everything(home),
         "versions": [(v.number, dict(v.tags), v.aliases, pages[v.number]) for v in registry.versions()],
         "proposals": list_proposals(home.database_url),
-        "withdrawals": journal.withdrawals(),
-        "items": [journal.items(one.number) for one in journal.withdrawals()],
-        "steps": [journal.steps(one.number) for one in journal.withdrawals()],
-        "mark": journal.mark(),
+        "withdrawals": log.withdrawals(),
+        "items": [log.items(one.number) for one in log.withdrawals()],
+        "steps": [log.steps(one.number) for one in log.withdrawals()],
+        "mark": log.mark(),
     }
 
 

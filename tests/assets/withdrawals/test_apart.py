@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from assets.consent import reach
+from assets.consent import intake, reach
 from assets.consent.assets import every_event_is_acted_on
 from assets.home import Home
 from assets.registry.versions import CHAMPION, Registry, RegistryLost
@@ -19,7 +19,6 @@ from assets.withdrawals import receipt
 from assets.withdrawals.plan import Actions, act_on_ledger
 from tests.assets.withdrawals.conftest import Copy, Reached
 from training.consent import events as ev
-from training.consent.ledger import intake
 
 FAR = "9999-12-31T23:59:59.5Z"
 

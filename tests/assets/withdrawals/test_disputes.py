@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from assets.consent.withdrawal_log import Journal
 from assets.registry.versions import CHAMPION
 from assets.requests.store import list_proposals
 from assets.withdrawals.plan import act_on_ledger
+from assets.withheld import withheld
 from tests.assets.withdrawals.conftest import Copy
 from tests.assets.withdrawals.states import NOW, decided, disputed, everything
 
@@ -20,7 +20,7 @@ def test_an_open_dispute_seals_and_deletes_nothing_and_its_dismissal_brings_ever
     assert not at.home.store.exists(f"frames/17f/{at.clip}.safetensors")
     assert at.home.store.exists(at.media_key), "the delivered file is not touched while nothing is decided"
     assert list_proposals(at.home.database_url) == []
-    assert at.clip in Journal(at.home.database_url).withheld()
+    assert at.clip in withheld(at.home.database_url)
 
     decided(at, dispute, "dismissed")
     act_on_ledger(at.home, at.size + 1, NOW)
@@ -28,7 +28,7 @@ def test_an_open_dispute_seals_and_deletes_nothing_and_its_dismissal_brings_ever
     assert {key: data for key, data in after.items() if not key.startswith("receipts/")} == before
     assert [version.taint for version in at.registry.versions()] == [None, None, None]
     assert "dispute.open" in at.registry.version("2").tags["taint_lifted"]
-    assert Journal(at.home.database_url).withheld() == {}
+    assert withheld(at.home.database_url) == {}
     assert len(list(at.home.store.list("receipts"))) == 2
 
 
@@ -37,12 +37,26 @@ def test_an_upheld_dispute_deletes_what_was_sealed_and_seals_the_file(copied: Co
     dispute = disputed(at)
     (held,) = act_on_ledger(at.home, at.size, NOW).withdrawals
     decided(at, dispute, "upheld")
-    (final,) = act_on_ledger(at.home, at.size + 1, NOW).withdrawals
+    actions = act_on_ledger(at.home, at.size + 1, NOW)
+    (final,) = actions.withdrawals
+    assert actions.unfinished == (), "its receipt is signed"
     left = everything(at.home)
     assert not [key for key in left if key.startswith((f"sealed/{held}/frames", f"sealed/{held}/latents"))]
     assert not [key for key in left if key.startswith(f"sealed/{held}/lake/captions")]
     assert f"sealed/{final}/{at.media_key}" in left
     assert len(list_proposals(at.home.database_url)) == 1
+
+
+def test_a_clip_that_a_dispute_gave_back_can_be_withdrawn_to_the_end(copied: Copy) -> None:
+    at = copied()
+    dispute = disputed(at)
+    act_on_ledger(at.home, at.size, NOW)
+    decided(at, dispute, "dismissed")
+    act_on_ledger(at.home, at.size + 1, NOW)
+    at.world.revoke(at.clip)
+    actions = act_on_ledger(at.home, at.size + 2, NOW)
+    assert actions.unfinished == ()
+    assert not [row for row in at.home.lake.rows("captions") if row["clip_id"] == at.clip]
 
 
 def test_a_clip_that_is_granted_anew_returns_to_use_and_the_models_stay_tainted(copied: Copy) -> None:
@@ -54,6 +68,6 @@ def test_a_clip_that_is_granted_anew_returns_to_use_and_the_models_stay_tainted(
     at.world.grant(at.clip, contributor)
     act_on_ledger(at.home, at.size + 1, NOW)
     assert at.home.store.exists(at.media_key)
-    assert Journal(at.home.database_url).withheld() == {}
+    assert withheld(at.home.database_url) == {}
     assert at.registry.version("2").taint
     assert at.registry.alias(CHAMPION) == "1"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from assets.consent.withdrawal_log import Journal
+from assets.consent.withdrawal_log import WithdrawalLog
 from assets.home import Home
 from assets.registry.versions import CHAMPION
 from assets.store import LocalStore
@@ -141,7 +141,7 @@ def test_killed_again_and_again_nothing_tainted_serves_unnoticed(again: Copy) ->
             break
     act_on_ledger(at.home, at.size, NOW, budget_s=600.0)
     assert at.registry.alias(CHAMPION) == "1"
-    assert Journal(at.home.database_url).unfinished() == []
+    assert WithdrawalLog(at.home.database_url).unfinished() == []
 
 
 def test_acting_again_writes_nothing(copied: Copy) -> None:

@@ -11,16 +11,15 @@ from typing import Any
 
 import pytest
 
+from assets.consent.ledger import Ledger
 from assets.dataset.snapshot import build
-from assets.evaluation.gate import COPIES, OVERALL
-from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
+from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
 from assets.registry.versions import CANDIDATE, CHAMPION, MODEL, Registry
 from assets.requests.parse import parse_line
 from assets.requests.store import list_proposals
 from assets.withdrawals.lineage import Model, downstream
 from assets.withdrawals.plan import act_on_ledger
-from training.consent.ledger import Ledger
 
 Add = Callable[..., str]
 

@@ -16,19 +16,19 @@ from safetensors.numpy import save
 from assets.consent import notices
 from assets.consent.notices import Notice, NoticeError
 from assets.consent.platform import checkpoint_key
+from assets.consent.proofs.records import NOT_KNOWN
+from assets.consent.proofs.statements import Statement, file_bytes
+from assets.consent.proofs.verification import verify_file
 from assets.dataset.snapshot import build
 from assets.evaluation import commitments
-from assets.evaluation.current import CurrentModel
 from assets.home import Home
+from assets.model.published import CurrentModel
 from assets.registry.versions import CHAMPION, MODEL, Registry
 from assets.withdrawals import receipt as completion
 from assets.withdrawals.consent_receipts import receipt
 from assets.withdrawals.exclusion_proofs import answer, clips_named
 from assets.withdrawals.plan import act_on_ledger
 from training.consent.keys import public_bytes
-from training.consent.proofs.records import NOT_KNOWN
-from training.consent.proofs.verification import verify_file
-from training.consent.statements import Statement, file_bytes
 
 STRANGE = "ab" * 32
 

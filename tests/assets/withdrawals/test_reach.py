@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assets.consent import standing
-from assets.consent.sealed_members import Graph, graph_of, record_snapshot
-from assets.consent.withdrawal_log import Journal
-from assets.dataset.sealed import key as manifest_key
+from assets.consent.intake import Admitted
+from assets.consent.sealed_members import SealedSnapshots, manifest_key, record_snapshot, sealed_snapshots
+from assets.consent.withdrawal_log import WithdrawalLog
 from assets.home import Home
+from assets.withheld import withheld
 from tests.assets.withdrawals.histories import (
     CLIPS,
     CONTRIBUTORS,
@@ -26,7 +27,6 @@ from tests.assets.withdrawals.histories import (
 from training.consent import events as ev
 from training.consent.canonical import canonical
 from training.consent.eligibility import eligible
-from training.consent.ledger import Admitted
 from training.consent.snapshot import seal
 from training.consent.state import ConsentState
 from training.consent.times import time_text
@@ -44,10 +44,10 @@ def test_looking_now_and_then_reaches_what_reading_everything_reaches(seed: int)
         told.arrive()
         told.look()
         told.arrive()
-        journal = Journal(told.home.database_url)
-        stands = {(root, clip_id) for root, clips in journal.standing().items() for clip_id in clips}
+        log = WithdrawalLog(told.home.database_url)
+        stands = {(root, clip_id) for root, clips in log.standing().items() for clip_id in clips}
         assert stands == told.reached()
-        assert set(journal.withheld()) == {clip_id for _, clip_id in stands} & told.unusable()
+        assert set(withheld(log.url)) == {clip_id for _, clip_id in stands} & told.unusable()
 
 
 @pytest.mark.slow
@@ -88,14 +88,14 @@ def test_each_person_who_withdraws_has_a_withdrawal_of_their_own(told: History) 
     for party in CONTRIBUTORS:
         told.people.revoke(consent_on(told, party))
     told.look()
-    assert {one.subject for one in Journal(told.home.database_url).withdrawals()} == set(CONTRIBUTORS)
+    assert {one.subject for one in WithdrawalLog(told.home.database_url).withdrawals()} == set(CONTRIBUTORS)
 
 
 def test_a_revocation_that_reaches_nothing_sealed_still_gets_its_withdrawal(told: History) -> None:
     body = told.people.grant("c-ann", assets=["f" * 64])
     told.people.revoke(body)
     told.look()
-    (one,) = Journal(told.home.database_url).withdrawals()
+    (one,) = WithdrawalLog(told.home.database_url).withdrawals()
     assert (one.subject, dict(one.reach)) == ("c-ann", {})
 
 
@@ -112,7 +112,7 @@ def test_a_snapshot_recorded_after_the_event_was_read_is_reached_all_the_same(to
     told.home.store.put(manifest_key(late["root"]), canonical(late))
     told.look()
     told.look()
-    assert late["root"] in Journal(told.home.database_url).standing()
+    assert late["root"] in WithdrawalLog(told.home.database_url).standing()
 
 
 def test_terms_that_come_into_force_later_reach_with_no_event(told: History) -> None:
@@ -120,22 +120,22 @@ def test_terms_that_come_into_force_later_reach_with_no_event(told: History) -> 
     narrowed = ev.amend(body, told.now, scopes=["eval"], effective_at=time_text(told.now + timedelta(days=3)))
     assert isinstance(told.people.append(narrowed, "c-ann"), Admitted)
     told.look()
-    assert Journal(told.home.database_url).standing() == {}
+    assert WithdrawalLog(told.home.database_url).standing() == {}
     told.people.now += timedelta(days=4)
     told.look()
-    (reasons,) = {why for clips in Journal(told.home.database_url).standing().values() for why in clips.values()}
+    (reasons,) = {why for clips in WithdrawalLog(told.home.database_url).standing().values() for why in clips.values()}
     assert reasons == ("consent.scope",)
 
 
 def test_only_the_members_that_an_event_touches_are_decided(told: History, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    members = Graph.members
+    members = SealedSnapshots.members
 
-    def noted(graph: Graph, numbers: Any) -> Any:
+    def noted(snapshots: SealedSnapshots, numbers: Any) -> Any:
         asked.extend(numbers := list(numbers))
-        return members(graph, numbers)
+        return members(snapshots, numbers)
 
-    monkeypatch.setattr(Graph, "members", noted)
+    monkeypatch.setattr(SealedSnapshots, "members", noted)
     told.people.revoke(consent_on(told, "c-ben"))
     told.look()
     assert 0 < len(asked) < len(told.sealed[0]["members"])
@@ -148,16 +148,18 @@ def test_a_manifest_that_the_database_lacks_is_read_from_the_store(tmp_path: Pat
     elsewhere = Home.local(tmp_path / "older")
     elsewhere.store.put(manifest_key(manifest["root"]), canonical(manifest))
     elsewhere.store.put(manifest_key("f" * 64), canonical(manifest))  # says that it is another snapshot
-    graph = graph_of(elsewhere)
-    assert graph.roots() == {manifest["root"]}
-    clips = {member.clip_id for member in graph.members(graph.numbers_in(manifest["root"])).values()}
+    snapshots = sealed_snapshots(elsewhere)
+    assert snapshots.roots() == {manifest["root"]}
+    clips = {member.clip_id for member in snapshots.members(snapshots.numbers_in(manifest["root"])).values()}
     assert clips == {member["clip_id"] for member in manifest["members"]}
-    assert graph.concerned({"c-ann"}, ()) | graph.concerned({"c-ben"}, ()) == set(graph.numbers_in(manifest["root"]))
+    assert snapshots.concerned({"c-ann"}, ()) | snapshots.concerned({"c-ben"}, ()) == set(
+        snapshots.numbers_in(manifest["root"])
+    )
 
 
 def test_sealing_twice_keeps_each_member_once(told: History) -> None:
-    graph = Graph(told.home.database_url)
-    before = graph.numbers_in(told.sealed[0]["root"])
+    snapshots = SealedSnapshots(told.home.database_url)
+    before = snapshots.numbers_in(told.sealed[0]["root"])
     record_snapshot(told.home, told.sealed[0])
     told.people.now += timedelta(days=1)
     again = seal(
@@ -166,5 +168,5 @@ def test_sealing_twice_keeps_each_member_once(told: History) -> None:
     )  # fmt: skip
     record_snapshot(told.home, again)
     assert again["root"] == told.sealed[0]["root"]
-    assert graph.numbers_in(again["root"]) == before
-    assert len(graph.sealings()) == 2
+    assert snapshots.numbers_in(again["root"]) == before
+    assert len(snapshots.sealings()) == 2

@@ -7,10 +7,8 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from assets.consent.withdrawal_log import Journal
-from assets.consent.withdrawal_log_rows import WITHDRAWAL, Mark, Plan
+from assets.consent.withdrawal_log import WITHDRAWAL, Cause, Mark, Plan, WithdrawalLog
 from assets.home import Home
-from assets.withdrawals.lineage import Cause
 from tests.benchmarks.closure import closure
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -18,14 +16,14 @@ NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
 def statements(home: Home, clips: int) -> int:
     """How often the database is asked what was done before about so many clips of one withdrawal."""
-    journal = Journal(f"sqlite:///{home.state / f'{clips}.db'}")
+    log = WithdrawalLog(f"sqlite:///{home.state / f'{clips}.db'}")
     cause = Cause("c-1", "revoke", "leaf", "2026-11-20T00:00:00Z", 1)
     reach = {("root", f"{n:064x}"): ("consent.revoked",) for n in range(clips)}
-    journal.plan([Plan(WITHDRAWAL, "c-1", (cause,), reach)], Mark(2), (), NOW)
+    log.plan([Plan(WITHDRAWAL, "c-1", (cause,), reach)], Mark(2), (), NOW)
     asked: list[str] = []
-    sa.event.listen(journal.engine, "before_cursor_execute", lambda *said: asked.append(said[2]))
-    assert journal.handled(clip_id for _, clip_id in reach) == {pair: {"leaf"} for pair in reach}
-    journal.sealed()
+    sa.event.listen(log.engine, "before_cursor_execute", lambda *said: asked.append(said[2]))
+    assert log.handled(clip_id for _, clip_id in reach) == {pair: {"leaf"} for pair in reach}
+    log.sealed()
     return len(asked)
 
 

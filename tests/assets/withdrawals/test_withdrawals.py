@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from assets.consent.ledger import Ledger
 from assets.consent.platform import checkpoint_key
+from assets.consent.proofs.statements import read_file
+from assets.consent.proofs.verification import check_completion
 from assets.home import Home
 from assets.registry.versions import CANDIDATE, CHAMPION
 from assets.withdrawals import receipt as completion
@@ -17,9 +20,6 @@ from tests.assets.conftest import DAY
 from tests.assets.withdrawals.conftest import Copy
 from tests.assets.withdrawals.states import NOW, everything
 from training.consent.keys import public_bytes
-from training.consent.ledger import Ledger
-from training.consent.proofs.completions import check_completion
-from training.consent.statements import read_file
 
 
 def receipt_of(home: Home, withdrawal_id: str) -> dict[str, Any]:

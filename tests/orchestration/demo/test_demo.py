@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
+from assets.consent.ledger import Ledger
 from assets.dataset.sealed import current
 from assets.home import Home
 from assets.marks.marking import read_marks
@@ -29,7 +30,6 @@ from orchestration.services import environment
 from orchestration.session import Session
 from orchestration.settings import ROOT, Settings
 from tests.orchestration.graph import settings_in
-from training.consent.ledger import Ledger
 
 pytestmark = pytest.mark.slow
 

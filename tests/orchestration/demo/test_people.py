@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from assets.consent.admission import Rule
+from assets.consent.intake import Admitted
 from assets.consent.platform import platform_ledger
 from assets.home import Home
 from orchestration.demo.deliveries import DELIVERIES, Delivery
 from orchestration.demo.people import FORGED_PERSON, People, enrol_everybody, grants
-from training.consent.admission import Rule
 from training.consent.canonical import sha256_hex
-from training.consent.ledger import Admitted
 from training.consent.state import ConsentState
 from training.consent.times import parse_time
 

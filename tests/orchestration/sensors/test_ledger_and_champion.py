@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
+from assets.consent.ledger import Ledger
 from assets.dataset.snapshot import build as seal
-from assets.evaluation.gate import COPIES, OVERALL
-from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
+from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
 from assets.registry.versions import CANDIDATE, CHAMPION, MODEL, Registry
 from assets.requests.store import list_proposals
 from orchestration.schedules import INPUTS_TAG
 from tests.orchestration.sensors.conftest import Tick
-from training.consent.ledger import Ledger
 
 Add = Callable[..., str]
 

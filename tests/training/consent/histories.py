@@ -15,13 +15,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
 
+from assets.consent.admission import Register, judge
 from tests.training.consent.people import EVIDENCE, NOTICE, TERMS, key_id, key_of
 from training.consent import events as ev
-from training.consent.admission import judge
-from training.consent.clip_facts import ClipFacts
-from training.consent.event_schema import PLATFORM
-from training.consent.events import Envelope, Event
-from training.consent.register import Register
+from training.consent.eligibility import ClipFacts
+from training.consent.events import PLATFORM, Envelope, Event
 from training.consent.state import ConsentState
 from training.consent.times import SKEW, time_text
 

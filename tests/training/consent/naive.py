@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from training.consent.clip_facts import ClipFacts
+from training.consent.eligibility import ClipFacts
 from training.consent.events import Event
 
 _ALLOWANCE = timedelta(minutes=5)

@@ -7,11 +7,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from assets.consent.intake import Admitted, Refused
+from assets.consent.ledger import Ledger
 from training.consent import events as ev
 from training.consent.eligibility import ClipFacts, Person
-from training.consent.event_schema import PLATFORM
+from training.consent.events import PLATFORM
 from training.consent.keys import key_id_of, public_bytes
-from training.consent.ledger import Admitted, Ledger, Refused
 
 NOW = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
 NOTICE, TERMS, EVIDENCE = "a" * 64, "b" * 64, "e" * 64

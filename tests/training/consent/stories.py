@@ -39,9 +39,8 @@ from tests.training.consent.histories import (
 )
 from tests.training.consent.people import NOTICE, TERMS, key_id, key_of
 from training.consent import events as ev
-from training.consent.clip_facts import ClipFacts, Person
-from training.consent.event_schema import PLATFORM
-from training.consent.events import Envelope
+from training.consent.eligibility import ClipFacts, Person
+from training.consent.events import PLATFORM, Envelope
 from training.consent.times import time_text
 
 

@@ -11,17 +11,9 @@ from hypothesis import strategies as st
 
 from tests.training.consent.people import CLIP, FILE, NOW, People, bob, clip
 from training.consent import events as ev
-from training.consent.eligibility import (
-    ClipFacts,
-    ConsentState,
-    Decision,
-    Person,
-    decision_digest,
-    decision_window,
-    eligible,
-)
-from training.consent.event_schema import PLATFORM
-from training.consent.events import SCOPES
+from training.consent.eligibility import ClipFacts, Decision, Person, decision_digest, decision_window, eligible
+from training.consent.events import PLATFORM, SCOPES
+from training.consent.state import ConsentState
 from training.consent.times import HORIZON
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from assets.consent.ledger import Ledger
 from tests.training.consent.people import CLIP, FILE, People, clip
 from training.consent import events as ev
-from training.consent.eligibility import ConsentState, Person, decision_window, eligible
+from training.consent.eligibility import Person, decision_window, eligible
 from training.consent.guard import ConsentGuard, ConsentViolation
-from training.consent.ledger import Ledger
 from training.consent.snapshot import SnapshotError, members_root, seal, verify_manifest
+from training.consent.state import ConsentState
 from training.consent.times import time_text
 
 OTHER_CLIP, OTHER_FILE = "1" * 64, "2" * 64

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from assets.consent.ledger import Ledger
 from tests.training.consent.histories import AT, START, TURNS, UNTIL, History, admit, founding
 from tests.training.consent.people import People
 from tests.training.consent.plans import reading_all
@@ -22,7 +23,6 @@ from tests.training.consent.test_guard import OTHER_CLIP, Sealed, member
 from training.consent import events as ev
 from training.consent.eligibility import ClipFacts, eligible
 from training.consent.guard import ConsentGuard, ConsentViolation
-from training.consent.ledger import Ledger
 from training.consent.snapshot import seal
 from training.consent.state import ConsentState
 
@@ -250,7 +250,7 @@ def test_an_event_and_its_leaf_edited_together_are_found_by_the_kept_hashes_abov
 
 def _leaf(envelope: str, salt: bytes, recorded: tuple[str]) -> str:
     from training.consent.canonical import canonical
-    from training.consent.ledger.entry import commitment_leaf
+    from training.consent.tables import commitment_leaf
 
     parsed = json.loads(envelope)
     return commitment_leaf(salt, recorded[0], canonical(parsed["body"]), bytes.fromhex(parsed["sig"])).hex()

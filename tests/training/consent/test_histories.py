@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.consent.ledger import Ledger
 from tests.training.consent import naive
 from tests.training.consent.histories import (
     AT,
@@ -29,9 +30,9 @@ from tests.training.consent.naive import naive_answer
 from tests.training.consent.people import key_of
 from tests.training.consent.stories import story
 from training.consent import events as ev
-from training.consent.eligibility import ConsentState, Decision, eligible
+from training.consent.eligibility import Decision, eligible
 from training.consent.events import Event
-from training.consent.ledger import Ledger
+from training.consent.state import ConsentState
 from training.consent.times import time_text
 
 STORIES = st.integers(0, 10**9).map(story)

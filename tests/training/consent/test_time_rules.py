@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assets.consent import intake
+from assets.consent.admission import Register, judge
+from assets.consent.intake import Admitted
 from tests.training.consent.people import FILE, NOTICE, NOW, TERMS, People, clip, key_of
 from training.consent import events as ev
-from training.consent.admission import judge
-from training.consent.eligibility import ConsentState, decision_window, eligible
-from training.consent.event_schema import PLATFORM
-from training.consent.events import Event
-from training.consent.ledger import Admitted, intake
-from training.consent.register import Register
+from training.consent.eligibility import decision_window, eligible
+from training.consent.events import PLATFORM, Event
+from training.consent.state import ConsentState
 from training.consent.times import SKEW, parse_time, shifted, time_text
 
 HOUR = timedelta(hours=1)

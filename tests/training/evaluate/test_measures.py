@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.evaluate import copies, temporal
+from training.evaluate import samples
 from training.evaluate.adherence import colour_of
-from training.evaluate.reconstruction import psnr, ssim
+from training.evaluate.heldout import psnr, ssim
 from training.evaluate.rows import Metric, interval
 from training.simulate import random_scene, render
 
@@ -36,7 +36,7 @@ def test_psnr_is_what_its_formula_says() -> None:
     assert psnr(black, grey) == pytest.approx(13.979, abs=1e-3)  # 20 log10(255 / 51)
 
 
-@pytest.mark.parametrize("measure", [temporal.flicker, temporal.smoothness])
+@pytest.mark.parametrize("measure", [samples.flicker, samples.smoothness])
 def test_real_motion_is_smoother_than_shuffled_frames_and_noise(measure) -> None:
     order = torch.randperm(17, generator=torch.Generator().manual_seed(1))
     for seed in range(4):
@@ -47,25 +47,28 @@ def test_real_motion_is_smoother_than_shuffled_frames_and_noise(measure) -> None
 
 def test_a_frozen_video_is_not_dynamic_and_a_moving_one_is() -> None:
     moving = video(3)
-    assert temporal.dynamic(moving, 8.0) == 1.0
-    assert temporal.dynamic(moving[:1].expand(17, -1, -1, -1), 8.0) == 0.0
-    assert temporal.dynamic(moving[:1], 8.0) is None
+    assert samples.dynamic(moving, 8.0) == 1.0
+    assert samples.dynamic(moving[:1].expand(17, -1, -1, -1), 8.0) == 0.0
+    assert samples.dynamic(moving[:1], 8.0) is None
 
 
 def test_a_nearly_exact_repetition_is_a_copy_and_an_unseen_clip_is_none() -> None:
-    train, heldout = (torch.stack([copies.descriptor(video(s)) for s in seeds]) for seeds in (range(20), range(20, 30)))
-    repeated = copies.descriptor(noisy(video(7), 10))
-    unseen = [copies.descriptor(video(seed)) for seed in range(40, 50)]
-    assert copies.copied([repeated, *unseen], train, heldout) == [True] + [False] * 10
+    train, heldout = (
+        torch.stack([samples.descriptor(video(s)) for s in seeds]) for seeds in (range(20), range(20, 30))
+    )
+    repeated = samples.descriptor(noisy(video(7), 10))
+    unseen = [samples.descriptor(video(seed)) for seed in range(40, 50)]
+    assert samples.copied([repeated, *unseen], train, heldout) == [True] + [False] * 10
 
 
 def test_the_copy_ratio_is_about_one_for_unseen_clips_and_far_below_for_repeated_ones() -> None:
     train, heldout, unseen = (
-        torch.stack([copies.descriptor(video(s)) for s in seeds]) for seeds in (range(20), range(20, 40), range(40, 60))
+        torch.stack([samples.descriptor(video(s)) for s in seeds])
+        for seeds in (range(20), range(20, 40), range(40, 60))
     )
-    fair = copies.copy_ratios(unseen, train, heldout)
+    fair = samples.copy_ratios(unseen, train, heldout)
     assert sum(fair) / len(fair) == pytest.approx(1, abs=0.15)
-    assert max(copies.copy_ratios(train[:5], train, heldout)) < 0.01
+    assert max(samples.copy_ratios(train[:5], train, heldout)) < 0.01
 
 
 def test_the_colour_of_every_rendered_scene_is_read_right() -> None:

@@ -10,15 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from assets.evaluation.scorecards import APART
+from assets.model.scorecards import APART
 from tests.training.conftest import TrainingWorld, encode_world, make_world, scene_clip
 from training.data.video import write_mp4
-from training.evaluate import scorecard
 from training.evaluate.__main__ import main
-from training.evaluate.flow_loss import flow_loss
+from training.evaluate.heldout import flow_loss
 from training.fit import fit
 from training.model.transformer import load_transformer
-from training.reporting import Reporter
+from training.sampling import videos
+from training.sampling.videos import Pipeline
+from training.trainer.logger import RunLogger
 
 MINILM = Path(__file__).parents[3] / ".vendor" / "minilm"
 needs_minilm = pytest.mark.skipif(not (MINILM / "model.safetensors").exists(), reason="run `make setup`")
@@ -31,7 +32,7 @@ def trained(tmp_path_factory) -> TrainingWorld:
     encode_world(world)
     shape = {"patch": 2, "layers": 4, "heads": 4, "predicts": "correction"}
     config = world.flow_config("model", steps=40, checkpoint_every=40, batch_tokens=120, transformer_shape=shape)
-    assert fit(config, Reporter(Path(config.run_dir))) == 0
+    assert fit(config, RunLogger(Path(config.run_dir))) == 0
     for file in (world.root / "codec").iterdir():
         shutil.copy(file, world.root / "model")
     return world
@@ -116,10 +117,8 @@ def test_a_base_whose_codec_encodes_otherwise_is_not_compared_and_one_that_decod
 
 @needs_minilm
 def test_the_base_is_asked_the_same_trials_once(trained: TrainingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training.evaluate import scorecard as module
-
-    made, make = [], module.make
-    monkeypatch.setattr(module, "make", lambda *a, **k: made.append(len(a[3])) or make(*a, **k))
+    made, make = [], Pipeline.__call__
+    monkeypatch.setattr(Pipeline, "__call__", lambda *a, **k: made.append(len(a[1])) or make(*a, **k))
     kept = trained.root / "kept.json"
     asked = {"scenes": 0, "trials": 1, "base_dir": str(trained.root / "model"), "base_scores": str(kept)}
     evaluate(trained, **asked)
@@ -152,13 +151,14 @@ def test_what_is_measured_is_made_the_models_own_way(trained: TrainingWorld, mon
     path = own / "transformer.json"
     said = {"noise_shift": 0.8, "guidance": 1.0, "steps": 2, "width": 48, "height": 32, "frames": 9}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sampling": said}))
-    real = scorecard.make
+    sampled = videos.sample
 
-    def make(codec, model, encoder, prompts, seeds, sampler, frames, size, **more):
-        asked.append((sampler.noise_shift, sampler.guidance, sampler.steps, *size, frames))
-        return real(codec, model, encoder, prompts, seeds, sampler, frames, size, **more)
+    def noted(model, requests, sampler):
+        (t, h, w), cell = requests[0].grid, 16
+        asked.append((sampler.noise_shift, sampler.guidance, sampler.steps, w * cell, h * cell, 4 * (t - 1) + 1))
+        return sampled(model, requests, sampler)
 
-    monkeypatch.setattr(scorecard, "make", make)
+    monkeypatch.setattr(videos, "sample", noted)
     rows = evaluate(trained, scenes=1, trials=1, model_dir=str(own))
     assert asked == [tuple(said.values())] * 2
     assert rows["prompt_colour", "reference=codec"]["n"] == 1
@@ -198,10 +198,10 @@ def test_the_model_is_told_what_was_measured_of_the_clips(trained: TrainingWorld
 
 
 def test_the_flow_loss_does_not_depend_on_how_clips_are_grouped(trained: TrainingWorld) -> None:
-    from training.data.clips import LatentClips, read_members
+    from training.data.clips import Encoded, LatentClips, read_members
 
     members = read_members(trained.manifest, "heldout")
-    clips = LatentClips(trained.root / "latents", trained.root / "texts", members, 2, 4)
+    clips = LatentClips(Encoded(trained.root / "latents", trained.root / "texts", 2, 4), members)
     samples = [clips.read(member["clip_id"]) for member in members]
     model = load_transformer(trained.root / "model")
     together, apart = flow_loss(model, samples), flow_loss(model, samples, token_budget=1)

@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from training.evaluate import physics
-from training.evaluate.attributes import adherence
+from training.evaluate.adherence import ATTRIBUTES, METRICS, adherence, heldout_trials, judged, trial_rows
 from training.evaluate.objects import NAMES, Seen, look, regions
 from training.evaluate.rows import wilson
-from training.evaluate.trials import ATTRIBUTES, METRICS, heldout_trials, judged, trial_rows
-from training.simulate.stage import render_trial
+from training.simulate.render import render_trial
 from training.simulate.trial import Trial, random_trial
 
 HELDOUT = 5_000_000  # seeds that no constant of the evaluators was set on

@@ -16,8 +16,8 @@ from training.model import exposure
 
 def says_nothing(folder: Path, number: float) -> Path:
     """A finished parent of the right shape whose files say that it saw nothing; `number` makes it another one."""
-    from training.config import LADDER
     from training.model.codec import Codec, save_codec
+    from training.model.config import LADDER
 
     codec = Codec(LADDER["nano"].codec)
     save_codec(codec, folder, exposure={})

@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 
 from tests.training.conftest import TrainingWorld, write_manifest
 from tests.training.exposure.conftest import ancestor, both, child, edit, refusal, run, seen_by, strip
-from training.config import ConfigError, TrainConfig
+from training.config import TrainConfig
 from training.consent import events as ev
-from training.consent.violation import ConsentViolation
+from training.consent.guard import ConsentViolation
 from training.model import exposure
+from training.model.config import ConfigError
 from training.trainer.checkpoint import checkpoints
 
 ROOT = Path(__file__).parents[3]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import CodecConfig, SamplingConfig
 from training.model.codec import Codec, to_unit
+from training.model.config import CodecConfig, SamplingConfig
 from training.model.transformer import from_tokens
 from training.simulate import Scene, Trial
 from training.simulate.supply import HELDOUT, KINDS, LANDSCAPE, RenderedClips, RenderedFrames, pictures, rendered_clip

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.simulate.render import render_trial
 from training.simulate.scene import AREAS, DIRECTIONS, GRAVITY, GROUND, NUMBERS
-from training.simulate.stage import render_trial
 from training.simulate.trial import CAMERA_MOVES, CONTACT, KINDS, PILLAR, random_trial
 
 seeds = st.integers(0, 2**31)
