@@ -13,8 +13,9 @@ from typing import Any
 from assets.consent.ledger import Ledger
 from assets.consent.platform import checkpoint_key
 from assets.consent.proofs.statements import file_bytes, sign_statement
-from assets.consent.withdrawal_log import DONE, RESTORATION, Withdrawal, WithdrawalLog
+from assets.consent.withdrawal_log import DONE, Withdrawal, WithdrawalLog
 from assets.home import Home
+from assets.withheld import RESTORATION
 
 SCHEMA = "rushes.completion/1"
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from assets.curation.captioning import search as captions
+from assets.curation.captioning import embeddings as captions
 from assets.ingestion import inbox
 from orchestration.commands.shared import home, plain, short, stdout, table
 from orchestration.settings import Settings

@@ -9,10 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.assets.conftest import small_world, world
-
-__all__ = ["small_world", "world"]
-
 
 @pytest.fixture
 def rushes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:

@@ -15,8 +15,9 @@ from assets.curation.policy.policy import POLICY
 from assets.curation.policy.policy_overrides import policy_of
 from assets.curation.policy.replay import replay
 from assets.home import Home
-from tests.assets.conftest import DAY, World
 from tests.assets.curation.corpus import write_corpus
+from tests.rows import DAY
+from tests.worlds import World
 
 HOSTILE = "</td><script>alert('x')</script> [bold]\x1b[31m&amp; "
 Rushes = Callable[..., str]

@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import save
 
 from assets.home import Home
-from tests.assets.conftest import World
+from tests.worlds import World
 
 STRANGE = "ab" * 32
 # the checker's process: the interpreter itself refuses every connection, to a network or to a database

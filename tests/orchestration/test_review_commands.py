@@ -16,8 +16,8 @@ from assets.consent.clip import Clip
 from assets.consent.clip_facts import read_clips
 from assets.home import Home
 from assets.withdrawals.artifacts import forget_pages
-from tests.assets.conftest import World
-from tests.reviewers import enrol_reviewers
+from tests.training.consent.people import key_of
+from tests.worlds import World, enrol_reviewers
 
 HOSTILE = "</td><script>alert('x')</script> [bold]\x1b[31m&amp; "
 Rushes = Callable[..., str]
@@ -178,7 +178,7 @@ def test_the_walk_offers_nothing_that_one_has_judged_or_may_not_judge(rushes: Ru
 def test_a_dispute_is_opened_listed_and_decided_by_somebody_else(rushes: Rushes, world: World, tmp_path: Path) -> None:
     name = clip(world).facts.clip_id[:12]
     key = tmp_path / "c-1.pem"
-    key.write_bytes(_pem(world.keys["c-1"]))
+    key.write_bytes(_pem(key_of("c-1")))
     output = rushes("dispute", name, "--reason", "legal.privacy", "--party", "c-1", "--key", str(key))
     dispute_id = next(word for word in output.split() if word.startswith("dispute-"))
     assert dispute_id in rushes("disputes")

@@ -11,11 +11,9 @@ from assets.home import Home
 from assets.withdrawals import receipt
 from assets.withdrawals.plan import act_on_ledger
 from orchestration.trace import trace_of
-from tests.assets.conftest import DAY, World
-from tests.assets.withdrawals.conftest import Copy, copied, empty_registry, template
 from tests.assets.withdrawals.states import NOW, decided, disputed
-
-__all__ = ["copied", "empty_registry", "template"]  # fixtures
+from tests.rows import DAY
+from tests.worlds import Copy, World
 
 
 def read(home: Home, identity: str) -> str:

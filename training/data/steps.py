@@ -36,7 +36,7 @@ class CodecStep:
     cursor: Cursor
     clip_ids: tuple[str, ...]
     x_BCTHW: Tensor
-    weight_B: Tensor  # see Share
+    weight_S: Tensor  # see Share
     tokens: int
 
 
@@ -105,14 +105,14 @@ def codec_steps(
                 return clips.read(clip_id)[0]
             return rendered.read_at(clip_id, shape)
 
-        clip_ids, weight_B = share.of(pack + joining)
+        clip_ids, weight_S = share.of(pack + joining)
         generators = [flow.keyed("mirrored", config.seed, clip_id, step) for clip_id in clip_ids]
         x_BCTHW = torch.stack(
             [mirrored(to_unit(read(i)), generator) for i, generator in zip(clip_ids, generators, strict=True)]
         )
         done = Cursor(cursor.epoch, cursor.pack + 1)
         tokens = sum(by_id[i].tokens for i in pack) + len(joining) * by_id[pack[0]].tokens
-        yield CodecStep(step, done, clip_ids, x_BCTHW, weight_B, tokens)
+        yield CodecStep(step, done, clip_ids, x_BCTHW, weight_S, tokens)
 
 
 def mirrored(x_CTHW: Tensor, generator: torch.Generator) -> Tensor:

@@ -68,7 +68,7 @@ def find_start(config: TrainConfig) -> Start:
 
 
 def described(config: TrainConfig, parent_sha256: str) -> dict[str, Any]:
-    """What a checkpoint says of its run: weights of another one are no start, whatever they are called."""
+    """What a checkpoint says of its run. Where any of it differs, the checkpoint is another run's."""
     shape = config.codec if config.task == "codec" else config.transformer
     numbers = file_sha256(Path(config.numbers)) if config.numbers and Path(config.numbers).is_file() else ""
     return {

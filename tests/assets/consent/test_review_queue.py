@@ -13,7 +13,7 @@ from assets.consent.clip_facts import clip_facts, decide, read_clips
 from assets.consent.review_queue import review_queue
 from assets.consent.reviewers import retire
 from assets.consent.reviews import ReviewError, appeal, submit_review
-from tests.reviewers import enrol_reviewers
+from tests.worlds import enrol_reviewers
 
 ARRIVED = datetime(2026, 11, 2, tzinfo=UTC)
 

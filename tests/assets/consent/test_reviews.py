@@ -16,7 +16,7 @@ from assets.consent.reviewer_agreement import rows
 from assets.consent.reviews import ReviewError, reviews_digest, submit_review
 from assets.home import Home
 from assets.reasons import UnknownReason
-from tests.reviewers import enrol_reviewers
+from tests.worlds import enrol_reviewers
 from training.consent import events
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)

@@ -37,17 +37,17 @@ def writer(home: Home):
 def test_a_reader_waits_until_the_writer_lets_go(
     home: Home, writer: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[float] = []
+    waits: list[float] = []
 
     def let_go(seconds: float) -> None:
-        asked.append(seconds)
-        if len(asked) == 2:
+        waits.append(seconds)
+        if len(waits) == 2:
             writer.communicate("\n", timeout=30)
 
     monkeypatch.setattr(opening, "time", SimpleNamespace(monotonic=time.monotonic, sleep=let_go))
     with opened(home) as connection:
         assert connection.execute("select n from clips").fetchone() == (7,)
-    assert len(asked) == 2
+    assert len(waits) == 2
 
 
 def test_a_reader_gives_up_and_says_that_somebody_writes(home: Home, writer: subprocess.Popen[str]) -> None:
@@ -71,8 +71,8 @@ def test_a_reader_has_bounded_memory_and_spills_below_the_home(home: Home) -> No
     home = replace(home, duckdb_memory="300MiB")
     connect(home.warehouse_path, home.state, "1GiB", read_only=False).close()
     with opened(home) as connection:
-        told = "select current_setting('memory_limit'), current_setting('temp_directory')"
-        limit, spill = connection.execute(told).fetchone()
+        settings = "select current_setting('memory_limit'), current_setting('temp_directory')"
+        limit, spill = connection.execute(settings).fetchone()
         assert limit == "300.0 MiB"
         assert Path(spill).is_relative_to(home.state)
 

@@ -15,9 +15,6 @@ from orchestration.demo import run, story
 from orchestration.demo.deliveries import DELIVERIES, REQUESTS
 from orchestration.demo.story import CASES, DemoFailed, require
 from orchestration.demo.world import World
-from tests.assets.evaluation.conftest import empty_registry
-
-__all__ = ["empty_registry"]
 
 WORLD = World(tuple(REQUESTS), DELIVERIES)
 

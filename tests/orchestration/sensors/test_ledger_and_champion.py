@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,12 +18,6 @@ from orchestration.schedules import INPUTS_TAG
 from tests.orchestration.sensors.conftest import Tick
 
 Add = Callable[..., str]
-
-
-@pytest.fixture
-def registry(home: Home, empty_registry: Path) -> Registry:
-    shutil.copyfile(empty_registry, home.state / "mlflow.db")
-    return Registry(home)
 
 
 @pytest.fixture

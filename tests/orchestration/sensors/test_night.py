@@ -18,7 +18,7 @@ from assets.requests.parse import parse_line
 from assets.requests.store import add_request
 from orchestration.schedules import INPUTS_TAG, inputs_of, night_tags, nightly_schedule
 from tests.orchestration.sensors.conftest import run_of
-from tests.reviewers import enrol_reviewers
+from tests.worlds import enrol_reviewers
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -59,12 +58,6 @@ def looking(tick: Tick, home: Home) -> Look:
         return result
 
     return look
-
-
-@pytest.fixture
-def registry(home: Home, empty_registry: Path) -> Registry:
-    shutil.copyfile(empty_registry, home.state / "mlflow.db")
-    return Registry(home)
 
 
 def alerted(home: Home) -> list[str]:

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 import training.model.text
-from assets.curation.captioning import search
-from assets.curation.captioning.embeddings import encoder_name
-from assets.curation.captioning.search import SearchError
+from assets.curation.captioning import embeddings as search
+from assets.curation.captioning.embeddings import SearchError, encoder_name
 from assets.home import Home
 
 DAYS = ("2026-11-02", "2026-11-03")

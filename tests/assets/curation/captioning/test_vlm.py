@@ -14,8 +14,16 @@ import pytest
 import training.model.text
 from assets.curation.captioning import embeddings, vlm
 from assets.curation.captioning.structured import Facts
-from assets.curation.captioning.vlm import malformed, moments, visual_caption_rows, visual_rows
-from assets.curation.captioning.vlm_captioner import PROMPT_VERSION, BadCaptioner, LocalCaptioner, captioner_name
+from assets.curation.captioning.vlm import (
+    PROMPT_VERSION,
+    BadCaptioner,
+    LocalCaptioner,
+    captioner_name,
+    malformed,
+    moments,
+    visual_caption_rows,
+    visual_rows,
+)
 from assets.home import Home
 from tests.assets.curation.captioning.tiny_captioner import BLUE, RED, save_tiny_blip
 from training.data.video import write_mp4
