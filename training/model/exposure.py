@@ -2,8 +2,8 @@
 
 An exposure is only ever added to: by training, by going on from a checkpoint, by a parent's weights, by the codec that
 made the latents. It is written into the weights' own file and beside them, in `state.json` and `result.json`; weights
-that do not say what they saw, or whose two statements differ, are not used. Where a run begins is `trainer.resume`'s business,
-and whether the clips are still consented to is the guard's.
+that do not say what they saw, or whose two statements differ, are not used. `trainer.resume` decides where a run begins,
+the guard whether the clips are still consented to.
 
 Who can rewrite the weights' file can rewrite what it says. Against that there is the registered model's signed
 commitment to the file's digest, which is made elsewhere.
