@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from assets.consent.ledger import Ledger
 from tests.training.consent.people import People, clip
 from training.config import TrainConfig
 from training.consent.eligibility import decision_window
-from training.consent.ledger import Ledger
 from training.consent.snapshot import seal
 from training.model.config import build
 from training.model.text import text_key
