@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[dev]" -c constraints.txt
 	@touch $@
 
-.vendor/.complete: orchestration/demo/fetch.py | $(STAMP)
+.vendor/.complete: orchestration/demo/fetch.py orchestration/demo/sources.yaml | $(STAMP)
 	@echo "== Fetching sample footage and small networks (once)"
 	$(BIN)/python -m orchestration.demo.fetch
 	@touch $@

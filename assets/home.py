@@ -20,14 +20,16 @@ class Home:
 
     store: Store
     state: Path
-    database_url: str  # ledger, requests, reviews: SQLAlchemy URL
-    mlflow_uri: str  # MLflow tracking and registry
+    database_url: str = field(repr=False)  # ledger, requests, reviews: SQLAlchemy URL
+    mlflow_uri: str = field(repr=False)  # MLflow tracking and registry
     vendor: Path  # pinned weights and sample footage, fetched by the set-up
     site_timezone: str = "UTC"
     captioner: Path | None = None  # folder of a model that looks at pictures, see curation.captioner
     training: dict[str, Any] = field(default_factory=dict)  # overrides of the training preset, see training.config
     retention: dict[str, str] = field(default_factory=dict)  # what becomes of withdrawn things, see consent.artifacts
     executor: str = "local"  # where files are measured, see workers.executor.open_executor
+    alert_webhook: str | None = field(default=None, repr=False)  # where alerts are posted
+    heartbeat_url: str | None = field(default=None, repr=False)  # an outside monitor, told of each good night
 
     @classmethod
     def local(cls, root: Path, vendor: Path | None = None, **changes: Any) -> Home:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from expectations.library import expectations
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
@@ -17,9 +15,7 @@ _SHARES = (
 )
 
 
-def suite() -> list[Expectation]:
-    gxe = expectations()
-
+def suite(gxe: Any) -> list[Expectation]:
     motions = ["static", "pan", "tilt", "zoom", "roll", "handheld"]
     shares = [
         gxe.ExpectColumnValuesToBeBetween(column=name, min_value=0, max_value=1, severity="critical")

@@ -10,6 +10,7 @@ import fcntl
 import importlib
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -56,8 +57,11 @@ class ValidationOutcome:
         return self.max_severity == "critical"
 
 
-def validate(name: str, df: pd.DataFrame, data_docs: Path | None = None) -> ValidationOutcome:
+def validate(
+    name: str, df: pd.DataFrame, data_docs: Path | None = None, columns: Mapping[str, str] | None = None
+) -> ValidationOutcome:
     """Validate `df` with the suite `name`; with `data_docs` also replace the HTML report in `data_docs/<name>`.
+    `columns` are descriptions of columns, which the report's page of the suite shows.
 
     Raises KeyError for an unknown suite and ExpectationError where an expectation could not be computed.
     """
@@ -66,10 +70,11 @@ def validate(name: str, df: pd.DataFrame, data_docs: Path | None = None) -> Vali
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     module = importlib.import_module(f"expectations.{name}")
     frame = module.prepare(df) if hasattr(module, "prepare") else df
+    expectations = _suite(module, columns or {})
     if data_docs is None:
-        result, page = _run(name, frame, module, None), None
+        result, page = _run(name, frame, module.KEY, expectations, None), None
     else:
-        result, page = _with_report(name, frame, module, data_docs)
+        result, page = _with_report(name, frame, module.KEY, expectations, data_docs)
     _refuse_exceptions(name, result)
     severity = result.get_max_severity_failure()
     return ValidationOutcome(
@@ -82,11 +87,13 @@ def validate(name: str, df: pd.DataFrame, data_docs: Path | None = None) -> Vali
     )
 
 
-def _with_report(name: str, df: pd.DataFrame, module: ModuleType, data_docs: Path) -> tuple[Any, Path]:
+def _with_report(
+    name: str, df: pd.DataFrame, key: tuple[str, ...], expectations: list[Any], data_docs: Path
+) -> tuple[Any, Path]:
     """Run in a project of its own beside the report, then put the finished report in place of the old one."""
     data_docs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data_docs, prefix=".project-") as project:
-        result = _run(name, df, module, Path(project))
+        result = _run(name, df, key, expectations, Path(project))
         site = next(Path(project).glob("gx/uncommitted/data_docs/local_site"))
         stand_alone(site)
         report = data_docs / name
@@ -98,7 +105,16 @@ def _with_report(name: str, df: pd.DataFrame, module: ModuleType, data_docs: Pat
     return result, report / "index.html"
 
 
-def _run(name: str, df: pd.DataFrame, module: ModuleType, project: Path | None) -> Any:
+def _suite(module: ModuleType, columns: Mapping[str, str]) -> list[Any]:
+    import great_expectations.expectations as gxe
+
+    expectations: list[Any] = module.suite(gxe)
+    for expectation in expectations:
+        expectation.notes = columns.get(getattr(expectation, "column", ""))
+    return expectations
+
+
+def _run(name: str, df: pd.DataFrame, key: tuple[str, ...], expectations: list[Any], project: Path | None) -> Any:
     import great_expectations as gx
     from great_expectations.checkpoint import UpdateDataDocsAction
 
@@ -108,7 +124,7 @@ def _run(name: str, df: pd.DataFrame, module: ModuleType, project: Path | None) 
     )
     context.variables.progress_bars = {"globally": False}
     batch = context.data_sources.add_pandas(name).add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
-    suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=module.suite()))
+    suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
     definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
     checkpoint = gx.Checkpoint(
         name=name,
@@ -116,7 +132,7 @@ def _run(name: str, df: pd.DataFrame, module: ModuleType, project: Path | None) 
         actions=actions,
         result_format={
             "result_format": "SUMMARY",
-            "unexpected_index_column_names": list(module.KEY),
+            "unexpected_index_column_names": list(key),
             "partial_unexpected_count": EXAMPLES,
         },
     )
@@ -127,8 +143,7 @@ def _run(name: str, df: pd.DataFrame, module: ModuleType, project: Path | None) 
 def _refuse_exceptions(name: str, result: Any) -> None:
     for item in result.results:
         info = item.exception_info or {}
-        found = [info] if "raised_exception" in info else list(info.values())
-        for exception in found:
+        for exception in [info] if "raised_exception" in info else info.values():
             if exception.get("raised_exception"):
                 raise ExpectationError(
                     f"{name}: {item.expectation_config.type} could not be computed: {exception.get('exception_message')}"
@@ -136,20 +151,20 @@ def _refuse_exceptions(name: str, result: Any) -> None:
 
 
 def _failure(item: Any) -> Failure:
-    config, found = item.expectation_config, item.result or {}
+    config, result = item.expectation_config, item.result or {}
     kwargs = config.kwargs
     column = kwargs.get("column") or ", ".join(
         kwargs.get("column_list") or filter(None, (kwargs.get("column_A"), kwargs.get("column_B")))
     )
-    observed = found.get("observed_value")
+    observed = result.get("observed_value")
     return Failure(
         expectation=config.type,
         column=column,
         severity=str(getattr(config.severity, "value", config.severity)),
-        unexpected_count=found.get("unexpected_count"),
+        unexpected_count=result.get("unexpected_count"),
         examples=tuple(
             ", ".join(f"{name} {value}" for name, value in sorted(row.items()))
-            for row in found.get("partial_unexpected_index_list") or []
+            for row in result.get("partial_unexpected_index_list") or []
         ),
         observed=None if observed is None else str(observed),
     )

@@ -1,7 +1,7 @@
-"""Alerts reach people: a line in `alerts.jsonl` of the state folder and, when set, a POST to a webhook.
+"""Alerts: a line in `alerts.jsonl` of the state folder and, where one is set, a POST to a webhook.
 
-The log is the webhook's outbox as well: how far it was delivered stands beside it, so that an alert is kept until the
-webhook took it, in order, over restarts. A lasting condition is told once when it begins and once when it is over.
+The log is also the webhook's outbox. The delivered offset is kept beside it, so that an alert waits until the webhook
+accepts it, in order and across restarts. A lasting condition alerts once when it begins and once when it is over.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 REASON_CHARACTERS = 2000
 OPEN, RESOLVED = "open", "resolved"
-WEBHOOK, HEARTBEAT_URL = "RUSHES_ALERT_WEBHOOK", "RUSHES_HEARTBEAT_URL"
+WEBHOOK = "RUSHES_ALERT_WEBHOOK"
 TIMEOUT_S = 10.0
 BUDGET_S = 30.0  # for one round of deliveries; a sensor's tick has a minute
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 900.0  # after a delivery that failed; twice as long each time
@@ -38,7 +38,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 900.0  # after a delivery that failed; tw
 
 @dataclass(frozen=True)
 class Alert:
-    """What a person on call needs first. `condition` names what is wrong, the same name as long as it lasts."""
+    """What a person on call needs first. `condition` names what is wrong and stays the same while it lasts."""
 
     reason: str
     condition: str = ""
@@ -53,23 +53,23 @@ class Alert:
         run = context.dagster_run
         events = context.get_step_failure_events()
         errors = [event.step_failure_data.error_display_string or "" for event in events]
-        again = "Dagster runs it once more: " if run_again(run) else ""
+        retry = "Dagster runs it once more: " if will_retry(run) else ""
         return cls(
-            condition=of_run(run.run_id),
+            condition=run_condition(run.run_id),
             job=run.job_name,
             run_id=run.run_id,
             partition=run.tags.get("dagster/partition"),
             steps=tuple(event.step_key or "?" for event in events),
-            reason=again + ("\n".join(errors) or context.failure_event.message or "no reason given"),
+            reason=retry + ("\n".join(errors) or context.failure_event.message or "no reason given"),
         )
 
 
-def run_again(run: dg.DagsterRun) -> bool:
+def will_retry(run: dg.DagsterRun) -> bool:
     """Whether Dagster runs a failed run once more, or has begun to."""
     return run.tags.get("dagster/will_retry") == "true"
 
 
-def of_run(run_id: str | None) -> str:
+def run_condition(run_id: str | None) -> str:
     """The condition that this run failed."""
     return f"run {run_id}"
 
@@ -79,57 +79,53 @@ def log_path(home: Home) -> Path:
 
 
 def send(home: Home, alert: Alert, lasts: bool = False, instead_of: str = "") -> None:
-    """Log the alert, then try the webhook; a webhook that fails gets it later, see `deliver`.
+    """Log the alert, then post it; what the webhook does not accept is posted again by `deliver`.
 
-    One that `lasts` is told to be over by `settle`, unless another was sent instead of it.
+    An alert that `lasts` is resolved by `settle`. It replaces the open condition `instead_of`, which then never is.
     """
     with _locked(home, "writing"):
         _append(home, alert)
-        known = _open_conditions(home)
-        left = {name: reason for name, reason in known.items() if name != instead_of}
-        if lasts:
-            left[alert.condition] = alert.reason
-        if left != known:
-            _write_json(_folder(home) / "open.json", left)
+        before = _open_conditions(home)
+        after = {name: reason for name, reason in before.items() if name != instead_of}
+        _keep_open(home, before, after | ({alert.condition: alert.reason} if lasts else {}))
     deliver(home)
 
 
 def settle(home: Home, now: Mapping[str, str], scopes: tuple[str, ...] = (), over: Iterable[str] = ()) -> None:
-    """Alert of the conditions that are new in `now` (names and reasons), and of those that are over.
+    """Alert on the conditions that are new in `now` (names and reasons), and on those that are over.
 
     Over are those named in `over`, and those whose names start with one of `scopes` and are not in `now`.
     """
     with _locked(home, "writing"):
-        known = _open_conditions(home)
-        for name in sorted(now.keys() - known.keys()):
+        before = _open_conditions(home)
+        for name in sorted(now.keys() - before.keys()):
             _append(home, Alert(now[name], name))
-        gone = {*over, *(name for name in known if name.startswith(scopes))} & known.keys() - now.keys()
-        for name in sorted(gone):
-            _append(home, Alert(known[name], name, RESOLVED))
-        left = {name: reason for name, reason in (dict(now) | known).items() if name not in gone}
-        if left != known:
-            _write_json(_folder(home) / "open.json", left)
+        resolved = {*over, *(name for name in before if name.startswith(scopes))} & before.keys() - now.keys()
+        for name in sorted(resolved):
+            _append(home, Alert(before[name], name, RESOLVED))
+        after = {name: reason for name, reason in (dict(now) | before).items() if name not in resolved}
+        _keep_open(home, before, after)
     deliver(home)
 
 
 def deliver(home: Home) -> str | None:
-    """Post what the webhook has not taken yet, oldest first; says why something is left, None where nothing is."""
-    url, log, place = os.environ.get(WEBHOOK), log_path(home), _folder(home) / "webhook.json"
+    """Post what the webhook has not accepted yet, oldest first. Returns why something is left, None where nothing is."""
+    url, log, place = home.alert_webhook, log_path(home), _folder(home) / "webhook.json"
     with _locked(home, "posting", wait=False) as free:
         if not free:
-            return None  # somebody else is at it, and nobody waits for a slow webhook
+            return None  # another process is posting, and nobody waits for a slow webhook
         before = remembered(place)
         size = log.stat().st_size if log.is_file() else 0
-        offset = before.get("offset", 0)
+        start = offset = before.get("offset", 0)
         if not url:
-            offset = size  # whoever sets one later is not told of the past
+            offset = size  # a webhook that is set later does not get the past
         elif not _ends_a_line(log, offset):
             offset = 0  # somebody began a new log
         if url and time.time() < before.get("not_before", 0) and offset < size:
-            return f"{WEBHOOK} has not taken every alert yet ({before.get('error')})"
+            return f"{WEBHOOK} has not accepted every alert yet ({before.get('error')})"
         error, started = None, time.monotonic()
         for line in _lines(log, offset):
-            if time.monotonic() - started > BUDGET_S or (_is_alert(line) and (error := post(WEBHOOK, line))):
+            if time.monotonic() - started > BUDGET_S or (_is_alert(line) and (error := post(WEBHOOK, url or "", line))):
                 break
             offset += len(line)
             _write_json(place, {"offset": offset})
@@ -137,30 +133,29 @@ def deliver(home: Home) -> str | None:
             if before != {"offset": offset}:
                 _write_json(place, {"offset": offset})
             return None
-        failures = before.get("failures", 0) + 1 if offset == before.get("offset", 0) else 1
+        failures = before.get("failures", 0) + 1 if offset == start else 1
         pause = min(FIRST_PAUSE_S * 2 ** min(failures - 1, 10), LONGEST_PAUSE_S)
         after = {"offset": offset, "failures": failures, "error": error, "not_before": time.time() + pause}
         _write_json(place, after)
-        return f"{WEBHOOK} has not taken every alert yet ({error})"
+        return f"{WEBHOOK} has not accepted every alert yet ({error})"
 
 
-def post(variable: str, body: bytes | None) -> str | None:
-    """POST `body` to the address in this variable, or GET it where there is none; what went wrong, None where nothing.
+def post(variable: str, url: str, body: bytes | None) -> str | None:
+    """POST `body` to `url`, or GET it without a body. Returns what went wrong, None where nothing did.
 
-    The address may hold a secret, so it is never repeated, and nothing follows it elsewhere.
+    The address may hold a secret: the answer names its `variable` instead, and redirects are not followed.
     """
-    url = os.environ.get(variable, "")
     if not url.startswith(("https://", "http://")):
         return f"{variable} must be an http(s) address"
-    said: list[str | None] = []
-    # in a thread, since the time-out of a socket bounds neither the look-up of a name nor an answer that trickles
-    asking = threading.Thread(target=lambda: said.append(_ask(url, body)), daemon=True)
-    asking.start()
-    asking.join(TIMEOUT_S)
-    return said[0] if said else f"no answer in {TIMEOUT_S:.0f} s"
+    errors: list[str | None] = []
+    # in a thread: a socket's timeout bounds neither the lookup of a name nor an answer that trickles in
+    thread = threading.Thread(target=lambda: errors.append(_request(url, body)), daemon=True)
+    thread.start()
+    thread.join(TIMEOUT_S)
+    return errors[0] if errors else f"no answer in {TIMEOUT_S:.0f} s"
 
 
-def _ask(url: str, body: bytes | None) -> str | None:
+def _request(url: str, body: bytes | None) -> str | None:
     try:
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body else {})
         urllib.request.build_opener(_NoRedirects).open(request, timeout=TIMEOUT_S).close()
@@ -175,14 +170,13 @@ def _ask(url: str, body: bytes | None) -> str | None:
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *args: object, **named: object) -> None:
-        """None makes the redirect an error: whoever answers must not choose where alerts go."""
+        """None makes a redirect an error: whoever answers must not choose where alerts go."""
 
 
 def _append(home: Home, alert: Alert) -> None:
-    told = {"id": uuid.uuid4().hex, "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")} | asdict(alert)
-    line = json.dumps(told | {"reason": alert.reason[:REASON_CHARACTERS]}, sort_keys=True).encode() + b"\n"
-    path = log_path(home)
-    with path.open("ab+") as log:
+    entry = {"id": uuid.uuid4().hex, "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")} | asdict(alert)
+    line = json.dumps(entry | {"reason": alert.reason[:REASON_CHARACTERS]}, sort_keys=True).encode() + b"\n"
+    with log_path(home).open("ab+") as log:
         if log.tell():
             log.seek(-1, os.SEEK_END)
             if log.read(1) != b"\n":  # a writer was killed in the middle of its line
@@ -193,7 +187,7 @@ def _append(home: Home, alert: Alert) -> None:
 
 
 def _lines(log: Path, offset: int) -> Iterator[bytes]:
-    """The complete lines from `offset` on; what a killed writer left half is for the next one to end."""
+    """The complete lines from `offset` on; the next writer ends what a killed one left half."""
     if log.is_file():
         with log.open("rb") as lines:
             lines.seek(offset)
@@ -209,7 +203,7 @@ def _ends_a_line(log: Path, offset: int) -> bool:
 
 
 def _is_alert(line: bytes) -> bool:
-    """Not the half of a line that a killed writer left."""
+    """Whether the line is more than the half that a killed writer left."""
     with contextlib.suppress(ValueError):
         return "id" in json.loads(line)
     return False
@@ -217,6 +211,11 @@ def _is_alert(line: bytes) -> bool:
 
 def _open_conditions(home: Home) -> dict[str, str]:
     return remembered(_folder(home) / "open.json")
+
+
+def _keep_open(home: Home, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    if after != before:
+        _write_json(_folder(home) / "open.json", after)
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -231,7 +230,7 @@ def _folder(home: Home) -> Path:
 
 @contextlib.contextmanager
 def _locked(home: Home, what: str, wait: bool = True) -> Iterator[bool]:
-    """One process at a time; a killed one holds nothing. False where another holds it and nobody waits."""
+    """One process at a time; a killed one holds nothing. False where another holds the lock and `wait` is off."""
     with (_folder(home) / f".{what}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -9,20 +9,8 @@ import sys
 
 import typer
 
-from orchestration.commands import (
-    consent,
-    curate,
-    demo,
-    footage,
-    identity,
-    models,
-    proofs,
-    requests,
-    reviews,
-    runs,
-    search,
-)
-from orchestration.commands.shared import errors_to_show, message_of, plain, stderr
+from orchestration.commands import consent, curate, models, pipeline, proofs, requests, reviews
+from orchestration.commands.shared import ERRORS_TO_SHOW, message_of, plain, stderr
 from orchestration.settings import be_quiet
 
 app = typer.Typer(
@@ -36,21 +24,17 @@ app.add_typer(requests.app, name="request")
 app.add_typer(consent.app, name="consent")
 app.add_typer(reviews.app, name="review")
 app.add_typer(curate.app, name="curate")
-identity.register(consent.app)
 proofs.add_to(consent.app)
-footage.register(app)
-search.register(app)
-runs.register(app)
+pipeline.register(app)
 models.register(app)
 proofs.register(app)
-demo.register(app)
 
 
 def main() -> None:
     be_quiet()
     try:
         app()
-    except errors_to_show() as error:
+    except ERRORS_TO_SHOW as error:
         stderr.print(f"[bold red]rushes:[/] {plain(message_of(error), 4000)}", highlight=False, soft_wrap=True)
         sys.exit(1)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import dagster as dg
 
+from assets.warehouse.project import dbt_resource
 from orchestration.jobs import jobs
-from orchestration.resources import home_resource
+from orchestration.resources import open_home
 from orchestration.schedules import nightly_schedule
 from orchestration.sensors import build_sensors
 from orchestration.settings import Settings, be_quiet
@@ -25,8 +26,8 @@ OWN_GROUPS = {"coverage", "warehouse"}
 
 
 def build(settings: Settings) -> dg.Definitions:
-    from assets.warehouse.project import dbt_resource
-
+    """The definitions of one installation."""
+    home = dg.ResourceDefinition(lambda _: open_home(settings), description="The home that the settings name.")
     assets: list[Any] = []
     checks: list[dg.AssetChecksDefinition] = []
     for stage in STAGES:
@@ -42,11 +43,11 @@ def build(settings: Settings) -> dg.Definitions:
         jobs=jobs,
         schedules=[nightly_schedule(settings.timezone, schedule_status)],
         sensors=build_sensors(dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED),
-        resources={"home": home_resource(settings), "dbt": dbt_resource()},
+        resources={"home": home, "dbt": dbt_resource()},
         # a run is a process already; steps in it share one import of the code location
         executor=dg.in_process_executor,
     )
 
 
 be_quiet()
-defs = build(Settings.from_env())
+defs = build(Settings.load())

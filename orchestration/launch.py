@@ -1,93 +1,72 @@
-"""Start runs and backfills on a real instance through the webserver's GraphQL API, and follow them to their end."""
+"""Launch runs and backfills on a running Dagster instance, and follow them to their end."""
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
+from dagster_graphql.client.query import LAUNCH_PARTITION_BACKFILL_MUTATION
 
 from assets.partitions import received_days
 from orchestration.settings import Settings
 
-if TYPE_CHECKING:
-    import dagster as dg
-
 LOCATION, REPOSITORY = "rushes", "__repository__"
 RETRIED_BY = "dagster/auto_retry_run_id"
-RETRY_WITHIN_S = 60.0  # the daemon takes seconds to run what was killed once more
+RETRY_WITHIN_S = 60.0  # the daemon takes seconds to retry a killed run
 POLL_S = 1.0
-
-LAUNCH_RUN = """
-mutation Launch($params: ExecutionParams!) {
-  launchPipelineExecution(executionParams: $params) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on PythonError { message }
-    ... on RunConfigValidationInvalid { errors { message } }
-  }
-}"""
-LAUNCH_BACKFILL = """
-mutation Backfill($params: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $params) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-    ... on PartitionSetNotFoundError { message }
-  }
-}"""
 
 
 class LaunchError(RuntimeError):
     """Dagster refused a launch, or a run failed; the message says which and why."""
 
 
-@dataclass
-class Progress:
-    """What a follower is told: finished and all steps, and what just happened."""
+class Client(DagsterGraphQLClient):
+    """Dagster's client of the webserver at the settings' port, with the backfills that it lacks."""
 
-    runs: dict[str, str] = field(default_factory=dict)
-    steps_done: int = 0
-    message: str = ""
-
-
-Follower = Callable[[Progress], None]
-
-
-class Launcher:
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-
-    def _ask(self, query: str, params: dict[str, Any]) -> dict[str, Any]:
-        body = json.dumps({"query": query, "variables": {"params": params}}).encode()
-        request = urllib.request.Request(
-            f"{self.settings.ui_url}/graphql", body, {"Content-Type": "application/json"}, method="POST"
-        )
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            found = json.load(answer)
-        if found.get("errors"):
-            raise LaunchError(f"Dagster: {found['errors'][0]['message']}")
-        result = next(iter(found["data"].values()))
-        if not result["__typename"].endswith("Success"):
-            raise LaunchError(f"Dagster refused: {result}")
-        return result
+    def __init__(self, settings: Settings, timeout_s: int = 120) -> None:
+        super().__init__("127.0.0.1", port_number=settings.ui_port, timeout=timeout_s)
 
     def run(self, job: str, tags: dict[str, str] | None = None) -> str:
         """Launch a job; the run's id."""
-        selector = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY, "jobName": job}
-        metadata = {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]}
-        params = {"selector": selector, "runConfigData": {}, "mode": "default", "executionMetadata": metadata}
-        return self._ask(LAUNCH_RUN, params)["run"]["runId"]
+        try:
+            return self.submit_job_execution(job, LOCATION, REPOSITORY, tags=tags)
+        except DagsterGraphQLClientError as error:
+            raise LaunchError(f"Dagster refused to run {job}: {_reason(error)}") from error
 
     def backfill(self, job: str, partitions: Sequence[str], title: str) -> str:
         """Launch a backfill of a partitioned job over days; the backfill's id."""
         repository = {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
         selector = {"partitionSetName": f"{job}_partition_set", "repositorySelector": repository}
         params = {"selector": selector, "partitionNames": list(partitions), "title": title, "tags": []}
-        return self._ask(LAUNCH_BACKFILL, params)["backfillId"]
+        try:
+            answer = self._execute(LAUNCH_PARTITION_BACKFILL_MUTATION, {"backfillParams": params})
+        except DagsterGraphQLClientError as error:
+            raise LaunchError(f"Dagster refused a backfill of {job}: {_reason(error)}") from error
+        result = answer["launchPartitionBackfill"]
+        if result["__typename"] != "LaunchBackfillSuccess":
+            raise LaunchError(f"Dagster refused a backfill of {job}: {result}")
+        return result["backfillId"]
+
+    def serves(self, dagster_home: Path) -> bool:
+        """Whether the webserver answers, and for the instance in this folder."""
+        try:
+            info = yaml.safe_load(self._execute("{ instance { info } }")["instance"]["info"])
+            folder = info["local_artifact_storage"]["config"]["base_dir"]
+        except (DagsterGraphQLClientError, TypeError, KeyError, yaml.YAMLError):
+            return False
+        return Path(folder).resolve() == dagster_home.resolve()
+
+
+def _reason(error: DagsterGraphQLClientError) -> Any:
+    """What Dagster answered, or why it did not: the error's own text repeats the whole query."""
+    return error.__cause__ or error
 
 
 def add_days(instance: dg.DagsterInstance, days: Iterable[str]) -> None:
@@ -95,25 +74,36 @@ def add_days(instance: dg.DagsterInstance, days: Iterable[str]) -> None:
     instance.add_dynamic_partitions(received_days.name or "", sorted(days))
 
 
-def follow_run(instance: dg.DagsterInstance, run_id: str, tell: Follower, still_up: Callable[[], None]) -> None:
-    """Wait for a run, while `still_up` does not raise; raises LaunchError with the failed steps' reasons."""
+@dataclass
+class Progress:
+    """How far the followed runs are: their statuses by id, finished steps, and the last message."""
+
+    runs: dict[str, str] = field(default_factory=dict)
+    steps_done: int = 0
+    message: str = ""
+
+
+Report = Callable[[Progress], None]
+
+
+def follow_run(instance: dg.DagsterInstance, run_id: str, report: Report, still_up: Callable[[], None]) -> None:
+    """Wait for a run and its retries while `still_up` does not raise. Raises LaunchError with the failed steps' reasons."""
 
     def runs() -> list[dg.DagsterRun]:
-        found: list[dg.DagsterRun] = []
-        following: str | None = run_id
-        while following and (run := instance.get_run_by_id(following)):
-            found.append(run)
-            following = run.tags.get(RETRIED_BY)
-        return found
+        chain: list[dg.DagsterRun] = []
+        next_id: str | None = run_id
+        while next_id and (run := instance.get_run_by_id(next_id)):
+            chain.append(run)
+            next_id = run.tags.get(RETRIED_BY)
+        return chain
 
-    _follow(instance, runs, 1, tell, still_up)
+    _follow(instance, runs, 1, report, still_up)
 
 
 def follow_backfill(
-    instance: dg.DagsterInstance, backfill_id: str, expected: int, tell: Follower, still_up: Callable[[], None]
+    instance: dg.DagsterInstance, backfill_id: str, expected: int, report: Report, still_up: Callable[[], None]
 ) -> None:
-    """Wait for all runs of a backfill likewise; raises LaunchError when one failed or the backfill did."""
-    import dagster as dg
+    """Wait for all runs of a backfill likewise. Raises LaunchError where one failed, or the backfill itself."""
 
     def runs() -> list[dg.DagsterRun]:
         backfill = instance.get_backfill(backfill_id)
@@ -121,39 +111,37 @@ def follow_backfill(
             raise LaunchError(f"backfill {backfill_id} failed: {backfill.error.message if backfill.error else '?'}")
         return list(instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill_id})))
 
-    _follow(instance, runs, expected, tell, still_up)
+    _follow(instance, runs, expected, report, still_up)
 
 
 def _follow(
     instance: dg.DagsterInstance,
-    runs_now: Callable[[], list[dg.DagsterRun]],
+    current: Callable[[], list[dg.DagsterRun]],
     expected: int,
-    tell: Follower,
+    report: Report,
     still_up: Callable[[], None],
 ) -> None:
-    from dagster import DagsterEventType
-
-    seen: dict[str, int | None] = {}
+    cursors: dict[str, Any] = {}
     progress, over_since = Progress(), 0.0
     while True:
-        runs = runs_now()
+        runs = current()
         for run in runs:
             progress.runs[run.run_id] = run.status.value
-            events = instance.get_records_for_run(run.run_id, cursor=seen.get(run.run_id))  # type: ignore[arg-type]
-            seen[run.run_id] = events.cursor  # type: ignore[assignment]
+            events = instance.get_records_for_run(run.run_id, cursor=cursors.get(run.run_id))
+            cursors[run.run_id] = events.cursor
             for record in events.records:
                 entry, day = record.event_log_entry, run.tags.get("dagster/partition")
                 if entry.dagster_event is None and entry.level == logging.INFO:
-                    progress.message = entry.user_message  # what the asset says while it works, such as a training step
-                elif entry.dagster_event and entry.dagster_event.event_type == DagsterEventType.STEP_SUCCESS:
+                    progress.message = entry.user_message  # what an asset logs while it works, such as a training step
+                elif entry.dagster_event and entry.dagster_event.event_type == dg.DagsterEventType.STEP_SUCCESS:
                     progress.steps_done += 1
                     progress.message = f"{entry.dagster_event.step_key}{f' {day}' if day else ''}"
-                    tell(progress)
-        tell(progress)
+                    report(progress)
+        report(progress)
         if len(runs) >= expected and all(run.is_finished for run in runs):
-            again = any(run.is_complete_and_waiting_to_retry for run in runs)
+            retry = any(run.is_complete_and_waiting_to_retry for run in runs)
             over_since = over_since or time.monotonic()
-            if not again or time.monotonic() - over_since > RETRY_WITHIN_S:
+            if not retry or time.monotonic() - over_since > RETRY_WITHIN_S:
                 break
         still_up()
         time.sleep(POLL_S)
@@ -163,10 +151,8 @@ def _follow(
 
 
 def failure_reason(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """The run, its failed steps and their errors' first lines."""
-    from dagster import DagsterEventType
-
-    records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.STEP_FAILURE).records
+    """The run, its failed steps and the ends of their errors."""
+    records = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records
     steps = [
         f"{event.step_key}: {(event.step_failure_data.error_display_string or '').strip()[-800:]}"
         for record in records

@@ -1,4 +1,4 @@
-"""Dagster's and MLflow's own services as child processes on loopback, and the Dagster instance they share."""
+"""Dagster's, MLflow's and the reports' servers as child processes on loopback, and the Dagster instance they share."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from assets.store import write_atomically
 from orchestration.settings import ROOT, Settings
 
 INSTANCE_FILE = Path(__file__).with_name("instance") / "dagster.yaml"
-# digests of what earlier versions put there without a note beside it
+# digests of what earlier versions wrote there without a note beside it
 EARLIER_INSTANCE_FILES = {"c7d088a497a1f3734994dbb0b576707aabfba477249d3d5095a890879ada7822"}
 START_TIMEOUT_S = 240
-_said: set[Path] = set()
+_reported: set[Path] = set()
 
 
 class ServiceError(RuntimeError):
@@ -35,35 +35,32 @@ class ServiceError(RuntimeError):
 
 def environment(settings: Settings) -> dict[str, str]:
     """The environment in which every service and run finds the same home."""
-    return os.environ | {
-        "DAGSTER_HOME": str(prepare_instance(settings)),
-        "RUSHES_HOME": settings.home,
-        "RUSHES_STATE": str(settings.state),
-        "RUSHES_DATABASE_URL": settings.database_url,
-        "RUSHES_MLFLOW_URI": settings.mlflow_uri,
-        "RUSHES_MLFLOW_UI": settings.mlflow_url,
-        "RUSHES_DATA_DOCS_URL": settings.docs_url,
-        "RUSHES_VENDOR": str(settings.vendor),
-        "RUSHES_TIMEZONE": settings.timezone,
-        "RUSHES_AUTOMATION": "on" if settings.automation else "off",
-        "RUSHES_TRAINING": settings.training,
-        # a virtual environment that nobody activated: dbt and torchrun are found next to this Python
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-    }
+    return (
+        os.environ
+        | settings.variables()
+        | {
+            "DAGSTER_HOME": str(prepare_instance(settings)),
+            "RUSHES_MLFLOW_UI": settings.mlflow_url,
+            "RUSHES_DATA_DOCS_URL": settings.docs_url,
+            # a virtual environment that nobody activated: dbt and torchrun are found next to this Python
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        }
+    )
 
 
 def prepare_instance(settings: Settings) -> Path:
-    """DAGSTER_HOME with this checkout's dagster.yaml in it; one that somebody edited is kept, and said to differ."""
+    """DAGSTER_HOME with this checkout's dagster.yaml in it; an edited one is kept, and the difference is reported."""
     target, ours = settings.dagster_home / "dagster.yaml", INSTANCE_FILE.read_bytes()
-    written = target.with_name("dagster.yaml.sha256")  # of what was put there last
-    found = target.read_bytes() if target.is_file() else None
-    if found is not None and found != ours and _digest(found) not in {*_lines(written), *EARLIER_INSTANCE_FILES}:
-        _say_kept(target, found, ours)
+    note = target.with_name("dagster.yaml.sha256")  # digest of what was written there last
+    noted = note.read_text().split() if note.is_file() else []
+    theirs = target.read_bytes() if target.is_file() else None
+    if theirs is not None and theirs != ours and _digest(theirs) not in {*noted, *EARLIER_INSTANCE_FILES}:
+        _report_kept(target, theirs, ours)
         return settings.dagster_home
-    if found != ours:
+    if theirs != ours:
         write_atomically(target, ours)
-    if _lines(written) != [_digest(ours)]:
-        write_atomically(written, f"{_digest(ours)}\n".encode())
+    if noted != [_digest(ours)]:
+        write_atomically(note, f"{_digest(ours)}\n".encode())
     return settings.dagster_home
 
 
@@ -71,31 +68,28 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text().split() if path.is_file() else []
-
-
-def _say_kept(target: Path, found: bytes, ours: bytes) -> None:
-    """One line a process, on what the edited file lacks or has otherwise."""
-    if target in _said:
+def _report_kept(target: Path, theirs: bytes, ours: bytes) -> None:
+    """Once a process: what this version's file would change in the edited one."""
+    if target in _reported:
         return
-    _said.add(target)
+    _reported.add(target)
     try:
-        theirs, wanted = _flat(yaml.safe_load(found)), _flat(yaml.safe_load(ours))
-        changed = [f"{name}: {wanted.get(name)}" for name in sorted(wanted.keys() | theirs.keys())
-                   if wanted.get(name) != theirs.get(name)]  # fmt: skip
-        what = f"would set {', '.join(changed)}" if changed else "differs in comments only"
+        before, after = dict(_flat(yaml.safe_load(theirs))), dict(_flat(yaml.safe_load(ours)))
+        names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        changes = ", ".join(f"{name}: {after.get(name)}" for name in names)
+        what = f"would set {changes}" if changes else "differs in comments only"
     except yaml.YAMLError as error:
-        what = f"is not looked at, for the edited one is not YAML ({type(error).__name__})"
+        what = f"is not compared, for the edited one is not YAML ({type(error).__name__})"
     print(f"rushes: {target} was edited and is kept; the file of this version {what}", file=sys.stderr)
 
 
-def _flat(value: object, name: str = "") -> dict[str, object]:
+def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:
     """Settings by their dotted names."""
     if not isinstance(value, dict):
-        return {name: value}
-    return {key: leaf for part, inner in value.items()
-            for key, leaf in _flat(inner, f"{name}.{part}" if name else str(part)).items()}  # fmt: skip
+        yield name, value
+        return
+    for part, inner in value.items():
+        yield from _flat(inner, f"{name}.{part}" if name else str(part))
 
 
 def free_port(preferred: int) -> int:
@@ -110,19 +104,19 @@ def free_port(preferred: int) -> int:
 class Service:
     """One child process with its log, in a session of its own; stopped with everything it started.
 
-    What a service of the same name left running, because whoever started it was killed, is ended first: two daemons of
-    one home would do everything twice.
+    A service of the same name that a killed command left running is ended first: two daemons of one home would do
+    everything twice.
     """
 
     def __init__(self, name: str, command: list[str], settings: Settings, ready_url: str) -> None:
         self.name, self.command, self.settings, self.ready_url = name, command, settings, ready_url
         self.log_path = settings.state / "logs" / f"{name}.log"
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        self._number = self.log_path.with_suffix(".pid")
+        self._pid_file = self.log_path.with_suffix(".pid")
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        _end_noted(self._number, self.settings)
+        _end_noted(self._pid_file, self.settings)
         with self.log_path.open("ab") as log:
             process = subprocess.Popen(
                 self.command,
@@ -133,11 +127,11 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        write_atomically(self._number, str(process.pid).encode())
+        write_atomically(self._pid_file, str(process.pid).encode())
         return process
 
     def restart(self) -> None:
-        """Start it again after it ended, when what it left has ended, too. Raises ServiceError."""
+        """Start it again after it ended, once what it left has ended too. Raises ServiceError."""
         self.process = self._start()
         self.wait_ready()
 
@@ -153,44 +147,41 @@ class Service:
         raise ServiceError(f"{self.name} did not answer at {self.ready_url} in {timeout_s:.0f} s: see {self.log_path}")
 
     def stop(self) -> None:
-        """Ask the whole process group to end; ask again, then insist."""
-        for sent, patience in ((signal.SIGINT, 15), (signal.SIGTERM, 10), (signal.SIGKILL, 5)):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, sent)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(patience)
-                break
+        """End the process and everything that it started."""
         _end(_session(self.process.pid, self.settings))
-        self._number.unlink(missing_ok=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        self._pid_file.unlink(missing_ok=True)
 
 
 def end_left(settings: Settings) -> None:
-    """End every service of this home that was left running; for whoever knows that nobody needs them."""
-    for note in (settings.state / "logs").glob("*.pid"):
-        _end_noted(note, settings)
+    """End every service of this home that was left running; for the command that holds the home's lock."""
+    for pid_file in (settings.state / "logs").glob("*.pid"):
+        _end_noted(pid_file, settings)
 
 
-def _end_noted(note: Path, settings: Settings) -> None:
-    if note.is_file() and (number := note.read_text().strip()).isdigit():
-        _end(_session(int(number), settings))
+def _end_noted(pid_file: Path, settings: Settings) -> None:
+    if pid_file.is_file() and (pid := pid_file.read_text().strip()).isdigit():
+        _end(_session(int(pid), settings))
 
 
-def _session(number: int, settings: Settings) -> list[psutil.Process]:
-    """The processes of this session that work for this home: numbers are given to others in time."""
-    found = []
+def _session(leader: int, settings: Settings) -> list[psutil.Process]:
+    """The processes of this session that work for this home: process ids are reused in time."""
+    processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if os.getsid(process.pid) == number and process.environ().get("RUSHES_STATE") == str(settings.state):
-                found.append(process)
-    return found
+            if os.getsid(process.pid) == leader and process.environ().get("RUSHES_STATE") == str(settings.state):
+                processes.append(process)
+    return processes
 
 
 def _end(processes: list[psutil.Process]) -> None:
-    for sent, patience in ((signal.SIGINT, 15), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+    """Interrupt, terminate, then kill."""
+    for number, patience_s in ((signal.SIGINT, 15), (signal.SIGTERM, 10), (signal.SIGKILL, 5)):
         for process in processes:
             with contextlib.suppress(psutil.Error):
-                process.send_signal(sent)
-        _, processes = psutil.wait_procs(processes, patience)
+                process.send_signal(number)
+        _, processes = psutil.wait_procs(processes, patience_s)
 
 
 def dagster_service(settings: Settings) -> Service:
@@ -232,10 +223,10 @@ def running(*services: Service) -> Iterator[None]:
 def _ending_in_order() -> Iterator[None]:
     """SIGTERM, SIGINT and SIGHUP unwind the stack: the services have sessions of their own and would outlive this process.
 
-    SIGINT too, since whatever is started in the background of a script inherits it as ignored.
+    SIGINT too, since a process in the background of a script inherits it as ignored.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say what signals do
+        yield  # only the main thread may set signal handlers
         return
     handlers = {signal.SIGTERM: lambda number, frame: sys.exit(128 + number), signal.SIGINT: signal.default_int_handler}
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # a terminal that was closed; `nohup` ignores it

@@ -1,34 +1,24 @@
-"""Settings from the environment, each with a default that works on a laptop; the only place that reads RUSHES_*.
+"""Settings: each field of `Settings` is a variable RUSHES_* of the environment, with a default that works on a laptop.
 
-| variable | default | meaning |
-|---|---|---|
-| RUSHES_HOME | `.rushes` in the checkout | a folder, or `s3://bucket/prefix` |
-| RUSHES_STATE | the home when local, else `.rushes` | local databases, caches, reports |
-| RUSHES_DATABASE_URL | SQLite in the state folder | ledger, requests and reviews (SQLAlchemy URL) |
-| RUSHES_MLFLOW_URI | SQLite in the state folder | MLflow tracking and registry |
-| RUSHES_VENDOR | `.vendor` in the checkout | pinned weights and sample footage |
-| RUSHES_EXECUTOR | `local` | where files are measured: `local`, `local:PROCESSES`, `ray`, `ray:HOST:PORT`, `ray://HOST:PORT` |
-| RUSHES_CAPTIONER | none | folder of a vision-language model (safetensors) that captions pictures |
-| RUSHES_TIMEZONE | UTC | time zone of the site: when its night is |
-| RUSHES_AUTOMATION | on | `off` leaves schedules and sensors stopped until someone starts them in the UI |
-| RUSHES_TRAINING | `{}` | JSON that overrides the training preset |
-| RUSHES_RETENTION | `{}` | JSON: what becomes of withdrawn things, e.g. `{"derived": "seal", "media": "keep"}` |
-| RUSHES_DUCKDB_MEMORY | a quarter of the machine's | most memory of a connection to the warehouse, e.g. `4GB` |
-| RUSHES_ALERT_WEBHOOK | none | where alerts are posted as JSON, each until it was taken |
-| RUSHES_HEARTBEAT_URL | none | an outside monitor's address, asked for after each night that ended well |
-| RUSHES_UI_PORT, RUSHES_MLFLOW_PORT, RUSHES_DOCS_PORT | 3000, 5000, 3080 | loopback ports of the UIs and the Data Docs |
+Nothing else in `orchestration` reads RUSHES_*; the command line, the code location and the services get a `Settings`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import zoneinfo
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, Json, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from assets.decode.executor import checked as known_executor
 
 ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_HOME = str(ROOT / ".rushes")
+PREFIX = "RUSHES_"
 
 QUIET = {
     "DAGSTER_DISABLE_TELEMETRY": "1",
@@ -47,28 +37,95 @@ class SettingsError(ValueError):
 
 
 def be_quiet() -> None:
-    """Telemetry off and hubs offline, for this process and all it starts, unless the environment says otherwise."""
+    """Turn telemetry off and hubs offline, for this process and its children, unless the environment says otherwise."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
 
 
-@dataclass(frozen=True)
-class Settings:
-    home: str
-    state: Path
-    database_url: str
-    mlflow_uri: str
-    vendor: Path
-    executor: str = "local"
-    timezone: str = "UTC"
-    captioner: str = ""
-    automation: bool = True
-    training: str = "{}"
-    retention: str = "{}"
-    alert_webhook: str | None = None
-    ui_port: int = 3000
-    mlflow_port: int = 5000
-    docs_port: int = 3080
+def _absolute(path: str | Path) -> Path:
+    return Path(path).expanduser().resolve()
+
+
+def _home(value: str) -> str:
+    scheme, remote, place = value.partition("://")
+    if remote and (scheme != "s3" or not place.partition("/")[0]):
+        raise ValueError("use a folder or s3://bucket/prefix")
+    return value if remote else str(_absolute(value))
+
+
+def _timezone(name: str) -> str:
+    try:
+        return zoneinfo.ZoneInfo(name).key
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+        raise ValueError("no such time zone; use a name such as Europe/Brussels") from None
+
+
+Folder = Annotated[Path, AfterValidator(_absolute)]
+Port = Annotated[int, Field(gt=0, lt=65536)]
+NO_JSON: Any = "{}"  # defaults are validated like variables
+
+
+class Settings(BaseSettings):
+    """What one installation is made of: its places, its services and what they are allowed."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    home: Annotated[str, AfterValidator(_home)] = Field(
+        DEFAULT_HOME, description="where media, lake and snapshots are: a folder, or s3://bucket/prefix"
+    )
+    state: Folder = Field(
+        default_factory=lambda values: Path(DEFAULT_HOME if "://" in values["home"] else values["home"]),
+        description="folder of local databases, caches and reports; the home where that is local",
+    )
+    database_url: str = Field(
+        default_factory=lambda values: f"sqlite:///{values['state']}/rushes.db",
+        repr=False,
+        description="SQLAlchemy URL of ledger, requests and reviews; SQLite in the state folder without it",
+    )
+    mlflow_uri: str = Field(
+        default_factory=lambda values: f"sqlite:///{values['state']}/mlflow.db",
+        repr=False,
+        description="MLflow tracking and registry; SQLite in the state folder without it",
+    )
+    vendor: Folder = Field(ROOT / ".vendor", description="folder of pinned weights and sample footage")
+    executor: Annotated[str, AfterValidator(known_executor)] = Field(
+        "local",
+        description="where files are measured: local, local:PROCESSES, ray, ray:HOST:PORT or ray://HOST:PORT",
+    )
+    captioner: Annotated[DirectoryPath, BeforeValidator(_absolute)] | None = Field(
+        None, description="folder of a vision-language model (safetensors) that captions pictures"
+    )
+    timezone: Annotated[str, AfterValidator(_timezone)] = Field(
+        "UTC", description="time zone of the site: when its night is"
+    )
+    automation: bool = Field(
+        True, description="on, or off to leave schedules and sensors stopped until somebody starts them in the UI"
+    )
+    training: Json[dict[str, Any]] = Field(NO_JSON, description="a JSON object that overrides the training preset")
+    retention: Json[dict[str, str]] = Field(
+        NO_JSON,
+        description='a JSON object: what becomes of withdrawn things, e.g. {"derived": "seal", "media": "keep"}',
+    )
+    alert_webhook: SecretStr | None = Field(
+        None, description="address to which each alert is posted as JSON until it is accepted"
+    )
+    heartbeat_url: SecretStr | None = Field(
+        None, description="address of an outside monitor, requested after each night that ended well"
+    )
+    ui_port: Port = Field(3000, description="loopback port of the Dagster UI")
+    mlflow_port: Port = Field(5000, description="loopback port of the MLflow UI")
+    docs_port: Port = Field(3080, description="loopback port of the Great Expectations reports")
+
+    @classmethod
+    def load(cls, **values: Any) -> Settings:
+        """The settings of this environment, with `values` in place of its own. Raises SettingsError."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            wrong = [problem for problem in error.errors() if problem["type"] != "default_factory_not_called"]
+            raise SettingsError("; ".join(_explain(cls, problem) for problem in wrong)) from None
 
     @property
     def remote(self) -> bool:
@@ -90,89 +147,26 @@ class Settings:
     def docs_url(self) -> str:
         return f"http://127.0.0.1:{self.docs_port}"
 
-    @property
-    def training_overrides(self) -> dict[str, Any]:
-        return _json_object("RUSHES_TRAINING", self.training)
-
-    @property
-    def retention_acts(self) -> dict[str, str]:
-        """Whether they make sense is said when they are used."""
-        return {kind: str(act) for kind, act in _json_object("RUSHES_RETENTION", self.retention).items()}
-
-    @classmethod
-    def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
-        """Settings of this environment; raises SettingsError naming the variable that is wrong."""
-        env = os.environ if env is None else env
-        home = env.get("RUSHES_HOME", str(ROOT / ".rushes"))
-        if "://" in home and not home.startswith("s3://"):
-            raise SettingsError(f"RUSHES_HOME is a folder or s3://bucket/prefix, not {home!r}")
-        state = Path(env.get("RUSHES_STATE", str(ROOT / ".rushes") if "://" in home else home)).expanduser().resolve()
-        if not home.startswith("s3://"):
-            home = str(Path(home).expanduser().resolve())
-        return cls(
-            home=home,
-            state=state,
-            database_url=env.get("RUSHES_DATABASE_URL", f"sqlite:///{state / 'rushes.db'}"),
-            mlflow_uri=env.get("RUSHES_MLFLOW_URI", f"sqlite:///{state / 'mlflow.db'}"),
-            vendor=Path(env.get("RUSHES_VENDOR", str(ROOT / ".vendor"))).resolve(),
-            executor=_executor(env.get("RUSHES_EXECUTOR", "local")),
-            captioner=_folder("RUSHES_CAPTIONER", env.get("RUSHES_CAPTIONER", "")),
-            timezone=_timezone(env.get("RUSHES_TIMEZONE", "UTC")),
-            automation=_switch("RUSHES_AUTOMATION", env.get("RUSHES_AUTOMATION", "on")),
-            training=env.get("RUSHES_TRAINING", "{}"),
-            retention=env.get("RUSHES_RETENTION", "{}"),
-            alert_webhook=env.get("RUSHES_ALERT_WEBHOOK") or None,
-            ui_port=_port("RUSHES_UI_PORT", env.get("RUSHES_UI_PORT", "3000")),
-            mlflow_port=_port("RUSHES_MLFLOW_PORT", env.get("RUSHES_MLFLOW_PORT", "5000")),
-            docs_port=_port("RUSHES_DOCS_PORT", env.get("RUSHES_DOCS_PORT", "3080")),
-        )
+    def variables(self) -> dict[str, str]:
+        """The environment variables from which another process loads the same settings."""
+        return {f"{PREFIX}{name.upper()}": _as_text(value) for name, value in self if value is not None}
 
 
-def _json_object(name: str, text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{name} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise SettingsError(f"{name} must be a JSON object")
-    return found
+def _as_text(value: Any) -> str:
+    match value:
+        case bool():
+            return "on" if value else "off"
+        case dict():
+            return json.dumps(value)
+        case SecretStr():
+            return value.get_secret_value()
+    return str(value)
 
 
-def _folder(name: str, path: str) -> str:
-    """An absolute path; empty for none."""
-    if not path:
-        return ""
-    found = Path(path).expanduser().resolve()
-    if not found.is_dir():
-        raise SettingsError(f"{name}: no folder {found}")
-    return str(found)
-
-
-def _timezone(name: str) -> str:
-    import zoneinfo
-
-    try:
-        return zoneinfo.ZoneInfo(name).key
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
-        raise SettingsError(f"RUSHES_TIMEZONE: no time zone {name!r}; use a name such as Europe/Brussels") from error
-
-
-def _executor(value: str) -> str:
-    from assets.decode.executor import checked
-
-    try:
-        return checked(value)
-    except ValueError as error:
-        raise SettingsError(f"RUSHES_EXECUTOR: {error}") from error
-
-
-def _switch(name: str, value: str) -> bool:
-    if value.lower() not in {"on", "off"}:
-        raise SettingsError(f"{name} is on or off, not {value!r}")
-    return value.lower() == "on"
-
-
-def _port(name: str, value: str) -> int:
-    if not value.isdigit() or not 0 < int(value) < 65536:
-        raise SettingsError(f"{name} is a port number, not {value!r}")
-    return int(value)
+def _explain(settings: type[Settings], problem: Any) -> str:
+    """One problem in words: the variable, its value unless that may be a secret, what is wrong, what it is for."""
+    name = str(problem["loc"][0])
+    field = settings.model_fields[name]
+    value = f"={problem['input']!r}" if field.repr and name not in {"alert_webhook", "heartbeat_url"} else ""
+    reason = problem.get("ctx", {}).get("error") or problem["msg"]
+    return f"{PREFIX}{name.upper()}{value}: {reason} ({field.description})"

@@ -28,9 +28,10 @@ from training.evaluate.adherence import heldout_trials, trial_rows
 from training.fit import DONE, fit
 from training.model import exposure
 from training.model.config import ConfigError, build
-from training.reporting import reporter, write_json
+from training.reporting import write_json
 from training.sampling.videos import Pipeline
 from training.simulate.supply import FPS
+from training.trainer.logger import run_logger
 
 JUDGED = 48  # held-out trials of each kind for the card
 # The budget of each size that has a base; the rest of the recipe is shared with the nights (config.RECIPE).
@@ -61,8 +62,8 @@ def make(size: str, out: Path, work: Path, text_encoder: Path, budget: float = 1
         run_dir = work / task
         more = {"codec_dir": str(out), "text_encoder": str(text_encoder)} if task == "transformer" else {}
         config = build(TrainConfig, {**common, "task": task, "run_dir": str(run_dir), **choices, **more})
-        with reporter(run_dir) as report:
-            if (code := fit(config, report)) != DONE:
+        with run_logger(run_dir) as logger:
+            if (code := fit(config, logger)) != DONE:
                 return code
         publish(run_dir, task, out)
         result = json.loads((run_dir / "result.json").read_text())
@@ -133,10 +134,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--text-encoder", type=Path, default=Path(".vendor/minilm"))
     parser.add_argument("--budget", type=float, default=1.0, help="share of the recipe's steps (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
-    out = given.out or BASES / given.size
+    args = parser.parse_args(arguments)
+    out = args.out or BASES / args.size
     try:
-        return make(given.size, out, given.work / given.size, given.text_encoder, given.budget, given.seed)
+        return make(args.size, out, args.work / args.size, args.text_encoder, args.budget, args.seed)
     except ConfigError as error:
         print(f"configuration: {error}", file=sys.stderr)
         return 1

@@ -49,10 +49,10 @@ def generate(
 
     `options` are further fields of GenerateConfig. Raises ValueError for what does not fit the model or each other.
     """
-    given = {"model_dir": str(model_dir), "text_encoder": str(text_encoder), "out": str(out), "prompts": list(prompts)}
+    values = {"model_dir": str(model_dir), "text_encoder": str(text_encoder), "out": str(out), "prompts": list(prompts)}
     if options.get("size") is not None:
         options["size"] = list(options["size"])
-    return write_videos(build(GenerateConfig, given | {"seeds": None if seeds is None else list(seeds)} | options))
+    return write_videos(build(GenerateConfig, values | {"seeds": None if seeds is None else list(seeds)} | options))
 
 
 def write_videos(c: GenerateConfig, progress: Callable[[int], None] = lambda done: None) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ def _order(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def event_row(event: Event) -> dict[str, Any]:
-    """A row of table `consent_events`: what SQL needs to decide as Python does. Lists that an event lacks are empty."""
+    """A row of table `consent_events`. Lists that an event lacks are empty."""
     body = event.body
     return {
         "seq": event.seq,

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from assets import vocabulary
 from assets.consent.clip import ClipKey
 from assets.curation.captioning.structured import is_simulated
 from assets.home import Home
@@ -60,13 +61,11 @@ class ClassPolicy:
     """
 
     version: str = "classes/2"
-    times: tuple[str, ...] = ("night", "dawn", "morning", "day", "evening", "sunset", "dusk")
-    cameras: tuple[str, ...] = ("static", "pan", "tilt", "zoom", "roll", "handheld")
-    motion: Tiers = field(
-        default_factory=lambda: Tiers(("still", "calm", "moderate", "lively", "fast"), (0.005, 0.02, 0.06, 0.12))
-    )
-    aspect: Tiers = field(default_factory=lambda: Tiers(("portrait", "square", "landscape", "wide"), (0.95, 1.05, 1.9)))
-    length: Tiers = field(default_factory=lambda: Tiers(("under 3 s", "3 to 10 s", "over 10 s"), (3.0, 10.0)))
+    times: tuple[str, ...] = vocabulary.TIMES_OF_DAY
+    cameras: tuple[str, ...] = vocabulary.CAMERA_MOTIONS
+    motion: Tiers = field(default_factory=lambda: Tiers(vocabulary.MOTIONS, (0.005, 0.02, 0.06, 0.12)))
+    aspect: Tiers = field(default_factory=lambda: Tiers(vocabulary.ASPECTS, (0.95, 1.05, 1.9)))
+    length: Tiers = field(default_factory=lambda: Tiers(vocabulary.LENGTHS, (3.0, 10.0)))
 
     def closed(self) -> dict[str, tuple[str, ...]]:
         """Dimensions whose classes are known before any clip is: an empty class is a finding."""

@@ -25,11 +25,11 @@ SYNCHRONOUS = 5  # packets that must begin as transport packets do
 
 @dataclass(frozen=True)
 class Extent:
-    """`promised`: bytes that the outer structure asks for; more than there are means that the end is missing.
-    `known`: where what belongs to the container ends; more bytes than that belong to something else."""
+    """`promised`: bytes that the outer structure asks for; where the file has fewer, its end is missing.
+    `end`: where the container ends; bytes after it belong to something else."""
 
     promised: int
-    known: int
+    end: int
 
 
 @dataclass(frozen=True)

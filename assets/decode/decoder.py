@@ -1,7 +1,11 @@
-"""One pass over every frame of an opened file: digest, timestamps, damage, thumbnails, evidence of its origin.
+"""Opening a delivered file, and one pass over its frames: digests, timestamps, damage, thumbnails, evidence of origin.
 
-Measures, and stops at the limits; what the measurements say about the file is judged in `judgement`. Of a frame no more
-is kept than its digest, so memory hardly grows with a file's length. Runs in the probe's worker.
+Clip identities rest on the settings of demuxer and decoder, so every frame digest is computed from a file opened here:
+one thread, bit-exact transforms, strict about damage, local files only, and only containers that hold footage (a
+playlist that names other files is refused, whatever its extension).
+
+The pass measures and stops at the limits; `judgement` decides what that says about the file. Only the digest of a frame
+is kept, so memory hardly grows with a file's length. Runs in the probe's worker process.
 """
 
 from __future__ import annotations
@@ -12,9 +16,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from assets.decode.decoding import is_of
 from assets.decode.evidence import Evidence
 from assets.decode.identity import DIGEST_BYTES, frame_digest
 from assets.decode.limits import Limits
@@ -24,9 +28,12 @@ from assets.reasons import Code
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
+    from av.stream import Stream
     from av.video.stream import VideoStream
     from PIL.Image import Image
 
+DEMUXERS = ("mov", "mp4", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "flv", "asf", "mxf", "dv", "ogg")
+STRICT = "crccheck+bitstream+buffer+explode"  # a decoder that sees damage says so rather than painting over it
 THUMBNAIL_SIDE = 192
 MAX_SIZES = 8  # different frame sizes that are remembered; one is normal
 # what decoders that do not mark their frames as damaged say about damage, at the level of an error
@@ -46,17 +53,53 @@ STRUCTURE = re.compile(
 TIMED_TOO = ("audio", "subtitle")  # streams that a header's length may be that of
 
 
+class NoVideoStream(ValueError):
+    """The file holds no moving pictures; a cover picture beside a sound track is none."""
+
+
+def open_container(path: Path, max_pixels: int | None = None, **more: str) -> InputContainer:
+    """The demuxed file; `more` are options of the demuxer. Raises av.error.FFmpegError where it is no footage."""
+    import av
+
+    options = more | {"protocol_whitelist": "file", "format_whitelist": ",".join(DEMUXERS)}
+    if max_pixels:
+        options["max_pixels"] = str(max_pixels)
+    return av.open(str(path), options=options, metadata_errors="replace")
+
+
+def video_stream(container: InputContainer, max_pixels: int | None = None) -> VideoStream:
+    """The first stream of moving pictures, its decoder set up. Raises NoVideoStream."""
+    from av.codec.context import Flags
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
+            stream.thread_type = "NONE"
+            stream.codec_context.thread_count = 1
+            stream.codec_context.flags |= Flags.bitexact
+            bound = {"max_pixels": str(max_pixels)} if max_pixels else {}
+            stream.codec_context.options = {"err_detect": STRICT, **bound}
+            return stream
+    raise NoVideoStream("no stream of moving pictures")
+
+
+def is_of(packet: av.Packet, stream: Stream) -> bool:
+    """Whether the packet belongs to the stream. The last packet of every stream, which flushes its decoder, carries the
+    `stream_index` 0, whatever its stream."""
+    return packet.stream.index == stream.index
+
+
 class Watcher(Protocol):
-    """Whoever else looks at what this pass decodes. It raises nothing: a file is not judged by it."""
+    """Measures what this pass decodes anyway. It raises nothing: its failures are no verdict on the file."""
 
-    def opened(self, container: InputContainer, stream: VideoStream) -> None:
-        """Before the first packet; `stream` is that of the pictures."""
+    def start(self, container: InputContainer, stream: VideoStream) -> None:
+        """Called before the first packet; `stream` is that of the pictures."""
 
-    def see(self, picture: av.VideoFrame) -> None:
-        """The next picture; good until the next one comes."""
+    def add_frame(self, picture: av.VideoFrame) -> None:
+        """The next picture; valid until the next call."""
 
-    def hear(self, packet: av.Packet) -> None:
-        """The next packet of some stream of sound or words."""
+    def add_packet(self, packet: av.Packet) -> None:
+        """The next packet of a stream of sound or subtitles."""
 
 
 class TooMuch(Exception):
@@ -155,49 +198,49 @@ def decode(
     container: InputContainer,
     stream: VideoStream,
     limits: Limits,
-    said: list[Any],
+    log: list[Any],
     pulse: Callable[[], None],
     watcher: Watcher | None = None,
 ) -> Decoded:
     """Every packet through the decoder, in order. Raises TooMuch.
 
-    `said` is where the libraries' complaints arrive; `pulse` is called for every frame, as a sign of life.
+    `log` is where the libraries' complaints arrive; `pulse` is called for every frame, as a sign of life.
     """
     import av
 
-    found, middle = Decoded(Complaints(said)), (stream.frames or 0) // 2
+    decoded, middle = Decoded(Complaints(log)), (stream.frames or 0) // 2
     if watcher:
-        watcher.opened(container, stream)
-    said.clear()  # what was said while the file was opened concerns frames that are decoded again
-    for packet in packets(container, stream, found, watcher):
-        found.packets += bool(packet.size)
-        found.hidden += bool(packet.is_discard)
-        found.damaged += bool(packet.is_corrupt)
+        watcher.start(container, stream)
+    log.clear()  # what was said while the file was opened concerns frames that are decoded again
+    for packet in packets(container, stream, decoded, watcher):
+        decoded.packets += bool(packet.size)
+        decoded.hidden += bool(packet.is_discard)
+        decoded.damaged += bool(packet.is_corrupt)
         try:
             frames = packet.decode()
         except (av.error.MemoryError, av.error.BlockingIOError) as error:
-            raise TooMuch(out_of_memory(found)) from error
+            raise TooMuch(out_of_memory(decoded)) from error
         except av.error.FFmpegError as error:
             # a codec may report a failed allocation as damage; then the file must not be blamed for it
             if not room_for(4 * stream.width * stream.height):
-                raise TooMuch(out_of_memory(found)) from error
-            refuse_unallocated([*said, error.log] if error.log else said, limits)
-            found.errors += 1
+                raise TooMuch(out_of_memory(decoded)) from error
+            refuse_unallocated([*log, error.log] if error.log else log, limits)
+            decoded.errors += 1
             frames = []
-        found.complaints.read(stream.codec_context.name)
+        decoded.complaints.read(stream.codec_context.name)
         for frame in frames:
-            refuse_excess(frame, found, limits)
-            found.take(frame, middle)
+            refuse_excess(frame, decoded, limits)
+            decoded.take(frame, middle)
             if watcher:
-                watcher.see(frame)
-                said.clear()  # its complaints are none of this file's
+                watcher.add_frame(frame)
+                log.clear()  # its complaints are none of this file's
             pulse()
-    found.complaints.read(stream.codec_context.name)
-    return found
+    decoded.complaints.read(stream.codec_context.name)
+    return decoded
 
 
-def out_of_memory(found: Decoded) -> str:
-    return Code.OUT_OF_MEMORY.because(f"the memory that one file may take is used up after {found.frames} frames")
+def out_of_memory(decoded: Decoded) -> str:
+    return Code.OUT_OF_MEMORY.because(f"the memory that one file may take is used up after {decoded.frames} frames")
 
 
 def room_for(size: int) -> bool:
@@ -209,13 +252,13 @@ def room_for(size: int) -> bool:
 
 
 def packets(
-    container: InputContainer, stream: VideoStream, found: Decoded, watcher: Watcher | None = None
+    container: InputContainer, stream: VideoStream, decoded: Decoded, watcher: Watcher | None = None
 ) -> Iterator[av.Packet]:
     """Demuxed packets of the pictures; those of sound and words are timed, and left to the watcher. A demuxer that gives
     up ends them, and counts as an error."""
     import av
 
-    others = [one for one in container.streams if one.type in TIMED_TOO]
+    others = [other for other in container.streams if other.type in TIMED_TOO]
     source = container.demux(stream, *others)
     while True:
         try:
@@ -223,31 +266,31 @@ def packets(
         except StopIteration:
             return
         except av.error.FFmpegError:
-            found.errors += 1
+            decoded.errors += 1
             return
         if packet.pts is not None and packet.time_base:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            found.until_s = max(found.until_s, end)
+            decoded.until_s = max(decoded.until_s, end)
         if is_of(packet, stream):
             yield packet
         elif watcher:
-            found.complaints.read(stream.codec_context.name)
-            watcher.hear(packet)
-            found.complaints.lines.clear()  # a verdict is on the pictures: how the sound decodes is no part of it
+            decoded.complaints.read(stream.codec_context.name)
+            watcher.add_packet(packet)
+            decoded.complaints.lines.clear()  # a verdict is on the pictures: how the sound decodes is no part of it
 
 
-def refuse_excess(frame: av.VideoFrame, found: Decoded, limits: Limits) -> None:
+def refuse_excess(frame: av.VideoFrame, decoded: Decoded, limits: Limits) -> None:
     if frame.width * frame.height > limits.pixels:
         raise TooMuch(too_many_pixels(f"{frame.width}x{frame.height}", limits))
-    if found.frames >= limits.frames:
+    if decoded.frames >= limits.frames:
         raise TooMuch(Code.TOO_MANY_FRAMES.because(f"more than {limits.frames} frames"))
-    if found.timeline.span_s > limits.duration_s:
+    if decoded.timeline.span_s > limits.duration_s:
         raise TooMuch(Code.TOO_LONG.because(f"frames after {limits.duration_s:g} s"))
 
 
-def refuse_unallocated(said: list[Any], limits: Limits) -> None:
+def refuse_unallocated(log: list[Any], limits: Limits) -> None:
     """Raises TooMuch where the libraries themselves refused pictures over the limit, before any memory was taken."""
-    for _, _, text in said:
+    for _, _, text in log:
         size = re.search(r"Picture size (\d+)x(\d+) (exceeds|is invalid)", text)
         if size and int(size[1]) * int(size[2]) > limits.pixels:
             raise TooMuch(too_many_pixels(f"{size[1]}x{size[2]}", limits))

@@ -1,8 +1,7 @@
-"""Many files through many workers: on this machine, or on a Ray cluster. One setting says which.
+"""Many files through many workers, on this machine or on a Ray cluster: how many run at once, retries, and progress.
 
-What belongs here: the interface that both implement, how much is under way at once, what is tried again, and how far
-it is. An item of work is done by `Work.do` on whichever machine has it; what it leaves is in the store before it counts
-as done, so that whoever dies, loses only what was under way.
+`Work.do` processes an item on whichever machine has it. Its result is in the store before the item counts as done, so a
+crash loses only what was in flight.
 """
 
 from __future__ import annotations
@@ -11,13 +10,14 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from assets.decode.limits import Limits
 from assets.decode.process import Children
+from assets.decode.ray import OnRay
+from assets.decode.work import Executor, Host, MachineLost, Work
 from assets.reasons import printable
 from assets.store import Store
 
@@ -25,56 +25,6 @@ UNDER_WAY = 2  # items a slot: one that is worked on and one that waits, however
 TRIES = 3  # of an item whose machine is lost
 LOST = "machine.lost"  # the reason of an item that is given up after them
 SAY_EVERY_S = 15.0
-
-
-class Unfit(RuntimeError):
-    """A machine would do other work than is asked for. Says which and what to do."""
-
-
-class MachineLost(Exception):
-    """The process or the node that had the item is gone. It was the item's fault only if that repeats."""
-
-
-@dataclass(frozen=True)
-class Host:
-    """What a machine gives to work: its child processes, and its view of the store."""
-
-    children: Children
-    store: Store
-
-
-class Work(Hashable, Protocol):
-    """What is done with each item. It travels to other machines, so it holds plain values only, as items do."""
-
-    @property
-    def command(self) -> tuple[str, ...]:
-        """How a child process is started; its limits follow."""
-
-    @property
-    def limits(self) -> Limits: ...
-
-    def check(self) -> None:
-        """Raises Unfit where this machine is not as the one that asks."""
-
-    def do(self, host: Host, item: Any) -> str | None:
-        """Do the work and keep its result in the store; the reason why not, where the item is at fault.
-
-        Doing it twice gives the same result.
-        """
-
-
-class Executor(Protocol):
-    """Where work is done. A context manager: at its end nothing is under way any more."""
-
-    def __enter__(self) -> Executor: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def slots(self) -> int:
-        """How many items can be worked on at once, now."""
-
-    def submit(self, work: Work, item: Any) -> Future[str | None]:
-        """Begin; the future gives what `Work.do` gives, or MachineLost."""
 
 
 class ThisMachine:
@@ -119,8 +69,6 @@ def open_executor(setting: str, store: Store) -> Executor:
     _, _, more = checked(setting).partition(":")
     if is_local(setting):
         return ThisMachine(store, int(more) if more else None)
-    from assets.decode.ray import OnRay
-
     return OnRay(store.address, setting if more.startswith("//") else more)
 
 

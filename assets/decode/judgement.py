@@ -6,6 +6,7 @@ else is missing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -26,23 +27,23 @@ HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, table 3
 LONG_EXTRA_S, LONG_FACTOR = 0.25, 1.05  # a header may promise a little more than there is: containers round
 
 
-def damage(stream: VideoStream, found: Decoded, checksums: Checksums, cut: bool) -> Iterator[str]:
+def damage(stream: VideoStream, decoded: Decoded, checksums: Checksums, cut: bool) -> Iterator[str]:
     """What speaks against the pictures themselves; that the file is `cut` off explains why its parts do not fit."""
-    errors, damaged = found.errors, found.damaged
-    if not found.frames:
-        yield Code.NO_FRAMES.because(f"no frame decoded out of {found.packets} packets")
-    elif found.packets - found.hidden - found.frames > tolerated_gap(stream, found.packets):
-        yield Code.FRAMES_MISSING.because(f"{found.frames} frames came out of {found.packets} packets")
+    errors, damaged = decoded.errors, decoded.damaged
+    if not decoded.frames:
+        yield Code.NO_FRAMES.because(f"no frame decoded out of {decoded.packets} packets")
+    elif decoded.packets - decoded.hidden - decoded.frames > tolerated_gap(stream, decoded.packets):
+        yield Code.FRAMES_MISSING.because(f"{decoded.frames} frames came out of {decoded.packets} packets")
     if errors + damaged:
         yield Code.DECODE_ERRORS.because(f"{errors} packets failed to decode, {damaged} frames are damaged")
-    elif found.complaints.damage:
-        yield Code.DECODE_ERRORS.because(f"the decoder reports damage {found.complaints.damage} times")
-    if found.complaints.structure and not cut:
-        yield Code.BROKEN_STRUCTURE.because(found.complaints.structure)
+    elif decoded.complaints.damage:
+        yield Code.DECODE_ERRORS.because(f"the decoder reports damage {decoded.complaints.damage} times")
+    if decoded.complaints.structure and not cut:
+        yield Code.BROKEN_STRUCTURE.because(decoded.complaints.structure)
     if checksums.broken_at is not None:
         yield Code.CHECKSUM.because(f"the part that begins at byte {checksums.broken_at} differs from its checksum")
-    if len(found.sizes) > 1:
-        yield Code.SIZE_CHANGES.because("frames of " + ", ".join(f"{w}x{h}" for w, h in sorted(found.sizes)))
+    if len(decoded.sizes) > 1:
+        yield Code.SIZE_CHANGES.because("frames of " + ", ".join(f"{w}x{h}" for w, h in sorted(decoded.sizes)))
 
 
 def tolerated_gap(stream: VideoStream, packets: int) -> int:
@@ -54,21 +55,26 @@ def tolerated_gap(stream: VideoStream, packets: int) -> int:
 
 
 def broken_promises(
-    container: InputContainer, stream: VideoStream, found: Decoded, index: Index, stored: int, duration_s: float | None
+    container: InputContainer,
+    stream: VideoStream,
+    decoded: Decoded,
+    index: Index,
+    stored: int,
+    duration_s: float | None,
 ) -> Iterator[str]:
     """What the header of a complete file promises beyond what is in it. `stored` counts the stream's packets, those
     that an edit list leaves out too: they are there, though they are neither demuxed nor shown."""
     if stream.frames > stored:
         yield Code.OVERDECLARED_FRAMES.because(f"the header promises {stream.frames} frames; {stored} are stored")
-    lasts = max(duration_s or 0.0, found.until_s) * max(1.0, stored / max(found.packets - found.hidden, 1))
+    lasts = max(duration_s or 0.0, decoded.until_s) * max(1.0, stored / max(decoded.packets - decoded.hidden, 1))
     promised = promised_s(container, index)
     if stream.frames <= stored and duration_s and promised > LONG_FACTOR * lasts + LONG_EXTRA_S:
         detail = f"the header promises {promised:.2f} s; what is stored lasts {lasts:.2f} s"
         yield Code.OVERDECLARED_DURATION.because(detail)
-    if found.frames == 1:
+    if decoded.frames == 1:
         yield Code.SINGLE_FRAME.because("the film is one picture")
-    elif found.frames > 1 and not found.timeline.span_s and not found.timeline.untimed:
-        yield Code.ZERO_DURATION.because(f"{found.frames} frames have one and the same time")
+    elif decoded.frames > 1 and not decoded.timeline.span_s and not decoded.timeline.untimed:
+        yield Code.ZERO_DURATION.because(f"{decoded.frames} frames have one and the same time")
 
 
 def promised_s(container: InputContainer, index: Index) -> float:
@@ -79,28 +85,28 @@ def promised_s(container: InputContainer, index: Index) -> float:
 
 
 def traits(
-    container: InputContainer, stream: VideoStream, found: Decoded, index: Index, stored: int, foreign: int
+    container: InputContainer, stream: VideoStream, decoded: Decoded, index: Index, stored: int, foreign: int
 ) -> Iterator[tuple[Code, str]]:
     """What is unusual and no fault, each with its detail. `foreign` counts bytes after the container's end."""
-    yield from _of_time(found, index, stored - found.packets + found.hidden)
+    yield from _of_time(decoded, index, stored - decoded.packets + decoded.hidden)
     if container.format.name in UNTIMED:
         yield Code.MISSING_TIMESTAMPS, f"{container.format.name} stores none"
-    yield from _of_pictures(stream, found)
+    yield from _of_pictures(stream, decoded)
     yield from _of_streams(container, stream)
     promised = promised_s(container, index)
-    if promised and found.timeline.span_s > LONG_FACTOR * promised + LONG_EXTRA_S:
+    if promised and decoded.timeline.span_s > LONG_FACTOR * promised + LONG_EXTRA_S:
         yield (
             Code.UNDERDECLARED,
-            f"the header promises {promised:.2f} s; pictures go on for {found.timeline.span_s:.2f} s",
+            f"the header promises {promised:.2f} s; pictures go on for {decoded.timeline.span_s:.2f} s",
         )
     if foreign:
         yield Code.FOREIGN_BYTES, f"{foreign} bytes after the container's end"
-    if found.complaints.others:
-        yield Code.COMPLAINTS, f"{found.complaints.others} times, first {found.complaints.sample}"
+    if decoded.complaints.others:
+        yield Code.COMPLAINTS, f"{decoded.complaints.others} times, first {decoded.complaints.sample}"
 
 
-def _of_time(found: Decoded, index: Index, hidden: int) -> Iterator[tuple[Code, str]]:
-    line = found.timeline
+def _of_time(decoded: Decoded, index: Index, hidden: int) -> Iterator[tuple[Code, str]]:
+    line = decoded.timeline
     if steps := line.irregular:
         yield Code.VARIABLE_FRAME_RATE, f"{steps[0]:.4f} to {steps[1]:.4f} s from frame to frame"
     if line.untimed:
@@ -113,38 +119,36 @@ def _of_time(found: Decoded, index: Index, hidden: int) -> Iterator[tuple[Code, 
         yield Code.EDIT_LIST, f"{index.edits} entries hide {hidden} stored frames"
 
 
-def _of_pictures(stream: VideoStream, found: Decoded) -> Iterator[tuple[Code, str]]:
-    width, height = next(iter(found.sizes), (0, 0))
-    if found.rotation_deg:
-        yield Code.ROTATED, f"by {found.rotation_deg} degrees"
+def _of_pictures(stream: VideoStream, decoded: Decoded) -> Iterator[tuple[Code, str]]:
+    width, height = next(iter(decoded.sizes), (0, 0))
+    if decoded.rotation_deg:
+        yield Code.ROTATED, f"by {decoded.rotation_deg} degrees"
     if width % 2 or height % 2:
         yield Code.ODD_SIZE, f"{width}x{height}"
     ratio = stream.sample_aspect_ratio
     if ratio and ratio != 1:
         yield Code.NON_SQUARE_PIXELS, f"pixels of {ratio.numerator}:{ratio.denominator}"
-    if found.interlaced:
-        yield Code.INTERLACED, f"{found.interlaced} of {found.frames} frames are marked as two fields"
-    if found.bits > 8:
-        yield Code.HIGH_BIT_DEPTH, f"{found.bits} bits a sample"
-    if found.transfer in HDR_TRANSFERS:
-        yield Code.HDR, f"transfer function {HDR_TRANSFERS[found.transfer]}"
+    if decoded.interlaced:
+        yield Code.INTERLACED, f"{decoded.interlaced} of {decoded.frames} frames are marked as two fields"
+    if decoded.bits > 8:
+        yield Code.HIGH_BIT_DEPTH, f"{decoded.bits} bits a sample"
+    if decoded.transfer in HDR_TRANSFERS:
+        yield Code.HDR, f"transfer function {HDR_TRANSFERS[decoded.transfer]}"
 
 
 def _of_streams(container: InputContainer, stream: VideoStream) -> Iterator[tuple[Code, str]]:
     from av.stream import Disposition
 
-    others = [one for one in container.streams.video if one.index != stream.index]
-    covers = sum(bool(one.disposition & Disposition.attached_pic) for one in others)
+    others = [other for other in container.streams.video if other.index != stream.index]
+    covers = sum(bool(other.disposition & Disposition.attached_pic) for other in others)
     if len(others) > covers:
         yield Code.SEVERAL_VIDEO_STREAMS, f"{len(others) - covers} more streams of pictures"
     if covers:
         yield Code.COVER_PICTURE, f"{covers} cover pictures"
-    kinds: dict[str, int] = {}
-    for one in container.streams:
-        kinds[one.type] = kinds.get(one.type, 0) + 1
-    if count := kinds.get("subtitle"):
+    kinds = Counter(other.type for other in container.streams)
+    if count := kinds["subtitle"]:
         yield Code.SUBTITLES, f"{count} streams"
-    if count := sum(kinds.get(kind, 0) for kind in ("data", "attachment")):
+    if count := kinds["data"] + kinds["attachment"]:
         yield Code.DATA_STREAMS, f"{count} streams"
 
 
@@ -160,7 +164,7 @@ def sorted_traits(found: Iterator[tuple[Code, str]], refused: tuple[str, ...]) -
 def no_pictures(container: InputContainer) -> str:
     """Why an opened file has no stream to decode."""
     streams: list[Any] = list(container.streams)
-    if any(one.type == "video" and one.codec_context is None for one in streams):
+    if any(stream.type == "video" and stream.codec_context is None for stream in streams):
         return Code.UNKNOWN_CODEC.because("no decoder for the stream of pictures")
     if container.streams.video:
         return Code.COVER_PICTURE_ONLY.because("the only picture is a cover")

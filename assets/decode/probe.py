@@ -1,37 +1,60 @@
 """The child process that decodes delivered files: `python -m assets.decode.probe '<limits as JSON>'`.
 
-Reads `{"path": ...}` lines, answers each with the JSON of a `ProbeResult`. How it is bounded is in `workers.serving`.
-Nothing is imported here that a decode does not need.
+Reads `{"path": ...}` lines and answers each with the JSON of a `ProbeResult`. `worker` bounds the process. Nothing is
+imported here that a decode does not need.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.decode.containers import Index, extent, read_index
-from assets.decode.decoder import TooMuch, Watcher, decode, refuse_unallocated, too_many_pixels
-from assets.decode.decoding import NoVideoStream, open_container, video_stream
+from assets.decode.decoder import (
+    Decoded,
+    NoVideoStream,
+    TooMuch,
+    Watcher,
+    decode,
+    open_container,
+    refuse_unallocated,
+    too_many_pixels,
+    video_stream,
+)
 from assets.decode.identity import range_digest
 from assets.decode.judgement import broken_promises, damage, no_pictures, sorted_traits, traits
 from assets.decode.limits import Limits, ProbeResult
 from assets.decode.matroska import Checksums, compare_checksums
 from assets.decode.worker import serve
+from assets.marks.c2pa import read_provenance
 from assets.reasons import Code, printable
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 POSITION_LENGTH = 120  # characters; ISO 6709 takes half
+
+
+@dataclass(frozen=True)
+class OpenedFile:
+    """A file whose container was opened, with what is known of it before its frames are decoded."""
+
+    path: Path
+    container: InputContainer
+    index: Index  # of an ISO file
+    foreign_bytes: int  # after the container's end
+    reasons: list[str]  # against it so far; filled on
+    log: list[Any]  # receives what the libraries complain of
 
 
 def probe(
     path: Path, limits: Limits, anchors: Path | None, pulse: Callable[[], None], watcher: Watcher | None = None
 ) -> ProbeResult:
-    """The verdict on one file, as far as this process survives it. `watcher` sees what is decoded for it."""
+    """The verdict on one file, as far as this process survives it. `watcher` is given what is decoded for it."""
     import av
     import av.logging
 
@@ -46,11 +69,12 @@ def probe(
         reasons.append(Code.EXTERNAL_DATA.because("the index refers to another file"))
     if index.locked or index.elsewhere:
         return ProbeResult(reasons=tuple(reasons))
-    with av.logging.Capture(local=False) as said:
+    with av.logging.Capture(local=False) as log:
         try:
             with open_container(path, limits.pixels) as container:
-                foreign = max(0, size - bounds.known) if bounds else 0
-                return examine(path, container, limits, anchors, index, foreign, reasons, said, pulse, watcher)
+                foreign_bytes = max(0, size - bounds.end) if bounds else 0
+                file = OpenedFile(path, container, index, foreign_bytes, reasons, log)
+                return examine(file, limits, anchors, pulse, watcher)
         except TooMuch as excess:
             reasons.append(str(excess))
         except (av.error.MemoryError, av.error.BlockingIOError):  # the latter: no memory for a thread
@@ -63,80 +87,87 @@ def probe(
 
 
 def examine(
-    path: Path,
-    container: InputContainer,
-    limits: Limits,
-    anchors: Path | None,
-    index: Index,
-    foreign: int,
-    reasons: list[str],
-    said: list[Any],
-    pulse: Callable[[], None],
-    watcher: Watcher | None = None,
+    file: OpenedFile, limits: Limits, anchors: Path | None, pulse: Callable[[], None], watcher: Watcher | None
 ) -> ProbeResult:
-    """Decode an opened file and compare what it holds with what it promises. Adds to `reasons`.
-
-    `index` is what an ISO file's index says; `foreign` counts bytes after the container's end; `said` receives what the
-    libraries complain of.
-    """
-    from assets.marks.c2pa import read_provenance
-
+    """Decode an opened file and compare what it holds with what it promises."""
+    container = file.container
     try:
         stream = video_stream(container, limits.pixels)
     except NoVideoStream:
-        return ProbeResult(reasons=(*reasons, no_pictures(container)), container=container.format.name)
-    facts: dict[str, Any] = {
+        return ProbeResult(reasons=(*file.reasons, no_pictures(container)), container=container.format.name)
+    header = _header_facts(container, stream)
+    codec = stream.codec_context
+    if refusal := not_worth_decoding(codec.width, codec.height, stream.metadata, limits):
+        return ProbeResult(reasons=(*file.reasons, refusal), **header)
+    try:
+        refuse_unallocated(file.log, limits)
+        decoded = decode(container, stream, limits, file.log, pulse, watcher)
+    except TooMuch as excess:
+        return ProbeResult(reasons=(*file.reasons, str(excess)), **header)
+    provenance = read_provenance(file.path, anchors=anchors)
+    width, height = next(iter(decoded.sizes)) if len(decoded.sizes) == 1 else (codec.width, codec.height)
+    fps, duration_s = decoded.timeline.measured(stream.average_rate or stream.guessed_rate)
+    checksums, stored = _compare(file, stream, decoded, duration_s)
+    if decoded.frames and min(width, height) < limits.side:
+        file.reasons.append(too_small(width, height, limits))
+    found_traits = traits(container, stream, decoded, file.index, stored, file.foreign_bytes)
+    refused, notes = sorted_traits(found_traits, limits.refuse)
+    turned = decoded.rotation_deg % 180 == 90
+    return ProbeResult(
+        reasons=(*file.reasons, *refused),
+        notes=tuple(notes),
+        **header,
+        **_decoded_facts(decoded),
+        width=height if turned else width,
+        height=width if turned else height,
+        fps=fps,
+        duration_s=duration_s,
+        integrity="checksums" if checksums.everywhere else "syntax",
+        c2pa_state=provenance.state,
+        c2pa_source_type=provenance.decisive_type,
+        c2pa_detail=provenance.summary,
+    )
+
+
+def _compare(
+    file: OpenedFile, stream: VideoStream, decoded: Decoded, duration_s: float | None
+) -> tuple[Checksums, int]:
+    """Adds what speaks against the file; gives what its own checksums say, and how many packets are stored."""
+    cut_off = bool(file.reasons)
+    checksums = Checksums() if cut_off else compare_checksums(file.path)
+    file.reasons.extend(damage(stream, decoded, checksums, cut_off))
+    stored = decoded.packets
+    if not file.reasons:
+        if stream.frames > stored:
+            stored = stored_packets(file.path, stream.index)
+        file.reasons.extend(broken_promises(file.container, stream, decoded, file.index, stored, duration_s))
+    return checksums, stored
+
+
+def _header_facts(container: InputContainer, stream: VideoStream) -> dict[str, Any]:
+    return {
         "container": container.format.name,
         "codec": stream.codec_context.name,
         "frames_declared": stream.frames or None,
         "has_audio": bool(container.streams.audio),
         "position": own_position(container.metadata),
     }
-    width, height = stream.codec_context.width, stream.codec_context.height
-    if too := not_worth_decoding(width, height, stream.metadata, limits):
-        return ProbeResult(reasons=(*reasons, too), **facts)
-    try:
-        refuse_unallocated(said, limits)
-        found = decode(container, stream, limits, said, pulse, watcher)
-    except TooMuch as excess:
-        return ProbeResult(reasons=(*reasons, str(excess)), **facts)
-    fps, duration_s = found.timeline.measured(stream.average_rate or stream.guessed_rate)
-    provenance = read_provenance(path, anchors=anchors)
-    if found.frames:
-        width, height = next(iter(found.sizes)) if len(found.sizes) == 1 else (width, height)
-    cut = bool(reasons)
-    checksums = Checksums() if cut else compare_checksums(path)
-    reasons += damage(stream, found, checksums, cut)
-    stored = stored_packets(path, stream.index) if stream.frames > found.packets and not reasons else found.packets
-    if not reasons:
-        reasons += broken_promises(container, stream, found, index, stored, duration_s)
-    if found.frames and min(width, height) < limits.side:
-        reasons.append(too_small(width, height, limits))
-    refused, notes = sorted_traits(traits(container, stream, found, index, stored, foreign), limits.refuse)
-    turned = found.rotation_deg % 180 == 90
-    return ProbeResult(
-        reasons=(*reasons, *refused),
-        notes=tuple(notes),
-        **facts,
-        pixel_format=found.format,
-        width=height if turned else width,
-        height=width if turned else height,
-        rotation_deg=found.rotation_deg,
-        fps=fps,
-        frames_decoded=found.frames,
-        duration_s=duration_s,
-        frames_sha256=range_digest(found.digests) if found.frames else None,
-        decode_errors=found.errors + found.damaged + found.complaints.damage,
-        integrity="checksums" if checksums.everywhere else "syntax",
-        c2pa_state=provenance.state,
-        c2pa_source_type=provenance.decisive_type,
-        c2pa_detail=provenance.summary,
-        spectral_peak_db=found.evidence.peak_db(),
-        windows=tuple(asdict(window) for window in found.evidence.finish()),
-        picture=(*found.evidence.grid, *found.evidence.corner, *found.evidence.extent),
-        thumbnails=found.pictures(),
-        frame_digests=base64.b64encode(found.digests).decode(),
-    )
+
+
+def _decoded_facts(decoded: Decoded) -> dict[str, Any]:
+    evidence = decoded.evidence
+    return {
+        "pixel_format": decoded.format,
+        "rotation_deg": decoded.rotation_deg,
+        "frames_decoded": decoded.frames,
+        "frames_sha256": range_digest(decoded.digests) if decoded.frames else None,
+        "decode_errors": decoded.errors + decoded.damaged + decoded.complaints.damage,
+        "spectral_peak_db": evidence.peak_db(),
+        "windows": tuple(asdict(window) for window in evidence.finish()),
+        "picture": (*evidence.grid, *evidence.corner, *evidence.extent),
+        "thumbnails": decoded.pictures(),
+        "frame_digests": base64.b64encode(decoded.digests).decode(),
+    }
 
 
 def not_worth_decoding(width: int, height: int, metadata: Mapping[str, str], limits: Limits) -> str | None:

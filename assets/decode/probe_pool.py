@@ -1,7 +1,7 @@
 """What a file really is: full decodes in bounded worker processes, remembered by content.
 
 A worker that dies or hangs is replaced and its file gets a verdict. Results are kept in the store under the file's
-SHA-256, so nothing is decoded twice. The processes are in `assets.decode`, the decoding itself is in `probe_worker`.
+SHA-256, so nothing is decoded twice. The processes are in `process`, the decoding itself is in `probe`.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Beside(Protocol):
     def command(self) -> tuple[str, ...]:
         """Its worker answers `{"probe": <JSON of a ProbeResult>, "beside": <what it found> or null}`."""
 
-    def asks(self) -> Mapping[str, Any]:
+    def request(self) -> Mapping[str, Any]:
         """What a request says besides the file."""
 
-    def wanted(self, store: Store, sha256: str) -> bool:
-        """Whether it is not known yet of this content."""
+    def is_missing(self, store: Store, sha256: str) -> bool:
+        """Whether the store has no result for this content yet."""
 
-    def keep(self, store: Store, sha256: str, found: Mapping[str, Any]) -> None:
-        """Remember what was found in accepted content."""
+    def keep(self, store: Store, sha256: str, result: Mapping[str, Any]) -> None:
+        """Store the result for accepted content."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class ProbePool(Children):
         request = {"path": str(path), "anchors": str(self.anchors) if self.anchors else None}
         if self.beside and not alone:
             try:
-                return self._read(self.ask({**request, **self.beside.asks()}))
+                return self._read(self.ask({**request, **self.beside.request()}))
             except (ChildFailed, *GARBLED):
                 pass
         try:

@@ -3,7 +3,7 @@
 What belongs here: starting, asking, timing and replacing children. Files are hostile until proven otherwise, so none is
 opened in this process. A child takes one file after another under limits of memory, processor time and wall time. It
 may take long over a long file, and says that it is alive while it does; one that is silent is stuck. The child's own
-side is in `serving`.
+side is in `worker`.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class Child:
                 return
         except ChildFailed as failure:
             self.close()
-            raise Unavailable(f"{command[-1]}: the worker process does not start: {failure}") from failure
+            raise Unavailable(f"{' '.join(command[1:])}: the worker process does not start: {failure}") from failure
         self.close()
-        raise Unavailable(f"{command[-1]}: the worker process does not speak its protocol")
+        raise Unavailable(f"{' '.join(command[1:])}: the worker process does not speak its protocol")
 
     def ask(self, request: Mapping[str, Any]) -> Any:
         """The answer, as JSON has it. Raises ChildFailed; the child is then of no more use."""

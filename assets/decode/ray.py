@@ -23,8 +23,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from assets.decode.executor import Host, MachineLost, Work
 from assets.decode.process import Children, Unavailable
+from assets.decode.work import Host, MachineLost, Work
 from assets.store import Address
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}

@@ -1,8 +1,8 @@
 """What a child process does besides its work: it limits itself, answers line by line, and says that it is alive.
 
-`python -m <module of the work> '<limits as JSON>'` reads one JSON request a line and answers each with one JSON line.
+`python -m <module of the work> ... '<limits as JSON>'` reads one JSON request a line and answers each with one JSON line.
 It gives itself limits first, holds no credentials, writes no file, and ends when its input does. The parent's side is
-in `child`; nothing is imported here that a decode does not need.
+in `process`; nothing is imported here that a decode does not need.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def serve(answer: Callable[[dict[str, Any], Limits, Callable[[], None]], Any]) -
     `answer` is given a request, the limits, and a pulse to call after every frame. It gives plain JSON values, and
     raises nothing for what is in a file.
     """
-    limits = Limits.from_json(json.loads(sys.argv[1]))
+    limits = Limits.from_json(json.loads(sys.argv[-1]))
     answers = silence()
     limit_process(limits)
     answers.write(READY + b"\n")

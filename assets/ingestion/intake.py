@@ -193,7 +193,7 @@ def _admit(
         if known:
             store.put(_kept(received.sha256, known), copy)
             return known
-        wanted = pool.beside is not None and pool.beside.wanted(store, received.sha256)
+        wanted = pool.beside is not None and pool.beside.is_missing(store, received.sha256)
         examined = pool.examine(copy, alone=not wanted)
         result = marks.read(examined.result)
         store.put(_kept(received.sha256, result), copy)

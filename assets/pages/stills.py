@@ -105,7 +105,7 @@ def frames_at(path: Path, wanted: set[int]) -> Iterator[tuple[int, float | None,
     """
     import numpy as np
 
-    from assets.decode.decoding import open_container, video_stream
+    from assets.decode.decoder import open_container, video_stream
 
     with open_container(path) as container:
         first: float | None = None

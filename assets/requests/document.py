@@ -17,8 +17,8 @@ import yaml
 
 from assets.home import Home
 from assets.requests.parse import Parsed, RequestError, complete, parse_line, read_terms
-from assets.requests.spec import TIMES_OF_DAY
 from assets.requests.store import Header, add_request
+from assets.vocabulary import TIMES_OF_DAY
 from training.consent.times import time_text
 
 INBOX = "inbox/requests"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-TIMES_OF_DAY = ("night", "dawn", "morning", "day", "evening", "sunset", "dusk")
+from assets.vocabulary import TIMES_OF_DAY
 
 # ISO 4217 code -> decimal digits of its minor unit
 CURRENCIES = {

@@ -2,8 +2,8 @@
 
 What belongs here: scaling and timing. What does not: any measurement. Nothing seeks, and one frame is held at a time,
 so memory does not grow with the file's length. All pictures come from the decoder's own planes, and no frame is
-converted whole. Every frame gets a glance and a thumbnail from bilinear samples, which touch few of its pixels; the
-frames that are looked at closely are halved in boxes (a fortieth of the cost of area averaging by a fraction) before
+converted whole. Every frame gets a preview and a thumbnail from bilinear samples, which touch few of its pixels; the
+frames that are sampled are halved in boxes (a fortieth of the cost of area averaging by a fraction) before
 the last bilinear step, so that nothing passes for detail that is none.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.decode.decoding import is_of, open_container, video_stream
+from assets.decode.decoder import is_of, open_container, video_stream
 from assets.decode.identity import frame_digest
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SMALL_SIDE = 256  # pixels on the long side of the frames that every scorer shares
 LARGE_SIDE = 640  # for the few frames that faces and letters are looked for in: at 256 they are too small to be seen
-GLANCE_SIDE = 128
+PREVIEW_SIDE = 128
 THUMB = (64, 36)  # width and height whatever the aspect ratio: only differences between thumbnails matter
 PLANAR = {"yuv420p", "yuv422p", "yuv444p", "yuv440p", "yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p"}
 BT709, BT601, FULL_RANGE = 1, (5, 6), 2  # AVColorSpace and AVColorRange
@@ -40,13 +40,13 @@ HD_HEIGHT = 720  # pixels; from there on a stream that does not name its colour 
 class Frame:
     """One decoded picture, upright, in full range.
 
-    `glance` is its luma, uint8 [h, w] with `GLANCE_SIDE` on the long side; `thumb` is uint8 [36, 64, 3]: luma, blue and
+    `preview` is its luma, uint8 [h, w] with `PREVIEW_SIDE` on the long side; `thumb` is uint8 [36, 64, 3]: luma, blue and
     red difference. `picture` and what is made from it is good until the next frame is asked for.
     """
 
     index: int
     pts_s: float
-    glance: np.ndarray
+    preview: np.ndarray
     thumb: np.ndarray
     samples: np.ndarray  # of luma, as it is stored
     picture: av.VideoFrame
@@ -57,7 +57,7 @@ class Frame:
         return frame_digest(self.picture)
 
     def gray(self) -> np.ndarray:
-        """Luma, uint8 [h, w] with `SMALL_SIDE` on the long side: the samples that `glance` is the mean of.
+        """Luma, uint8 [h, w] with `SMALL_SIDE` on the long side: the samples that `preview` is the mean of.
 
         It costs next to nothing, and is rougher than a view's.
         """
@@ -114,25 +114,27 @@ class Frames:
             now = pts - self.start_s
         rotation = picture.rotation
         planes = Planes(picture)
-        samples, glance, thumb = planes.glance(THUMB[::-1] if round(rotation / 90) % 2 else THUMB)
-        frame = Frame(self._count, now, _turned(glance, rotation), _turned(thumb, rotation), samples, picture, planes)
+        samples, preview, thumb = planes.preview(THUMB[::-1] if round(rotation / 90) % 2 else THUMB)
+        frame = Frame(self._count, now, _turned(preview, rotation), _turned(thumb, rotation), samples, picture, planes)
         self._previous, self._count = now, self._count + 1
         return frame
 
 
-class Film:
-    """The first pictures and the first sound of an opened file, for whoever decodes it: gives pictures their places, and
-    sound its packets."""
+class Streams:
+    """The first stream of pictures and the first of sound of an opened file, decoded by whoever demuxes it."""
 
     def __init__(
-        self, container: InputContainer, stream: VideoStream, hear: Callable[[AudioStream], Sound | None] | None = None
+        self,
+        container: InputContainer,
+        video: VideoStream,
+        open_sound: Callable[[AudioStream], Sound | None] | None = None,
     ) -> None:
-        """`hear` is given the first stream of sound that a decoder is known for; what it returns gets its packets."""
-        self._frames = Frames(float(stream.average_rate or stream.guessed_rate or 25))
-        known = (one for one in container.streams.audio if one.codec_context is not None)
-        audio = next(known, None) if hear else None
-        self._sound = hear(audio) if hear and audio else None
-        self.audio = audio if self._sound else None  # the stream that is listened to
+        """`open_sound` is given the first stream of sound that has a decoder; what it returns gets its packets."""
+        self._frames = Frames(float(video.average_rate or video.guessed_rate or 25))
+        decodable = (stream for stream in container.streams.audio if stream.codec_context is not None)
+        audio = next(decodable, None) if open_sound else None
+        self._sound = open_sound(audio) if open_sound and audio else None
+        self.audio = audio if self._sound else None  # the stream that is metered
 
     def frame(self, picture: av.VideoFrame) -> Frame:
         frame = self._frames.next(picture)
@@ -140,39 +142,37 @@ class Film:
             self._sound.start_s = self._frames.start_s or 0.0
         return frame
 
-    def listen(self, packet: av.Packet) -> None:
+    def add_packet(self, packet: av.Packet) -> None:
         """A packet of any stream but the pictures'."""
         if self._sound and self.audio and is_of(packet, self.audio):
             self._sound.add(packet)
 
 
 def read(
-    path: Path, hear: Callable[[AudioStream], Sound | None] | None = None, max_pixels: int | None = None
+    path: Path, open_sound: Callable[[AudioStream], Sound | None] | None = None, max_pixels: int | None = None
 ) -> Iterator[Frame]:
-    """The frames of the first video stream, in presentation order; `hear` as `Film` takes it, from the same demuxing.
+    """The frames of the first video stream, in presentation order; `open_sound` as in `Streams`, from the same demuxing.
 
     Raises av.error.FFmpegError or NoVideoStream where the file cannot be opened or its pictures do not decode.
     """
     from av import VideoFrame
 
     with open_container(path, max_pixels) as container:
-        stream = video_stream(container, max_pixels)
-        film = Film(container, stream, hear)
-        for packet in container.demux(stream, *([film.audio] if film.audio else [])):
-            if not is_of(packet, stream):
-                film.listen(packet)
+        video = video_stream(container, max_pixels)
+        streams = Streams(container, video, open_sound)
+        for packet in container.demux(video, *([streams.audio] if streams.audio else [])):
+            if not is_of(packet, video):
+                streams.add_packet(packet)
                 continue
             for picture in packet.decode():
                 assert isinstance(picture, VideoFrame), "a packet of a stream of pictures"
-                yield film.frame(picture)
+                yield streams.frame(picture)
 
 
 class Planes:
     """The picture's luma and chroma, without a copy where they are stored as planes of 8 bits."""
 
     def __init__(self, picture: av.VideoFrame) -> None:
-        import numpy as np
-
         self.size = picture.width, picture.height
         self.full_range = picture.color_range == FULL_RANGE or picture.format.name.startswith("yuvj")
         self.picture = picture
@@ -194,15 +194,15 @@ class Planes:
 
         return luma if self.full_range else cv2.LUT(luma, _STRETCH_LUMA)
 
-    def glance(self, thumb: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(bilinear samples of luma, their means of `GLANCE_SIDE`, luma and chroma of size `thumb`)."""
+    def preview(self, thumb: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(bilinear samples of luma, their means of `PREVIEW_SIDE`, luma and chroma of size `thumb`)."""
         import cv2
 
-        width, height = fitted(*self.size, min(GLANCE_SIDE, max(self.size)))
+        width, height = fitted(*self.size, min(PREVIEW_SIDE, max(self.size)))
         samples = cv2.resize(self.stored[0], (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
-        glance = self.stretched(cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA))
+        preview = self.stretched(cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA))
         chroma = [cv2.resize(plane, thumb, interpolation=cv2.INTER_LINEAR) for plane in self.stored[1:]]
-        return samples, glance, self._merged(glance, chroma, *thumb)
+        return samples, preview, self._merged(preview, chroma, *thumb)
 
     def views(self, side: int) -> tuple[np.ndarray, np.ndarray]:
         import cv2

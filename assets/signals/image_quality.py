@@ -1,4 +1,4 @@
-"""Scores of a single small frame: light, colour, detail, blank borders. Pure functions of uint8 arrays.
+"""Scores of a single small frame (light, colour, detail, blank borders), and the technical score of a clip.
 
 Frames come at one fixed size (long side 256), which is what makes the figures comparable between files. Luma is 8-bit
 here; what table `signals` gives as 0 to 1 is scaled where the clip's values are put together.
@@ -6,7 +6,9 @@ here; what table `signals` gives as 0 to 1 is scaled where the clip's values are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,20 @@ FROZEN_LEVELS, FROZEN_SHARE = 4, 2e-4  # a frame is frozen when fewer pixels tha
 BAR_LUMA, BAR_SPREAD = 24, 8  # a line of a black border: dark, and flat from end to end
 SHADOW_SHARE = 0.4  # of pixels, the darkest
 CLIPPED_LOW, CLIPPED_HIGH = 5, 250
+QUALITY_VERSION = "parts-1"
+LOWEST = 0.05  # of a part: even the worst leaves the others readable
+# signal: (value that is worth nothing, value that is worth all)
+PARTS: dict[str, tuple[float, float]] = {
+    "sharpness": (3.0, 150.0),  # variance of the Laplacian at 256 pixels, on a logarithmic scale
+    "contrast": (0.02, 0.15),
+    "clipped_fraction": (0.5, 0.02),
+    "noise": (12.0, 2.0),
+    "flicker": (0.05, 0.005),
+    "freeze_fraction": (0.8, 0.05),
+    "black_fraction": (0.5, 0.0),
+    "letterbox_fraction": (0.4, 0.02),
+}
+LOGARITHMIC = {"sharpness"}
 
 
 @dataclass(frozen=True)
@@ -120,3 +136,21 @@ def _paired(first: int, second: int, length: int) -> tuple[int, int]:
     if both >= length or min(first, second) < 2 or abs(first - second) > max(3, 0.25 * max(first, second)):
         return 0, 0
     return first, second
+
+
+def technical_quality(signals: Mapping[str, Any]) -> tuple[float, dict[str, float]]:
+    """(score, parts): how usable a clip's pictures are, 0 to 1, whatever they show.
+
+    Each part maps one signal to 0 to 1 by the two values between which it matters; the score is their geometric mean, so
+    that no part makes up for another that is missing. A part whose signal is unknown is left out. The score orders clips
+    for people; every part has its own check.
+    """
+    parts = {name: _worth(name, signals[name]) for name in PARTS if signals[name] is not None}
+    return float(np.exp(np.mean(np.log(np.maximum(list(parts.values()), LOWEST))))), parts
+
+
+def _worth(name: str, value: float) -> float:
+    worst, best = PARTS[name]
+    if name in LOGARITHMIC:
+        worst, best, value = (float(np.log(max(1e-6, level))) for level in (worst, best, value))
+    return round(float(np.clip((value - worst) / (best - worst), 0, 1)), 4)

@@ -1,9 +1,9 @@
 """The one pass over a file: every cheap measurement from the same small frames, in the order in which they come.
 
-What belongs here: which frame is measured when. The measurements themselves are in the modules of their names; how
-those of a shot become one row of table `signals` is in `summary`. Light, freezes and black are taken from every frame;
-flow and borders from `SAMPLES_PER_S` frames a second, hashes and single pictures from fewer, all counted from the start
-of each shot, so that the same shot inside another file is sampled at the same places.
+This module decides which frame is measured when; the measurements are in the modules of their names, and `measure` makes
+them rows of table `signals`. Light, freezes and black are taken from every frame; flow and borders from `SAMPLES_PER_S`
+frames a second, hashes and single pictures from fewer, all counted from the start of each shot, so that the same shot
+inside another file is sampled at the same places.
 """
 
 from __future__ import annotations
@@ -12,21 +12,20 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.curation.dedup.phash import Borders, common, frame_hash
-from assets.decode.identity import DIGEST_BYTES
 from assets.signals.faces import FaceFinder, face_finder
-from assets.signals.frames import LARGE_SIDE, SMALL_SIDE, Frame, read, shrunk
+from assets.signals.frames import LARGE_SIDE, SMALL_SIDE, Frame, shrunk
 from assets.signals.image_quality import PictureScores, bars, is_black, is_frozen, score_picture
 from assets.signals.motion import FlowMeter, PairMotion
+from assets.signals.phash import Borders, common, frame_hash
 from assets.signals.plugins import Scorer
 from assets.signals.shots import ShotFeatures
 from assets.signals.sound import Sound
 from assets.signals.spectrum import detail_share, noise_sigma
-from assets.signals.text_detection import Letters
+from assets.signals.text_detection import TextMeter
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -35,10 +34,10 @@ SIGNALS_VERSION = "signals-7"
 SAMPLES_PER_S = 8.0
 HASH_EVERY = 2  # samples: four hashes a second
 SCORES_EVERY = 8  # samples: one picture a second
-LOOKS_S = (1.0, 3.0)  # from the first look for faces and letters to the second, and between two from there on
-LETTERS_ALONE = 1  # the second look is soon, for letters to be compared; whoever is in a shot shows in the others
-FINE_PERIOD_S = 6.0  # between two looks at the full resolution
-NEVER_BLACK = 32  # mean luma of a frame: a black one has less, so most need no closer look
+LARGE_EVERY_S = (1.0, 3.0)  # from a shot's first large sample to its second, and between two from there on
+TEXT_ONLY = 1  # the second comes soon, so that letters can be compared; faces show in the others
+NATIVE_EVERY_S = 6.0  # between two large at the full resolution
+NEVER_BLACK = 32  # mean luma of a frame: a black one has less, so most are not examined further
 NEVER_FROZEN = 6  # mean difference of thumbnails: a frozen one has less
 THUMBNAIL_SIDE = 150
 JPEG_QUALITY = 80
@@ -46,7 +45,7 @@ JPEG_QUALITY = 80
 
 @dataclass(frozen=True)
 class Sample:
-    """One of the frames that are looked at closely; None is what this one was not asked."""
+    """What is measured on the small frame, `SAMPLES_PER_S` times a second; None where it was not due."""
 
     index: int
     black: bool
@@ -57,18 +56,18 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is measured about once a second, on a larger picture."""
+class LargeSample:
+    """What is measured every few seconds, on a larger picture."""
 
     index: int
     faces: list[list[float]] | None  # None where they were not looked for
-    letters: float | None  # share of the picture; None for the first look at a shot
+    text: float | None  # share of the picture; None for the first large sample of a shot
     thumbnail: bytes | None
     plugins: dict[str, float]
 
 
 @dataclass(frozen=True)
-class Fine:
+class NativeSample:
     """What is measured at the full resolution."""
 
     index: int
@@ -107,19 +106,19 @@ class Pass:
     black: array = field(default_factory=lambda: array("b"))
     frozen: array = field(default_factory=lambda: array("b"))
     samples: list[Sample] = field(default_factory=list)
-    looks: list[Look] = field(default_factory=list)
-    fine: list[Fine] = field(default_factory=list)
+    large: list[LargeSample] = field(default_factory=list)
+    native: list[NativeSample] = field(default_factory=list)
     shape: tuple[int, int] = (0, 0)  # of the small frames
     _flow: FlowMeter = field(default_factory=FlowMeter)
-    _letters: Letters = field(default_factory=Letters)
-    _before: np.ndarray | None = None  # the glance before
+    _text: TextMeter = field(default_factory=TextMeter)
+    _before: np.ndarray | None = None  # the preview before
     _flow_before: tuple[float, np.ndarray] | None = None
     _borders: Borders | None = None  # what was a border in all samples since the start of the shot
     _in_shot: int = 0  # samples since the start of the shot
-    _looked: int = 0  # looks since then
+    _large_in_shot: int = 0  # large since then
     _sample_due: Due = field(default_factory=lambda: Due(1 / SAMPLES_PER_S))
-    _look_due: Due = field(default_factory=lambda: Due(LOOKS_S[0]))
-    _fine_due: Due = field(default_factory=lambda: Due(FINE_PERIOD_S))
+    _large_due: Due = field(default_factory=lambda: Due(LARGE_EVERY_S[0]))
+    _native_due: Due = field(default_factory=lambda: Due(NATIVE_EVERY_S))
 
     @classmethod
     def of(cls, face_model: Path | None, plugins: tuple[Scorer, ...] = ()) -> Pass:
@@ -129,19 +128,8 @@ class Pass:
         cv2.setNumThreads(1)
         return cls(face_finder(face_model) if face_model else None, plugins)
 
-    def result(self, digests: bytes | None = None) -> dict[str, Any]:
-        """The shots with their signals, as plain JSON values; `digests` are the frames', where the pass took none.
-
-        Raises ValueError where there were no frames.
-        """
-        from assets.signals.summary import shots_of
-
-        if digests is not None:
-            self.digests = bytearray(digests)
-        return {"shots": shots_of(self)}
-
-    def hear(self, stream: AudioStream) -> Sound | None:
-        """The listener to the film's sound; None where it cannot be decoded."""
+    def open_sound(self, stream: AudioStream) -> Sound | None:
+        """The meter of the file's sound; None where it cannot be decoded."""
         self.sound = Sound.of(stream)
         return self.sound
 
@@ -151,26 +139,26 @@ class Pass:
         if self.identify is not None:
             self.digests += self.identify(frame)
         shot = self.features.add(now, frame.thumb)
-        black = self.features.luma_mean[-1] < NEVER_BLACK and is_black(frame.glance)
+        black = self.features.luma_mean[-1] < NEVER_BLACK and is_black(frame.preview)
         self.black.append(black)
         calm = self.features.content[-1] < NEVER_FROZEN
-        self.frozen.append(calm and self._before is not None and is_frozen(frame.glance, self._before))
-        self._before = frame.glance
+        self.frozen.append(calm and self._before is not None and is_frozen(frame.preview, self._before))
+        self._before = frame.preview
         if shot:  # perhaps a new one: count from here
             self._start_shot(now)
         if self._sample_due(now):
             self._sample(frame, black)
-        if self._look_due(now):
-            self._look(frame)
-        if self._fine_due(now) and (native := frame.native_luma()) is not None:
-            self.fine.append(Fine(frame.index, detail_share(native), noise_sigma(native)))
+        if self._large_due(now):
+            self._sample_large(frame)
+        if self._native_due(now) and (native := frame.native_luma()) is not None:
+            self.native.append(NativeSample(frame.index, detail_share(native), noise_sigma(native)))
 
     def _start_shot(self, now: float) -> None:
-        self._in_shot, self._looked, self._flow_before, self._borders = 0, 0, None, None
-        self._look_due.period = LOOKS_S[0]
-        for due in (self._sample_due, self._look_due, self._fine_due):
+        self._in_shot, self._large_in_shot, self._flow_before, self._borders = 0, 0, None, None
+        self._large_due.period = LARGE_EVERY_S[0]
+        for due in (self._sample_due, self._large_due, self._native_due):
             due.start(now)
-        self._letters.cut()
+        self._text.cut()
 
     def _sample(self, frame: Frame, black: bool) -> None:
         gray = frame.gray()
@@ -195,21 +183,21 @@ class Pass:
         )
         self._in_shot += 1
 
-    def _look(self, frame: Frame) -> None:
-        if self._looked == LETTERS_ALONE:
-            look = Look(frame.index, None, self._letters.share(frame.luma(LARGE_SIDE)), None, {})
+    def _sample_large(self, frame: Frame) -> None:
+        if self._large_in_shot == TEXT_ONLY:
+            sample = LargeSample(frame.index, None, self._text.share(frame.luma(LARGE_SIDE)), None, {})
         else:
             rgb, luma = frame.views(LARGE_SIDE)
-            look = Look(
+            sample = LargeSample(
                 index=frame.index,
                 faces=self.faces.boxes(rgb) if self.faces else None,
-                letters=self._letters.share(luma),
+                text=self._text.share(luma),
                 thumbnail=jpeg(rgb),
                 plugins={scorer.name: scorer.score(rgb) for scorer in self.plugins},
             )
-        self.looks.append(look)
-        self._look_due.period = LOOKS_S[1]
-        self._looked += 1
+        self.large.append(sample)
+        self._large_due.period = LARGE_EVERY_S[1]
+        self._large_in_shot += 1
 
 
 def jpeg(rgb: np.ndarray) -> bytes:
@@ -220,28 +208,3 @@ def jpeg(rgb: np.ndarray) -> bytes:
     size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
     small = cv2.cvtColor(shrunk(rgb, *size), cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-
-
-def measure(
-    path: Path,
-    face_model: Path | None,
-    plugins: tuple[Scorer, ...] = (),
-    pulse: Callable[[], None] = lambda: None,
-    max_pixels: int | None = None,
-    digests: bytes | None = None,
-) -> dict[str, Any]:
-    """Run the pass over `path`; the shots it found with their signals, as plain JSON values.
-
-    `pulse` is called after every frame; a file whose pictures have more than `max_pixels` does not decode. `digests`
-    are those of the file's frames, where they are known: taking them costs half as much as the decode.
-    Raises av.error.FFmpegError where the file does not decode, ValueError where it has no frames.
-    """
-    run = Pass.of(face_model, plugins)
-    if digests is not None:
-        run.identify = None
-    for frame in read(path, run.hear, max_pixels):
-        run.add(frame)
-        pulse()
-    if digests is not None and len(digests) != DIGEST_BYTES * len(run.features.pts_s):  # an older decoder made them
-        return measure(path, face_model, plugins, pulse, max_pixels)
-    return run.result(digests)

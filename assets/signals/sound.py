@@ -99,7 +99,7 @@ class Sound:
         times = np.frombuffer(self._at, np.float64) - self.start_s
         inside = np.frombuffer(self._loudness, np.float32)[(times >= start_s) & (times < end_s)]
         if self.broken or not len(inside):
-            return NOTHING_HEARD
+            return NO_SOUND
         heard = np.frombuffer(self._speech_at, np.float64) - self.start_s
         speech = np.frombuffer(self._speech, np.int8)[(heard >= start_s) & (heard < end_s + 0.5)]
         return {
@@ -109,7 +109,7 @@ class Sound:
         }
 
 
-NOTHING_HEARD = {"loudness_lufs": None, "silence_fraction": None, "speech_fraction": None}
+NO_SOUND = {"loudness_lufs": None, "silence_fraction": None, "speech_fraction": None}
 
 
 def integrated(momentary: Iterable[float]) -> float:

@@ -1,8 +1,8 @@
-"""What becomes of one file wherever it is measured: fetched by its key, measured in a child process, remembered.
+"""Measuring one file, wherever it is done: fetched by its key, measured in a child process, kept in the store.
 
-What belongs here: the work as it travels to the machine that does it, and the names of what it leaves in the store. A
-result is kept by the machine that measured it, as soon as it is there, so that whoever asked may die and lose nothing.
-Which files are measured is in `clips`, who measures them in `assets.decode`.
+This module has the work as it travels to the machine that does it, and the keys of its results. The machine that
+measured a file keeps the result at once, so that a crash of the caller loses nothing. `rows` chooses the files,
+`assets.decode` distributes them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from assets.decode import identity
-from assets.decode.executor import Host, Unfit, is_local
+from assets.decode.executor import is_local
 from assets.decode.limits import Limits
 from assets.decode.probe_pool import digests_key
 from assets.decode.process import ChildFailed
+from assets.decode.work import Host, Unfit
 from assets.home import Home
 from assets.reasons import DISK_FULL, Code
-from assets.signals import quality, shots, single_pass, text_detection
+from assets.signals import image_quality, shots, single_pass, text_detection
 from assets.signals.plugins import available
 from assets.store import Store
 
 LIMITS = Limits()
 COMMAND = (sys.executable, "-m", "assets.signals.worker")
-BESIDE = (sys.executable, "-m", "assets.signals.beside_probe")
+BESIDE = (*COMMAND, "--probe")
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ class Measuring:
     def check(self) -> None:
         """Raises Unfit where this machine has other code or other weights than the one that asks."""
         try:
-            mine = pass_version(self.faces, dict(self.plugins))
+            version = pass_version(self.faces, dict(self.plugins))
         except OSError as error:
-            mine = f"nothing ({error})"
-        if mine != self.version:
+            version = f"nothing ({error})"
+        if version != self.version:
             raise Unfit(
-                f"{platform.node()} would measure as {mine}, and {self.version} is asked for:"
+                f"{platform.node()} would measure as {version}, and {self.version} is asked for:"
                 " install the same Rushes there, with the same weights under the same path"
             )
 
@@ -79,8 +80,8 @@ class Measuring:
             return None
         try:
             path = host.store.fetch(item.media_key)
-            named = digests_key(item.sha256)
-            digests = host.store.fetch(named) if host.store.exists(named) else None
+            frames_key = digests_key(item.sha256)
+            digests = host.store.fetch(frames_key) if host.store.exists(frames_key) else None
         except OSError as error:
             if error.errno in DISK_FULL:  # of the copy of what is in an object store
                 return Code.NO_ROOM.because("the disk was full before the file was fetched")
@@ -118,19 +119,41 @@ class BesideProbe:
     measuring: Measuring
     command: tuple[str, ...] = BESIDE
 
-    def asks(self) -> Mapping[str, Any]:
+    def request(self) -> Mapping[str, Any]:
         return self.measuring.weights()
 
-    def wanted(self, store: Store, sha256: str) -> bool:
+    def is_missing(self, store: Store, sha256: str) -> bool:
         return not store.exists(result_key(self.measuring.version, sha256))
 
-    def keep(self, store: Store, sha256: str, found: Mapping[str, Any]) -> None:
-        keep(store, result_key(self.measuring.version, sha256), found)
+    def keep(self, store: Store, sha256: str, result: Mapping[str, Any]) -> None:
+        keep(store, result_key(self.measuring.version, sha256), result)
 
 
 def beside_probe(home: Home) -> BesideProbe | None:
     """None where files are measured on other machines than the one that takes them in."""
     return BesideProbe(Measuring.of(home)) if is_local(home.executor) else None
+
+
+class CachedResults:
+    """What the pass left behind for people: a thumbnail of each clip, and curves of its signals. Decodes nothing."""
+
+    def __init__(self, home: Home) -> None:
+        self._store, self._version = home.store, Measuring.of(home).version
+
+    def _shot(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        key = result_key(self._version, row["bytes_sha256"])
+        if not self._store.exists(key):
+            return {}
+        shots = json.loads(self._store.get(key))["shots"]
+        return next((shot for shot in shots if shot["clip_id"] == row["clip_id"]), {})
+
+    def thumbnail(self, row: Mapping[str, Any]) -> str | None:
+        """A JPEG (base64) of the middle of a clip, a row of table `shots`."""
+        return self._shot(row).get("thumbnail")
+
+    def curves(self, row: Mapping[str, Any]) -> dict[str, list[list[float]]]:
+        """[seconds from the clip's start, value] by signal."""
+        return self._shot(row).get("curves", {})
 
 
 def keep(store: Store, key: str, answer: Mapping[str, Any]) -> None:
@@ -149,8 +172,8 @@ def pass_version(faces: Path | None, plugins: Mapping[str, Path] | None = None) 
     versions = (
         single_pass.SIGNALS_VERSION,
         shots.DETECTOR_VERSION,
-        quality.QUALITY_VERSION,
-        text_detection.LETTERING_VERSION,
+        image_quality.QUALITY_VERSION,
+        text_detection.TEXT_VERSION,
         f"identity-{identity.IDENTITY_VERSION}",
     )
     models = {"faces": faces} | dict(plugins or {})

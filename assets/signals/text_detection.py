@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-LETTERING_VERSION = "strokes-2"
+TEXT_VERSION = "strokes-2"
 STROKE = 9  # pixels at 640 on the long side: thicker is no stroke
 CONTRAST = 48  # 8-bit units between stroke and ground
 JOIN = (17, 3)  # columns and rows that separate letters of one word at most
@@ -31,26 +31,26 @@ def strokes(luma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def rows(found: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """(left, top, width, height) of what look like rows of letters among `strokes`."""
+def rows(strokes: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """(left, top, width, height) of what look like rows of letters among the thin `strokes`."""
     import cv2
 
-    joined = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, np.ones(JOIN[::-1], np.uint8))
+    joined = cv2.morphologyEx(strokes.astype(np.uint8), cv2.MORPH_CLOSE, np.ones(JOIN[::-1], np.uint8))
     # outlines cost a tenth of labelled components; their boxes are the same
     outlines, _ = cv2.findContours(joined, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     boxes = []
     for left, top, width, height in map(cv2.boundingRect, outlines):
         if not ROW_HEIGHT[0] <= height <= ROW_HEIGHT[1] or width < MIN_LENGTH * height:
             continue
-        inside = found[top : top + height, left : left + width]
+        inside = strokes[top : top + height, left : left + width]
         begun = np.count_nonzero(inside[:, 1:] & ~inside[:, :-1]) / height
         if STROKE_SHARE[0] <= inside.mean() <= STROKE_SHARE[1] and begun >= MIN_CHANGES * width / height:
             boxes.append((int(left), int(top), int(width), int(height)))
     return boxes
 
 
-class Letters:
-    """Compares each sample with the one before: letters stay where they are while the film goes on."""
+class TextMeter:
+    """Compares each sample with the one before: letters stay in place while the pictures change."""
 
     def __init__(self) -> None:
         self._before: tuple[np.ndarray, np.ndarray] | None = None
@@ -61,14 +61,14 @@ class Letters:
 
     def share(self, luma: np.ndarray) -> float | None:
         """Share of the picture under rows of letters that were there before; None for a shot's first sample."""
-        found = strokes(luma)
-        before, self._before = self._before, found
+        now = strokes(luma)
+        before, self._before = self._before, now
         if before is None or before[0].shape != luma.shape:
             return None
         covered = np.zeros(luma.shape, bool)
-        for now, then in zip(found, before, strict=True):
-            for left, top, width, height in rows(now):
+        for current, previous in zip(now, before, strict=True):
+            for left, top, width, height in rows(current):
                 box = slice(top, top + height), slice(left, left + width)
-                if np.count_nonzero(now[box] & then[box]) >= LASTS * np.count_nonzero(now[box]):
+                if np.count_nonzero(current[box] & previous[box]) >= LASTS * np.count_nonzero(current[box]):
                     covered[box] = True
         return float(covered.mean())

@@ -1,6 +1,7 @@
 """The tables of stage 3: clips, and everything measured, compared, said and judged of each."""
 
 from assets.tables.columns import CLIP_KEY, OF_CLIP, RECEIVED_DAY, Int, Real, Table, Text, Texts, Vector, columns
+from assets.vocabulary import CAMERA_MOTIONS, either
 
 TABLES = (
     Table(
@@ -37,7 +38,7 @@ TABLES = (
             ("fps", Real, "frames per second"),
             ("motion_diag_per_s", Real, "median optical flow in frame diagonals per second"),
             ("motion_p90_diag_per_s", Real, "90th percentile of the same"),
-            ("camera_motion", Text, "static, pan, tilt, zoom, roll or handheld"),
+            ("camera_motion", Text, either(CAMERA_MOTIONS)),
             ("camera_motion_diag_per_s", Real, "strength of the camera's own motion"),
             ("camera_pan_diag_per_s", Real, "the camera's turn to the right, negative to the left"),
             ("camera_tilt_diag_per_s", Real, "the camera's turn upwards, negative downwards"),

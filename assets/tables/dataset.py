@@ -1,16 +1,17 @@
 """The tables of stage 6: what class each clip is of, the sealed snapshot's members, and how often each is seen."""
 
 from assets.tables.columns import CLIP_KEY, OF_CLIP, Bool, Int, Real, Table, Text, Texts, columns
+from assets.vocabulary import ASPECTS, CAMERA_MOTIONS, LENGTHS, MOTIONS, either
 
 _CLASSES = (
     ("subject", Text, "words of the subject that its declared words are nearest to, or unknown"),
     ("place", Text, "declared place without its country, or unknown"),
     ("country", Text, "last name of a declared place of several, or unknown"),
     ("time_of_day", Text, "as declared, or unknown where the check failed"),
-    ("motion", Text, "still, calm, moderate, lively, fast or unknown"),
-    ("camera_motion", Text, "static, pan, tilt, zoom, roll, handheld or unknown"),
-    ("aspect", Text, "portrait, square, landscape, wide or unknown"),
-    ("length", Text, "under 3 s, 3 to 10 s or over 10 s"),
+    ("motion", Text, either((*MOTIONS, "unknown"))),
+    ("camera_motion", Text, either((*CAMERA_MOTIONS, "unknown"))),
+    ("aspect", Text, either((*ASPECTS, "unknown"))),
+    ("length", Text, either(LENGTHS)),
     ("contributor", Text, "who delivered it"),
 )
 

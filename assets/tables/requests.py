@@ -1,6 +1,7 @@
 """The tables of stage 1: what is asked for, how much of it is missing, and what the platform itself proposes."""
 
 from assets.tables.columns import Int, Real, Table, Text, Texts, columns
+from assets.vocabulary import TIMES_OF_DAY, either
 
 TABLES = (
     Table(
@@ -14,7 +15,7 @@ TABLES = (
             ("status", Text, "draft, open, paused, filled, closed_deadline, closed_budget or cancelled"),
             ("subject?", Text, "what is to be seen"),
             ("location?", Text, "place name"),
-            ("time_of_day?", Text, "night, dawn, morning, day, evening, sunset or dusk"),
+            ("time_of_day?", Text, either(TIMES_OF_DAY)),
             ("min_width?", Int, "pixels along the long side, at least"),
             ("min_height?", Int, "pixels along the short side, at least"),
             ("aspect_ratio?", Text, "width:height, for instance 16:9"),

@@ -83,19 +83,18 @@ def warehouse(context: dg.AssetExecutionContext, dbt: DbtCliResource, home: dg.R
         yield from (event for event in reported if isinstance(event, dg.AssetCheckResult | dg.AssetCheckEvaluation))
         raise failure
     finish_build(home, target)
-    known = descriptions(manifest)
-    yield from (_with_descriptions(event, known) for event in reported)
+    columns = descriptions(manifest)
+    yield from (_with_descriptions(event, columns) for event in reported)
 
 
-def _with_descriptions(event: Any, known: Mapping[str, Mapping[str, str]]) -> Any:
-    """A materialisation whose columns say what they mean: dbt's adapter knows their names and types only."""
+def _with_descriptions(event: Any, columns: Mapping[str, Mapping[str, str]]) -> Any:
+    """The event with its columns described: dbt's adapter knows only their names and types."""
     schema = event.metadata.get("dagster/column_schema")
     if schema is None:
         return event
-    meanings = known[event.metadata["unique_id"].text]
-    columns = [dg.TableColumn(c.name, c.type, meanings.get(c.name)) for c in schema.value.columns]
-    described_schema = dg.MetadataValue.table_schema(dg.TableSchema(columns))
-    return event.with_metadata({**event.metadata, "dagster/column_schema": described_schema})
+    text = columns[event.metadata["unique_id"].text]
+    schema = dg.TableSchema([dg.TableColumn(c.name, c.type, text.get(c.name)) for c in schema.value.columns])
+    return event.with_metadata({**event.metadata, "dagster/column_schema": dg.MetadataValue.table_schema(schema)})
 
 
 def _wait(invocation: DbtCliInvocation) -> tuple[list[Any], Exception | None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.home import Home
+from assets.tables import TABLES
 
 if TYPE_CHECKING:
     from expectations.validate import ValidationOutcome
@@ -45,7 +46,8 @@ def _check(home: Home, suite: str, table: str) -> dg.AssetCheckResult:
     rows = home.lake.read(table)
     if not rows.num_rows:
         return dg.AssetCheckResult(passed=True, description=f"nothing is in {table} yet")
-    outcome = validate(suite, rows.to_pandas(), home.data_docs)
+    columns = {column.name: column.doc for column in TABLES[table].columns}
+    outcome = validate(suite, rows.to_pandas(), home.data_docs, columns)
     return dg.AssetCheckResult(
         passed=outcome.max_severity in (None, "info"),  # what is merely good to know is listed and fails nothing
         severity=dg.AssetCheckSeverity.ERROR if outcome.critical else dg.AssetCheckSeverity.WARN,
@@ -55,13 +57,13 @@ def _check(home: Home, suite: str, table: str) -> dg.AssetCheckResult:
 
 
 def _metadata(outcome: ValidationOutcome) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "expectations": int(outcome.statistics["evaluated_expectations"]),
         "unexpected_expectations": int(outcome.statistics["unsuccessful_expectations"]),
         "unexpected_values": sum(failure.unexpected_count or 0 for failure in outcome.failures),
     }
     if outcome.failures:
-        found["failures"] = dg.MetadataValue.table(
+        metadata["failures"] = dg.MetadataValue.table(
             [
                 dg.TableRecord(
                     {
@@ -76,7 +78,7 @@ def _metadata(outcome: ValidationOutcome) -> dict[str, Any]:
             ]
         )
     if outcome.docs_path:
-        found["report"] = dg.MetadataValue.path(str(outcome.docs_path))
+        metadata["report"] = dg.MetadataValue.path(str(outcome.docs_path))
         if base := os.environ.get(DOCS_URL):
-            found["data_docs"] = dg.MetadataValue.url(f"{base.rstrip('/')}/{outcome.name}/index.html")
-    return found
+            metadata["data_docs"] = dg.MetadataValue.url(f"{base.rstrip('/')}/{outcome.name}/index.html")
+    return metadata

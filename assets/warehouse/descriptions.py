@@ -1,5 +1,5 @@
-"""What the columns of the warehouse mean. A description is written once: with the lake's table that a column comes from,
-or in the dbt project with the model that makes it. Every model downstream shows the nearest one of that name.
+"""What the columns of the warehouse mean. A description is written once: with the lake's table that has the column, or
+in the dbt project with the model that makes it. Models downstream inherit the nearest one of the same name.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ _KEY_OF_CLIP = {"clip_key": "the clip, its item and its shot in one: what rows a
 
 
 def descriptions(manifest: dict[str, Any]) -> dict[str, Descriptions]:
-    """By dbt's id of a source or model: the description of every column that it can have."""
-    found: dict[str, Descriptions] = {}
+    """By dbt's id of a source or model: descriptions of the columns that it may have."""
+    columns: dict[str, Descriptions] = {}
     models = {uid: node for uid, node in manifest["nodes"].items() if node["resource_type"] == "model"}
     for uid in TopologicalSorter({uid: node["depends_on"]["nodes"] for uid, node in models.items()}).static_order():
         if uid in models:
-            found[uid] = {}
+            columns[uid] = {}
             for parent in models[uid]["depends_on"]["nodes"]:
-                found[uid] = found.get(parent, {}) | found[uid]  # the first parent that has it
-            own = models[uid]["columns"].items()
-            found[uid] |= {name: column["description"] for name, column in own if column["description"]}
+                columns[uid] = columns.get(parent, {}) | columns[uid]  # the first parent that has it
+            own = models[uid]["columns"].values()
+            columns[uid] |= {column["name"]: column["description"] for column in own if column["description"]}
         elif uid in manifest["sources"]:
-            found[uid] = _of_table(manifest["sources"][uid]["name"])
-    return found
+            columns[uid] = _of_table(manifest["sources"][uid]["name"])
+    return columns
 
 
 def described(manifest: dict[str, Any]) -> dict[str, Any]:
     """The manifest with these descriptions, and with those of the lake's tables for sources and staging models."""
-    known = descriptions(manifest)
+    columns = descriptions(manifest)
     for uid, node in (manifest["sources"] | manifest["nodes"]).items():
-        if uid not in known:
+        if uid not in columns:
             continue
         tables = [manifest["sources"][parent]["name"] for parent in _sources_of(uid, node)]
         if len(tables) == 1:
             node["description"] = node["description"] or TABLES[tables[0]].doc
-            for name in known[uid]:
+            for name in columns[uid]:
                 node["columns"].setdefault(name, {"name": name, "description": "", "data_type": None})
         for name, column in node["columns"].items():
-            column["description"] = known[uid].get(name, "")
+            column["description"] = columns[uid].get(name, "")
     return manifest
 
 

@@ -74,32 +74,32 @@ def spill_folder(home: Home) -> Path:
 
 def memory_limit() -> str:
     """What one connection may take, as DuckDB reads it: as set, or a share of what there is. Raises ValueError."""
-    if given := os.environ.get(MEMORY):
-        if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]i?B", given):
-            raise ValueError(f"{MEMORY} is an amount of memory such as 4GB or 512MiB, not {given!r}")
-        return given
+    if limit := os.environ.get(MEMORY):
+        if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]i?B", limit):
+            raise ValueError(f"{MEMORY} is an amount of memory such as 4GB or 512MiB, not {limit!r}")
+        return limit
     return f"{max(LEAST_MIB, int(SHARE * memory_bytes()) >> 20)}MiB"
 
 
 def memory_bytes(root: Path = Path("/")) -> int:
     """What this machine has, or what the container that this process runs in may use, whichever is less."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    with contextlib.suppress(OSError):  # no control groups here
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with contextlib.suppress(OSError):  # no control groups
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)
             if controllers == "":  # version 2
-                found += _limits(root / "sys/fs/cgroup", group, "memory.max")
+                limits += _limits(root / "sys/fs/cgroup", group, "memory.max")
             elif "memory" in controllers.split(","):
-                found += _limits(root / "sys/fs/cgroup/memory", group, "memory.limit_in_bytes")
-    return min(found)
+                limits += _limits(root / "sys/fs/cgroup/memory", group, "memory.limit_in_bytes")
+    return min(limits)
 
 
 def _limits(root: Path, group: str, name: str) -> Iterator[int]:
     """The limits of a group and of all that it is in. A container may see its own group as the root."""
     folder = root / group.lstrip("/")
-    for one in (folder, *folder.parents):
+    for group_folder in (folder, *folder.parents):
         with contextlib.suppress(OSError):
-            if (text := (one / name).read_text().strip()).isdigit():  # not "max"
+            if (text := (group_folder / name).read_text().strip()).isdigit():  # not "max"
                 yield int(text)
-        if one == root:
+        if group_folder == root:
             return

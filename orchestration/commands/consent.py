@@ -1,7 +1,7 @@
-"""`rushes consent`: sign grants and revocations with one's own key, look at the ledger, verify it.
+"""`rushes consent`: people sign grants and revocations with their own keys, officers attest who holds which key.
 
-The key stays with its owner: a file given by `--key`, made on first use. The ledger gets signed events only. Whose key is
-whose is the business of `identity`.
+A key stays with its owner: a file given by `--key`, made on first use. The ledger gets signed events only. What an officer
+verified is signed by the platform; the evidence stays with the officer, and its digest goes into the ledger.
 """
 
 from __future__ import annotations
@@ -10,20 +10,28 @@ import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from assets.consent.platform import platform_key, platform_ledger
+from assets.consent import notices
+from assets.consent.admission import Key as RegisteredKey
+from assets.consent.admission import Register, Rule, judge
+from assets.consent.intake import Refused
+from assets.consent.ledger import Ledger
+from assets.consent.platform import appoint_guardian, offer_again, platform_key, platform_ledger
+from assets.consent.platform import enrol as attest
 from assets.store import write_atomically
-from orchestration.commands.shared import facts, home, plain, short, stderr, stdout, table
-
-if TYPE_CHECKING:
-    from assets.consent.ledger import Ledger
+from orchestration.commands.shared import facts, home, plain, say, short, stderr, stdout, table
+from training.consent import events
+from training.consent.events import IDENTITY_TYPES, PLATFORM
+from training.consent.keys import load_or_create
 
 app = typer.Typer(help="Grant, withdraw and verify consent.", no_args_is_help=True)
 
 Key = Annotated[Path, typer.Option("--key", help="Your private Ed25519 key (PEM); made there on first use.")]
+Officer = Annotated[str, typer.Option(help="Who verified it.")]
+Evidence = Annotated[str, typer.Option(help="The proof that was seen: a file (it is not kept), or its SHA-256.")]
 
 
 @app.command()
@@ -47,10 +55,6 @@ def grant(
     ] = None,
 ) -> None:
     """Consent to the use of footage; prints the consent's identity, which a withdrawal names."""
-    from assets.consent import notices
-    from training.consent import events
-    from training.consent.keys import load_or_create
-
     now, private, notice = datetime.now(UTC), load_or_create(key), notices.current(home())
     stderr.print(plain(notice.text, 20_000), style="dim", highlight=False)  # before anything is signed
     registration = events.sign(events.register_key(guardian or party, private, now), private)
@@ -78,8 +82,7 @@ def grant(
         if not key_known(ledger, party=guardian or party, key_id=registration["key_id"]):
             append(ledger, registration, now)
         append(ledger, signed, now)
-    granted = ", ".join(sorted(set(scope)))
-    stdout.print(f"[bold]{body['consent_id']}[/] granted by {plain(party)} for {granted}", highlight=False)
+    say(f"[bold]{body['consent_id']}[/] granted by {plain(party)} for {', '.join(sorted(set(scope)))}")
 
 
 @app.command()
@@ -91,19 +94,15 @@ def revoke(
     ] = False,
 ) -> None:
     """Withdraw a consent. No reason is asked for; it acts at once and cannot be undone."""
-    from training.consent import events
-    from training.consent.events import PLATFORM
-    from training.consent.keys import load_or_create
-
-    here, now = home(), datetime.now(UTC)
-    ledger = platform_ledger(here)
-    known = ledger.of_consent(consent_id)
-    if not known:
-        raise LookupError(f"the ledger knows no consent {consent_id!r}; `rushes consent show` lists them")
+    site, now = home(), datetime.now(UTC)
+    ledger = platform_ledger(site)
+    history = ledger.of_consent(consent_id)
+    if not history:
+        raise _unknown(consent_id)
     if (key is None) != for_owner:
         raise ValueError("withdraw with your own --key, or --for-owner if it is lost")
-    granted = next((event.body for event in known if event.type == "grant"), known[0].body)
-    private = load_or_create(key) if key else platform_key(here)
+    granted = next((event.body for event in history if event.type == "grant"), history[0].body)
+    private = load_or_create(key) if key else platform_key(site)
     actor = granted["actor"] if key else PLATFORM
     body = events.revoke(consent_id, granted["party_id"], granted["role"], now, actor=actor)
     append(ledger, events.sign(body, private), now)
@@ -118,9 +117,9 @@ def show(
 ) -> None:
     """The ledger's events."""
     ledger = platform_ledger(home())
-    found = ledger.events() if consent_id is None else ledger.of_consent(consent_id)
-    if not found and consent_id:
-        raise LookupError(f"the ledger knows no consent {consent_id!r}")
+    history = ledger.events() if consent_id is None else ledger.of_consent(consent_id)
+    if not history and consent_id:
+        raise _unknown(consent_id)
     rows = [
         (
             event.seq,
@@ -131,7 +130,7 @@ def show(
             event.recorded_at.isoformat(timespec="seconds"),
             event.body.get("expires_at"),
         )
-        for event in found
+        for event in history
     ]
     stdout.print(table("Consent events", ("seq", "type", "consent", "party", "scopes", "recorded", "expires"), rows))
 
@@ -153,8 +152,92 @@ def erase(
     """Erase what a consent said, for ever; the ledger's roots and proofs stay valid, and nothing rests on it any more."""
     erased = platform_ledger(home()).erase(consent_id, reason, datetime.now(UTC))
     if not erased:
-        raise LookupError(f"the ledger knows no consent {consent_id!r}; `rushes consent show` lists them")
-    stdout.print(f"[bold]{plain(consent_id)}[/]: {len(erased)} events erased", highlight=False)
+        raise _unknown(consent_id)
+    say(f"[bold]{plain(consent_id)}[/]: {len(erased)} events erased")
+
+
+@app.command()
+def enrol(party: str, key_id: str, officer: Officer, evidence: Evidence) -> None:
+    """Attest that a party holds a key; registrations that waited for it are taken."""
+    site = home()
+    new = attest(site, party, key_id, officer=officer, evidence_sha256=digest_of(evidence))
+    taken = offer_again(site, key_id)
+    state = "enrolled" if new else "was enrolled already"
+    say(f"{plain(party)}: {plain(key_id)} {state}; {taken} registrations taken")
+
+
+@app.command()
+def waiting() -> None:
+    """Keys that somebody sent and no officer has verified yet."""
+    rows = []
+    for refusal in platform_ledger(home()).standing_refusals():
+        if refusal["rule"] == "key_not_enrolled":
+            envelope = json.loads(refusal["received"])
+            rows.append((envelope["body"]["party_id"], envelope["key_id"], refusal["refused_at"]))
+    stdout.print(table("Keys that wait for an officer", ("party", "key", "since"), sorted(rows)))
+
+
+@app.command()
+def keys(party: str) -> None:
+    """A party's keys: which an officer enrolled, which an earlier key endorsed, which are revoked."""
+    register = Register()
+    for event in platform_ledger(home()).events(parties={party}):
+        if event.type in IDENTITY_TYPES:
+            register.record({"body": event.body, "key_id": event.key_id})
+    enrolled = register.attested[party]
+    owned = {key_id: key for key_id, key in register.keys.items() if key.actor == party}
+    rows = []
+    for key_id in sorted(enrolled | owned.keys()):
+        key = register.keys.get(key_id)
+        state = "not registered" if key is None else "revoked" if key.revoked else "valid"
+        rows.append((key_id, "enrolled" if key_id in enrolled else "endorsed", state))
+    stdout.print(table(f"Keys of {plain(party)}", ("key", "known by", "state"), rows))
+
+
+@app.command()
+def guardian(
+    minor: str,
+    guardian_id: Annotated[str, typer.Argument(metavar="GUARDIAN")],
+    officer: Officer,
+    evidence: Evidence,
+    end: Annotated[bool, typer.Option("--end", help="The guardian no longer signs for the minor.")] = False,
+) -> None:
+    """Attest that a guardian signs for a minor. What a guardian granted stands until it is revoked."""
+    proof = digest_of(evidence)
+    new = appoint_guardian(home(), minor, guardian_id, officer=officer, evidence_sha256=proof, ended=end)
+    signs = "no longer signs" if end else "signs"
+    say(f"{plain(guardian_id)} {signs} for {plain(minor)}" + ("" if new else " (known)"))
+
+
+@app.command()
+def rotate_key(
+    party: str,
+    key: Annotated[Path, typer.Option("--key", help="The new private key (PEM); made there on first use.")],
+    old_key: Annotated[Path, typer.Option("--old-key", help="A private key of the party that is registered.")],
+) -> None:
+    """Register a further key on the word of an earlier one; the earlier one stays valid until it is revoked."""
+    now, new, old = datetime.now(UTC), load_or_create(key), load_or_create(old_key)
+    registration = events.endorse(events.sign(events.register_key(party, new, now), new), old)
+    append(platform_ledger(home()), registration, now)
+    say(f"{plain(party)}: {registration['key_id']} registered")
+
+
+@app.command()
+def revoke_key(
+    party: str,
+    key_id: str,
+    key: Annotated[Path | None, typer.Option("--key", help="Any private key of the party that is still valid.")] = None,
+) -> None:
+    """End a key: nothing that it signs from now on is taken; what it signed stands. Without --key the platform signs."""
+    site, now = home(), datetime.now(UTC)
+    private = load_or_create(key) if key else platform_key(site)
+    body = events.revoke_key(party, key_id, now, actor=None if key else PLATFORM)
+    append(platform_ledger(site), events.sign(body, private), now)
+    say(f"{plain(key_id)} of {plain(party)} is revoked")
+
+
+def _unknown(consent_id: str) -> LookupError:
+    return LookupError(f"the ledger knows no consent {consent_id!r}; `rushes consent show` lists them")
 
 
 def key_known(ledger: Ledger, *, party: str, key_id: str) -> bool:
@@ -163,11 +246,8 @@ def key_known(ledger: Ledger, *, party: str, key_id: str) -> bool:
 
 
 def check(*envelopes: dict[str, Any], now: datetime) -> None:
-    """ValueError with the rule that a ledger would name that knows these people: for what is handed over as a file."""
-    from assets.consent.admission import Key, Register, judge
-    from training.consent.events import PLATFORM
-
-    register = Register(keys={"the platform's": Key(PLATFORM, b"")})
+    """ValueError with the rule by which a ledger that knows these people would refuse them: for events in a file."""
+    register = Register(keys={"the platform's": RegisteredKey(PLATFORM, b"")})
     for envelope in envelopes:
         body = envelope["body"]
         register.attested[body["actor"]].add(envelope["key_id"])
@@ -178,10 +258,7 @@ def check(*envelopes: dict[str, Any], now: datetime) -> None:
 
 
 def append(ledger: Ledger, envelope: dict[str, Any], now: datetime) -> None:
-    """Append, or ValueError with the rule that the ledger names and, where a person can help, what they have to do."""
-    from assets.consent.admission import Rule
-    from assets.consent.intake import Refused
-
+    """Append, or ValueError with the rule that refused it and, where a person can help, what they have to do."""
     result = ledger.append(envelope, now)
     if isinstance(result, Refused):
         advice = f" ({enrolment_advice(envelope)})" if result.rule is Rule.KEY_NOT_ENROLLED else ""
@@ -194,14 +271,11 @@ def enrolment_advice(registration: dict[str, Any]) -> str:
 
 
 def digest_of(asset: str) -> str:
-    """A digest as given, or that of a file."""
+    """A SHA-256 digest as given, or that of a file."""
     path = Path(asset)
     if path.is_file():
-        digest = hashlib.sha256()
         with path.open("rb") as source:
-            while block := source.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+            return hashlib.file_digest(source, "sha256").hexdigest()
     if len(asset) == 64 and all(c in "0123456789abcdef" for c in asset):
         return asset
     raise ValueError(f"{short(asset, 80)!r} is neither a file nor a SHA-256 digest")

@@ -10,7 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestration.commands.shared import facts, home, plain, stdout, table
+from assets.requests.document import parse_document
+from assets.requests.parse import parse_line
+from assets.requests.store import Header, add_request, get_request, list_requests
+from orchestration.commands.shared import facts, home, plain, say, stdout, table
+from orchestration.status import fulfilment
 
 app = typer.Typer(help="Ask for footage and see how far a request is filled.", no_args_is_help=True)
 
@@ -22,10 +26,6 @@ def add(
     org: Annotated[str | None, typer.Option(help="Who asks and pays.")] = None,
 ) -> None:
     """Read a request, say what was understood and what was not, and keep it."""
-    from assets.requests.document import parse_document
-    from assets.requests.parse import parse_line
-    from assets.requests.store import Header, add_request
-
     if bool(text) == bool(file):
         raise ValueError(
             'give a request line, or --file request.yaml: rushes request add "street by day, 720p, 5 clips"'
@@ -38,7 +38,7 @@ def add(
         parsed = parse_line(text).checked()
     header = replace(header, org_id=org or header.org_id)
     row, new = add_request(home().database_url, parsed, dt.datetime.now(dt.UTC), header)
-    stdout.print(f"[bold]{row['request_id']}[/] {'kept' if new else 'was already there'}", highlight=False)
+    say(f"[bold]{row['request_id']}[/] {'kept' if new else 'was already there'}")
     show_row(row)
     for note in parsed.assumed:
         stdout.print(f"assumed: {plain(note)}", style="dim")
@@ -49,19 +49,16 @@ def add(
 @app.command("list")
 def list_() -> None:
     """All requests and how far each is filled."""
-    from assets.requests.store import list_requests
-    from orchestration.reading import fulfilment
-
-    here = home()
-    filled = fulfilment(here)
+    site = home()
+    filled = {request_id: row["accepted_units"] for request_id, row in fulfilment(site).items()}
     rows = [
         (
             row["request_id"],
             row["status"],
-            f"{filled.get(row['request_id'], {}).get('accepted_units', 0)}/{row['target_units']}",
+            f"{filled.get(row['request_id'], 0)}/{row['target_units']}",
             row["title"],
         )
-        for row in list_requests(here.database_url)
+        for row in list_requests(site.database_url)
     ]
     stdout.print(table("Requests", ("request", "status", "filled", "asked for"), rows))
 
@@ -69,13 +66,9 @@ def list_() -> None:
 @app.command()
 def show(request_id: str) -> None:
     """One request: its criteria, its state, what was not understood."""
-    from assets.requests.store import get_request
-    from orchestration.reading import fulfilment
-
-    here = home()
-    row = get_request(here.database_url, request_id)
-    show_row(row)
-    if counts := fulfilment(here).get(request_id):
+    site = home()
+    show_row(get_request(site.database_url, request_id))
+    if counts := fulfilment(site).get(request_id):
         stdout.print(facts({name.replace("_", " "): value for name, value in counts.items() if name != "request_id"}))
 
 

@@ -1,22 +1,31 @@
-"""`rushes review`: look at clips on contact sheets and judge them, one by one or along the queue.
+"""`rushes review`: judge clips on contact sheets, keep the register of reviewers, and settle disputes and appeals.
 
-Who may judge, and what a judgement counts for, is decided in the consent stage. The register of reviewers, disputes and
-appeals have modules of their own.
+Who may judge, and what a judgement counts for, is decided in the consent stage.
 """
 
 from __future__ import annotations
 
+import getpass
+from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from assets.consent import disputes as dispute_records
+from assets.consent import reviewers as register
+from assets.consent.clip_facts import Clip, read_clips
+from assets.consent.contact_sheet import find_clip, write_page
+from assets.consent.rejections import objections_to
+from assets.consent.review_queue import review_queue
+from assets.consent.reviews import all_reviews, digest, submit_review
+from assets.consent.reviews import appeal as ask_again
 from assets.home import Home
-from orchestration.commands import disputes, reviewers
-from orchestration.commands.shared import facts, home, open_page, plain, short, stdout, table
-
-if TYPE_CHECKING:
-    from assets.consent.clip import Clip
+from assets.reasons import REASONS, fatal, fit_for_catalogue, in_words
+from orchestration.commands.shared import facts, home, open_page, plain, say, short, stdout, table
+from training.consent.keys import load_or_create
 
 app = typer.Typer(
     help="Judge clips: two reviewers of different organisations, none of whom has a part in it.", no_args_is_help=True
@@ -30,6 +39,20 @@ Shot = Annotated[int | None, typer.Option(min=0, help="Which shot, where one cli
 Seen = Annotated[
     str | None, typer.Option(help="What the contact sheet gave as --seen; refused if the clip has changed since.")
 ]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The reviewer, for instance v-ines.")]
+By = Annotated[str | None, typer.Option("--by", help="Who changes the register; you, if not given.")]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A reviewer's word on a clip; `seen` is what the contact sheet showed of it."""
+
+    reviewer: str
+    verdict: str
+    persons: int
+    unidentifiable: int = 0
+    reasons: tuple[str, ...] = ()
+    seen: str | None = None
 
 
 @app.command("list")
@@ -61,10 +84,8 @@ def show(
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
     """Write a clip's contact sheet, one HTML page, and open it in the browser."""
-    from assets.consent.contact_sheet import write_page
-
-    here = home()
-    path, _ = write_page(here, _clip(here, clip, shot), datetime.now(UTC))
+    site = home()
+    path, _ = write_page(site, _clip(site, clip, shot), datetime.now(UTC))
     open_page(path, open_)
 
 
@@ -78,8 +99,8 @@ def approve(
     seen: Seen = None,
 ) -> None:
     """Approve a clip."""
-    here = home()
-    _judge(here, _clip(here, clip, shot), reviewer, "approve", (), persons, unidentifiable, seen)
+    site = home()
+    _judge(site, _clip(site, clip, shot), Judgement(reviewer, "approve", persons, unidentifiable, seen=seen))
 
 
 @app.command()
@@ -93,8 +114,9 @@ def reject(
     seen: Seen = None,
 ) -> None:
     """Reject a clip, with all reasons; `rushes review reasons` lists them."""
-    here = home()
-    _judge(here, _clip(here, clip, shot), reviewer, "reject", tuple(reason), persons, unidentifiable, seen)
+    site = home()
+    judgement = Judgement(reviewer, "reject", persons, unidentifiable, tuple(reason), seen)
+    _judge(site, _clip(site, clip, shot), judgement)
 
 
 @app.command("next")
@@ -103,22 +125,18 @@ def next_(
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open each page in the browser.")] = True,
 ) -> None:
     """Walk through the queue: look at each contact sheet, then approve, reject, skip, or open a dispute."""
-    from assets.consent.clip_facts import read_clips
-    from assets.consent.contact_sheet import write_page
-    from assets.consent.reviewers import read_register
-
-    here = home()
-    read_register(here.database_url).judge(reviewer)
-    clips = {clip.key: clip for clip in read_clips(here)}
-    mine = sorted(_queue(here, reviewer), key=lambda row: reviewer not in row["offered"])  # stable: overdue stay first
-    for place, row in enumerate(mine, 1):
+    site = home()
+    register.read_register(site.database_url).judge(reviewer)
+    clips = {clip.key: clip for clip in read_clips(site)}
+    queue = sorted(_queue(site, reviewer), key=lambda row: reviewer not in row["offered"])  # stable: overdue stay first
+    for place, row in enumerate(queue, 1):
         clip = clips[row["clip_id"], row["item_id"], row["shot_index"]]
-        path, seen = write_page(here, clip, datetime.now(UTC))
-        stdout.rule(f"{place} of {len(mine)}: {plain(row['declared']['subject'])}")
+        path, seen = write_page(site, clip, datetime.now(UTC))
+        stdout.rule(f"{place} of {len(queue)}: {plain(row['declared']['subject'])}")
         open_page(path, open_)
-        if not _ask(here, clip, reviewer, seen):
+        if not _ask(site, clip, reviewer, seen):
             return
-    stdout.print("Nothing more waits for you." if mine else "Nothing waits for you.")
+    stdout.print("Nothing more waits for you." if queue else "Nothing waits for you.")
 
 
 @app.command()
@@ -128,90 +146,181 @@ def reasons(
     ] = None,
 ) -> None:
     """Every code that a rejection or a dispute can give, or all that stands against one clip."""
-    from assets.consent.rejections import objections_to
-    from assets.reasons import REASONS, fatal, fit_for_catalogue, in_words
-
     if clip is None:
         costs = {
             code: "fatal" if fatal([code]) else "catalogue" if fit_for_catalogue([code]) else "" for code in REASONS
         }
-        listed = [(code, said, costs[code]) for code, said in REASONS.items()]
-        stdout.print(table("Reasons", ("code", "what it says", "cost"), listed))
+        codes = [(code, words, costs[code]) for code, words in REASONS.items()]
+        stdout.print(table("Reasons", ("code", "what it says", "cost"), codes))
         return
-    here = home()
-    found = objections_to(here, _clip(here, clip, None), datetime.now(UTC))
-    rows = [(one.code, in_words(one.code), one.said_by, one.detail) for one in found]
+    site = home()
+    objections = objections_to(site, _clip(site, clip), datetime.now(UTC))
+    rows = [(row.code, in_words(row.code), row.said_by, row.detail) for row in objections]
     stdout.print(table("What stands against this clip", ("code", "what it says", "said by", "found"), rows))
+
+
+# -- the register of reviewers ---------------------------------------------------------------------------------------
+
+
+@app.command()
+def enrol(
+    name: Name,
+    organisation: Annotated[str, typer.Option(help="Whom they work for. Two of one organisation are one opinion.")],
+    by: By = None,
+) -> None:
+    """Let somebody judge clips, or note that they work for another organisation now."""
+    by = by or getpass.getuser()
+    new = register.enrol(home().database_url, name, organisation, by=by, now=datetime.now(UTC))
+    say(f"{plain(name)} of {plain(organisation)} {'enrolled' if new else 'was enrolled already'}")
+
+
+@app.command()
+def retire(name: Name, by: By = None) -> None:
+    """Let somebody judge no more; what they judged stands."""
+    was_active = register.retire(home().database_url, name, by=by or getpass.getuser(), now=datetime.now(UTC))
+    say(f"{plain(name)} {'is' if was_active else 'was already'} retired")
+
+
+@app.command()
+def reviewers() -> None:
+    """Everybody on the register, and how much each has judged."""
+    url = home().database_url
+    counts = Counter((row["reviewer_id"], row["verdict"]) for row in all_reviews(url))
+    rows = [
+        (
+            name,
+            entry.organisation,
+            "active" if entry.active else "retired",
+            counts[name, "approve"],
+            counts[name, "reject"],
+            entry.recorded_at,
+            entry.by,
+        )
+        for name, entry in sorted(register.read_register(url).standing().items())
+    ]
+    columns = ("reviewer", "organisation", "", "approved", "rejected", "since", "recorded by")
+    stdout.print(table("Reviewers", columns, rows))
+
+
+# -- disputes and appeals --------------------------------------------------------------------------------------------
+
+
+@app.command()
+def dispute(
+    clip: Identity,
+    reason: Annotated[
+        str, typer.Option(help="A code, for instance legal.privacy; `rushes review reasons` lists them.")
+    ],
+    party: Annotated[str, typer.Option(help="Whom it concerns.")],
+    key: Annotated[Path | None, typer.Option("--key", help="Their own private key (PEM).")] = None,
+    platform: Annotated[
+        bool, typer.Option("--platform", help="The platform signs, for somebody without a key.")
+    ] = False,
+    officer: Annotated[str | None, typer.Option(help="The officer who opens it, with --platform.")] = None,
+) -> None:
+    """Object to a clip. It is held at once, from every use, until an officer has decided."""
+    site, now = home(), datetime.now(UTC)
+    if (key is None) != platform:
+        raise ValueError("sign with your own --key, or let the --platform sign on an --officer's word")
+    disputed = _clip(site, clip)
+    if key is None:
+        _show_dispute(dispute_records.open_for(site, disputed, party, reason, officer or "", now))
+        return
+    if not key.is_file():
+        raise LookupError(f"there is no key at {key}; the one that was registered for {party} is needed")
+    _show_dispute(dispute_records.open_dispute(site, disputed, party, reason, load_or_create(key), now))
+
+
+@app.command()
+def adjudicate(
+    dispute_id: Annotated[str, typer.Argument(metavar="DISPUTE")],
+    outcome: Annotated[str, typer.Option(help="dismissed: the hold ends; upheld: it is final.")],
+    officer: Annotated[str, typer.Option(help="Who decides: nobody who reviewed, delivered or is in it, or objected.")],
+) -> None:
+    """Decide a dispute, for good."""
+    decided = dispute_records.adjudicate(home(), dispute_id, outcome, officer, datetime.now(UTC))
+    held = "no longer held by it" if outcome == "dismissed" else "barred for good"
+    say(f"{plain(dispute_id)} {outcome}: {len(decided.clips)} clips {held}")
+
+
+@app.command()
+def disputes(
+    all_: Annotated[bool, typer.Option("--all", help="Decided ones too.")] = False,
+) -> None:
+    """Disputes that are open, oldest first."""
+    now = datetime.now(UTC)
+    rows = [
+        (
+            row.dispute_id,
+            row.reason,
+            row.party_id,
+            row.opened_by,
+            ", ".join(short(clip.facts.clip_id, 16) for clip in row.clips),
+            row.outcome or f"open for {row.age_hours(now):.0f} h" + (" OVERDUE" if row.overdue(now) else ""),
+            row.officer,
+        )
+        for row in dispute_records.disputes(home())
+        if all_ or row.outcome is None
+    ]
+    columns = ("dispute", "reason", "concerns", "opened by", "clips", "state", "decided by")
+    stdout.print(table("Disputes", columns, rows))
+
+
+@app.command()
+def appeal(
+    clip: Identity,
+    contributor: Annotated[str, typer.Option(help="The contributor of the clip.")],
+) -> None:
+    """Ask, for a contributor, that people who have not judged the clip yet decide about its rejection."""
+    site = home()
+    new = ask_again(site.database_url, _clip(site, clip), contributor, datetime.now(UTC))
+    stdout.print("It is in the queue again." if new else "The appeal is in the queue already.")
+
+
+def _show_dispute(dispute_id: str) -> None:
+    stdout.print(facts({"dispute": dispute_id, "the clip is": "held until an officer has decided"}))
 
 
 # -- the steps of a judgement ----------------------------------------------------------------------------------------
 
 
-def _queue(here: Home, reviewer: str | None) -> list[dict[str, Any]]:
-    from assets.consent.review_queue import review_queue
-
-    return [row for row in review_queue(here) if reviewer is None or reviewer in row["may_judge"]]
+def _queue(site: Home, reviewer: str | None) -> list[dict[str, Any]]:
+    return [row for row in review_queue(site) if reviewer is None or reviewer in row["may_judge"]]
 
 
-def _clip(here: Home, identity: str, shot: int | None) -> Clip:
-    from assets.consent.clip_facts import read_clips
-    from assets.consent.contact_sheet import find_clip
-
-    return find_clip(read_clips(here), identity, shot)
+def _clip(site: Home, identity: str, shot: int | None = None) -> Clip:
+    return find_clip(read_clips(site), identity, shot)
 
 
-def _again(here: Home, clip: Clip) -> Clip:
-    """The same clip as it is by now. Raises LookupError where it is gone."""
-    from assets.consent.clip_facts import read_clips
-
-    now = next((one for one in read_clips(here) if one.key == clip.key), None)
-    if now is None:
-        raise LookupError("this clip is no longer there")
-    return now
-
-
-def _judge(
-    here: Home,
-    clip: Clip,
-    reviewer: str,
-    verdict: str,
-    codes: tuple[str, ...],
-    persons: int,
-    unidentifiable: int,
-    seen: str | None,
-) -> None:
-    from assets.consent.clip import digest
-    from assets.consent.reviewers import ReviewError, read_register
-    from assets.consent.reviews import submit_review
-
+def _judge(site: Home, clip: Clip, judgement: Judgement) -> None:
     clip_id, item_id, shot_index = clip.key
-    now = digest(clip)
+    reviewer, seen, now = judgement.reviewer, judgement.seen, digest(clip)
     if seen is not None and (len(seen) < 8 or not now.startswith(seen)):
-        raise ReviewError("the clip is no longer what that contact sheet showed; look at it again")
-    if clip.judged().bars(reviewer, read_register(here.database_url).judge(reviewer).organisation):
-        raise ReviewError(f"{reviewer} has a part in this clip, or works for whoever asked for it, and cannot judge it")
+        raise register.ReviewError("the clip is no longer what that contact sheet showed; look at it again")
+    organisation = register.read_register(site.database_url).judge(reviewer).organisation
+    if clip.judged().bars(reviewer, organisation):
+        raise register.ReviewError(
+            f"{reviewer} has a part in this clip, or works for whoever asked for it, and cannot judge it"
+        )
     submit_review(
-        here.database_url,
+        site.database_url,
         clip_id=clip_id,
         item_id=item_id,
         shot_index=shot_index,
         reviewer_id=reviewer,
         digest=now,
-        verdict=verdict,
-        persons_counted=persons,
+        verdict=judgement.verdict,
+        persons_counted=judgement.persons,
         now=datetime.now(UTC),
-        reasons=codes,
-        non_identifiable=unidentifiable,
+        reasons=judgement.reasons,
+        non_identifiable=judgement.unidentifiable,
     )
-    stdout.print(
-        f"{verdict}: {short(clip_id, 16)}, shot {shot_index}, by {plain(reviewer)}"
-        + (f", for {', '.join(map(plain, codes))}" if codes else ""),
-        highlight=False,
-    )
+    codes = f", for {', '.join(map(plain, judgement.reasons))}" if judgement.reasons else ""
+    say(f"{judgement.verdict}: {short(clip_id, 16)}, shot {shot_index}, by {plain(reviewer)}{codes}")
 
 
-def _ask(here: Home, clip: Clip, reviewer: str, seen: str) -> bool:
-    """One clip of the walk, asked until it is answered; False to stop the walk."""
+def _ask(site: Home, clip: Clip, reviewer: str, seen: str) -> bool:
+    """Ask about one clip of the walk until there is an answer; False to stop the walk."""
     while True:
         answer = typer.prompt("approve, reject, skip, dispute or quit", default="skip").strip().lower()[:1]
         if answer in ("s", "q"):
@@ -220,36 +329,32 @@ def _ask(here: Home, clip: Clip, reviewer: str, seen: str) -> bool:
             continue
         try:
             if answer == "d":
-                _object(here, clip, reviewer)
+                party = typer.prompt("whom does it concern (a name of your own for somebody unknown)")
+                (code, *_) = _codes()
+                _show_dispute(dispute_records.open_for(site, clip, party, code, reviewer, datetime.now(UTC)))
             else:
                 codes = _codes() if answer == "r" else ()
                 persons = typer.prompt("identifiable people in it", type=int)
                 unidentifiable = typer.prompt("people or detections nobody could recognise", type=int, default=0)
                 verdict = "reject" if codes else "approve"
-                _judge(here, _again(here, clip), reviewer, verdict, codes, persons, unidentifiable, seen)
+                _judge(site, _reread(site, clip), Judgement(reviewer, verdict, persons, unidentifiable, codes, seen))
             return True
         except (ValueError, LookupError) as error:
-            stdout.print(f"[bold red]not taken:[/] {plain(error)}", highlight=False)
+            say(f"[bold red]not taken:[/] {plain(error)}")
+
+
+def _reread(site: Home, clip: Clip) -> Clip:
+    """The same clip as it is now. Raises LookupError where it is gone."""
+    for current in read_clips(site):
+        if current.key == clip.key:
+            return current
+    raise LookupError("this clip is no longer there")
 
 
 def _codes() -> tuple[str, ...]:
     """Codes of a rejection, asked for until there is at least one."""
     while True:
-        given = typer.prompt("all reasons, separated by blanks (? lists them)").replace(",", " ").split()
-        if given and "?" not in given:
-            return tuple(given)
+        codes = typer.prompt("all reasons, separated by blanks (? lists them)").replace(",", " ").split()
+        if codes and "?" not in codes:
+            return tuple(codes)
         reasons(None)
-
-
-def _object(here: Home, clip: Clip, officer: str) -> None:
-    """Open a dispute for somebody in the picture who has no key here."""
-    from assets.consent.disputes import open_for
-
-    party = typer.prompt("whom does it concern (a name of your own for somebody unknown)")
-    (code, *_) = _codes()
-    dispute_id = open_for(here, clip, party, code, officer, datetime.now(UTC))
-    stdout.print(facts({"dispute": dispute_id, "the clip is": "held until an officer has decided"}))
-
-
-disputes.register(app)
-reviewers.register(app)

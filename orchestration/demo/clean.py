@@ -9,7 +9,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from orchestration.settings import ROOT
+from orchestration.demo.deliveries import DELIVERIES
+from orchestration.demo.people import FORGED_PERSON
+from orchestration.settings import DEFAULT_HOME
+from training.consent.events import PLATFORM
+from training.consent.ledger import LedgerMissing, LedgerReader
 
 KEYS = ("*.key", "*.pem")
 ANSWER = "delete"
@@ -30,11 +34,6 @@ def _strangers(database: Path) -> list[str]:
     """Who is in the ledger and not of the sample world, at most five; one that cannot be read is nobody's to delete."""
     if not database.is_file():
         return []
-    from orchestration.demo.deliveries import DELIVERIES
-    from orchestration.demo.people import FORGED_PERSON
-    from training.consent.events import PLATFORM
-    from training.consent.ledger import LedgerMissing, LedgerReader
-
     known = {PLATFORM, FORGED_PERSON, *(delivery.contributor_id for delivery in DELIVERIES)}
     try:
         events = LedgerReader(f"sqlite:///{database}").iter_events()
@@ -61,4 +60,4 @@ def clean(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(clean(ROOT / ".rushes"))
+    sys.exit(clean(Path(DEFAULT_HOME)))

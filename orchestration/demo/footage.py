@@ -1,7 +1,7 @@
 """Clips cut out of the fetched footage: which frames, which part of the picture, what is in them, and their encoding.
 
-Every range below was looked at. Identifiable people are in the interview and nowhere else, and the sample world delivers
-that one to be blocked. Places and times of capture are told by the sample world's contributors, not by the footage.
+Every range below was watched. Identifiable people are in the interview and nowhere else, and the sample world delivers
+that one to be blocked. Places and times of capture are invented by the sample world's contributors.
 Decoding and encoding use one thread each, so the same footage gives the same bytes.
 """
 
@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestration.demo.sources import PACKAGES
+from orchestration.demo.fetch import PACKAGES
 from training.data.video import REPEATABLE
 
 if TYPE_CHECKING:
@@ -107,9 +107,9 @@ def make_clips(vendor: Path, cuts: Iterable[Cut], into: Path, done: Callable[[st
     """Encode the cuts as `into/<name>.mp4`, decoding every source once; calls `done` with each finished name."""
     wanted = list(cuts)
     for source in sorted({cut.source for cut in wanted}):
-        here = [cut for cut in wanted if cut.source == source]
-        _cut_source(vendor / "footage" / source, here, into)
-        for cut in here:
+        cuts_of_source = [cut for cut in wanted if cut.source == source]
+        _cut_source(vendor / "footage" / source, cuts_of_source, into)
+        for cut in cuts_of_source:
             done(cut.name)
     return {cut.name: into / f"{cut.name}.mp4" for cut in wanted}
 

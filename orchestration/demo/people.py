@@ -1,8 +1,7 @@
-"""The people of the sample world: contributors who sign with their own keys, an officer who verifies who they are, and
-two reviewers who look at every clip.
+"""The people of the sample world: contributors with their own keys, an officer who verifies them, and two reviewers.
 
-Their private keys are made on this machine and stay below the home's state folder. The reviewers know what is in each
-clip because everything delivered here was looked at when the sample world was written; clips of others they leave alone.
+Private keys are made on this machine and stay below the home's state folder. The reviewers know what is in each clip
+because all of it was watched when the sample world was written; they leave clips of others alone.
 """
 
 from __future__ import annotations
@@ -11,7 +10,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assets.consent import reviewers
 from assets.consent.notices import BUILT_IN
+from assets.consent.platform import enrol
+from assets.consent.review_queue import review_queue
+from assets.consent.reviews import submit_review
 from assets.home import Home
 from assets.ingestion.delivery_items import item_id
 from orchestration.demo.deliveries import DELIVERIES, EVERYTHING, Clip, Delivery
@@ -72,10 +75,8 @@ class People:
 def enrol_everybody(home: Home) -> int:
     """The officer checks the identity papers of every contributor against their key; returns how many were new.
 
-    Nobody showed papers for a person who was only named, so whoever signs in that name stays unheard.
+    Nobody showed papers for a person who was only named, so nothing that is signed in that name is accepted.
     """
-    from assets.consent.platform import enrol
-
     people, papers = People.of(home), sha256_hex(b"identity document, seen in person")
     contributors = sorted({delivery.contributor_id for delivery in DELIVERIES})
     key_ids = {person: keys.key_id_of(keys.public_bytes(people.key(person))) for person in contributors}
@@ -111,14 +112,14 @@ def _time(text: str | None) -> datetime | None:
 
 def grants(delivery: Delivery) -> dict[str, list[Clip]]:
     """Consent by consent what a delivery's contributor grants: one for all ordinary clips, one for each special one."""
-    found: dict[str, list[Clip]] = {}
+    granted: dict[str, list[Clip]] = {}
     ordinary = delivery.clips[0].consent, None, None
     for clip in delivery.clips:
         if clip.consent:
             special = (clip.consent, clip.expires_at, clip.revoked_by) != ordinary
             name = f"consent-{delivery.delivery_id}" + (f"-{Path(clip.file).stem}" if special else "")
-            found.setdefault(name, []).append(clip)
-    return found
+            granted.setdefault(name, []).append(clip)
+    return granted
 
 
 def withdrawn_by(delivery: Delivery) -> list[str]:
@@ -134,19 +135,15 @@ def withdrawn_by(delivery: Delivery) -> list[str]:
 def review_everything(home: Home) -> int:
     """Two reviewers work through the queue; returns how many reviews they gave.
 
-    They approve what is there to judge, count the people who could be recognised, and mark every face that the detector
-    saw beyond those as nobody's. Whether each person agreed is not theirs to say: that is decided from the ledger.
+    They approve what is in the queue, count the people who could be recognised, and mark every further face that the
+    detector saw as nobody's. Whether each person agreed is decided from the ledger.
     """
-    from assets.consent.review_queue import review_queue
-    from assets.consent.reviewers import enrol
-    from assets.consent.reviews import submit_review
-
     for reviewer, organisation in REVIEWERS.items():
-        enrol(home.database_url, reviewer, organisation, by="demo", now=now_utc())
-    known = {item_id(d.delivery_id, place): clip for d in DELIVERIES for place, clip in enumerate(d.clips)}
-    given = 0
+        reviewers.enrol(home.database_url, reviewer, organisation, by="demo", now=now_utc())
+    clips = {item_id(d.delivery_id, place): clip for d in DELIVERIES for place, clip in enumerate(d.clips)}
+    reviews = 0
     for task in review_queue(home):
-        clip = known.get(task["item_id"])
+        clip = clips.get(task["item_id"])
         if clip is None:
             continue  # somebody's own footage: a person has to look at it
         strangers = sum(not identifiable for _, identifiable in clip.persons)
@@ -165,5 +162,5 @@ def review_everything(home: Home) -> int:
                 non_identifiable=max(strangers, (task["faces_max"] or 0) - clip.identifiable),
                 now=now_utc(),
             )
-            given += 1
-    return given
+            reviews += 1
+    return reviews

@@ -19,28 +19,14 @@ from rich.table import Table
 from assets.home import Home
 from orchestration.commands.shared import plain, table
 from orchestration.demo import story
-from orchestration.demo.cases import Case, outcome
 from orchestration.demo.deliveries import DELIVERIES, Delivery
 from orchestration.demo.fetch import fetch
 from orchestration.demo.people import enrol_everybody, review_everything
-from orchestration.demo.world import build_world
-from orchestration.reading import standing
+from orchestration.demo.world import World, build_world
 from orchestration.resources import open_home
 from orchestration.session import Session
-from orchestration.settings import ROOT, Settings
-from orchestration.summary import show
-
-
-def _cases(home: Home, cases: Sequence[Case]) -> Table:
-    """What was wrong in the sample world, and whether the platform noticed."""
-    outcomes = [outcome(home.lake, case) for case in cases]
-    rows = [
-        (("✓" if o.as_expected else "✗"), o.case.file, o.case.wrong, o.case.reason if o.as_expected else o.found)
-        for o in outcomes
-    ]
-    return table(
-        "What was wrong in the sample world, and the verdict it got", ("", "file", "what is wrong", "verdict"), rows
-    )
+from orchestration.settings import DEFAULT_HOME, ROOT, Settings
+from orchestration.status import read_status, render_status
 
 
 def run_demo(settings: Settings, console: Console | None = None, deliveries: Sequence[Delivery] = DELIVERIES) -> None:
@@ -70,20 +56,29 @@ def run_demo(settings: Settings, console: Console | None = None, deliveries: Seq
         answered = story.answer_prompt(home, sample)
     console.print(plain(f'"{story.PROMPT}": ' + (f"{sample} ({answered})" if answered else "no version serves")))
     console.rule("What came out")
-    show(standing(home), console)
-    console.print(_cases(home, world.cases))
+    console.print(render_status(read_status(home)))
+    console.print(_cases(home, world))
     console.rule()
     console.print(f"The demo took {time.monotonic() - started:.0f} s.")
     story.require(home, world, sample)
     _next_steps(home, settings, console)
 
 
+def _cases(home: Home, world: World) -> Table:
+    """What was wrong in the sample world, and whether the platform noticed."""
+    outcomes = [story.outcome(home.lake, case) for case in story.cases_of(world)]
+    rows = [
+        ("✓" if o.as_expected else "✗", o.case.clip, o.case.wrong, o.case.reason if o.as_expected else o.rows)
+        for o in outcomes
+    ]
+    title = "What was wrong in the sample world, and the verdict it got"
+    return table(title, ("", "file", "what is wrong", "verdict"), rows)
+
+
 def _next_steps(home: Home, settings: Settings, console: Console) -> None:
     """What to look at now; the commands can be copied as they are."""
-    elsewhere = {"RUSHES_HOME": settings.home, "RUSHES_STATE": str(settings.state)}
-    default = Settings.from_env({})
-    named = {} if settings.home == default.home else elsewhere
-    prefix = "".join(f"{name}={shlex.quote(value)} " for name, value in named.items())
+    variables = {} if settings.home == DEFAULT_HOME else settings.variables()
+    prefix = "".join(f"{name}={shlex.quote(variables[name])} " for name in ("RUSHES_HOME", "RUSHES_STATE") if variables)
     tool = Path(sys.executable).with_name("rushes")
     rushes = prefix + shlex.quote(str(tool.relative_to(ROOT) if tool.is_relative_to(ROOT) else tool))
     clip = home.lake.rows("snapshot_members")[0]["clip_id"]

@@ -1,24 +1,119 @@
 """What must be true when the demo has ended: every stage did its part, down to a marked video that answers a prompt.
 
-A green run proves less: a gate may refuse a model in a run that succeeds. Each check reads what a stage left behind and
-says in one sentence what is missing and where to look.
+A green run proves less: a gate may refuse a model in a run that succeeds. `CASES` lists everything that goes wrong in the
+sample world and the verdict in which it must end. Each further check reads what a stage left behind and says in one
+sentence what is missing and where to look.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from assets.consent.sealed_members import manifest_key
 from assets.consent.standing import standing_violations
 from assets.home import Home
 from assets.ingestion.delivery_items import item_id
+from assets.lake import Lake
+from assets.marks.marking import read_marks
 from assets.model.published import exposure_of
-from orchestration.demo.cases import outcome
+from assets.registry.versions import CHAMPION, Registry
+from assets.release import bundle
+from assets.release.generation import generate_marked
+from assets.serving.answer import GenerationRequest
+from assets.serving.serve import NothingToServe
+from orchestration.demo.deliveries import DELIVERIES
 from orchestration.demo.world import World
-from orchestration.reading import fulfilment
+from orchestration.status import fulfilment
 
 PROMPT = "a red circle moves right"
+
+
+class Fate(NamedTuple):
+    """What a table must say of a clip: its `column` is `value`."""
+
+    table: str
+    column: str
+    value: str | bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """A delivered clip, what is wrong with it, and the reason and fate that it must get."""
+
+    name: str
+    clip: str  # delivery/file
+    wrong: str
+    reason: str
+    fate: Fate
+
+    @property
+    def delivery_id(self) -> str:
+        return self.clip.partition("/")[0]
+
+    @property
+    def item_id(self) -> str:
+        (delivery,) = (delivery for delivery in DELIVERIES if delivery.delivery_id == self.delivery_id)
+        files = [clip.file for clip in delivery.clips]
+        return item_id(self.delivery_id, files.index(self.clip.partition("/")[2]))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a case ended; `rows` says in words what its rows hold."""
+
+    case: Case
+    as_expected: bool
+    rows: str
+
+
+QUARANTINED = Fate("media", "state", "quarantined")
+FAILED = Fate("verdicts", "verdict", "fail")
+DUPLICATE = Fate("duplicates", "verdict", "fail")
+INELIGIBLE = Fate("eligibility", "eligible", False)
+
+CASES = (
+    Case(
+        "truncated", "d-broken/crossing.mp4", "the upload broke off at 60 % of the file", "media.truncated", QUARANTINED
+    ),
+    Case("overdeclared", "d-broken/ride.mp4", "promises twice its frames", "media.overdeclared_frames", QUARANTINED),
+    Case("empty", "d-broken/empty.mp4", "the file has no bytes", "media.empty", QUARANTINED),
+    Case("not-video", "d-broken/notes.mp4", "a text file with a video's name", "media.not_video", QUARANTINED),
+    Case("copied", "d-copies/holiday-in-iceland.mp4", "another's clip, smaller, encoded again", "dup.near", DUPLICATE),
+    Case("ai-generated", "d-copies/dream.mp4", "its C2PA manifest names a generator", "policy.ai_generated", FAILED),
+    Case("false-aspect", "d-careless/ridge.mp4", "declared 4:3, measured 16:9", "spec.aspect", FAILED),
+    Case("false-length", "d-careless/ridge.mp4", "declared 6 s, measured 2.5 s", "spec.duration", FAILED),
+    Case("false-time", "d-careless/edge.mp4", "declared by day, shows night", "metadata.time_mismatch", FAILED),
+    Case("no-consent", "d-careless/ash.mp4", "no consent came with it", "consent.none", INELIGIBLE),
+    Case("no-training", "d-careless/lodge.mp4", "consent to review and eval only", "consent.scope", INELIGIBLE),
+    Case("expires", "d-careless/hedge.mp4", "consent ends before the horizon", "consent.expires", INELIGIBLE),
+    Case("revoked", "d-eruption/slope.mp4", "withdrawn two days after delivery", "consent.revoked", INELIGIBLE),
+    Case("no-release", "d-newsroom/interview.mp4", "a forged release", "legal.missing_model_release", INELIGIBLE),
+)
+
+
+def cases_of(world: World) -> list[Case]:
+    """The cases that are among the delivered clips."""
+    delivered = {f"{delivery.delivery_id}/{clip.file}" for delivery in world.deliveries for clip in delivery.clips}
+    return [case for case in CASES if case.clip in delivered]
+
+
+def outcome(lake: Lake, case: Case) -> Outcome:
+    """What the lake says about a case."""
+    table, column, value = case.fate
+    rows = [row for row in lake.rows(table) if row["item_id"] == case.item_id]
+    matching = [row for row in rows if row[column] == value and case.reason in _codes(row)]
+    described = {f"{row[column]} ({', '.join(_codes(row)) or 'no reason'})" for row in matching or rows}
+    return Outcome(case, bool(matching), "; ".join(sorted(described)) or f"no row in {table}")
+
+
+def _codes(row: Mapping[str, Any]) -> list[str]:
+    """Reason codes without their sentences."""
+    reasons = row.get("reasons") or ([row["reason"]] if row.get("reason") else [])
+    return [reason.split(":", 1)[0] for reason in reasons]
 
 
 class DemoFailed(RuntimeError):
@@ -52,14 +147,12 @@ def _taken_in(home: Home, world: World) -> Iterator[str]:
 
 
 def _judged(home: Home, world: World) -> Iterator[str]:
-    for case in world.cases:
+    for case in cases_of(world):
         if not (ended := outcome(home.lake, case)).as_expected:
-            yield f"{case.delivery_id}/{case.file} should be {case.reason}, but {case.table} says: {ended.found}"
+            yield f"{case.clip} should be {case.reason}, but {case.fate.table} says: {ended.rows}"
 
 
 def _sealed(home: Home, world: World) -> Iterator[str]:
-    from assets.consent.sealed_members import manifest_key
-
     roots = {row["snapshot_root"] for row in home.lake.rows("snapshot_members")}
     if not roots:
         yield "no snapshot was sealed (asset training_snapshot)"
@@ -70,16 +163,13 @@ def _sealed(home: Home, world: World) -> Iterator[str]:
 
 def _serves(home: Home, world: World) -> Iterator[str]:
     """The champion, its consent and its release."""
-    from assets.registry.versions import CHAMPION, Registry
-    from assets.release import bundle
-
     registry = Registry(home)
     number = registry.alias(CHAMPION)
     if number is None:
         newest = next(iter(registry.versions()), None)
         why = newest.tags.get("gate_reasons", "the gate did not judge it") if newest else "no version is registered"
-        said = f"version {newest.number}: {why}" if newest else why
-        yield f"no version is champion (asset champion): {said}"
+        reason = f"version {newest.number}: {why}" if newest else why
+        yield f"no version is champion (asset champion): {reason}"
         return
     version = registry.version(number)
     if version.taint:
@@ -96,8 +186,6 @@ CHECKS: tuple[Callable[[Home, World], Iterator[str]], ...] = (_asked, _taken_in,
 
 
 def _sample(home: Home, sample: Path) -> Iterator[str]:
-    from assets.marks.marking import read_marks
-
     if not sample.is_file():
         yield f'"{PROMPT}" was not answered with a video at {sample}'
     elif problems := read_marks(sample, home.signing).problems:
@@ -109,13 +197,9 @@ def answer_prompt(home: Home, sample: Path) -> str | None:
 
     What an earlier run left there goes first, so that it cannot pass for this run's answer.
     """
-    from assets.release.generation import generate_marked
-    from assets.serving.answer import GenerationRequest
-    from assets.serving.serve import NothingToServe
-
     sample.unlink(missing_ok=True)
     try:
-        found = generate_marked(home, GenerationRequest(PROMPT), sample)
+        video = generate_marked(home, GenerationRequest(PROMPT), sample)
     except NothingToServe:
         return None
-    return f"version {found['version']}, {found['C2PA']}, {found['watermark']}"
+    return f"version {video['version']}, {video['C2PA']}, {video['watermark']}"

@@ -1,7 +1,7 @@
 """Build the sample world: requests, and deliveries of several contributors over five days, into a home's inbox.
 
-What is delivered is told in `deliveries`, what must become of the bad part of it in `cases`. This module makes the files
-and puts each delivery where a contributor's upload would; a delivery that is there already is never touched.
+What is delivered is listed in `deliveries`, what must become of it in `story`. This module makes the files, damaged ones
+too, and puts each delivery where a contributor's upload would; a delivery that is there already is never touched.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import struct
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
 from assets.home import Home
+from assets.marks.c2pa import sign_as_ai_generator
 from assets.requests.parse import parse_line
 from assets.requests.store import Header, add_request
-from orchestration.demo import damage
-from orchestration.demo.cases import CASES, Case
 from orchestration.demo.deliveries import (
     DELIVERIES,
     FPS_SIMULATED,
@@ -31,6 +33,8 @@ from orchestration.demo.deliveries import (
 )
 from orchestration.demo.footage import CUTS, make_clips, source_of
 from orchestration.demo.people import ENROLLED_AT, People
+from training.data.video import read_frames, write_mp4
+from training.simulate import render
 
 SIMULATION_SOURCE = {"name": "simulated scene (training.simulate)", "licence": "Apache-2.0"}
 NOTES = "These are my notes for the shoot. The video is on the other card, I will send it later.\n"
@@ -38,22 +42,22 @@ NOTES = "These are my notes for the shoot. The video is on the other card, I wil
 
 @dataclass(frozen=True)
 class World:
-    """What was built, as the demonstration goes through it."""
+    """What was built: requests by identity, and deliveries."""
 
-    days: tuple[str, ...]  # received days, in order
-    deliveries: tuple[Delivery, ...]
-    requests: tuple[str, ...]
-    cases: tuple[Case, ...]
+    requests: tuple[str, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+
+    @property
+    def days(self) -> tuple[str, ...]:
+        """Received days, in order."""
+        return tuple(sorted({delivery.day for delivery in self.deliveries}))
 
 
 def build_world(home: Home, deliveries: Sequence[Delivery] = DELIVERIES) -> World:
-    """Put the sample world into the home. Building it again changes nothing, and a broken-off build is completed.
+    """Put the sample world into the home. Building it again changes nothing, and completes a build that broke off.
 
-    Fewer `deliveries` make a smaller world, with the cases that are among their clips. Needs the footage that
-    `orchestration.demo.fetch` brings; raises FileNotFoundError without it.
+    Needs the footage that `orchestration.demo.fetch` brings; raises FileNotFoundError without it.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     for request_id, (org_id, line) in REQUESTS.items():
         add_request(home.database_url, parse_line(line), ENROLLED_AT, Header(request_id, org_id))
     missing = [delivery for delivery in deliveries if not home.store.exists(_key(delivery, "delivery.json"))]
@@ -68,10 +72,7 @@ def build_world(home: Home, deliveries: Sequence[Delivery] = DELIVERIES) -> Worl
             _deliver(home, delivery, studio)
             progress.advance(task, len(delivery.clips))
         progress.update(task, description="the sample world is in the inbox")
-    days = tuple(sorted({delivery.day for delivery in deliveries}))
-    delivered = {(delivery.delivery_id, place) for delivery in deliveries for place in range(len(delivery.clips))}
-    cases = tuple(case for case in CASES if (case.delivery_id, case.position) in delivered)
-    return World(days, tuple(deliveries), tuple(REQUESTS), cases)
+    return World(tuple(REQUESTS), tuple(deliveries))
 
 
 def _key(delivery: Delivery, name: str) -> str:
@@ -111,7 +112,7 @@ def _declared(clip: Clip) -> dict[str, Any]:
     width, height = clip.size
     common = math.gcd(width, height)
     length_s = CUTS[clip.cut].length_s if clip.cut else FRAMES_SIMULATED / FPS_SIMULATED
-    said: dict[str, Any] = {
+    declared: dict[str, Any] = {
         "file": clip.file,
         "subject": clip.subject,
         "location": clip.place.location,
@@ -128,7 +129,7 @@ def _declared(clip: Clip) -> dict[str, Any]:
         ],
         "source": source_of(CUTS[clip.cut]) if clip.cut else SIMULATION_SOURCE if clip.scene is not None else None,
     }
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: value for name, value in declared.items() if value is not None}
 
 
 class _Studio:
@@ -152,26 +153,25 @@ class _Studio:
             case None:
                 return source
             case "truncated":
-                path.write_bytes(damage.truncated(source.read_bytes()))
+                path.write_bytes(truncated(source.read_bytes()))
             case "overdeclared":
-                path.write_bytes(damage.overdeclared(source.read_bytes()))
+                path.write_bytes(overdeclared(source.read_bytes()))
             case "empty":
                 path.write_bytes(b"")
             case "text":
                 path.write_text(NOTES, encoding="utf-8")
             case "reencoded":
-                self._reencode(source, path)
+                frames, fps = read_frames(source, max_side=640)
+                write_mp4(path, frames, fps, crf=28)
             case "ai-marked":
-                self._mark(source, path)
+                self.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+                sign_as_ai_generator(source, path, self.keys)
             case _:
                 raise ValueError(f"unknown damage {clip.damage!r}")
         return path
 
     def _picture(self, clip: Clip, path: Path) -> Path:
         """The footage or the simulation, before anything is done to it."""
-        from training.data.video import write_mp4
-        from training.simulate import render
-
         if clip.cut:
             return self.cut[clip.cut]
         if clip.scene is None:
@@ -180,15 +180,51 @@ class _Studio:
         frames = render(scene_of(clip), *clip.size, FRAMES_SIMULATED, FPS_SIMULATED)
         return write_mp4(path.with_suffix(".drawn.mp4"), frames, FPS_SIMULATED)
 
-    @staticmethod
-    def _reencode(source: Path, path: Path) -> None:
-        from training.data.video import read_frames, write_mp4
 
-        frames, fps = read_frames(source, max_side=640)
-        write_mp4(path, frames, fps, crf=28)
+# -- files that are not what they claim to be ---------------------------------------------------------------------------
 
-    def _mark(self, source: Path, path: Path) -> None:
-        from assets.marks.c2pa import sign_as_ai_generator
+_CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
-        self.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sign_as_ai_generator(source, path, self.keys)
+
+class DamageError(ValueError):
+    """The file is not built as the damage needs it."""
+
+
+def truncated(data: bytes, share: float = 0.6) -> bytes:
+    """The first part of an MP4 whose index comes first: it opens and plays, and then the pictures end."""
+    if not 0 <= data.find(b"moov") < data.find(b"mdat"):
+        raise DamageError("the index must come before the pictures, or nothing of the file would open")
+    return data[: round(len(data) * share)]
+
+
+def overdeclared(data: bytes, times: int = 2) -> bytes:
+    """A whole MP4 whose time-to-sample table and durations promise `times` as many frames as are there."""
+    out = bytearray(data)
+    boxes = dict(_boxes(data, 0, len(data)))
+    for name in (b"mvhd", b"tkhd", b"mdhd", b"stts"):
+        if name not in boxes:
+            raise DamageError(f"no {name.decode()} box")
+    for name, offset in {b"mvhd": 16, b"tkhd": 20, b"mdhd": 16}.items():
+        _multiply(out, boxes[name] + offset, times)  # durations of version 0
+    entries = struct.unpack_from(">I", out, boxes[b"stts"] + 4)[0]
+    for entry in range(entries):
+        _multiply(out, boxes[b"stts"] + 8 + 8 * entry, times)
+    return bytes(out)
+
+
+def _multiply(data: bytearray, at: int, times: int) -> None:
+    struct.pack_into(">I", data, at, struct.unpack_from(">I", data, at)[0] * times)
+
+
+def _boxes(data: bytes, start: int, end: int) -> list[tuple[bytes, int]]:
+    """(name, where its content begins) of every box, those inside the index's containers too."""
+    boxes: list[tuple[bytes, int]] = []
+    while start + 8 <= end:
+        size, name = struct.unpack_from(">I4s", data, start)
+        if size < 8:
+            break  # sizes of 64 bits do not come up in files of this size
+        boxes.append((name, start + 8))
+        if name in _CONTAINERS:
+            boxes += _boxes(data, start + 8, start + size)
+        start += size
+    return boxes

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from assets.signals.measure import measure
 from assets.signals.motion import FLOW_SIDE, FlowMeter, summarise
-from assets.signals.single_pass import SAMPLES_PER_S, measure
+from assets.signals.single_pass import SAMPLES_PER_S
 from training.data.video import write_mp4
 
 FOOTAGE = Path(".vendor/footage")

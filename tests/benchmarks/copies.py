@@ -151,9 +151,9 @@ def coded(frames: Sequence[np.ndarray], fps: float, crf: int, path: Path) -> Pat
 
 def hashes(path: Path) -> bytes:
     """What the curation pass keeps of a file's frames where it finds no cut in it."""
-    from assets.curation.dedup.phash import common, frame_hash, pack
     from assets.signals.frames import read
     from assets.signals.image_quality import bars
+    from assets.signals.phash import common, frame_hash, pack
     from assets.signals.single_pass import HASH_EVERY, SAMPLES_PER_S, Due
 
     due, borders, found = Due(HASH_EVERY / SAMPLES_PER_S), None, []

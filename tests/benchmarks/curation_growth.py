@@ -49,7 +49,7 @@ def a_clip(work: Callable[[], Any], clips: int) -> float:
 
 def measured(folder: Path) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """The cost of the pass by the number of clips, and the first shot of each."""
-    from assets.signals.single_pass import measure
+    from assets.signals.measure import measure
 
     spent, shots, found = 0.0, [], {}
     for number, film in enumerate(short_films(folder, max(MEASURED))):
@@ -100,7 +100,7 @@ def short_film(pictures: Sequence[np.ndarray], path: Path) -> Path:
 
 def compared(shots: Sequence[dict[str, Any]]) -> None:
     from assets.curation.dedup.groups import Clip, find_duplicates
-    from assets.curation.dedup.phash import pack
+    from assets.signals.phash import pack
 
     find_duplicates(
         Clip(shot["clip_id"], str(at), 0, None, ("", "", "", at), pack(shot["signals"]["frame_phashes"]))

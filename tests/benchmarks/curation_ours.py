@@ -19,7 +19,7 @@ FACES = Path(".vendor/yunet.onnx")
 def ours(files: Sequence[str]) -> dict[str, Any]:
     """Facts and shots of every file, near and exact copies, and what each stage took."""
     from assets.decode.limits import Limits
-    from assets.signals.beside_probe import judged_and_measured
+    from assets.signals.worker import judged_and_measured
 
     request = {"faces": str(FACES), "plugins": {}}
     found = []
@@ -41,7 +41,7 @@ def ours(files: Sequence[str]) -> dict[str, Any]:
 def copies_among(found: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
     """(original, copy) by the files' positions."""
     from assets.curation.dedup.groups import Clip, find_duplicates
-    from assets.curation.dedup.phash import pack
+    from assets.signals.phash import pack
 
     clips = [
         Clip(shot["clip_id"], str(at), index, None, ("", "", "", at), pack(shot["signals"]["frame_phashes"]))

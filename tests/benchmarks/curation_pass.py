@@ -20,18 +20,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from assets.decode.decoding import open_container, video_stream
+from assets.decode.decoder import open_container, video_stream
 from assets.signals.faces import face_finder
 from assets.signals.frames import Frame, read
+from assets.signals.measure import shots_of
 from assets.signals.single_pass import SAMPLES_PER_S, Pass
-from assets.signals.summary import shots_of
 
 VENDOR = Path(".vendor")
 ROUNDS = 5
 DONE = object()
 FILES = {"smoke": ("volcano.mp4", 0, 180), "snow": ("snow.mp4", 1010, 180)}
 MEMORY = (  # VmHWM: unlike ru_maxrss it does not begin with what the parent held
-    "import sys; from assets.signals.beside_probe import judged_and_measured; "
+    "import sys; from assets.signals.worker import judged_and_measured; "
     "from assets.decode.limits import Limits; "
     "request = {'path': sys.argv[1], 'faces': sys.argv[2], 'plugins': {}}; "
     "assert judged_and_measured(request, Limits(), lambda: None)[1]; "
@@ -120,7 +120,7 @@ def side_by_side(path: Path) -> dict[str, float]:
 def whole_file(path: Path) -> dict[str, float]:
     """The probe alone, and the probe with the pass beside it, over a bare decode and scale in the same round."""
     from assets.decode.limits import Limits
-    from assets.signals.beside_probe import judged_and_measured
+    from assets.signals.worker import judged_and_measured
 
     probe = {"path": str(path)}
     both = probe | {"faces": str(VENDOR / "yunet.onnx"), "plugins": {}}

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestration.reading import standing
 from orchestration.resources import open_home
 from orchestration.settings import Settings
+from orchestration.status import read_status
 
 
 def run(home: Path) -> float:
@@ -27,10 +27,10 @@ def demo() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         first = run(home)
-        settings = Settings.from_env({"RUSHES_HOME": str(home)})
-        after_first = standing(open_home(settings))
+        settings = Settings.load(home=str(home))
+        after_first = read_status(open_home(settings))
         second = run(home)
-        after_second = standing(open_home(settings))
+        after_second = read_status(open_home(settings))
     assert after_first.snapshot
     assert after_second.snapshot
     flow, psnr = after_first.losses["transformer flow_loss"], after_first.losses["codec psnr_db"]

@@ -113,7 +113,7 @@ def simulated(seeds: range) -> dict[str, Any]:
     """Different simulated scenes: flat pictures of few shapes before one kind of background, the hardest to tell."""
     import cv2
 
-    from assets.curation.dedup.phash import frame_hash, pack
+    from assets.signals.phash import frame_hash, pack
     from training.simulate import random_scene, render
 
     clips = []

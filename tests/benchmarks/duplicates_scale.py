@@ -35,7 +35,7 @@ SIZES = (10_000, 100_000, 1_000_000)
 CROWD = 10_000
 COPIES, CROWD_COPIES, SEED = 7000, 2100, 11
 GOAL_S, GOAL_CLIPS, GOAL_RECALL, GOAL_MIB = 900, 1_000_000, 0.95, 12 * 1024
-MADE_BY = ("tests/benchmarks/many_clips.py", "assets/curation/dedup/phash.py")
+MADE_BY = ("tests/benchmarks/many_clips.py", "assets/signals/phash.py")
 FILES = ("candidates", "codes", "crowds", "glance", "likeness", "lookup")
 FOUND_BY = (*MADE_BY, *(f"assets/curation/dedup/{name}.py" for name in FILES))
 RUN = "import sys; from tests.benchmarks.duplicates_scale import alone; alone(*sys.argv[1:])"
@@ -43,8 +43,8 @@ RUN = "import sys; from tests.benchmarks.duplicates_scale import alone; alone(*s
 
 def real_hashes() -> np.ndarray:
     """Hashes uint8 [n, 88] of frames of real footage, two a second."""
-    from assets.curation.dedup.phash import HASH_BYTES, frame_hash, pack
     from assets.signals.frames import read
+    from assets.signals.phash import HASH_BYTES, frame_hash, pack
 
     found = []
     for path in FOOTAGE:

@@ -19,8 +19,8 @@ import psutil
 from assets.decode.executor import Progress
 from assets.home import Home
 from assets.ingestion.inbox import sha256_of
+from assets.signals.measure import measure
 from assets.signals.rows import measure_files
-from assets.signals.single_pass import measure
 from assets.signals.task import Measuring
 from training.data.video import write_mp4
 

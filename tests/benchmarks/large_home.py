@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from assets.curation.dedup.phash import HASH_BYTES
 from assets.home import Home
+from assets.signals.phash import HASH_BYTES
 from training.consent.times import time_text
 
 SIZES = (5_000, 20_000)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assets.curation.dedup.phash import CHROMA_STEP, GRID, HASH_BYTES, LEVELS, SIDE, SPREAD, unpack
 from assets.curation.dedup.similarity import Film
+from assets.signals.phash import CHROMA_STEP, GRID, HASH_BYTES, LEVELS, SIDE, SPREAD, unpack
 
 LONGEST, SHORTEST = 32, 8  # frames
 PACES = (0.0005, 0.005, 0.02, 0.08)  # share of a frame that is new in the next one

@@ -18,7 +18,7 @@ from assets.curation.policy.policy import POLICY
 from assets.curation.policy.policy_overrides import tuned
 from assets.curation.policy.replay import Replay, replay
 from assets.home import Home
-from assets.signals.single_pass import measure
+from assets.signals.measure import measure
 from tests.assets.curation.corpus import write_corpus
 from tests.benchmarks.curation_pass import encode
 

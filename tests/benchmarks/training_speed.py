@@ -25,7 +25,7 @@ from lightning import Callback, Trainer
 from safetensors.torch import save_file
 
 from training.config import TrainConfig
-from training.data.clips import LatentClips
+from training.data.clips import Encoded, LatentClips
 from training.data.packing import Batch, Cursor, Sample, collate
 from training.data.steps import FlowStep, ahead, flow_steps
 from training.model import flow
@@ -137,7 +137,7 @@ def cached(folder: Path, name: str, tokens: int, steps: int, clips: int) -> tupl
         batch_tokens=tokens,
         **places,
     )
-    return config, LatentClips(folder, folder, members, shape.patch, 4)
+    return config, LatentClips(Encoded(folder, folder, shape.patch, 4), members)
 
 
 def trained(

@@ -31,6 +31,12 @@ def dbt(command: str, root: Path, *arguments: str) -> subprocess.CompletedProces
     )  # fmt: skip
 
 
+def rebuild(root: Path) -> None:
+    """Build and test the data; unit tests, which see none of it, run once with the first build of a session."""
+    done = dbt("build", root, "--exclude-resource-type", "unit_test")
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
 def rows_of(root: Path) -> Rows:
     """A reader of the warehouse below `root`: all rows of a relation, as dictionaries."""
 

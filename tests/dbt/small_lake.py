@@ -161,29 +161,29 @@ class SmallLake:
         )  # fmt: skip
 
     def _probed(self, name: str, item: str, duration_s: float | None) -> None:
-        found = {"item_id": item, "received_day": DAY, "size_bytes": 1000, "probe_version": "1"}
+        row = {"item_id": item, "received_day": DAY, "size_bytes": 1000, "probe_version": "1"}
         if duration_s is None:
-            found |= {"state": "quarantined", "reasons": ["media.truncated: the file ends early"]}
+            row |= {"state": "quarantined", "reasons": ["media.truncated: the file ends early"]}
         else:
-            found |= {"state": "accepted", "reasons": [], "width": 1280, "height": 720, "duration_s": duration_s}
-            found |= {"bytes_sha256": digest(f"bytes {name}"), "frames_sha256": digest(f"frames {name}"), "fps": 25.0}
-        self.rows["media"].append(found)
+            row |= {"state": "accepted", "reasons": [], "width": 1280, "height": 720, "duration_s": duration_s}
+            row |= {"bytes_sha256": digest(f"bytes {name}"), "frames_sha256": digest(f"frames {name}"), "fps": 25.0}
+        self.rows["media"].append(row)
 
 
 def signals_row(duration_s: float, faces: int | None) -> dict[str, Any]:
     """Unremarkable signals of a clip, without its key and day."""
     usual: dict[Any, Any] = {Real: 0.1, Int: 1, Text: "[]", Texts: ["0" * 16]}
     columns = (column for column in TABLES["signals"].columns if not column.nullable)
-    found = {column.name: usual[column.type] for column in columns if column.name not in _WHERE}
-    found |= {"width": 1280, "height": 720, "duration_s": duration_s, "fps": 25.0, "camera_motion": "pan"}
-    return found | {"faces_max": faces, "signals_version": "1"}
+    row = {column.name: usual[column.type] for column in columns if column.name not in _WHERE}
+    row |= {"width": 1280, "height": 720, "duration_s": duration_s, "fps": 25.0, "camera_motion": "pan"}
+    return row | {"faces_max": faces, "signals_version": "1"}
 
 
 def classes_row(contributor: str, length_s: float) -> dict[str, Any]:
     """The classes of a clip of the city at night."""
-    found = {"subject": "city", "place": "brussels", "country": "belgium", "time_of_day": "night", "motion": "lively"}
-    found |= {"camera_motion": "pan", "aspect": "landscape", "length": "over 10 s" if length_s >= 10 else "3 to 10 s"}
-    return found | {"contributor": contributor, "length_s": length_s, "classes_version": "classes/2"}
+    row = {"subject": "city", "place": "brussels", "country": "belgium", "time_of_day": "night", "motion": "lively"}
+    row |= {"camera_motion": "pan", "aspect": "landscape", "length": "over 10 s" if length_s >= 10 else "3 to 10 s"}
+    return row | {"contributor": contributor, "length_s": length_s, "classes_version": "classes/2"}
 
 
 def verdict_row(check: str) -> dict[str, Any]:
@@ -191,15 +191,15 @@ def verdict_row(check: str) -> dict[str, Any]:
 
 
 def duplicate_row(clip_id: str, item: str) -> dict[str, Any]:
-    found = {"dup_group": clip_id, "original_item_id": item, "kind": "unique", "distance": None}
-    return found | {"verdict": "pass", "reason": None, "duplicates_version": "1"}
+    row = {"dup_group": clip_id, "original_item_id": item, "kind": "unique", "distance": None}
+    return row | {"verdict": "pass", "reason": None, "duplicates_version": "1"}
 
 
 def review_row(reviewer: str, verdict: str, valid: bool) -> dict[str, Any]:
-    found = {"reviewer_id": reviewer, "round": 1, "digest": digest(reviewer), "verdict": verdict, "valid": valid}
-    found |= {"reasons": [] if verdict == "approve" else ["quality.focus"]}
-    found |= {"organisation": f"org-{reviewer}", "independent": True, "counts": valid, "fit_for_catalogue": True}
-    return found | {"persons_counted": 0, "non_identifiable": 0, "reviewed_at": "2026-11-05T00:00:00Z"}
+    row = {"reviewer_id": reviewer, "round": 1, "digest": digest(reviewer), "verdict": verdict, "valid": valid}
+    row |= {"reasons": [] if verdict == "approve" else ["quality.focus"]}
+    row |= {"organisation": f"org-{reviewer}", "independent": True, "counts": valid, "fit_for_catalogue": True}
+    return row | {"persons_counted": 0, "non_identifiable": 0, "reviewed_at": "2026-11-05T00:00:00Z"}
 
 
 def cases() -> SmallLake:

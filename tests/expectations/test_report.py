@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from assets.tables import TABLES
 from expectations.report import stand_alone
 from expectations.validate import validate
 
@@ -16,17 +17,15 @@ REMOTE = re.compile(
 )
 
 
+COLUMNS = {column.name: column.doc for column in TABLES["signals"].columns}
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
-    validate("signals", pd.DataFrame({"clip_id": ["a", "a"]}).reindex(columns=signals_columns()), folder)
+    rows = pd.DataFrame({"clip_id": ["a", "a"]}).reindex(columns=list(COLUMNS))
+    validate("signals", rows, folder, COLUMNS)
     return folder / "signals"
-
-
-def signals_columns() -> list[str]:
-    from assets.tables import TABLES
-
-    return [column.name for column in TABLES["signals"].columns]
 
 
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
@@ -39,6 +38,10 @@ def test_the_first_page_leads_to_the_validation_result(site: Path) -> None:
     target = re.search(r"url=([^\"]+)\"", (site / "index.html").read_text())
     assert target
     assert "Expectation" in (site / target.group(1)).read_text()
+
+
+def test_the_page_of_the_suite_says_what_the_columns_mean(site: Path) -> None:
+    assert COLUMNS["sharpness"] in (site / "expectations" / "signals.html").read_text()
 
 
 def test_making_a_report_stand_alone_twice_changes_no_result(site: Path) -> None:

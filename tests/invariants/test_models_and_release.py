@@ -26,8 +26,8 @@ from tests.training.conftest import make_world
 from training import fit as fitting
 from training.consent.guard import ConsentGuard
 from training.data.video import write_mp4
-from training.reporting import Reporter
 from training.trainer import checkpoint as checkpoints
+from training.trainer.logger import RunLogger
 
 
 def version_of(reached: Reached, model_key: str) -> Version:
@@ -54,7 +54,7 @@ def test_i08_a_run_asks_before_its_first_step_before_each_checkpoint_and_before_
     monkeypatch.setattr(checkpoints, "save_checkpoint", noting("saved", save))
     monkeypatch.setattr(fitting, "_publish", noting("published", publish))
     config = make_world(tmp_path, clips=5).config(steps=4, checkpoint_every=2)
-    assert fitting.fit(config, Reporter(Path(config.run_dir))) == 0
+    assert fitting.fit(config, RunLogger(Path(config.run_dir))) == 0
     assert happened == ["asked", "asked", "saved", "asked", "saved", "asked", "published"]
 
 

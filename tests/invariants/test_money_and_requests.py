@@ -11,7 +11,7 @@ import pytest
 
 from assets.lake import Lake
 from assets.store import LocalStore
-from tests.dbt.running import Rows, dbt, rows_of
+from tests.dbt.running import Rows, rebuild, rows_of
 from tests.dbt.small_lake import DAY, SmallLake
 
 pytestmark = pytest.mark.slow  # each build is a process of dbt
@@ -39,8 +39,7 @@ def rush() -> SmallLake:
 def build(root: Path, lake: SmallLake) -> Rows:
     lake.write(Lake(LocalStore(root)))
     Lake(LocalStore(root)).mirror(root / "mirror")
-    done = dbt("build", root)
-    assert done.returncode == 0, done.stdout[-4000:]
+    rebuild(root)
     return rows_of(root)
 
 

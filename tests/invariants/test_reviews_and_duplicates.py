@@ -22,7 +22,7 @@ from assets.consent.reviewers import Entry, Register
 from assets.consent.reviews import submit_review
 from assets.curation.dedup.groups import Clip as Compared
 from assets.curation.dedup.groups import find_duplicates
-from assets.curation.dedup.phash import HASH_BYTES
+from assets.signals.phash import HASH_BYTES
 from training.consent.eligibility import Person
 
 SHA = "7" * 64

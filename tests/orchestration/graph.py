@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from assets.consent.reviews import submit_review
 from assets.home import Home
 from assets.partitions import received_days
 from orchestration.resources import open_home
-from orchestration.settings import ROOT, Settings
+from orchestration.settings import Settings
 from tests.reviewers import enrol_reviewers
 
 REVIEWERS = ("r-ada", "r-bo")
@@ -22,13 +21,8 @@ REVIEWERS = ("r-ada", "r-bo")
 
 def settings_in(folder: Path, home: str | None = None, **more: str) -> Settings:
     """Settings of an installation below `folder`, or with its store at `home`; weights are the checkout's."""
-    env = {
-        "RUSHES_HOME": home or str(folder / "home"),
-        "RUSHES_STATE": str(folder / "home"),
-        "RUSHES_AUTOMATION": "off",
-        "RUSHES_VENDOR": os.environ.get("RUSHES_VENDOR", str(ROOT / ".vendor")),
-    }
-    return Settings.from_env(env | more)
+    places = {"home": home or str(folder / "home"), "state": str(folder / "home")}
+    return Settings.load(**{"automation": "off"} | places | more)
 
 
 def instance_in(folder: Path) -> dg.DagsterInstance:

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import dagster as dg
@@ -28,6 +28,7 @@ ALERT = Alert(job="intake", run_id="r", partition="2026-11-02", steps=("media",)
 class Receiver:
     """A webhook: what it got, and what it answers from now on."""
 
+    home: Home  # whose alerts are posted here
     url: str = ""
     answer: int = 204
     got: list[bytes] = field(default_factory=list)
@@ -39,8 +40,8 @@ class Receiver:
 
 
 @pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    receiver = Receiver()
+def webhook(home: Home) -> Iterator[Receiver]:
+    receiver = Receiver(home)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -65,7 +66,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     receiver.url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv("RUSHES_ALERT_WEBHOOK", f"{receiver.url}/s3cret")
+    receiver.home = replace(home, alert_webhook=f"{receiver.url}/s3cret")
     yield receiver
     server.shutdown()
     server.server_close()
@@ -82,56 +83,54 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_alert_is_logged_and_posted(home: Home, webhook: Receiver) -> None:
-    send(home, ALERT)
+    send(webhook.home, ALERT)
     assert logged(home)[0]["reason"] == "disk full"
     assert json.loads(webhook.got[0])["steps"] == ["media"]
 
 
 def test_alerts_wait_for_a_webhook_that_fails_and_come_once_and_in_order(
-    home: Home, webhook: Receiver, monkeypatch: pytest.MonkeyPatch
+    webhook: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     webhook.answer = 503
     for name in ("one", "two", "three"):
-        send(home, Alert(name))
+        send(webhook.home, Alert(name))
     assert len(webhook.asked) == 1, "it is left in peace for a while"
-    assert "503" in (deliver(home) or "")
+    assert "503" in (deliver(webhook.home) or "")
     webhook.answer = 204
     later(monkeypatch)
-    send(home, Alert("four"))
+    send(webhook.home, Alert("four"))
     assert webhook.reasons == ["one", "two", "three", "four"]
-    assert deliver(home) is None
+    assert deliver(webhook.home) is None
     assert len(webhook.got) == 4
 
 
-def test_the_half_line_of_a_killed_writer_is_neither_posted_nor_in_the_way(home: Home, webhook: Receiver) -> None:
-    send(home, Alert("one"))
-    with (home.state / "alerts.jsonl").open("a") as log:
+def test_the_half_line_of_a_killed_writer_is_neither_posted_nor_in_the_way(webhook: Receiver) -> None:
+    send(webhook.home, Alert("one"))
+    with (webhook.home.state / "alerts.jsonl").open("a") as log:
         log.write('{"reason": "hal')
-    send(home, Alert("two"))
+    send(webhook.home, Alert("two"))
     assert webhook.reasons == ["one", "two"]
 
 
 @pytest.mark.parametrize("torn", ["", '{"offset": 1', "[]", "\x00\x00"])
 @pytest.mark.parametrize("name", ["alerts/open.json", "alerts/webhook.json", "heartbeat.json"])
-def test_what_a_failing_disk_tore_stops_no_alert(home: Home, webhook: Receiver, name: str, torn: str) -> None:
-    settle(home, {"night: missed": "one"})
-    (home.state / name).write_text(torn)
-    settle(home, {"night: missed": "one", "champion: unknown": "two"})
+def test_what_a_failing_disk_tore_stops_no_alert(webhook: Receiver, name: str, torn: str) -> None:
+    settle(webhook.home, {"night: missed": "one"})
+    (webhook.home.state / name).write_text(torn)
+    settle(webhook.home, {"night: missed": "one", "champion: unknown": "two"})
     assert "two" in webhook.reasons
-    assert read_heartbeat(home) == {}
+    assert read_heartbeat(webhook.home) == {}
 
 
 def test_alerts_in_a_log_that_was_emptied_are_posted_where_it_grew_past_the_old_one(
     home: Home, webhook: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send(home, Alert("old"))
+    send(webhook.home, Alert("old"))
     os.truncate(home.state / "alerts.jsonl", 0)
-    monkeypatch.delenv("RUSHES_ALERT_WEBHOOK")
-    monkeypatch.setattr(alerts, "deliver", lambda home: None)
-    send(home, Alert("new, and longer than the one before"))
-    monkeypatch.undo()
-    monkeypatch.setenv("RUSHES_ALERT_WEBHOOK", f"{webhook.url}/s3cret")
-    deliver(home)
+    with monkeypatch.context() as undelivered:
+        undelivered.setattr(alerts, "deliver", lambda home: None)
+        send(webhook.home, Alert("new, and longer than the one before"))
+    deliver(webhook.home)
     assert webhook.reasons == ["old", "new, and longer than the one before"]
 
 
@@ -148,50 +147,44 @@ def test_a_webhook_whose_answer_trickles_is_not_waited_for(home: Home, monkeypat
                     time.sleep(0.3)
 
         threading.Thread(target=trickle, daemon=True).start()
-        monkeypatch.setenv("RUSHES_ALERT_WEBHOOK", f"http://127.0.0.1:{server.getsockname()[1]}/")
+        slow = replace(home, alert_webhook=f"http://127.0.0.1:{server.getsockname()[1]}/")
         started = time.monotonic()
-        send(home, ALERT)
+        send(slow, ALERT)
     assert time.monotonic() - started < 3
-    assert "no answer" in (deliver(home) or "")
+    assert "no answer" in (deliver(slow) or "")
 
 
 def test_nobody_waits_for_somebody_else_s_slow_delivery(home: Home, webhook: Receiver) -> None:
     with alerts._locked(home, "posting"):
-        send(home, ALERT)
+        send(webhook.home, ALERT)
     assert logged(home)[0]["reason"] == "disk full"
     assert webhook.got == []
-    deliver(home)
+    deliver(webhook.home)
     assert len(webhook.got) == 1
 
 
-def test_alerts_do_not_follow_a_webhook_elsewhere(home: Home, webhook: Receiver) -> None:
+def test_alerts_do_not_follow_a_webhook_elsewhere(webhook: Receiver) -> None:
     webhook.answer = 307
-    send(home, ALERT)
+    send(webhook.home, ALERT)
     assert webhook.asked == ["/s3cret"]
-    assert "307" in (deliver(home) or "")
+    assert "307" in (deliver(webhook.home) or "")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/s3cret", "ftp://s3cret", "http://h\x01/s3cret", "http://[s3cret"])
-def test_a_webhook_that_cannot_be_reached_loses_nothing_and_its_address_stays_secret(
-    home: Home, monkeypatch: pytest.MonkeyPatch, url: str
-) -> None:
-    monkeypatch.setenv("RUSHES_ALERT_WEBHOOK", url)
+def test_a_webhook_that_cannot_be_reached_loses_nothing_and_its_address_stays_secret(home: Home, url: str) -> None:
+    home = replace(home, alert_webhook=url)
     send(home, ALERT)
-    said = deliver(home)
-    assert said
-    assert "s3cret" not in said
+    problem = deliver(home)
+    assert problem
+    assert "s3cret" not in problem
+    assert "s3cret" not in repr(home)
     assert logged(home)[0]["job"] == "intake"
     assert not [file for file in home.state.rglob("*.json*") if "s3cret" in file.read_text()]
 
 
-def test_a_webhook_that_is_set_later_is_not_told_of_the_past(
-    home: Home, webhook: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url = os.environ["RUSHES_ALERT_WEBHOOK"]
-    monkeypatch.delenv("RUSHES_ALERT_WEBHOOK")
+def test_a_webhook_that_is_set_later_is_not_told_of_the_past(home: Home, webhook: Receiver) -> None:
     send(home, Alert("past"))
-    monkeypatch.setenv("RUSHES_ALERT_WEBHOOK", url)
-    send(home, Alert("now"))
+    send(webhook.home, Alert("now"))
     assert webhook.reasons == ["now"]
 
 

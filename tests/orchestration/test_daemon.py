@@ -6,7 +6,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from assets.home import Home
 from orchestration import services
 from orchestration.jobs import INTAKE_ASSETS
 from orchestration.launch import failure_reason
-from orchestration.reading import mart
 from orchestration.resources import open_home
 from orchestration.settings import Settings
+from orchestration.status import mart
 from tests.orchestration.graph import settings_in
 from tests.worlds import SmallWorld
 
@@ -34,7 +33,7 @@ def settings(tmp_path: Path) -> Settings:
     """Automation on; a site where it is not about to be night, when the graph would begin to train."""
     site = "UTC" if datetime.now(UTC).hour >= 3 else "Asia/Tokyo"
     port = services.free_port(0)
-    return replace(settings_in(tmp_path, RUSHES_AUTOMATION="on", RUSHES_TIMEZONE=site), ui_port=port)
+    return settings_in(tmp_path, automation="on", timezone=site, ui_port=str(port))
 
 
 @pytest.fixture

@@ -9,16 +9,16 @@ import dagster as dg
 import pytest
 
 from assets.ingestion.delivery_items import item_id
-from orchestration.demo.cases import CASES, Case, outcome
 from orchestration.demo.deliveries import DELIVERIES, REQUESTS
 from orchestration.demo.people import REVIEWERS, enrol_everybody, review_everything
+from orchestration.demo.story import CASES, Case, outcome
 from orchestration.demo.world import build_world
-from orchestration.reading import mart
+from orchestration.status import mart
 from tests.orchestration.graph import Graph, instance_in, settings_in
 
-BLOCKED = {item_id(case.delivery_id, case.position) for case in CASES}
+BLOCKED = {case.item_id for case in CASES}
 DELIVERED = {item_id(d.delivery_id, place): clip for d in DELIVERIES for place, clip in enumerate(d.clips)}
-QUARANTINED = {item_id(case.delivery_id, case.position) for case in CASES if case.value == "quarantined"}
+QUARANTINED = {case.item_id for case in CASES if case.fate.value == "quarantined"}
 CUTS_WITHIN = 1  # towers.mp4 holds two shots
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_case_ends_in_the_verdict_it_should(graph: Graph, case: Case) -> None:
     ended = outcome(graph.home.lake, case)
-    assert ended.as_expected, f"{case.wrong}: {ended.found}"
+    assert ended.as_expected, f"{case.wrong}: {ended.rows}"
 
 
 def test_the_snapshot_holds_every_good_clip_and_no_other(graph: Graph) -> None:

@@ -20,7 +20,7 @@ from assets.requests.parse import parse_line
 from assets.requests.store import Header, add_request
 from assets.signals.task import BESIDE
 from assets.signals.task import COMMAND as MEASURE
-from orchestration.night import inputs_of
+from orchestration.schedules import inputs_of
 from tests.orchestration.graph import Graph, instance_in, settings_in
 from tests.worlds import SIGNED_AT, SmallWorld, enrol
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -23,7 +22,7 @@ from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.monitoring import execute_run_monitoring_iteration
 
 from orchestration import services
-from orchestration.launch import Launcher
+from orchestration.launch import Client
 from orchestration.session import is_ours
 from orchestration.settings import ROOT, Settings
 from tests.orchestration.graph import settings_in
@@ -34,7 +33,7 @@ PATIENCE_S = 60
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return replace(settings_in(tmp_path), ui_port=services.free_port(0))
+    return settings_in(tmp_path, ui_port=str(services.free_port(0)))
 
 
 @pytest.fixture
@@ -74,13 +73,13 @@ def worker_of(instance: dg.DagsterInstance, run_id: str) -> int:
 def test_the_slot_of_a_killed_run_goes_to_the_next_run(
     settings: Settings, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    launcher = Launcher(settings)
+    client = Client(settings)
     with services.running(dagster(settings, tmp_path)):
         (settings.dagster_home / "webserver").write_text(settings.ui_url)
         assert is_ours(settings), "it says whose it is"
-        killed = launcher.run("hold")
+        killed = client.run("hold")
         wait_until(lambda: has(instance, killed, dg.DagsterEventType.STEP_START), "the first run works")
-        following = launcher.run("hold")
+        following = client.run("hold")
         os.kill(worker_of(instance, killed), signal.SIGKILL)
         wait_until(lambda: has(instance, following, dg.DagsterEventType.STEP_START), "the next run works")
         (settings.dagster_home / "let-go").touch()

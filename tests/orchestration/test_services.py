@@ -13,7 +13,6 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -32,8 +31,7 @@ import sys, time
 from pathlib import Path
 from orchestration import services
 from tests.orchestration.graph import settings_in
-from dataclasses import replace
-settings = replace(settings_in(Path(sys.argv[1])), docs_port=services.free_port(0))
+settings = settings_in(Path(sys.argv[1]), docs_port=str(services.free_port(0)))
 service = services.docs_service(settings)
 with services.running(service):
     print(service.process.pid, flush=True)
@@ -51,7 +49,7 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return settings_in(tmp_path, RUSHES_TIMEZONE="Asia/Tokyo", RUSHES_TRAINING='{"seed": 7}')
+    return settings_in(tmp_path, timezone="Asia/Tokyo", training='{"seed": 7}')
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
@@ -79,12 +77,12 @@ def test_what_a_killed_starter_left_is_ended_before_it_is_started_anew(tmp_path:
     assert alive(child)
     services.end_left(settings_in(tmp_path / "other"))
     assert alive(child), "another home's is nobody's to end"
-    with services.running(services.docs_service(replace(settings_in(tmp_path), docs_port=services.free_port(0)))):
+    with services.running(services.docs_service(settings_in(tmp_path, docs_port=str(services.free_port(0))))):
         assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_service_that_was_killed_is_started_again(tmp_path: Path) -> None:
-    service = services.docs_service(replace(settings_in(tmp_path), docs_port=services.free_port(0)))
+    service = services.docs_service(settings_in(tmp_path, docs_port=str(services.free_port(0))))
     with services.running(service):
         service.process.kill()
         service.process.wait()
@@ -110,10 +108,14 @@ def test_a_port_in_use_is_not_taken() -> None:
         assert services.free_port(port) != port
 
 
-def test_services_find_the_same_home_as_whoever_started_them(settings: Settings) -> None:
-    known = services.environment(settings)
-    assert Settings.from_env(known) == settings
-    assert (Path(known["DAGSTER_HOME"]) / "dagster.yaml").read_bytes() == services.INSTANCE_FILE.read_bytes()
+def test_services_find_the_same_home_as_whoever_started_them(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = services.environment(settings)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Settings.load() == settings
+    assert (Path(variables["DAGSTER_HOME"]) / "dagster.yaml").read_bytes() == services.INSTANCE_FILE.read_bytes()
 
 
 def test_an_instance_file_that_an_operator_edited_is_kept_and_said_to_differ(
@@ -172,7 +174,7 @@ def test_a_session_takes_the_webserver_of_its_own_home_only(settings: Settings, 
     storage = {"module": "x", "class": "y", "config": {"base_dir": str(folder)}}
     info = {"data": {"instance": {"info": yaml.safe_dump({"local_artifact_storage": storage})}}}
     with webserver({} if whose == "no Dagster" else info) as port:
-        there = replace(settings, ui_port=port)
+        there = settings.model_copy(update={"ui_port": port})
         assert not is_ours(there), "nobody noted it"
         (settings.dagster_home / "webserver").write_text(there.ui_url)
         assert is_ours(there) is (whose == "ours")

@@ -25,7 +25,7 @@ from tests.orchestration.sensors.conftest import run_of
 __all__ = ["drop"]
 
 
-class Launcher:
+class Client:
     """Takes a backfill for done."""
 
     def __init__(self) -> None:
@@ -44,11 +44,11 @@ def intake(home: Home, monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[li
     monkeypatch.setattr(launch, "follow_backfill", lambda *arguments: None)
 
     def ask() -> tuple[list[str], str]:
-        out, launcher, asked = io.StringIO(), Launcher(), session.Session.__new__(session.Session)
-        given: dict[str, Any] = {"settings": None, "instance": None, "launcher": launcher}
-        vars(asked).update(given | {"console": Console(file=out, width=400)})
+        out, client, asked = io.StringIO(), Client(), session.Session.__new__(session.Session)
+        state: dict[str, Any] = {"settings": None, "instance": None, "client": client}
+        vars(asked).update(state | {"console": Console(file=out, width=400)})
         asked.intake()
-        return launcher.days, out.getvalue()
+        return client.days, out.getvalue()
 
     return ask
 

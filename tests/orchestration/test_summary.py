@@ -7,8 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from assets.home import Home
-from orchestration.reading import Standing, standing
-from orchestration.summary import LISTED, show
+from orchestration.status import LISTED, Status, read_status, render_status
 
 DAY = "2026-11-02"
 
@@ -27,7 +26,7 @@ def test_a_file_that_was_refused_on_receipt_and_again_when_taken_in_counts_once(
     home.lake.write("delivery_items", named, DAY)
     decoded = [gone, broken | {"reasons": ["media.truncated: b"]}, good | {"state": "accepted", "reasons": []}]
     home.lake.write("media", [row | {"size_bytes": 0, "probe_version": "1"} for row in decoded], DAY)
-    found = standing(home)
+    found = read_status(home)
     assert found.received == 3
     assert {row["file"]: row["reasons"] for row in found.quarantined} == {
         "d-1/gone": ["item.missing_file: a"],
@@ -39,7 +38,7 @@ def test_a_file_that_was_refused_on_receipt_and_again_when_taken_in_counts_once(
 def test_a_flood_of_refused_files_is_counted_and_not_all_listed() -> None:
     files = [{"file": f"d-1/{n:04}.mp4", "reasons": ["media.empty: no bytes"]} for n in range(LISTED + 40)]
     console = Console(record=True, width=120)
-    show(Standing(received=len(files), quarantined=files), console)
+    console.print(render_status(Status(received=len(files), quarantined=files)))
     said = console.export_text()
     assert "and 40 more" in said
     assert said.count("d-1/") == LISTED
@@ -54,7 +53,7 @@ def test_the_summary_shows_scores_in_words_and_unmeasured_ones_in_one_line() -> 
     scores = [row("trial_colour", "all", 0.9), row("trial_colour", "reference=base", 0.8)]
     scores += [row(f"trial_{name}", "all", None) for name in ("side", "count", "direction")]
     console = Console(record=True, width=160)
-    show(Standing(snapshot={"root": "ab", "members": 2}, scorecard=scores), console)
+    console.print(render_status(Status(snapshot={"root": "ab", "members": 2}, scorecard=scores)))
     said = console.export_text()
     (line,) = [line for line in said.splitlines() if "colour as asked" in line]
     assert "90 %" in line

@@ -14,16 +14,16 @@ from tests.training.conftest import TrainingWorld
 from tests.training.exposure.conftest import edit, refusal, strip
 from tests.training.test_fit import assert_same, run, weights
 from training.config import TrainConfig
-from training.data.clips import FrameClips, LatentClips, read_members
+from training.data.clips import Encoded, FrameClips, LatentClips, read_members
 from training.evaluate.heldout import flow_loss, psnr, reconstruct
 from training.fit import fit
 from training.model import exposure
 from training.model.codec import load_codec, to_unit
 from training.model.config import ConfigError
 from training.model.transformer import load_transformer
-from training.reporting import Reporter
 from training.trainer.checkpoint import checkpoints
 from training.trainer.learner import TransformerLearner
+from training.trainer.logger import RunLogger
 
 Losses = dict[int, float]
 
@@ -78,7 +78,7 @@ def test_a_transformer_that_got_worse_is_published_as_it_began_and_measures_so(e
     assert (result["best_step"], result["end"]) == (0, result["start"])
     assert result["last"]["heldout/flow_loss"] > 1.02 * result["start"]["heldout/flow_loss"]
     members = read_members(config.manifest, "heldout")
-    clips = LatentClips(config.latents_dir, config.text_dir, members, 2, 4)
+    clips = LatentClips(Encoded(config.latents_dir, config.text_dir, 2, 4), members)
     measured = flow_loss(load_transformer(config.run_dir), [clips.read(m["clip_id"]) for m in members]).mean()
     assert float(measured) == pytest.approx(result["end"]["heldout/flow_loss"], rel=1e-5)
 
@@ -152,9 +152,9 @@ def test_a_best_that_came_after_the_last_checkpoint_is_measured_again(
         encoded_world.flow_config(n, steps=6, eval_every=2, checkpoint_every=3) for n in ("whole", "killed")
     )
 
-    class Killed(Reporter):
-        def metrics(self, step, values):
-            super().metrics(step, values)
+    class Killed(RunLogger):
+        def log_metrics(self, metrics, step=None):
+            super().log_metrics(metrics, step)
             if step == 5:
                 raise OSError("killed")
 
@@ -191,11 +191,11 @@ def test_a_best_that_was_trained_beyond_a_revocation_is_not_kept(encoded_world: 
     losses |= {4: 0.5, 6: 0.1}
     config = encoded_world.flow_config(steps=40, eval_every=2, checkpoint_every=4)
 
-    class Revoking(Reporter):
+    class Revoking(RunLogger):
         """A contributor withdraws after the sixth step, which is the best one."""
 
-        def metrics(self, step, values):
-            super().metrics(step, values)
+        def log_metrics(self, metrics, step=None):
+            super().log_metrics(metrics, step)
             if step == 6:
                 encoded_world.people.revoke(encoded_world.consents[1])
 

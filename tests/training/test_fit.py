@@ -17,17 +17,17 @@ from safetensors.torch import load_file, save_file
 
 from tests.training.conftest import TrainingWorld, make_world
 from training.config import TrainConfig
-from training.data.clips import LatentClips, read_members
+from training.data.clips import Encoded, LatentClips, read_members
 from training.fit import fit, main
 from training.model.conditioning import NUMERIC, read_numbers
-from training.reporting import Reporter
 from training.trainer.checkpoint import checkpoints, clear
+from training.trainer.logger import RunLogger
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(config, until=None) -> tuple[int, dict]:
-    code = fit(config, Reporter(Path(config.run_dir)), until)
+    code = fit(config, RunLogger(Path(config.run_dir)), until)
     assert "steps ahead" not in {thread.name for thread in threading.enumerate()}, "no run leaves a thread behind"
     return code, json.loads((Path(config.run_dir) / "result.json").read_text())
 
@@ -73,8 +73,8 @@ def test_a_clip_that_has_no_latent_is_left_out_by_name_and_all_of_a_split_may_no
     train = [member["clip_id"] for member in read_members(config.manifest, "train")]
     (Path(config.latents_dir) / f"{train[0]}.safetensors").unlink()
     assert run(replace(config, left_out=train[:1]))[0] == 0
-    assert fit(replace(config, left_out=train, resume=False), Reporter(Path(config.run_dir))) == 1
-    assert fit(replace(config, resume=False), Reporter(Path(config.run_dir))) == 1
+    assert fit(replace(config, left_out=train, resume=False), RunLogger(Path(config.run_dir))) == 1
+    assert fit(replace(config, resume=False), RunLogger(Path(config.run_dir))) == 1
 
 
 def test_a_revoked_consent_stops_the_run_before_its_first_step(encoded_world: TrainingWorld) -> None:
@@ -88,11 +88,11 @@ def test_a_revoked_consent_stops_the_run_before_its_first_step(encoded_world: Tr
 def test_a_consent_revoked_during_training_stops_the_run_at_the_next_checkpoint(encoded_world: TrainingWorld) -> None:
     config = encoded_world.flow_config(steps=40, checkpoint_every=4)
 
-    class Revoking(Reporter):
+    class Revoking(RunLogger):
         """A reporter in whose hearing a contributor withdraws after the sixth step."""
 
-        def metrics(self, step, values):
-            super().metrics(step, values)
+        def log_metrics(self, metrics, step=None):
+            super().log_metrics(metrics, step)
             if step == 6:
                 encoded_world.people.revoke(encoded_world.consents[1])
 
@@ -145,7 +145,7 @@ def test_what_was_measured_of_clips_is_told_and_a_change_of_it_starts_anew(
     path = tmp_path / "numbers.json"
     path.write_text(json.dumps({m["clip_id"]: {"pan": -0.2, "quality": 0.9} for m in members[:1]}))
     config = encoded_world.flow_config(steps=2, numbers=str(path))
-    clips = LatentClips(config.latents_dir, config.text_dir, members, 2, 4, measured=read_numbers(path))
+    clips = LatentClips(Encoded(config.latents_dir, config.text_dir, 2, 4), members, measured=read_numbers(path))
     first, second = (dict(zip(NUMERIC, clips.read(m["clip_id"]).numeric, strict=True)) for m in members[:2])
     assert (first["fps"], first["pan"], first["quality"]) == (8.0, -0.2, 0.9)
     assert first["motion"] > 0

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tests.training.conftest import TrainingWorld
-from training.data.clips import LatentClips, read_members, texts_of
+from training.data.clips import Encoded, LatentClips, read_members, texts_of
 from training.data.packing import Cursor
-from training.data.steps import FlowStep, draw, draw_text, flow_steps, share
+from training.data.steps import FlowStep, Share, draw, draw_text, flow_steps
 from training.model import flow
 from training.model.attention import Segments
 from training.model.conditioning import MODES, changes, draw_given, give_frames, motion
@@ -62,8 +62,8 @@ def test_a_clip_meets_the_same_noise_and_time_whatever_is_packed_with_it(encoded
     def steps(batch_tokens: int, rank: int, world: int) -> dict:
         config = encoded_world.flow_config(batch_tokens=batch_tokens)
         members = read_members(config.manifest, "train")
-        clips = LatentClips(config.latents_dir, config.text_dir, members, 2, 4)
-        step = next(iter(flow_steps(config, clips, Cursor(), 1, rank, world)))
+        clips = LatentClips(Encoded(config.latents_dir, config.text_dir, 2, 4), members)
+        step = next(iter(flow_steps(config, clips, Cursor(), 1, Share(rank, world))))
         noise = step.e_NP.split(step.batch.segments.lengths)
         times = [float(step.t_F[step.batch.segment_F == i][0]) for i in range(len(noise))]
         return {clip: (n, t) for clip, n, t in zip(step.clip_ids, noise, times, strict=True)}
@@ -83,13 +83,13 @@ def test_a_clips_loss_does_not_depend_on_what_is_packed_with_it(
     encoded_world: TrainingWorld, world: int, first: int
 ) -> None:
     config = encoded_world.flow_config(batch_tokens=10_000, steps=99)
-    clips = LatentClips(config.latents_dir, config.text_dir, read_members(config.manifest, "train"), 2, 4)
+    clips = LatentClips(Encoded(config.latents_dir, config.text_dir, 2, 4), read_members(config.manifest, "train"))
     learner = TransformerLearner(config, TransformerConfig(width=16, layers=1, heads=2), [])
     for index, parameter in enumerate(learner.model.parameters()):
         torch.nn.init.normal_(parameter, std=0.1, generator=flow.keyed("weights", index))
 
     def losses(rank: int, of: int) -> dict[str, float]:
-        step = next(iter(flow_steps(config, clips, Cursor(), first, rank, of)))
+        step = next(iter(flow_steps(config, clips, Cursor(), first, Share(rank, of))))
         with torch.no_grad():
             return dict(zip(step.clip_ids, learner.losses(step).tolist(), strict=True))
 
@@ -121,7 +121,7 @@ def test_a_step_draws_one_of_a_clips_phrasings_and_the_same_one_again(
         save_file({"tokens": torch.full((2, 384), float(number))}, texts / f"{text_key(text)}.safetensors")
 
     def drawn(of: list) -> list[tuple]:
-        clips = LatentClips(config.latents_dir, texts, of, 2, 4)
+        clips = LatentClips(Encoded(config.latents_dir, texts, 2, 4), of)
         return [(step.batch.text_MT.clone(), by_clip(step)) for step in flow_steps(config, clips, Cursor(), 1)]
 
     several, again, single = drawn(phrased), drawn(phrased), drawn(members)
@@ -145,7 +145,7 @@ def test_two_processes_weigh_a_pack_like_one() -> None:
     pack = ("a", "b", "c")
     total = {}
     for rank in range(4):
-        for clip, weight in zip(*share(pack, rank, 4), strict=True):
+        for clip, weight in zip(*Share(rank, 4).of(pack), strict=True):
             total[clip] = total.get(clip, 0) + float(weight) / 4
     assert total == pytest.approx(dict.fromkeys(pack, 1 / 3))
 

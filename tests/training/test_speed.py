@@ -28,8 +28,9 @@ from training.model.conditioning import numbers
 from training.model.config import LADDER, TransformerConfig
 from training.model.rms_norm import RmsNorm
 from training.model.transformer import Transformer, positions
-from training.reporting import Bar, Reporter
+from training.reporting import Bar
 from training.trainer.learner import compile_blocks
+from training.trainer.logger import RunLogger
 from training.trainer.throughput import Meter, forward_flops, matmul_flops, peak_flops, step_flops
 
 
@@ -153,7 +154,7 @@ def test_rms_norm_and_its_gradients_are_pytorchs(shape: tuple[int, ...]) -> None
 
 def test_a_run_writes_its_speed_beside_its_loss(encoded_world: TrainingWorld) -> None:
     config = encoded_world.flow_config(steps=4)
-    assert fit(config, Reporter(Path(config.run_dir))) == 0
+    assert fit(config, RunLogger(Path(config.run_dir))) == 0
     lines = [json.loads(line) for line in (Path(config.run_dir) / "metrics.jsonl").read_text().splitlines()]
     last = [line for line in lines if "train/loss" in line][-1]
     for name in ("tokens_per_s", "mfu", "padding", "waiting", "memory_gb"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -136,6 +137,16 @@ def _pictures(clip_id: str, frames_THWC: Tensor) -> Tensor:
     return frames_THWC
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """The folders of latents and of caption tokens, the transformer's patch and the codec's stride."""
+
+    latents: str | Path
+    texts: str | Path
+    patch: int
+    stride: int
+
+
 class LatentClips:
     """Samples by clip id: latent tokens, caption tokens, numbers, and where each token stands.
 
@@ -145,16 +156,14 @@ class LatentClips:
 
     def __init__(
         self,
-        latents: str | Path,
-        texts: str | Path,
+        encoded: Encoded,
         members: Sequence[Mapping[str, Any]],
-        patch: int,
-        stride: int,
         weights: Mapping[str, int] = _EVENLY,
         measured: Mapping[str, Mapping[str, float]] = _UNMEASURED,
     ) -> None:
         self.weights, self.measured = weights, measured
-        self.latents, self.texts, self.patch, self.stride = Path(latents), Path(texts), patch, stride
+        self.latents, self.texts = Path(encoded.latents), Path(encoded.texts)
+        self.patch, self.stride = encoded.patch, encoded.stride
         self.captions: Mapping[str, tuple[str, ...]] = {m["clip_id"]: texts_of(m) for m in members}
         require_files(self.latents, self.captions, "latents")
         require_files(
@@ -168,8 +177,8 @@ class LatentClips:
         x_NP, grid = to_tokens(z_Cthw, self.patch)
         fps = float(metadata.get("fps", "nan"))
         seconds = self.stride / fps if fps > 0 else self.stride / 8.0
-        known = {"motion": float(metadata.get("motion", "nan")), **self.measured.get(clip_id, {}), "fps": fps}
-        return Sample(clip_id, x_NP, grid, positions(grid, seconds), text_MT, numbers(known))
+        values = {"motion": float(metadata.get("motion", "nan")), **self.measured.get(clip_id, {}), "fps": fps}
+        return Sample(clip_id, x_NP, grid, positions(grid, seconds), text_MT, numbers(values))
 
     def items(self) -> list[Item]:
         """What the planner needs, from the files' headers alone."""

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.data.repeats import EVEN, turns
+from training.data.repeats import EVEN, occurrences
 from training.model.attention import Segments
 
 
@@ -78,7 +78,7 @@ def plan(
     _check(items, budget)
     rng = np.random.default_rng(np.frombuffer(hashlib.sha256(f"plan {seed} {epoch}".encode()).digest(), np.uint32))
     present = sorted(items, key=lambda item: item.clip_id)
-    ordered = [i for i in present for _ in range(turns(i.clip_id, i.weight, seed, epoch, epoch + 1))]
+    ordered = [i for i in present for _ in range(occurrences(i.clip_id, i.weight, seed, epoch, epoch + 1))]
     shuffled = [ordered[i] for i in rng.permutation(len(ordered))]
     groups: dict[tuple[int, ...], list[Item]] = defaultdict(list)
     for item in shuffled:
@@ -151,7 +151,7 @@ class Cursor:
 
     def seen(self, items: Sequence[Item], budget: int, seed: int, **options: Any) -> dict[str, int]:
         """How often each clip has come by until here, from the first epoch on."""
-        counts = {item.clip_id: turns(item.clip_id, item.weight, seed, 0, self.epoch) for item in items}
+        counts = {item.clip_id: occurrences(item.clip_id, item.weight, seed, 0, self.epoch) for item in items}
         if self.pack:
             for pack in plan(items, budget, seed, self.epoch, **options).packs[: self.pack]:
                 for clip_id in pack:

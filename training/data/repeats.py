@@ -26,7 +26,7 @@ class RepetitionError(ValueError):
     """Weights that are not those of this snapshot, or not what was asked for. Says what differs."""
 
 
-def turns(clip_id: str, weight: int, seed: int, first: int, end: int) -> int:
+def occurrences(clip_id: str, weight: int, seed: int, first: int, end: int) -> int:
     """How often the clip comes by in the epochs `first` to `end` - 1."""
     if weight == EVEN:  # nearly all clips of nearly all runs: spare them the hash
         return end - first
@@ -52,8 +52,8 @@ def read(path: str | Path, sha256: str, snapshot_root: str, clip_ids: Iterable[s
     """Weights by clip id, for exactly these clips of this snapshot. Raises RepetitionError for anything else."""
     try:
         data = Path(path).read_bytes()
-        found: Any = parse_strictly(data.decode())
-        schema, root, even, weights = (found[name] for name in ("schema", "snapshot_root", "even", "weights"))
+        content: Any = parse_strictly(data.decode())
+        schema, root, even, weights = (content[name] for name in ("schema", "snapshot_root", "even", "weights"))
     except (OSError, CanonicalError, UnicodeError, KeyError, TypeError) as error:
         raise RepetitionError(f"{path}: cannot be read as {SCHEMA}: {error!r}") from error
     if hashlib.sha256(data).hexdigest() != sha256:
@@ -63,8 +63,10 @@ def read(path: str | Path, sha256: str, snapshot_root: str, clip_ids: Iterable[s
     if root != snapshot_root:
         raise RepetitionError(f"{path}: the weights are those of snapshot {root[:12]}, not of {snapshot_root[:12]}")
     _check(weights)
-    if odd := set(weights) ^ set(clip_ids):
-        raise RepetitionError(f"{path}: {len(odd)} clips have a weight or train, not both, such as {min(odd)}")
+    if unmatched := set(weights) ^ set(clip_ids):
+        raise RepetitionError(
+            f"{path}: {len(unmatched)} clips have a weight or train, not both, such as {min(unmatched)}"
+        )
     return weights
 
 

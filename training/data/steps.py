@@ -36,7 +36,7 @@ class CodecStep:
     cursor: Cursor
     clip_ids: tuple[str, ...]
     x_BCTHW: Tensor
-    weight_B: Tensor  # see `share`
+    weight_B: Tensor  # see Share
     tokens: int
 
 
@@ -58,13 +58,23 @@ class FlowStep:
         return self.batch.clip_ids
 
 
-def share(pack: Sequence[str], rank: int, world: int) -> tuple[tuple[str, ...], Tensor]:
-    """This process's part of a pack, and each clip's weight, such that the mean over processes of the weighted sums is
-    the mean over the whole pack. A process that would have nothing takes the first clip with weight 0."""
-    mine = tuple(pack[rank::world])
-    if not mine:
-        return (pack[0],), torch.zeros(1)
-    return mine, torch.full((len(mine),), world / len(pack))
+@dataclass(frozen=True)
+class Share:
+    """One process of several that share each step."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, pack: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
+        """This process's part of a pack, and each clip's weight, such that the mean over processes of the weighted sums
+        is the mean over the whole pack. A process that would have nothing takes the first clip with weight 0."""
+        part = tuple(pack[self.rank :: self.world])
+        if not part:
+            return (pack[0],), torch.zeros(1)
+        return part, torch.full((len(part),), self.world / len(pack))
+
+
+ALONE = Share()
 
 
 def rendered_beside(pack: Sequence[str], rendered: Sequence[str], config: TrainConfig, step: int) -> tuple[str, ...]:
@@ -79,31 +89,30 @@ def codec_steps(
     clips: Pictures,
     cursor: Cursor,
     first: int,
-    rank: int = 0,
-    world: int = 1,
+    share: Share = ALONE,
     rendered: PicturesAtAnyShape | None = None,
 ) -> Iterator[CodecStep]:
     """Steps `first` to `config.steps`. Shapes are not mixed: rendered clips are drawn in the shape of their pack."""
     items = clips.items(config.codec)
-    known = {item.clip_id: item for item in items}
+    by_id = {item.clip_id: item for item in items}
     packs = cursor.packs(items, config.batch_tokens, config.seed, **config.packing)
     for step, pack in zip(range(first, config.steps + 1), packs, strict=False):
         joining = rendered_beside(pack, rendered.clip_ids, config, step) if rendered else ()
-        shape = known[pack[0]].shape
+        shape = by_id[pack[0]].shape
 
         def read(clip_id: str, shape: tuple[int, ...] = shape) -> Tensor:
-            if rendered is None or clip_id in known:
+            if rendered is None or clip_id in by_id:
                 return clips.read(clip_id)[0]
             return rendered.read_at(clip_id, shape)
 
-        mine, weight_B = share(pack + joining, rank, world)
-        generators = [flow.keyed("mirrored", config.seed, clip_id, step) for clip_id in mine]
+        clip_ids, weight_B = share.of(pack + joining)
+        generators = [flow.keyed("mirrored", config.seed, clip_id, step) for clip_id in clip_ids]
         x_BCTHW = torch.stack(
-            [mirrored(to_unit(read(i)), generator) for i, generator in zip(mine, generators, strict=True)]
+            [mirrored(to_unit(read(i)), generator) for i, generator in zip(clip_ids, generators, strict=True)]
         )
         done = Cursor(cursor.epoch, cursor.pack + 1)
-        tokens = sum(known[i].tokens for i in pack) + len(joining) * known[pack[0]].tokens
-        yield CodecStep(step, done, mine, x_BCTHW, weight_B, tokens)
+        tokens = sum(by_id[i].tokens for i in pack) + len(joining) * by_id[pack[0]].tokens
+        yield CodecStep(step, done, clip_ids, x_BCTHW, weight_B, tokens)
 
 
 def mirrored(x_CTHW: Tensor, generator: torch.Generator) -> Tensor:
@@ -117,8 +126,7 @@ def flow_steps(
     clips: CaptionedClips,
     cursor: Cursor,
     first: int,
-    rank: int = 0,
-    world: int = 1,
+    share: Share = ALONE,
     rendered: CaptionedClips | None = None,
 ) -> Iterator[FlowStep]:
     """Steps `first` to `config.steps`, each with its share of `rendered` clips."""
@@ -132,9 +140,9 @@ def flow_steps(
     ):
         if rendered is not None:
             pack += rendered_beside(pack, names, config, step)
-        mine, weight_S = share(pack, rank, world)
+        clip_ids, weight_S = share.of(pack)
         samples = []
-        for clip_id in mine:
+        for clip_id in clip_ids:
             source = clips if rendered is None or clip_id in own else rendered
             samples.append(source.read(clip_id, draw_text(source.captions[clip_id], config.seed, clip_id, step)))
         # like beside like: attention computes neighbours of equal lengths in one call. The weights are all alike.

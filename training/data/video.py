@@ -79,7 +79,7 @@ def read_frames(
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             covers = Disposition.attached_pic
-            films = [one for one in container.streams.video if one.codec_context and not one.disposition & covers]
+            films = [s for s in container.streams.video if s.codec_context and not s.disposition & covers]
             if not films:
                 raise VideoError(f"{path}: no video stream")
             stream = films[0]

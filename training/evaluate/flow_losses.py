@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config import EvaluateConfig
-from training.data.clips import LatentClips
+from training.data.clips import Encoded, LatentClips
 from training.data.packing import Batch, Sample
 from training.evaluate.base_model import latent_space
 from training.evaluate.heldout import TIMES, flow_loss
@@ -54,7 +54,7 @@ def reference_losses(
 ) -> Measured:
     """The loss of each reference; `train` are the training members, `stride` is the codec's."""
     shape = model.config
-    clips = LatentClips(config.latents_dir, config.text_dir, spread(train), shape.patch, stride)
+    clips = LatentClips(Encoded(config.latents_dir, config.text_dir, shape.patch, stride), spread(train))
     closed_form = ClosedForm((clips.read(clip_id).x_NP for clip_id in clips.captions), shape.token_values)
     measured = _reference("closed_form", closed_form, samples)
     measured += _reference("untrained", untrained(shape), samples)

@@ -67,7 +67,7 @@ class Seen:
         solid_TKHW = self.cover_TKHW >= SOLID
         label_TKHW = regions(solid_TKHW.flatten(0, 1)).unflatten(0, solid_TKHW.shape[:2])
         x_W, y_H = axes(*solid_TKHW.shape[2:])
-        found: list[list[Body]] = []
+        frames: list[list[Body]] = []
         for label_KHW, cover_KHW in zip(label_TKHW, self.cover_TKHW, strict=True):
             frame = []
             for name, label_HW, cover_HW in zip(NAMES, label_KHW, cover_KHW, strict=True):
@@ -77,8 +77,8 @@ class Seen:
                     if label and total / self.diagonal**2 >= SMALLEST:
                         x, y = float((part_HW.sum(0) @ x_W) / total), float((part_HW.sum(1) @ y_H) / total)
                         frame.append(Body(name, x, y, total / self.diagonal**2))
-            found.append(sorted(frame, key=lambda body: -body.area))
-        return found
+            frames.append(sorted(frame, key=lambda body: -body.area))
+        return frames
 
 
 def look(frames_THWC: Tensor) -> Seen:

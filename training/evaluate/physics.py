@@ -89,10 +89,10 @@ def momentum_error(seen: Seen, striker: str, struck: str, fps: float) -> float |
         return None
     mass_2 = seen.area_TK[:, [first, second]].median(0).values
     speed_before, speed_after = (_slope(x_N2) * fps for x_N2 in (before, after))
-    given, kept = float(mass_2 @ speed_before), float(mass_2 @ speed_after)
+    momentum, kept = float(mass_2 @ speed_before), float(mass_2 @ speed_after)
     if abs(float(speed_before[0])) < 0.05 or abs(float(speed_after[1] - speed_before[1])) < 0.05:
         return None  # nothing came, or nothing was set in motion
-    return abs(kept - given) / abs(given)
+    return abs(kept - momentum) / abs(momentum)
 
 
 def permanent(seen: Seen, colour: str, direction: str) -> bool:

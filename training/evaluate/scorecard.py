@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from training.config import EvaluateConfig
-from training.data.clips import FrameClips, LatentClips, read_measured, read_members
+from training.data.clips import Encoded, FrameClips, LatentClips, read_measured, read_members
 from training.data.packing import Sample
 from training.data.video import read_frames
 from training.evaluate import base_model, samples
@@ -82,7 +82,8 @@ class Bench:
     def samples(self) -> list[Sample]:
         """The held-out clips as the transformer reads them."""
         c, patch, stride = self.config, self.pipeline.model.config.patch, self.pipeline.codec.config.stride
-        clips = LatentClips(c.latents_dir, c.text_dir, self.heldout, patch, stride, measured=read_measured(c.numbers))
+        encoded = Encoded(c.latents_dir, c.text_dir, patch, stride)
+        clips = LatentClips(encoded, self.heldout, measured=read_measured(c.numbers))
         return [clips.read(clip_id) for clip_id in clips.captions]
 
     @cached_property
@@ -225,5 +226,5 @@ def copy_rows(bench: Bench) -> Measured:
 
 
 def _row(metric: Metric, part: str, values: Iterable[float | None]) -> Row:
-    known = [value for value in values if value is not None]
-    return metric.row(part, known) if known else metric.missing("no samples were given", part)
+    present = [value for value in values if value is not None]
+    return metric.row(part, present) if present else metric.missing("no samples were given", part)

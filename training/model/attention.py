@@ -57,7 +57,9 @@ class Segments:
         """The segment of each token, int64 [N]."""
         lengths = torch.tensor(self.lengths, device=device)
         segments = torch.arange(len(self.lengths), device=device)
-        return torch.repeat_interleave(segments, lengths, output_size=self.total)  # told, a GPU need not wait for it
+        return torch.repeat_interleave(
+            segments, lengths, output_size=self.total
+        )  # with it, a GPU need not be waited for
 
 
 @torch.compiler.disable  # a pack's lengths are plain numbers: compiled, each pack would be compiled anew

@@ -1,10 +1,10 @@
-"""What the model is told besides noise: given tokens, captions, and numbers.
+"""What conditions the model besides noise: given tokens, captions, and numbers.
 
 One mechanism carries every mode of use: a mask over a clip's tokens says which are *given*. A given token enters clean,
 with timestep 0, and has no part in the loss; all others are noised and learned. Text-to-video gives none, image-to-video
 the first latent frame, extension a prefix or a suffix. Training draws one of MODES for each clip and step; sampling gives
-what the user has (`given.py`). Later modes (regions, loops) are further rules in MODES. Video-to-video gives nothing:
-its tokens begin somewhere between a source and noise (`sampling.Request.strength`).
+what the user has (sampling/references.py). Video-to-video gives nothing: its tokens begin somewhere between a source and
+noise (`sampler.Request.strength`).
 
 References: LTX-Video, arXiv 2501.00103, section 2.4 (per-token timesteps for image conditioning); Open-Sora-Plan,
 arXiv 2412.00131 (training on a mixture of masks).
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-# What may be told of a clip by number, each with its typical size. Any may be absent: nan, a learned "unknown".
+# What may be known of a clip by number, each with its typical size. Any may be absent: nan, a learned "unknown".
 NUMERIC = {
     "fps": 8.0,  # frames per second
     "motion": 64.0,  # mean absolute change of the picture, in grey levels a second; see `motion`
@@ -111,30 +111,30 @@ def draw_given(grid: Grid, weights: Mapping[str, float], generator: torch.Genera
     return MODES[names[int(chosen)]](grid, generator).flatten()
 
 
-def numbers(known: Mapping[str, float]) -> tuple[float, ...]:
-    """What is known of the numeric conditions, in their order; nan where nothing is. ValueError for other names."""
-    if unknown := sorted(set(known) - set(NUMERIC)):
+def numbers(values: Mapping[str, float]) -> tuple[float, ...]:
+    """The numeric conditions in their order; nan where a value is unknown. ValueError for other names."""
+    if unknown := sorted(set(values) - set(NUMERIC)):
         raise ValueError(f"no numeric condition {', '.join(unknown)}; there are {', '.join(NUMERIC)}")
-    values = {name: float(value) for name, value in known.items()}
-    if endless := [name for name, value in values.items() if math.isinf(value)]:
+    floats = {name: float(value) for name, value in values.items()}
+    if endless := [name for name, value in floats.items() if math.isinf(value)]:
         raise ValueError(f"{endless[0]} must be finite, or absent where it is unknown")
-    return tuple(values.get(name, math.nan) for name in NUMERIC)
+    return tuple(floats.get(name, math.nan) for name in NUMERIC)
 
 
 def read_numbers(path: str | Path) -> dict[str, dict[str, float]]:
     """What was measured of clips, from a JSON file {clip_id: {name: number}}. ValueError names what does not fit."""
     try:
-        found = json.loads(Path(path).read_text())
+        by_clip = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: must hold an object of clips, not {type(found).__name__}")
-    for clip_id, known in found.items():
+    if not isinstance(by_clip, dict):
+        raise ValueError(f"{path}: must hold an object of clips, not {type(by_clip).__name__}")
+    for clip_id, values in by_clip.items():
         try:
-            numbers(known)
+            numbers(values)
         except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: of clip {clip_id}: {error}") from error
-    return found
+    return by_clip
 
 
 def changes(frames_THWC: Tensor) -> Tensor:

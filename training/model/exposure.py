@@ -33,11 +33,11 @@ CHECKPOINTS = "checkpoints"
 
 def joined(*exposures: Exposure) -> dict[str, str]:
     """All that was seen, each snapshot since its first use."""
-    found: dict[str, str] = {}
+    earliest: dict[str, str] = {}
     for exposure in exposures:
         for root, since in exposure.items():
-            found[root] = min(found.get(root, since), since, key=instant)
-    return dict(sorted(found.items()))
+            earliest[root] = min(earliest.get(root, since), since, key=instant)
+    return dict(sorted(earliest.items()))
 
 
 def header(exposure: Exposure | None) -> dict[str, str] | None:
@@ -62,17 +62,17 @@ def of_weights(path: Path) -> dict[str, str]:
 def of_checkpoint(checkpoint: Path, state: Mapping[str, Any]) -> dict[str, str]:
     """What a checkpoint's weights saw; the state and all weight files must agree. Raises ConsentViolation."""
     try:
-        said = _checked(state[SINCE])
+        stated = _checked(state[SINCE])
         roots = list(state[ROOTS])
     except (KeyError, TypeError, ValueError) as error:
         raise _unknown(checkpoint / "state.json", error) from error
     names = ("weights", "ema", "best") if "best" in state else ("weights", "ema")
     statements = [of_weights(checkpoint / f"{name}.safetensors") for name in names]
-    if roots != sorted(said) or any(statement != said for statement in statements):
+    if roots != sorted(stated) or any(statement != stated for statement in statements):
         raise ConsentViolation.of_all("exposure.contradicted", f"{checkpoint}: state.json says other than the weights")
-    if not said and state.get("snapshot_root"):
+    if not stated and state.get("snapshot_root"):
         raise _unknown(checkpoint, ValueError("a checkpoint of a snapshot that saw nothing"))
-    return said
+    return stated
 
 
 def of_parent(folder: Path, task: str) -> dict[str, str]:
@@ -91,10 +91,10 @@ def of_parent(folder: Path, task: str) -> dict[str, str]:
     if stopped is not None:
         code = "exposure.tainted" if result.get("reasons") else "exposure.unfinished"
         raise ConsentViolation.of_all(code, f"{folder}: the parent's run did not finish: {stopped}")
-    said = of_weights(folder / f"{task}.safetensors")
-    if not roots >= set(said):
+    stated = of_weights(folder / f"{task}.safetensors")
+    if not roots >= set(stated):
         raise ConsentViolation.of_all("exposure.contradicted", f"{folder}: result.json hides what the weights saw")
-    return said
+    return stated
 
 
 def mark_tainted(run_dir: Path, violation: ConsentViolation, exposure: Exposure) -> None:

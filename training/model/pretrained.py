@@ -57,10 +57,10 @@ class PretrainedCodec(VideoCodec):
         """Pixels [B, 3, s(t-1)+1, ph, pw]; not clipped. ValueError for numbers of frames that it cannot decode."""
         self._check_length(z_BCthw.shape[2])
         mean, std = self._frames(z_BCthw.shape[2])
-        told: dict[str, Any] = {}
+        more: dict[str, Any] = {}
         if getattr(self.autoencoder.config, "timestep_conditioning", False):
-            told["temb"] = z_BCthw.new_zeros(len(z_BCthw))  # LTX 0.9.1 and later: how noisy the latent still is
-        return self.autoencoder.decode(z_BCthw * std + mean, **told).sample
+            more["temb"] = z_BCthw.new_zeros(len(z_BCthw))  # LTX 0.9.1 and later: how noisy the latent still is
+        return self.autoencoder.decode(z_BCthw * std + mean, **more).sample
 
     def _check_length(self, t: int) -> None:
         if (t - 1) % self.pairs:

@@ -24,6 +24,7 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -92,17 +93,18 @@ class Transformer(nn.Module):
         # A frame has two rows of modulation: 2f at its own time for noisy tokens, 2f + 1 at time 0 for given ones.
         t_R = torch.stack([t_F, torch.zeros_like(t_F)], dim=1).flatten()
         row_N = 2 * batch.frame_N + given_N.long()
-        told_SD = self.embed_caption(_segment_mean(text_MT, batch.text_segments)) + self._numbers(batch.numeric_SQ)
-        told_RD = told_SD[batch.segment_F].repeat_interleave(2, dim=0)
-        told_RD = F.silu(self.embed_time(sines(t_R * 1000, 128)) + told_RD)
-        shared_R6D = None if self.modulation is None else self.modulation(told_RD).unflatten(1, (6, c.width))
+        cond_SD = self.embed_caption(_segment_mean(text_MT, batch.text_segments)) + self._numbers(batch.numeric_SQ)
+        cond_RD = cond_SD[batch.segment_F].repeat_interleave(2, dim=0)
+        cond_RD = F.silu(self.embed_time(sines(t_R * 1000, 128)) + cond_RD)
+        shared_R6D = None if self.modulation is None else self.modulation(cond_RD).unflatten(1, (6, c.width))
 
         x_ND = self.embed_patch(x_NP) + self.embed_place(absolute(batch.position_N3))
         rotation_NK = rotations(batch.position_N3, c.head_width, c.rope_theta)
+        context = Context(cond_RD, shared_R6D, row_N, rotation_NK, text_MD, batch.segments, batch.text_segments)
         for block in self.blocks:
-            x_ND = block(x_ND, told_RD, shared_R6D, row_N, rotation_NK, text_MD, batch.segments, batch.text_segments)
+            x_ND = block(x_ND, context)
 
-        shift_RD, scale_RD = (self.out_table_2D + told_RD[:, None]).unbind(1)
+        shift_RD, scale_RD = (self.out_table_2D + cond_RD[:, None]).unbind(1)
         out_NP = self.out(modulate(x_ND, shift_RD.index_select(0, row_N), scale_RD.index_select(0, row_N)))
         if c.predicts == "velocity":
             return out_NP
@@ -122,6 +124,18 @@ class Transformer(nn.Module):
         return self.embed_number(torch.where(known_SQ1, encoded_SQ16, self.null_number_Q16).flatten(1))
 
 
+class Context(NamedTuple):
+    """What all blocks share in one pass; `shared_R6D` where they share one map, `text_MD` where they attend to text."""
+
+    cond_RD: Tensor
+    shared_R6D: Tensor | None
+    row_N: Tensor  # of modulation, for each token
+    rotation_NK: tuple[Tensor, Tensor]
+    text_MD: Tensor | None
+    segments: Segments
+    text_segments: Segments
+
+
 class Block(nn.Module):
     def __init__(self, c: TransformerConfig) -> None:
         super().__init__()
@@ -134,28 +148,19 @@ class Block(nn.Module):
             nn.Linear(c.width, c.mlp_ratio * c.width), nn.GELU(), nn.Linear(c.mlp_ratio * c.width, c.width)
         )
 
-    def forward(
-        self,
-        x_ND: Tensor,
-        told_RD: Tensor,
-        shared_R6D: Tensor | None,
-        row_N: Tensor,
-        rotation_NK: tuple[Tensor, Tensor],
-        text_MD: Tensor | None,
-        segments: Segments,
-        text_segments: Segments,
-    ) -> Tensor:
+    def forward(self, x_ND: Tensor, context: Context) -> Tensor:
+        c = context
         # Rows first, then gather: there are a few rows a sample and hundreds of tokens.
         if self.modulation is not None:
-            rows_R6D = self.modulation(told_RD).unflatten(1, (6, -1))
+            rows_R6D = self.modulation(c.cond_RD).unflatten(1, (6, -1))
         else:
             assert self.table_6D is not None
-            assert shared_R6D is not None
-            rows_R6D = self.table_6D + shared_R6D
-        shift1, scale1, gate1, shift2, scale2, gate2 = (r.index_select(0, row_N) for r in rows_R6D.unbind(1))
-        x_ND = torch.addcmul(x_ND, gate1, self.attention(modulate(x_ND, shift1, scale1), rotation_NK, segments))
-        if self.cross is not None and text_MD is not None:
-            x_ND = x_ND + self.cross(x_ND, text_MD, segments, text_segments)
+            assert c.shared_R6D is not None
+            rows_R6D = self.table_6D + c.shared_R6D
+        shift1, scale1, gate1, shift2, scale2, gate2 = (r.index_select(0, c.row_N) for r in rows_R6D.unbind(1))
+        x_ND = torch.addcmul(x_ND, gate1, self.attention(modulate(x_ND, shift1, scale1), c.rotation_NK, c.segments))
+        if self.cross is not None and c.text_MD is not None:
+            x_ND = x_ND + self.cross(x_ND, c.text_MD, c.segments, c.text_segments)
         return torch.addcmul(x_ND, gate2, self.mlp(modulate(x_ND, shift2, scale2)))
 
 

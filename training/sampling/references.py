@@ -31,7 +31,7 @@ PICTURES, VIDEOS = ("first", "last", "keyframe"), ("after", "before", "source")
 ROLES = (*PICTURES, *VIDEOS)
 
 
-class GivenError(ValueError):
+class ReferencesError(ValueError):
     """Pictures or videos that cannot be given. Says which, and what would do."""
 
 
@@ -47,15 +47,15 @@ class Reference:
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
-            raise GivenError(f"{self.name}: {self.role!r} is none of {', '.join(ROLES)}")
+            raise ReferencesError(f"{self.name}: {self.role!r} is none of {', '.join(ROLES)}")
         if self.role in PICTURES and len(self.frames_THWC) != 1:
-            raise GivenError(f"{self.name}: {self.role} takes a picture, this has {len(self.frames_THWC)} frames")
+            raise ReferencesError(f"{self.name}: {self.role} takes a picture, this has {len(self.frames_THWC)} frames")
         if self.role == "keyframe" and self.seconds is None:
-            raise GivenError(f"{self.name}: a keyframe needs its time in seconds")
+            raise ReferencesError(f"{self.name}: a keyframe needs its time in seconds")
 
 
 @dataclass(frozen=True)
-class Start:
+class ReferenceLatents:
     """Normalised latent [C, t, h, w]; `given_t` says which of its frames are given, `sourced` whether the rest is a source."""
 
     z_Cthw: Tensor
@@ -67,7 +67,7 @@ def read_reference(entry: Mapping[Any, Any]) -> Reference:
     """A configuration's {"role", "path", "seconds"}; the path is a picture, a video, or a clip's frames (safetensors).
 
     Of a video in a picture's place the end that touches what is made is taken: its last frame for `first`, else its
-    first. Raises GivenError, and VideoError or DataError for a file that cannot be read.
+    first. Raises ReferencesError, and VideoError or DataError for a file that cannot be read.
     """
     role, path = entry["role"], Path(entry["path"])
     if path.suffix == ".safetensors":
@@ -80,78 +80,86 @@ def read_reference(entry: Mapping[Any, Any]) -> Reference:
     return Reference(role, frames_THWC, fps, path.name, entry.get("seconds"))
 
 
-def lay(codec: VideoCodec, references: Sequence[Reference], frames: int, size: tuple[int, int], fps: float) -> Start:
-    """The references on a video of so many frames of `size` (width, height) at `fps`. Raises GivenError."""
+def lay(
+    codec: VideoCodec, references: Sequence[Reference], frames: int, size: tuple[int, int], fps: float
+) -> ReferenceLatents:
+    """The references on a video of so many frames of `size` (width, height) at `fps`. Raises ReferencesError."""
     stride, (width, height) = codec.config.stride, size
     t = (frames - 1) // stride + 1
     cells = (codec.config.channels, t, height // codec.config.patch, width // codec.config.patch)
     z_Cthw, given_t, sourced = torch.zeros(cells), torch.zeros(t, dtype=torch.bool), False
-    for one in sorted(references, key=lambda r: r.role != "source"):
-        pictures = _fitted(one, size, fps)
-        if one.role == "source":
+    for reference in sorted(references, key=lambda r: r.role != "source"):
+        pictures = _fitted(reference, size, fps)
+        if reference.role == "source":
             if sourced:
-                raise GivenError(f"{one.name}: one source is enough")
-            z_Cthw, sourced = _encode(codec, _held(one, pictures, frames, fps)), True
+                raise ReferencesError(f"{reference.name}: one source is enough")
+            z_Cthw, sourced = _encode(codec, _source(reference, pictures, frames, fps)), True
             continue
-        at, part = _part(codec, one, pictures, t, fps)
+        at, part = _part(codec, reference, pictures, t, fps)
         place = slice(at, at + part.shape[1])
         if bool(given_t[place].any()):
-            raise GivenError(f"{one.name}: that part of the video is given already")
+            raise ReferencesError(f"{reference.name}: that part of the video is given already")
         z_Cthw[:, place], given_t[place] = part, True
     if bool(given_t.all()):
-        raise GivenError(f"{', '.join(r.name for r in references)}: everything is given, nothing is left to make")
-    return Start(z_Cthw, given_t, sourced)
+        raise ReferencesError(f"{', '.join(r.name for r in references)}: everything is given, nothing is left to make")
+    return ReferenceLatents(z_Cthw, given_t, sourced)
 
 
-def _part(codec: VideoCodec, one: Reference, pictures_THWC: Tensor, t: int, fps: float) -> tuple[int, Tensor]:
+def _part(codec: VideoCodec, reference: Reference, pictures_THWC: Tensor, t: int, fps: float) -> tuple[int, Tensor]:
     """The first latent frame that a reference gives, and what it gives from there on [C, t', h, w]."""
-    stride = codec.config.stride
-    if one.role in PICTURES:
-        at = {"first": 0, "last": t - 1}.get(one.role)
-        at = _latent_frame(one, t, stride, fps) if at is None else at
+    stride, role = codec.config.stride, reference.role
+    if role in PICTURES:
+        at = {"first": 0, "last": t - 1}.get(role)
+        at = _latent_frame(reference, t, stride, fps) if at is None else at
         if at == 0:
             return 0, _encode(codec, pictures_THWC)
         return at, _encode(codec, pictures_THWC.repeat(1 + stride, 1, 1, 1))[:, 1:]
     # The latent frames that are given: asked for, or fewer than half; the picture before the tubes is the first's own.
-    wanted = (t - 1) // 2 if one.seconds is None else round(one.seconds * fps / stride) + (one.role == "after")
-    there = (len(pictures_THWC) - 1) // stride
-    if one.role == "after":
-        tubes = min(max(1, wanted) - 1, there, t - 2)
+    half, seconds = (t - 1) // 2, reference.seconds
+    wanted = max(1, half if seconds is None else round(seconds * fps / stride) + (role == "after"))
+    available = (len(pictures_THWC) - 1) // stride
+    if role == "after":
+        tubes = min(wanted - 1, available, t - 2)
         return 0, _encode(codec, pictures_THWC[len(pictures_THWC) - max(0, tubes) * stride - 1 :])
-    tubes = min(max(1, wanted), there, t - 1)
+    tubes = min(wanted, available, t - 1)
     if tubes < 1:
-        raise GivenError(
-            f"{one.name}: what a video leads up to takes {stride + 1} frames at {fps:g} a second, "
+        raise ReferencesError(
+            f"{reference.name}: what a video leads up to takes {stride + 1} frames at {fps:g} a second, "
             f"there are {len(pictures_THWC)}"
         )
     return t - tubes, _encode(codec, pictures_THWC[: tubes * stride + 1])[:, 1:]
 
 
-def _latent_frame(one: Reference, t: int, stride: int, fps: float) -> int:
+def _latent_frame(keyframe: Reference, t: int, stride: int, fps: float) -> int:
     """Where the latent frame is that holds the picture at the keyframe's time."""
-    picture = round((one.seconds or 0.0) * fps)
+    name, seconds = keyframe.name, keyframe.seconds or 0.0
+    picture = round(seconds * fps)
     at = 0 if picture == 0 else (picture - 1) // stride + 1
     if not 0 <= at < t:
         longest = (t - 1) * stride / fps
-        raise GivenError(f"{one.name}: a keyframe at {one.seconds:g} s is outside the video's 0 to {longest:g} s")
+        raise ReferencesError(f"{name}: a keyframe at {seconds:g} s is outside the video's 0 to {longest:g} s")
     return at
 
 
-def _held(one: Reference, pictures_THWC: Tensor, frames: int, fps: float) -> Tensor:
-    """So many frames of a source; a picture stands still. Raises GivenError for a video that is too short."""
+def _source(reference: Reference, pictures_THWC: Tensor, frames: int, fps: float) -> Tensor:
+    """So many frames of a source; a picture stands still. Raises ReferencesError for a video that is too short."""
     if len(pictures_THWC) == 1:
         return pictures_THWC.expand(frames, -1, -1, -1)
     if len(pictures_THWC) < frames:
-        raise GivenError(f"{one.name}: {len(pictures_THWC) / fps:.3g} s of source for {frames / fps:.3g} s of video")
+        raise ReferencesError(
+            f"{reference.name}: {len(pictures_THWC) / fps:.3g} s of source for {frames / fps:.3g} s of video"
+        )
     return pictures_THWC[:frames]
 
 
-def _fitted(one: Reference, size: tuple[int, int], fps: float) -> Tensor:
+def _fitted(reference: Reference, size: tuple[int, int], fps: float) -> Tensor:
     """At `fps`, the largest centred part of the size's aspect ratio, resized: uint8 [T, height, width, 3]."""
-    frames_THWC, (width, height) = one.frames_THWC, size
-    if len(frames_THWC) > 1 and one.fps > 0 and one.fps != fps:
-        count = max(1, int((len(frames_THWC) - 1) * fps / one.fps + 1e-6) + 1)
-        frames_THWC = frames_THWC[(torch.arange(count) * one.fps / fps).round().long().clamp_max(len(frames_THWC) - 1)]
+    frames_THWC, (width, height) = reference.frames_THWC, size
+    if len(frames_THWC) > 1 and reference.fps > 0 and reference.fps != fps:
+        count = max(1, int((len(frames_THWC) - 1) * fps / reference.fps + 1e-6) + 1)
+        frames_THWC = frames_THWC[
+            (torch.arange(count) * reference.fps / fps).round().long().clamp_max(len(frames_THWC) - 1)
+        ]
     own_height, own_width = frames_THWC.shape[1:3]
     scale = min(own_width / width, own_height / height)
     part_width, part_height = max(1, round(width * scale)), max(1, round(height * scale))

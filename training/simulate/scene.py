@@ -61,7 +61,7 @@ class Scene:
     texture: int = 0  # seed of the landscape
 
     def __post_init__(self) -> None:
-        known = {
+        choices = {
             "shape": (self.shape, SHAPES),
             "colour": (self.colour, COLOURS),
             "count": (self.count, NUMBERS),
@@ -70,7 +70,7 @@ class Scene:
             "camera": (self.camera, CAMERAS),
             "time_of_day": (self.time_of_day, TIMES_OF_DAY),
         }
-        for name, (value, allowed) in known.items():
+        for name, (value, allowed) in choices.items():
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {list(allowed)}, not {value!r}")
         if self.motion == "fall" and self.direction != "down":

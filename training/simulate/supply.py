@@ -102,11 +102,11 @@ class RenderedFrames:
         return (self.frames - 1) // self.stride + 1, height // self.cell, width // self.cell
 
     def items(self, codec: CodecConfig) -> list[Item]:
-        found = []
+        items = []
         for name, clip in self.clips.items():
             t, h, w = self.grid(name)
-            found.append(Item(name, t * h * w, (self.frames, clip.size[1], clip.size[0])))
-        return found
+            items.append(Item(name, t * h * w, (self.frames, clip.size[1], clip.size[0])))
+        return items
 
 
 class RenderedClips:
@@ -137,11 +137,11 @@ class RenderedClips:
 
     def items(self) -> list[Item]:
         """What the planner needs."""
-        found = []
+        items = []
         for name in self.captions:
             t, h, w = self.source.grid(name)
-            found.append(Item(name, t * (h // self.patch) * (w // self.patch), (t, h, w)))
-        return found
+            items.append(Item(name, t * (h // self.patch) * (w // self.patch), (t, h, w)))
+        return items
 
     @torch.inference_mode()
     def _encoded(self, clip_id: str) -> Tensor:

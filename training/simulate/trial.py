@@ -137,7 +137,7 @@ class Trial:
     def caption(self) -> str:
         """One sentence that says every fact a model can be asked for."""
         first, last = (f"one {colour} {shape}" for shape, colour in (self._things[0], self._things[-1]))
-        said = {
+        sentence = {
             "glide": f"{NUMBERS[self.count]} {self._alike} moving {self.direction}",
             "pair": f"{first} {self.direction} of {last}",
             "fall": f"{first} falling and bouncing",
@@ -145,7 +145,7 @@ class Trial:
             "occlude": f"{first} moving {self.direction} behind a pillar",
             "camera": f"{first}, camera {self.camera}",
         }[self.kind]
-        return f"{said} {TIME_PHRASES[self.time_of_day][0]}"
+        return f"{sentence} {TIME_PHRASES[self.time_of_day][0]}"
 
     def prompt(self) -> str:
         """The same in other words, as people write prompts, without the time of day."""

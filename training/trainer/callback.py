@@ -1,4 +1,4 @@
-"""The course of a run as a Lightning callback: where it starts, what it measures on the way, when it saves and stops.
+"""What happens on the way of a run, as a Lightning callback: measuring, consent, checkpoints, and when it ends.
 
 Consent is read again at each checkpoint, before the checkpoint is written: nothing trained beyond a revocation is kept.
 The best weights so far are part of the checkpoint and of nothing else, so the same holds for them.
@@ -6,6 +6,7 @@ The best weights so far are part of the checkpoint and of nothing else, so the s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +16,24 @@ from safetensors.torch import load_file
 
 from training.config import TrainConfig
 from training.consent.guard import ConsentViolation, Guard
-from training.data.packing import Cursor
 from training.model.exposure import CHECKPOINTS
-from training.reporting import Reporter
 from training.trainer import checkpoint as checkpoints
 from training.trainer.checkpoint import Best
 from training.trainer.learner import Learner, anywhere
+from training.trainer.logger import RunLogger
 from training.trainer.resume import Start, described
 from training.trainer.throughput import Meter
 
 LINES = 20  # progress lines a run
 
 
-class Course(Callback):
-    """Follows one run from its `start`. `done` is the last finished step, `exposure` what the weights saw by then."""
+class RunCallback(Callback):
+    """Follows one run from its `start`. `done` is the last finished step; `until` interrupts the run after a step."""
 
     def __init__(
-        self,
-        config: TrainConfig,
-        report: Reporter,
-        guard: Guard,
-        start: Start,
-        result: dict[str, Any],
-        until: int | None,
+        self, config: TrainConfig, logger: RunLogger, guard: Guard, start: Start, until: int | None = None
     ) -> None:
-        self.config, self.report, self.guard, self.start = config, report, guard, start
-        self.result, self.until = result, until
+        self.config, self.logger, self.guard, self.start, self.until = config, logger, guard, start, until
         self.folder = Path(config.run_dir) / CHECKPOINTS
         self.done = start.done
         self.measured: dict[str, float] = {}  # on held-out clips, where the run began
@@ -48,14 +41,6 @@ class Course(Callback):
         self.best = Best(config.task)
         self.fresh = start.checkpoint is None  # nothing of this run is saved yet
         self.interrupted = False
-
-    @property
-    def cursor(self) -> Cursor:
-        """Where the data go on; another snapshot has other packs, so it begins with an epoch of its own."""
-        state = self.start.state
-        if not state:
-            return Cursor()
-        return Cursor(state["epoch"], state["pack"]) if self.start.same_data else Cursor(state["epoch"] + 1)
 
     @property
     def out_of_patience(self) -> bool:
@@ -70,38 +55,35 @@ class Course(Callback):
         """Load what the run starts from, and measure it unless its checkpoint did."""
         start, task = self.start, self.config.task
         if start.anew:
-            self.report.say(f"{task}: {start.anew}: starting anew, the checkpoints that are there go")
+            self.logger.say(f"{task}: {start.anew}: starting anew, the checkpoints that are there go")
         if start.checkpoint is not None:
-            checkpoints.load_weights(start.checkpoint, learner, dict(start.state))
-            self.result["resumed_from_step"] = self.done
-            self.report.say(f"{task}: resumed after step {self.done}")
+            checkpoints.load_weights(start.checkpoint, learner, start.state)
+            self.logger.say(f"{task}: resumed after step {self.done}")
         elif start.parent is not None:
             learner.begin_from(load_file(start.parent / f"{task}.safetensors"))
-            self.report.say(f"{task}: starts from the weights in {start.parent.name}")
+            self.logger.say(f"{task}: starts from the weights in {start.parent.name}")
         else:
             learner.initialise()
         if start.checkpoint is not None and start.same_data and "best" in start.state:
             self.measured, self.last = start.state["start"], start.state["last"]
-            self.best.load(start.state["best"], start.checkpoint, self.report.rank == 0)
+            self.best.load(start.state["best"], start.checkpoint, self.logger.rank == 0)
         else:  # other clips may be held out now, so a best of other data cannot be compared with
             self.measured = self.measure(learner, self.done)
-            self.report.say(f"{task}: {_parameters(learner):,} parameters, start {shown(self.measured)}")
-        self.result["start"] = self.measured
-        self.result["parameters"] = _parameters(learner)
+            self.logger.say(f"{task}: {learner.parameter_count:,} parameters, start {shown(self.measured)}")
 
     def measure(self, learner: Learner, step: int) -> dict[str, float]:
         """Measure the averaged weights on held-out clips, and keep them if they are the best so far."""
         values = learner.heldout()
-        self.report.metrics(step, values)
+        self.logger.log_metrics(values, step)
         self.last = {"step": step, "measured": values}
-        self.best.offer(step, values, learner, self.report.rank == 0)
+        self.best.offer(step, values, learner, self.logger.rank == 0)
         return values
 
     def on_train_start(self, trainer: Trainer, learner: LightningModule) -> None:
         if self.start.checkpoint is not None:
             checkpoints.load_optimizer(self.start.checkpoint, trainer.optimizers[0])
         self.meter = Meter(learner.device, self.config.batch_tokens)
-        self.report.begin(self.config.task, self.config.steps, self.done)
+        self.logger.begin(self.config.task, self.config.steps, self.done)
 
     def on_train_batch_start(self, *_: Any) -> None:
         self.meter.begins()
@@ -112,7 +94,7 @@ class Course(Callback):
         assert isinstance(learner, Learner)
         c, step = self.config, learner.last.step
         self.meter.ends(learner.last.tokens, learner.flops(learner.last))
-        self.report.advance(loss=f"{learner.loss:.4f}")
+        self.logger.advance(loss=f"{learner.loss:.4f}")
         self.done = step
         if step % c.eval_every == 0 or step == c.steps:
             self.measure(learner, step)
@@ -121,16 +103,14 @@ class Course(Callback):
         if step % c.checkpoint_every == 0 or self.finished or step == self.until:
             self.ask_consent(learner)
             self._save(learner, trainer.optimizers[0])
-        if self.finished:
-            trainer.should_stop = True
-        elif step == self.until:
-            self.interrupted = trainer.should_stop = True
+        self.interrupted = step == self.until and not self.finished
+        trainer.should_stop = trainer.should_stop or self.finished or self.interrupted
         self.meter.pause()
 
     def ask_consent(self, learner: Learner) -> None:
         """The guard's check by the first process, for all of them: they stop together or go on together."""
         violation = None
-        if self.report.rank == 0:
+        if self.logger.rank == 0:
             try:
                 self.guard.check()
             except ConsentViolation as error:
@@ -140,16 +120,16 @@ class Course(Callback):
 
     def _save(self, learner: Learner, optimizer: torch.optim.Optimizer) -> None:
         """A checkpoint. With the first one of a run that began anew, what other runs left in the folder goes."""
-        if self.fresh and self.report.rank == 0:
+        if self.fresh and self.logger.rank == 0:
             checkpoints.clear(self.folder)
         self.fresh = False
-        kept = {name: getattr(self.config, name) for name in ("snapshot_root", "repetition_sha256", "size", "seed")}
-        kept |= described(self.config) | {
-            "parent": self.start.parent_sha256,
+        state = {
+            **described(self.config, self.start.parent_sha256),
             "manifest_sha256": self.guard.manifest_sha256,
+            "start": self.measured,
+            "last": self.last,
         }
-        extra = {**kept, "start": self.measured, "last": self.last}
-        checkpoints.save_checkpoint(self.folder, learner, optimizer, self.guard.exposure, extra, self.best)
+        checkpoints.save_checkpoint(self.folder, learner, optimizer, self.guard.exposure, state, self.best)
 
     def _progress(self, learner: Learner, step: int) -> None:
         """One line for people, one record for machines: loss, gradient norm, rate, and the meter's figures since the last."""
@@ -159,19 +139,15 @@ class Course(Callback):
             "train/lr": learner.learning_rate(step),
             **self.meter.read(),
         }
-        self.report.metrics(step, values)
-        self.report.say(
+        self.logger.log_metrics(values, step)
+        share = f", {values['train/mfu']:.0%} of the machine" if "train/mfu" in values else ""
+        self.logger.say(
             f"{self.config.task}: step {step}/{self.config.steps}, loss {learner.loss:.4f}, "
-            f"{values['train/tokens_per_s']:,.0f} tokens/s"
-            + (f", {values['train/mfu']:.0%} of the machine" if "train/mfu" in values else ""),
+            f"{values['train/tokens_per_s']:,.0f} tokens/s{share}",
             {"step": step, **values},
         )
 
 
-def _parameters(learner: Learner) -> int:
-    return sum(p.numel() for p in learner.model.parameters())
-
-
-def shown(values: dict[str, float]) -> str:
+def shown(values: Mapping[str, float]) -> str:
     """Metrics on one line."""
     return ", ".join(f"{name.split('/')[-1]} {value:.4g}" for name, value in values.items())

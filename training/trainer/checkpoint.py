@@ -4,7 +4,8 @@
 
 `ema` is the average after that step, `best` the best average until then. Weights are safetensors. Optimiser and random
 state are tensors and plain containers, read with `weights_only=True`, so nothing in them can run. Every checkpoint says,
-in `state.json` and inside each weight file, what it ever saw.
+in `state.json` and inside each weight file, what it ever saw. Lightning's ModelCheckpoint is not used: its file is one
+pickle, is not asked for consent first, and does not know where in the data a run stands.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +77,13 @@ def save_checkpoint(
     learner: Learner,
     optimizer: torch.optim.Optimizer,
     exposure: Exposure,
-    extra: dict[str, Any],
-    best: Best | None = None,
+    described: Mapping[str, Any],
+    best: Best,
 ) -> None:
     """Write the learner after its last step, durably and at once, and remove what is older than the newest KEEP.
 
-    Every process of a run calls it, for each may hold a part; the first one writes.
+    `described` is what else state.json says of the run. Every process of a run calls it, for each may hold a part; the
+    first one writes.
     """
     weights, average = gathered(learner.model.state_dict()), learner.average.weights()
     moments = gathered_state(optimizer)
@@ -91,15 +94,11 @@ def save_checkpoint(
     partial = folder / f".{target.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    files = {"weights.safetensors": weights, "ema.safetensors": average}
-    state = {**learner.state(), **extra, **fields(exposure)}
-    if best is not None:
-        files[BEST], state["best"] = best.weights, best.state()
-    for name, tensors in files.items():
+    state = {**learner.state(), **described, **fields(exposure), "best": best.state()}
+    for name, tensors in (("weights.safetensors", weights), ("ema.safetensors", average), (BEST, best.weights)):
         plain = {key: tensor.contiguous() for key, tensor in tensors.items()}
         save_file(plain, partial / name, header(exposure))
-    random_state = {"cpu": torch.get_rng_state()}
-    torch.save({"optimizer": moments, "random": random_state}, partial / "optimizer.pt")
+    torch.save({"optimizer": moments, "random": {"cpu": torch.get_rng_state()}}, partial / "optimizer.pt")
     (partial / "state.json").write_text(json.dumps(state, indent=1, sort_keys=True))
     for path in partial.iterdir():
         _sync(path)
@@ -136,7 +135,7 @@ def clear(folder: Path) -> None:
     (folder.parent / TAINTED).unlink(missing_ok=True)
 
 
-def load_weights(checkpoint: Path, learner: Learner, state: dict[str, Any]) -> None:
+def load_weights(checkpoint: Path, learner: Learner, state: Mapping[str, Any]) -> None:
     """Put weights, average and counters back."""
     learner.model.load_state_dict(load_file(checkpoint / "weights.safetensors"))
     learner.average.load(load_file(checkpoint / "ema.safetensors"), state["ema_updates"])

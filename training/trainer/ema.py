@@ -1,6 +1,7 @@
 """An exponential moving average of a model's weights, kept beside the model and swapped in to evaluate and to publish.
 
-The decay warms up, min(d, (1 + n) / (10 + n)), so that a short run is not an average of its first steps.
+The decay warms up, min(d, (1 + n) / (10 + n)), so that a short run is not an average of its first steps. Lightning's
+EMAWeightAveraging is not used: sharded models do not work with it, and its state is part of Lightning's own checkpoints.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ class Ema:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model, self.decay, self.updates = model, decay, 0
-        self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.average = self._copy()
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: p.detach().clone() for name, p in self.model.named_parameters()}
 
     def shard(self) -> None:
         """Lay the average out as the weights, which are in shards now."""
@@ -42,7 +46,7 @@ class Ema:
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
 
     def weights(self) -> dict[str, Tensor]:
-        """The averaged state dict, whole; every process calls it, see shards.gathered."""
+        """The averaged state dict, whole; every process calls it, see fsdp.gathered."""
         return {**{name: b.detach().clone() for name, b in self.model.named_buffers()}, **gathered(self.average)}
 
     @torch.no_grad()
@@ -56,11 +60,13 @@ class Ema:
     @torch.no_grad()
     def swapped(self) -> Iterator[None]:
         """The model holds the averaged weights inside the block, and its own again after it."""
-        own = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        own = self._copy()
         try:
-            for name, p in self.model.named_parameters():
-                p.copy_(self.average[name])
+            self._put(self.average)
             yield
         finally:
-            for name, p in self.model.named_parameters():
-                p.copy_(own[name])
+            self._put(own)
+
+    def _put(self, weights: dict[str, Tensor]) -> None:
+        for name, p in self.model.named_parameters():
+            p.copy_(weights[name])

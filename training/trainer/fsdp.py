@@ -44,14 +44,14 @@ def whole(tensor: Tensor) -> Tensor:
 
 def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors, whole. Every process calls it; those in shards the first process has alone, in main memory."""
-    found = {}
+    result = {}
     for name, tensor in tensors.items():
         entire = whole(tensor)  # one at a time: the device never holds all of them
         if entire is tensor:
-            found[name] = tensor
+            result[name] = tensor
         elif first_process():
-            found[name] = entire.cpu()
-    return found
+            result[name] = entire.cpu()
+    return result
 
 
 def placed(entire: Tensor, like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,6 +92,10 @@ class Learner(LightningModule, ABC):
         self.clip = AdaptiveClip()
         self.usual_loss = 0.0  # running mean over steps, to know a divergence by
         self.last: Any = None  # the step that is being computed
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
 
     @abstractmethod
     def initialise(self) -> None:
@@ -187,15 +191,15 @@ class Learner(LightningModule, ABC):
             "usual_loss": self.usual_loss,
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         self.clip.load(state["clip"])
         self.usual_loss = state["usual_loss"]
 
     def begin_from(self, weights: dict[str, Tensor]) -> None:
         """Take over a finished model's weights; the average starts from them. Raises DataError where they do not fit."""
         own = self.model.state_dict()
-        if odd := sorted(weights.keys() ^ own.keys()):
-            raise DataError(f"the parent's weights are another model's: {', '.join(odd[:3])} is only on one side")
+        if unmatched := sorted(weights.keys() ^ own.keys()):
+            raise DataError(f"the parent's weights are another model's: {', '.join(unmatched[:3])} is only on one side")
         for name, tensor in own.items():
             if weights[name].shape != tensor.shape:
                 shapes = f"{list(weights[name].shape)}, not {list(tensor.shape)}"

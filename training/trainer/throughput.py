@@ -78,17 +78,17 @@ class Meter:
         if not self.steps:
             return {}
         seconds = max(self.working + self.waiting, 1e-9)
-        found = {
+        figures = {
             "train/tokens_per_s": self.tokens / seconds,
             "train/padding": 1 - self.tokens / self.offered,  # of the token budget, what no clip filled
             "train/waiting": self.waiting / seconds,  # for data
             "train/memory_gb": self._memory(),
         }
         if self.flops:
-            found["train/mfu"] = self.flops / seconds / self.peak
+            figures["train/mfu"] = self.flops / seconds / self.peak
         self.tokens = self.flops = self.steps = self.offered = 0
         self.working = self.waiting = 0.0
-        return found
+        return figures
 
     def _lap(self) -> float:
         before, self.mark = self.mark, time.perf_counter()
@@ -138,8 +138,8 @@ def peak_flops(device: torch.device) -> float:
     """
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-        if known := [peak for part, peak in PEAKS.items() if part in name.split()]:
-            return known[0]
+        if peaks := [peak for part, peak in PEAKS.items() if part in name.split()]:
+            return peaks[0]
         return matmul_flops(8192, torch.bfloat16, device)
     return matmul_flops(1024, torch.float32, device)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from assets.curation.dedup.groups import Clip, Found, find_duplicates, known_from
 from assets.curation.dedup.ownership import Key, standings
-from assets.curation.dedup.phash import StaleHash, pack
 from assets.home import Home
+from assets.signals.phash import StaleHash, pack
 
 _SHOT = ["clip_id", "item_id", "shot_index", "bytes_sha256"]
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assets.curation.dedup.phash import unpack
 from assets.curation.dedup.similarity import COARSE, TURNS, Film
+from assets.signals.phash import unpack
 
 KEY_FRAMES = 6  # of a clip, evenly spaced, less those that look like the one before
 SAME_LOOK = 0.97  # coarse likeness of two frames from which on the second is no key frame of its own

@@ -13,8 +13,8 @@ from numba import njit
 
 from assets.curation.dedup.lsh_codes import WINDOWS, Codes
 from assets.curation.dedup.lsh_index import Finds
-from assets.curation.dedup.phash import LEVELS, LUMA_BYTES, SIDE
 from assets.curation.dedup.similarity import COARSE, FINE, FINE_TURNS, TURNS, Film
+from assets.signals.phash import LEVELS, LUMA_BYTES, SIDE
 
 COARSELY = 0.75  # coarse likeness of two key frames from which on they are looked at finely
 PERHAPS = 0.55  # fine likeness through the nearest window from which on those around it are tried

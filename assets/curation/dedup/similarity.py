@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assets.curation.dedup.phash import GRID, HASH_BYTES, SIDE, unpack
+from assets.signals.phash import GRID, HASH_BYTES, SIDE, unpack
 
 WORTH_WINDOWS = 0.3  # coarse likeness of whole pictures from which on it is worth comparing parts of them
 COARSE_LIKENESS = 0.7  # the least at which a pair is looked at finely

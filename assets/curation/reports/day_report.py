@@ -18,7 +18,7 @@ from assets.curation.reports.distributions import histograms
 from assets.curation.reports.margins import Margin, narrowest
 from assets.home import Home
 from assets.pages.plots import contact_sheet, markdown_image, markdown_table
-from assets.signals.remembered import Remembered
+from assets.signals.task import CachedResults
 from assets.withheld import withheld
 
 if TYPE_CHECKING:
@@ -104,12 +104,12 @@ def narrow_sheets(home: Home, day: Day, shots: Iterable[Row]) -> dict[str, str]:
     wanted = {(shot["item_id"], shot["shot_index"]): shot for shot in shots}
     accepted, refused = narrowest(day.rows, day.policy, SHEET_CLIPS)
     titles = {"worst_accepted": accepted, "best_rejected": refused}
-    hidden, cache = frozenset(withheld(home.database_url)), Remembered(home)
+    hidden, cache = frozenset(withheld(home.database_url)), CachedResults(home)
     return {title: _sheet(cache, day, wanted, hidden, found) for title, found in titles.items()}
 
 
 def _sheet(
-    cache: Remembered,
+    cache: CachedResults,
     day: Day,
     shots: Mapping[Key, Row],
     hidden: frozenset[str],

@@ -19,7 +19,7 @@ from assets.home import Home
 from assets.pages.render import render
 from assets.pages.stills import Still
 from assets.reasons import in_words
-from assets.signals.remembered import Remembered
+from assets.signals.task import CachedResults
 from assets.withheld import withheld
 
 Row = Mapping[str, Any]
@@ -84,7 +84,7 @@ def explain(home: Home, name: str, shot_index: int | None = None) -> Explanation
         eligibility=_eligibility(_of(home.lake.rows("eligibility"), shot)),
         withdrawn=withdrawn,
         pictures=hidden,
-        curves={} if hidden else Remembered(home).curves(shot),
+        curves={} if hidden else CachedResults(home).curves(shot),
     )
 
 

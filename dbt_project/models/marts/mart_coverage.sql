@@ -19,12 +19,6 @@ with clips as (
 
 ),
 
-times as (
-
-    select unnest(['night', 'dawn', 'morning', 'day', 'evening', 'sunset', 'dusk']) as time_of_day
-
-),
-
 largest_subjects as (
 
     select subject
@@ -38,42 +32,18 @@ largest_subjects as (
 
 listed as (
 
+    {% for dimension, names in var('classes').items() %}
     select
-        'time_of_day' as dimension,
-        time_of_day as slice
-    from times
+        '{{ dimension }}' as dimension,
+        unnest({{ names }}) as slice
 
     union all
 
-    select
-        'motion' as dimension,
-        unnest(['still', 'calm', 'moderate', 'lively', 'fast']) as slice
-
-    union all
-
-    select
-        'camera_motion' as dimension,
-        unnest(['static', 'pan', 'tilt', 'zoom', 'roll', 'handheld']) as slice
-
-    union all
-
-    select
-        'aspect' as dimension,
-        unnest(['portrait', 'square', 'landscape', 'wide']) as slice
-
-    union all
-
-    select
-        'length' as dimension,
-        unnest(['under 3 s', '3 to 10 s', 'over 10 s']) as slice
-
-    union all
-
+    {% endfor %}
     select
         'subject x time_of_day' as dimension,
-        largest_subjects.subject || ' | ' || times.time_of_day as slice
+        subject || ' | ' || unnest({{ var('classes')['time_of_day'] }}) as slice
     from largest_subjects
-    cross join times
 
 ),
 

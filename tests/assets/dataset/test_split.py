@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.curation.dedup.groups import Clip, find_duplicates
-from assets.curation.dedup.phash import HASH_BYTES
 from assets.dataset.split import Group, SplitClip, SplitError, groups, split
+from assets.signals.phash import HASH_BYTES
 
 
 @st.composite

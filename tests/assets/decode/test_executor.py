@@ -21,17 +21,15 @@ from assets.decode.executor import (
     LOST,
     TRIES,
     UNDER_WAY,
-    MachineLost,
     Progress,
     Report,
     ThisMachine,
-    Unfit,
-    Work,
     checked,
     open_executor,
     run,
 )
 from assets.decode.process import Children, Unavailable
+from assets.decode.work import MachineLost, Unfit, Work
 from assets.signals.task import File, Measuring, result_key
 from assets.store import LocalStore
 from tests.assets.decode.fakes import counted, name_of, scripted, stored

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assets.decode.decoding import open_container, video_stream
+from assets.decode.decoder import open_container, video_stream
 from assets.decode.identity import frame_digest, range_digest
 from assets.decode.probe_pool import ProbePool, digests_key, remember, remembered
-from assets.signals.single_pass import measure
+from assets.signals.measure import measure
 from assets.store import LocalStore
 from tests.assets.ingestion import films
 from tests.assets.ingestion.conftest import encode, pictures, remux

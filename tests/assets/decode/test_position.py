@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from assets.decode.decoding import open_container
+from assets.decode.decoder import open_container
 from assets.decode.probe import POSITION_LENGTH, own_position
 
 

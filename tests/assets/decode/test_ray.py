@@ -20,7 +20,8 @@ import psutil
 import pytest
 
 from assets.decode import ray as on_ray
-from assets.decode.executor import Unfit, open_executor, run
+from assets.decode.executor import open_executor, run
+from assets.decode.work import Unfit
 from assets.home import Home
 from assets.signals import rows
 from assets.signals.task import File, Measuring

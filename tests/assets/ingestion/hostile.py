@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from assets.reasons import Code
-from orchestration.demo.damage import overdeclared, truncated
+from orchestration.demo.world import overdeclared, truncated
 from tests.assets.ingestion import surgery
 from tests.assets.ingestion.films import (
     FRAMES,

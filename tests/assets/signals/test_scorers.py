@@ -16,16 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import assets
-from assets.decode.decoding import open_container
+from assets.decode.decoder import open_container
 from assets.model.config import sources
 from assets.signals.frames import SMALL_SIDE, read
+from assets.signals.image_quality import PARTS, technical_quality
+from assets.signals.measure import measure
 from assets.signals.plugins import BadScorer, available, load
-from assets.signals.quality import PARTS, technical_quality
-from assets.signals.single_pass import measure
 from assets.signals.sound import GATE_LUFS, Sound, integrated
 from assets.signals.spectrum import detail_share, noise_sigma
 from assets.signals.task import pass_version
-from assets.signals.text_detection import Letters
+from assets.signals.text_detection import TextMeter
 from tests.assets.curation.pictures import texture
 from training.data.video import write_mp4
 
@@ -62,7 +62,7 @@ def test_noise_is_measured_in_8_bit_units(sigma: float) -> None:
 
 def test_lasting_rows_of_letters_are_told_from_pictures() -> None:
     def share(written: bool) -> float:
-        letters = Letters()
+        letters = TextMeter()
         found = []
         for seed in range(3):
             picture = cv2.GaussianBlur(cv2.cvtColor(texture(seed, 360, 640), cv2.COLOR_RGB2GRAY), (0, 0), 2) // 2
@@ -186,8 +186,8 @@ def test_a_plugin_scores_and_its_version_follows_model_and_card(tmp_path: Path) 
 STEPS = [
     ("assets.signals.single_pass", "SIGNALS_VERSION"),
     ("assets.signals.shots", "DETECTOR_VERSION"),
-    ("assets.signals.quality", "QUALITY_VERSION"),
-    ("assets.signals.text_detection", "LETTERING_VERSION"),
+    ("assets.signals.image_quality", "QUALITY_VERSION"),
+    ("assets.signals.text_detection", "TEXT_VERSION"),
     ("assets.decode.identity", "IDENTITY_VERSION"),
 ]
 
@@ -203,7 +203,7 @@ def test_another_version_of_any_step_of_the_pass_is_another_pass(
 
 def test_every_version_constant_of_the_pass_is_part_of_its_version() -> None:
     folder, own = Path(assets.__file__).parent, set()
-    for source in sources(folder, ("curation/measuring/worker",)):
+    for source in sources(folder, ("signals/measure",)):
         module = ".".join(source.relative_to(folder.parent).with_suffix("").parts)
         own |= {(module, name) for name in re.findall(r"^(\w*VERSION) = ", source.read_text(), re.MULTILINE)}
     assert own == set(STEPS)

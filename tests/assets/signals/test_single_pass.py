@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.decode.identity import range_digest
-from assets.signals.frames import GLANCE_SIDE, SMALL_SIDE, read
+from assets.signals.frames import PREVIEW_SIDE, SMALL_SIDE, read
 from assets.signals.image_quality import is_black, is_frozen
-from assets.signals.single_pass import NEVER_BLACK, NEVER_FROZEN, Pass, measure
-from assets.signals.summary import shots_of
+from assets.signals.measure import measure, shots_of
+from assets.signals.single_pass import NEVER_BLACK, NEVER_FROZEN, Pass
 from tests.assets.curation.pictures import still, texture
 from training.data.video import write_mp4
 
@@ -32,7 +32,7 @@ def test_frames_are_small_ordered_and_timed(tmp_path: Path) -> None:
     frames = list(read(path))
     assert [frame.index for frame in frames] == list(range(20))
     assert [frame.pts_s for frame in frames] == pytest.approx([index / 10 for index in range(20)], abs=1e-3)
-    assert {frame.glance.shape for frame in frames} == {(72, GLANCE_SIDE)}
+    assert {frame.preview.shape for frame in frames} == {(72, PREVIEW_SIDE)}
     assert {frame.views(SMALL_SIDE)[0].shape for frame in read(path)} == {(144, SMALL_SIDE, 3)}
     assert len({frame.digest() for frame in read(path)}) == 20
 
@@ -58,9 +58,9 @@ def test_letters_are_compared_soon_and_faces_looked_for_from_time_to_time(tmp_pa
     run = Pass(Finder(), identify=None)  # type: ignore[arg-type]
     for frame in read(write_mp4(tmp_path / "a.mp4", still(5, 80), 10.0)):
         run.add(frame)
-    assert [look.index for look in run.looks] == [0, 10, 40, 70]
-    assert [look.faces is not None for look in run.looks] == [True, False, True, True]
-    assert [look.letters is not None for look in run.looks] == [False, True, True, True]
+    assert [sample.index for sample in run.large] == [0, 10, 40, 70]
+    assert [sample.faces is not None for sample in run.large] == [True, False, True, True]
+    assert [sample.text is not None for sample in run.large] == [False, True, True, True]
     assert shots_of(run)[0]["signals"]["faces_max"] == 1
 
 

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from orchestration.demo.damage import DamageError, overdeclared, truncated
+from orchestration.demo.world import DamageError, overdeclared, truncated
 from training.data.video import write_mp4
 
 

@@ -92,7 +92,7 @@ class Demo:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo, run once: it raises where a part of its story did not happen, such as a champion."""
-    settings = settings_in(tmp_path_factory.mktemp("demo"), RUSHES_TRAINING=json.dumps(TRAINING))
+    settings = settings_in(tmp_path_factory.mktemp("demo"), training=json.dumps(TRAINING))
     if not settings.vendor.is_dir():
         pytest.skip(f"there is no sample footage in {settings.vendor}: make setup")
     found = Demo(settings, open_home(settings), "", None)  # type: ignore[arg-type]

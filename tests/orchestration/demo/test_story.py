@@ -12,15 +12,14 @@ import pytest
 from assets.home import Home
 from assets.registry.versions import MODEL, Registry
 from orchestration.demo import run, story
-from orchestration.demo.cases import CASES
 from orchestration.demo.deliveries import DELIVERIES, REQUESTS
-from orchestration.demo.story import DemoFailed, require
+from orchestration.demo.story import CASES, DemoFailed, require
 from orchestration.demo.world import World
 from tests.assets.evaluation.conftest import empty_registry
 
 __all__ = ["empty_registry"]
 
-WORLD = World(("2026-11-02",), DELIVERIES, tuple(REQUESTS), CASES)
+WORLD = World(tuple(REQUESTS), DELIVERIES)
 
 
 def test_everything_that_did_not_happen_is_listed(home: Home, tmp_path: Path) -> None:
@@ -29,7 +28,7 @@ def test_everything_that_did_not_happen_is_listed(home: Home, tmp_path: Path) ->
     said = str(failed.value)
     assert all(f"request {request_id} is not in the warehouse" in said for request_id in REQUESTS)
     assert all(f"registered 0 of {len(d.clips)} files of {d.delivery_id}" in said for d in DELIVERIES)
-    assert all(f"{case.delivery_id}/{case.file} should be {case.reason}" in said for case in CASES)
+    assert all(f"{case.clip} should be {case.reason}" in said for case in CASES)
     assert "no snapshot was sealed" in said
     assert "no version is champion (asset champion): no version is registered" in said
     assert f'"{story.PROMPT}" was not answered' in said
@@ -47,7 +46,7 @@ def refused(home: Home, empty_registry: Path) -> Home:
 
 def test_a_missing_champion_is_told_with_the_gates_reasons(refused: Home, tmp_path: Path) -> None:
     with pytest.raises(DemoFailed, match=r"no version is champion .* version 1: learned: too little"):
-        require(refused, World((), (), (), ()), tmp_path / "sample.mp4")
+        require(refused, World(), tmp_path / "sample.mp4")
 
 
 def test_the_answer_of_an_earlier_run_does_not_pass_for_this_ones(refused: Home, tmp_path: Path) -> None:
@@ -76,7 +75,7 @@ def test_the_command_of_a_demo_without_a_champion_fails_and_says_why(
 
     monkeypatch.setattr(run, "Session", NoSession)
     monkeypatch.setattr(run, "fetch", lambda vendor: None)
-    monkeypatch.setattr(run, "build_world", lambda home, deliveries: World((), (), (), ()))
+    monkeypatch.setattr(run, "build_world", lambda home, deliveries: World())
     said = rushes("demo", code=1)
     assert "the demo did not reach its end" in said
     assert "version 1: learned: too little" in said

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from assets.home import Home
+from assets.ingestion.delivery_items import item_id
 from assets.ingestion.manifests import manifest_reasons
 from assets.requests.parse import parse_line
 from assets.requests.store import list_requests
-from orchestration.demo.cases import CASES, outcome
 from orchestration.demo.deliveries import DELIVERIES, REQUESTS
 from orchestration.demo.footage import CUTS
+from orchestration.demo.story import CASES, outcome
 from orchestration.demo.world import build_world, manifest
 
 
@@ -30,20 +31,22 @@ def test_every_filmed_or_drawn_clip_shows_its_source_and_licence() -> None:
 
 
 def test_people_who_could_be_recognised_are_only_in_clips_that_must_be_blocked() -> None:
-    blocked = {(case.delivery_id, case.file) for case in CASES}
+    blocked = {case.clip for case in CASES}
     for delivery in DELIVERIES:
         for clip in delivery.clips:
-            assert not clip.identifiable or (delivery.delivery_id, clip.file) in blocked
+            assert not clip.identifiable or f"{delivery.delivery_id}/{clip.file}" in blocked
 
 
 def test_every_case_is_a_delivered_clip() -> None:
-    delivered = {(d.delivery_id, place, clip.file) for d in DELIVERIES for place, clip in enumerate(d.clips)}
-    assert {(case.delivery_id, case.position, case.file) for case in CASES} <= delivered
+    delivered = {
+        f"{d.delivery_id}/{clip.file}": item_id(d.delivery_id, n) for d in DELIVERIES for n, clip in enumerate(d.clips)
+    }
+    assert {case.clip: case.item_id for case in CASES}.items() <= delivered.items()
 
 
 def test_the_world_is_as_large_as_the_demonstration_needs() -> None:
-    cases = {(case.delivery_id, case.file) for case in CASES}
-    good = [c for d in DELIVERIES for c in d.clips if (d.delivery_id, c.file) not in cases]
+    cases = {case.clip for case in CASES}
+    good = [c for d in DELIVERIES for c in d.clips if f"{d.delivery_id}/{c.file}" not in cases]
     assert sum(clip.cut is not None for clip in good) >= 25
     assert sum(clip.scene is not None for clip in good) >= 40
     assert len({d.contributor_id for d in DELIVERIES}) >= 6
@@ -84,7 +87,7 @@ def test_cuts_have_even_sides_and_keep_the_pictures_shape() -> None:
 def test_a_case_without_rows_has_not_ended_as_expected(home: Home) -> None:
     found = outcome(home.lake, CASES[0])
     assert not found.as_expected
-    assert found.found == "no row in media"
+    assert found.rows == "no row in media"
 
 
 def inbox(home: Home) -> dict[str, tuple[str, int]]:

@@ -16,7 +16,7 @@ from assets.home import Home
 from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
 from assets.registry.versions import CANDIDATE, CHAMPION, MODEL, Registry
 from assets.requests.store import list_proposals
-from orchestration.night import INPUTS_TAG
+from orchestration.schedules import INPUTS_TAG
 from tests.orchestration.sensors.conftest import Tick
 
 Add = Callable[..., str]

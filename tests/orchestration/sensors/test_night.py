@@ -16,8 +16,7 @@ from assets.consent.reviews import submit_review
 from assets.home import Home
 from assets.requests.parse import parse_line
 from assets.requests.store import add_request
-from orchestration.night import INPUTS_TAG, inputs_of, night_tags
-from orchestration.schedules import nightly_schedule
+from orchestration.schedules import INPUTS_TAG, inputs_of, night_tags, nightly_schedule
 from tests.orchestration.sensors.conftest import run_of
 from tests.reviewers import enrol_reviewers
 

@@ -36,7 +36,7 @@ from assets.evaluation import standing
 from assets.home import Home
 from assets.registry.versions import CHAMPION, MODEL, REGISTERED, Registry
 from orchestration import watch
-from orchestration.schedules import SCHEDULE, last_hour, nightly_schedule
+from orchestration.schedules import SCHEDULE, latest_tick, nightly_schedule
 from orchestration.sensors import page_failure
 from tests.orchestration.sensors.conftest import Tick, run_of
 
@@ -46,15 +46,19 @@ HOUR = 3600.0
 
 @pytest.fixture
 def look(tick: Tick, home: Home) -> Look:
+    return looking(tick, home)
+
+
+def looking(tick: Tick, home: Home) -> Look:
     """One tick of the sensor after another, each from where the last one ended."""
     cursor: list[str | None] = [None]
 
-    def one() -> dg.SensorResult:
-        said = tick("watch_sensor", home, cursor[0])
-        cursor[0] = said.cursor
-        return said
+    def look() -> dg.SensorResult:
+        result = tick("watch_sensor", home, cursor[0])
+        cursor[0] = result.cursor
+        return result
 
-    return one
+    return look
 
 
 @pytest.fixture
@@ -93,7 +97,7 @@ def automation(
 
 
 def due() -> float:
-    return last_hour(datetime.now(UTC) - watch.GRACE, "UTC").timestamp()
+    return latest_tick(datetime.now(UTC) - watch.GRACE, "UTC").timestamp()
 
 
 def test_a_young_home_alerts_of_nothing(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
@@ -160,7 +164,7 @@ def test_the_night_is_due_when_dagster_begins_it_all_year_round(zone: str) -> No
     for began, following in itertools.pairwise(year):
         for now in (began + 60, following - 60):
             at = datetime.fromtimestamp(now, UTC)
-            assert last_hour(at, zone).timestamp() == began, at
+            assert latest_tick(at, zone).timestamp() == began, at
 
 
 def test_a_schedule_whose_tick_failed_alerts_at_once(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
@@ -279,19 +283,19 @@ def test_a_failed_check_is_told_until_it_passes_for_the_same_day(
 
 
 def test_an_outside_monitor_hears_of_each_night_that_ended_well_until_it_was_told(
-    look: Look, home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    tick: Tick, home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(standing, "_champion", lambda home: standing.Standing("1"))
     answers, asked = ["HTTP 500", None, None], []
-    monkeypatch.setattr("orchestration.alerts.post", lambda variable, body: asked.append(variable) or answers.pop(0))
-    monkeypatch.setenv("RUSHES_HEARTBEAT_URL", "http://monitor/s3cret")
+    monkeypatch.setattr("orchestration.alerts.post", lambda variable, url, body: asked.append(url) or answers.pop(0))
+    look = looking(tick, replace(home, heartbeat_url="http://monitor/s3cret"))
     look()
     assert asked == [], "no night has ended"
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due()), since=due() - 99 * HOUR)
     assert "HTTP 500" in look().skip_reason.skip_message  # type: ignore[union-attr]
     for _ in range(3):
         look()
-    assert asked == ["RUSHES_HEARTBEAT_URL"] * 2, "again until it was told, then no more"
+    assert asked == ["http://monitor/s3cret"] * 2, "again until it was told, then no more"
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due() + 60))
     look()
     assert len(asked) == 3

@@ -17,9 +17,9 @@ from training.evaluate.__main__ import main
 from training.evaluate.heldout import flow_loss
 from training.fit import fit
 from training.model.transformer import load_transformer
-from training.reporting import Reporter
 from training.sampling import videos
 from training.sampling.videos import Pipeline
+from training.trainer.logger import RunLogger
 
 MINILM = Path(__file__).parents[3] / ".vendor" / "minilm"
 needs_minilm = pytest.mark.skipif(not (MINILM / "model.safetensors").exists(), reason="run `make setup`")
@@ -32,7 +32,7 @@ def trained(tmp_path_factory) -> TrainingWorld:
     encode_world(world)
     shape = {"patch": 2, "layers": 4, "heads": 4, "predicts": "correction"}
     config = world.flow_config("model", steps=40, checkpoint_every=40, batch_tokens=120, transformer_shape=shape)
-    assert fit(config, Reporter(Path(config.run_dir))) == 0
+    assert fit(config, RunLogger(Path(config.run_dir))) == 0
     for file in (world.root / "codec").iterdir():
         shutil.copy(file, world.root / "model")
     return world
@@ -198,10 +198,10 @@ def test_the_model_is_told_what_was_measured_of_the_clips(trained: TrainingWorld
 
 
 def test_the_flow_loss_does_not_depend_on_how_clips_are_grouped(trained: TrainingWorld) -> None:
-    from training.data.clips import LatentClips, read_members
+    from training.data.clips import Encoded, LatentClips, read_members
 
     members = read_members(trained.manifest, "heldout")
-    clips = LatentClips(trained.root / "latents", trained.root / "texts", members, 2, 4)
+    clips = LatentClips(Encoded(trained.root / "latents", trained.root / "texts", 2, 4), members)
     samples = [clips.read(member["clip_id"]) for member in members]
     model = load_transformer(trained.root / "model")
     together, apart = flow_loss(model, samples), flow_loss(model, samples, token_budget=1)

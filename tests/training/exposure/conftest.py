@@ -14,13 +14,13 @@ from tests.training.conftest import TrainingWorld, make_world
 from training.config import TrainConfig
 from training.fit import fit
 from training.model import exposure
-from training.reporting import Reporter
+from training.trainer.logger import RunLogger
 
 Result = dict[str, Any]
 
 
 def run(config: TrainConfig, until: int | None = None) -> tuple[int, Result]:
-    code = fit(config, Reporter(Path(config.run_dir)), until)
+    code = fit(config, RunLogger(Path(config.run_dir)), until)
     return code, json.loads((Path(config.run_dir) / "result.json").read_text())
 
 

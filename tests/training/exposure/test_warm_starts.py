@@ -15,8 +15,8 @@ from tests.training.conftest import TrainingWorld, make_world
 from tests.training.exposure.conftest import ancestor, both, child, edit, refusal, run, seen_by, strip
 from training.fit import fit
 from training.model import exposure
-from training.reporting import Reporter
 from training.trainer.checkpoint import checkpoints
+from training.trainer.logger import RunLogger
 
 
 def test_a_child_starts_from_its_parents_weights_and_has_seen_all_that_the_parent_saw(
@@ -107,9 +107,9 @@ def test_a_clip_that_only_the_parent_saw_stops_the_child_at_its_next_checkpoint(
 ) -> None:
     config = child(newer, older, parent, steps=40, checkpoint_every=4)
 
-    class Revoking(Reporter):
-        def metrics(self, step: int, values: Any) -> None:
-            super().metrics(step, values)
+    class Revoking(RunLogger):
+        def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+            super().log_metrics(metrics, step)
             if step == 6:
                 older.people.revoke(older.consents[1])
 

@@ -13,8 +13,8 @@ from assets.curation.dedup import candidate_pairs
 from assets.curation.dedup.candidate_pairs import near_pairs
 from assets.curation.dedup.lsh_codes import POOL, TRIES, TURNED, WEIGHTS, Codes, key_codes, packed
 from assets.curation.dedup.lsh_index import WEAK, tried_codes
-from assets.curation.dedup.phash import HASH_BYTES, unpack
 from assets.curation.dedup.similarity import COARSE, TURNS, Film, compare
+from assets.signals.phash import HASH_BYTES, unpack
 from tests.benchmarks.many_clips import Planted, clips, film_of, planted
 from tests.benchmarks.many_clips import packed as hashed
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from assets.curation.dedup.groups import Clip, Known, find_duplicates, known_from
 from assets.curation.dedup.ownership import Standing
-from assets.curation.dedup.phash import frame_hash, pack
 from assets.curation.dedup.similarity import NEAR_CHROMA, NEAR_LIKENESS, Film, compare
 from assets.signals.image_quality import bars
+from assets.signals.phash import frame_hash, pack
 from tests.assets.curation.pictures import texture
 
 Frames = Sequence[np.ndarray]

@@ -11,9 +11,9 @@ import pytest
 from assets.curation.dedup import lsh_index, prefilter
 from assets.curation.dedup.lsh_codes import POOL, TURNED, WINDOWS, Codes, key_codes
 from assets.curation.dedup.lsh_index import KINDS, Finds, Table, Told, places, sought, tried_codes
-from assets.curation.dedup.phash import unpack
 from assets.curation.dedup.prefilter import look_alike
 from assets.curation.dedup.similarity import COARSE, FINE, FINE_TURNS, TURNS, Film
+from assets.signals.phash import unpack
 from tests.benchmarks.many_clips import film_of, planted
 from tests.benchmarks.many_clips import packed as hashed
 

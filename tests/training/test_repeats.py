@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tests.training.conftest import TrainingWorld
 from training.data.clips import read_members
 from training.data.packing import Cursor, Item, PackingError, plan
-from training.data.repeats import EVEN, RepetitionError, read, stated, turns
+from training.data.repeats import EVEN, RepetitionError, occurrences, read, stated
 from training.fit import fit
-from training.reporting import Reporter
+from training.trainer.logger import RunLogger
 
 ROOT = "a" * 64
 
@@ -40,14 +40,14 @@ weighted = (
 def test_a_clip_is_seen_as_often_as_its_weight_says_to_within_one_time(
     weight: int, seed: int, first: int, epochs: int
 ) -> None:
-    seen = sum(turns("clip", weight, seed, epoch, epoch + 1) for epoch in range(first, first + epochs))
-    assert seen == turns("clip", weight, seed, first, first + epochs)
+    seen = sum(occurrences("clip", weight, seed, epoch, epoch + 1) for epoch in range(first, first + epochs))
+    assert seen == occurrences("clip", weight, seed, first, first + epochs)
     assert abs(seen - epochs * weight / EVEN) < 1
 
 
 @given(st.integers(EVEN // 64, EVEN), st.integers(0, 99))
 def test_a_rare_clip_is_met_before_its_wait_is_over(weight: int, seed: int) -> None:
-    assert turns("clip", weight, seed, 0, -(-EVEN // weight)) >= 1
+    assert occurrences("clip", weight, seed, 0, -(-EVEN // weight)) >= 1
 
 
 @settings(deadline=None)
@@ -58,7 +58,7 @@ def test_an_epoch_holds_each_clip_as_often_as_its_turn_says_and_never_twice_in_a
     found = plan(items, budget, 3, epoch, by_shape=by_shape)
     counts = Counter(clip_id for pack in found.packs for clip_id in pack)
     assert {item.clip_id: counts[item.clip_id] for item in items} == {
-        item.clip_id: turns(item.clip_id, item.weight, 3, epoch, epoch + 1) for item in items
+        item.clip_id: occurrences(item.clip_id, item.weight, 3, epoch, epoch + 1) for item in items
     }
     assert set(found.resting) == {item.clip_id for item in items} - set(counts)
     assert all(len(set(pack)) == len(pack) for pack in found.packs)
@@ -134,7 +134,7 @@ def test_weights_that_do_not_add_up_are_never_stated(weights: dict) -> None:
 
 
 def run(config) -> tuple[int, dict]:
-    code = fit(config, Reporter(Path(config.run_dir)))
+    code = fit(config, RunLogger(Path(config.run_dir)))
     return code, json.loads((Path(config.run_dir) / "result.json").read_text())
 
 

@@ -21,10 +21,11 @@ from assets.ingestion.inbox import Entry
 from assets.ingestion.intake import take_in
 from assets.ingestion.origin import MarkReader
 from assets.reasons import Code, code_of
-from assets.signals.beside_probe import judged_and_measured
+from assets.signals.measure import measure
 from assets.signals.rows import measure_files
-from assets.signals.single_pass import Pass, measure
+from assets.signals.single_pass import Pass
 from assets.signals.task import BesideProbe, Measuring, beside_probe, result_key
+from assets.signals.worker import judged_and_measured
 from tests.assets.curation.test_stage import DAYS, FPS, media_row, pan
 from tests.assets.ingestion.conftest import encode
 from training.data.video import write_mp4

@@ -13,7 +13,7 @@ from training.evaluate.heldout import psnr
 from training.model.codec import Codec, to_bytes, to_unit
 from training.model.config import CodecConfig, ConfigError, TransformerConfig, build
 from training.model.transformer import Transformer
-from training.sampling.references import GivenError, Reference, Start, lay, read_reference
+from training.sampling.references import Reference, ReferenceLatents, ReferencesError, lay, read_reference
 from training.sampling.sampler import Sampler
 from training.sampling.videos import Options, Pipeline
 
@@ -51,7 +51,7 @@ class Words:
         return [np.random.default_rng(len(t)).normal(size=(3, 384)).astype(np.float32) for t in texts]
 
 
-def laid(codec: Codec, *references: Reference, frames: int = FRAMES) -> Start:
+def laid(codec: Codec, *references: Reference, frames: int = FRAMES) -> ReferenceLatents:
     return lay(codec, references, frames, SIZE, 8.0)
 
 
@@ -118,12 +118,12 @@ def test_other_rates_and_sizes_are_fitted(codec, clip) -> None:
     ],
 )
 def test_what_cannot_be_given_says_why(codec, clip, references: list[tuple], why: str) -> None:
-    with pytest.raises(GivenError, match=why):
+    with pytest.raises(ReferencesError, match=why):
         laid(codec, *(Reference(role, clip[:n], 8.0, "x.mp4", seconds) for role, n, seconds in references))
 
 
 def test_a_video_of_one_frame_has_no_room_for_a_picture(codec, clip) -> None:
-    with pytest.raises(GivenError, match="nothing is left to make"):
+    with pytest.raises(ReferencesError, match="nothing is left to make"):
         laid(codec, Reference("first", clip[:1], 8.0), frames=1)
 
 

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from tests.training.conftest import TrainingWorld
 from training.config import TrainConfig
 from training.fit import fit
-from training.reporting import Reporter
 from training.trainer import learner
+from training.trainer.logger import RunLogger
 
 ROOT = Path(__file__).parents[2]
 SHAPE = {"width": 48, "layers": 3, "heads": 2}
@@ -28,7 +28,7 @@ SAME = {"rtol": 0.0, "atol": 2e-5}
 
 
 def in_one(config: TrainConfig, until: int | None = None) -> dict[str, Any]:
-    assert fit(config, Reporter(Path(config.run_dir)), until) == 0
+    assert fit(config, RunLogger(Path(config.run_dir)), until) == 0
     return read(config)
 
 
@@ -46,7 +46,7 @@ def one_of_two(config: TrainConfig, until: int | None) -> int:
         return sharded
 
     real, learner.shard = learner.shard, watched
-    return fit(config, Reporter(Path(config.run_dir), int(os.environ["RANK"])), until)
+    return fit(config, RunLogger(Path(config.run_dir), int(os.environ["RANK"])), until)
 
 
 def of_another_mind(config: TrainConfig, _: None) -> int:
@@ -59,13 +59,13 @@ def of_another_mind(config: TrainConfig, _: None) -> int:
         return {"heldout/flow_loss": measured.get(learner.average.updates, 1.0)}
 
     learner.TransformerLearner.heldout = heldout
-    return fit(config, Reporter(Path(config.run_dir), int(os.environ["RANK"])))
+    return fit(config, RunLogger(Path(config.run_dir), int(os.environ["RANK"])))
 
 
 def in_two(config: TrainConfig, until: int | None = None, runs: str = "one_of_two") -> dict[str, Any]:
     script = Path(f"{config.run_dir}.py")
     script.write_text(
-        f"from tests.training.test_shards import {runs}\nfrom training.config import TrainConfig\n"
+        f"from tests.training.test_fsdp import {runs}\nfrom training.config import TrainConfig\n"
         f"raise SystemExit({runs}(TrainConfig(**{asdict(config)!r}), {until}))\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
