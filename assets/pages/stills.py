@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from assets.decode.decoder import open_container, video_stream
 from assets.home import Home
 from assets.pages.html import Html, joined, tag
 from assets.pages.plots import data_uri
+from assets.signals.faces import FaceFinder
 from assets.store import write_atomically
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SIDE = 640  # pixels on the long side
 KEPT = timedelta(days=1)  # pages show people, so they are not left lying around
@@ -46,8 +46,6 @@ def take_stills(home: Home, media_key: str, start_frame: int, end_frame: int, co
 
     Raises FileNotFoundError where the file is not there, or no longer.
     """
-    from assets.signals.faces import FaceFinder
-
     last = end_frame - 1
     count = max(1, min(count, last - start_frame + 1))
     step = (last - start_frame) / max(1, count - 1)
@@ -103,10 +101,6 @@ def frames_at(path: Path, wanted: set[int]) -> Iterator[tuple[int, float | None,
 
     Read from the front and never sought: a frame's number is then what every other stage calls it.
     """
-    import numpy as np
-
-    from assets.decode.decoder import open_container, video_stream
-
     with open_container(path) as container:
         first: float | None = None
         for index, picture in enumerate(container.decode(video_stream(container))):
