@@ -8,7 +8,7 @@ home's state folder, for its owner only, and not for long. What a page says is i
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,6 @@ import numpy as np
 
 from assets.decode.decoder import open_container, video_stream
 from assets.home import Home
-from assets.pages.html import Html, joined, tag
 from assets.pages.plots import data_uri
 from assets.signals.faces import FaceFinder
 from assets.store import write_atomically
@@ -55,29 +54,6 @@ def take_stills(home: Home, media_key: str, start_frame: int, end_frame: int, co
         Still(index, pts_s, _webp(rgb), finder.boxes(rgb) if finder else None)
         for index, pts_s, rgb in frames_at(home.store.fetch(media_key), wanted)
     ]
-
-
-def gallery(stills: Sequence[Still]) -> Html:
-    """The frames on a page, each with its number, its time and the boxes of faces."""
-    figures = []
-    for still in stills:
-        boxes = joined(*(_box(face) for face in still.faces or ()))
-        image = Html(f'<img alt="frame {still.index}" src="{data_uri(still.webp)}">')
-        seen = "" if not still.faces else f" · {len(still.faces)} face{'s' if len(still.faces) > 1 else ''}"
-        when = "no time given" if still.pts_s is None else f"{still.pts_s:.6f} s"
-        caption = tag("figcaption", f"frame {still.index} · {when}{seen}")
-        figures.append(tag("figure", joined(tag("div", joined(image, boxes), "picture"), caption)))
-    return (
-        tag("div", joined(*figures), "frames")
-        if figures
-        else tag("p", "The file shows no frame of this clip.", "quiet")
-    )
-
-
-def _box(face: Sequence[float]) -> Html:
-    left, top, width, height = (f"{100 * side:.2f}%" for side in face[:4])
-    style = f"left:{left};top:{top};width:{width};height:{height}"
-    return Html(f'<i class="face" style="{style}" title="confidence {face[4]:.2f}"></i>')
 
 
 def keep_page(home: Home, clip_id: str, rest: str, html: str, now: datetime) -> Path:

@@ -272,7 +272,6 @@ _SPECIAL: dict[str, Callable[[Check, Evidence], Finding]] = {
 }
 
 
-Row = Mapping[str, Any]
 Key = tuple[str, int]
 
 # the longest columns of `signals` by far: no check asks for them, and a replay of a corpus would only read them

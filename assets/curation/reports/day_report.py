@@ -137,10 +137,6 @@ def _decoded(jpeg: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(jpeg))).convert("RGB"))
 
 
-Row = Mapping[str, Any]
-Key = tuple[str, int]  # item_id, shot_index
-
-
 @dataclass(frozen=True)
 class Margin:
     """`share` is the distance to `bound` over the bound: positive on the good side, negative on the other."""

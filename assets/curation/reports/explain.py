@@ -219,7 +219,6 @@ def page(explanation: Explanation, policy: Policy, stills: Sequence[Still]) -> s
 
 # -- finding the clip -----------------------------------------------------------------------------------------------
 
-Row = Mapping[str, Any]
 SHORTEST = 4  # characters of an identity that may name a clip
 CANDIDATES = 5
 
