@@ -130,7 +130,7 @@ def _all_of(
     """What became of every content, as many at once as the pool has workers."""
     results: Results = {}
     with ThreadPoolExecutor(pool.size) as threads:
-        waiting = {threads.submit(_or_reason, admit, found, key[1]): key for key, found in wanted.items()}
+        waiting = {threads.submit(_or_reason, admit, file, key[1]): key for key, file in wanted.items()}
         try:
             for done in as_completed(waiting):
                 results[waiting[done]] = done.result()
@@ -182,17 +182,17 @@ def _admit(
 
     Raises NotStored, and OSError where a disk is full.
     """
-    known = remembered(store, received.sha256, pool.version) if opened else NOT_OPENED
-    if known and store.exists(_kept(received.sha256, known)):
-        return known
+    verdict = remembered(store, received.sha256, pool.version) if opened else NOT_OPENED
+    if verdict and store.exists(_kept(received.sha256, verdict)):
+        return verdict
     _require_room(store, scratch, received.size)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         copy = Path(folder) / "file"
         if _copy(received.path, copy) != received.sha256:
             raise NotStored(Code.CHANGED.because("the file was not the same when it was read again"))
-        if known:
-            store.put(_kept(received.sha256, known), copy)
-            return known
+        if verdict:
+            store.put(_kept(received.sha256, verdict), copy)
+            return verdict
         wanted = pool.beside is not None and pool.beside.is_missing(store, received.sha256)
         examined = pool.examine(copy, alone=not wanted)
         result = marks.read(examined.result)

@@ -99,9 +99,9 @@ class DissolveWatch:
             if _leftover(tried, changes[at], sizes[at])[1].max() > MAX_LEFTOVER:
                 continue  # `mixture` would refuse these frames; it need not look at the others
             rows = np.arange(newest - span, newest + 1) % LONGEST
-            found = mixture(self._recent[rows])
-            if found is not None:
-                middle, clear = found
+            mixed = mixture(self._recent[rows])
+            if mixed is not None:
+                middle, clear = mixed
                 start = len(self._indices) - 1 - span
                 first, even, last = (self._indices[at] for at in (start, start + middle, -1))
                 self.found.append(Dissolve(first, even, last, clear))
@@ -159,10 +159,10 @@ def likeness(first: np.ndarray, second: np.ndarray) -> float:
     return float(first @ second / max(1e-6, np.linalg.norm(first) * np.linalg.norm(second)))
 
 
-def settled(found: Sequence[Dissolve]) -> list[Dissolve]:
+def settled(dissolves: Sequence[Dissolve]) -> list[Dissolve]:
     """One dissolve of every group that overlaps: the clearest."""
     kept: list[Dissolve] = []
-    for one in sorted(found, key=lambda dissolve: -dissolve.clear):
-        if all(one.end <= other.start or one.start >= other.end for other in kept):
-            kept.append(one)
+    for dissolve in sorted(dissolves, key=lambda dissolve: -dissolve.clear):
+        if all(dissolve.end <= other.start or dissolve.start >= other.end for other in kept):
+            kept.append(dissolve)
     return sorted(kept, key=lambda dissolve: dissolve.start)

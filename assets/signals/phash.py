@@ -51,9 +51,9 @@ def frame_hash(rgb: np.ndarray, gray: np.ndarray, borders: Borders = WHOLE) -> s
     return (nibbles[0::2] << 4 | nibbles[1::2]).tobytes().hex()
 
 
-def common(one: Borders, other: Borders) -> Borders:
+def common(first: Borders, second: Borders) -> Borders:
     """The borders that two frames of a shot share: what is dark in one of them alone belongs to the picture."""
-    top, bottom, left, right = map(min, one, other)
+    top, bottom, left, right = map(min, first, second)
     return top, bottom, left, right
 
 
@@ -72,12 +72,12 @@ def _inside(picture: np.ndarray, box: tuple[float, float, float, float]) -> np.n
 def pack(hashes: Iterable[str]) -> bytes:
     """`HASH_BYTES` a frame. Raises StaleHash where one is not of this version."""
     packed = []
-    for one in hashes:
-        if len(one) != 2 * HASH_BYTES:
+    for digits in hashes:
+        if len(digits) != 2 * HASH_BYTES:
             raise StaleHash(
-                f"a frame's hash has {len(one)} digits, not {2 * HASH_BYTES}: measure its day's signals again"
+                f"a frame's hash has {len(digits)} digits, not {2 * HASH_BYTES}: measure its day's signals again"
             )
-        packed.append(bytes.fromhex(one))
+        packed.append(bytes.fromhex(digits))
     return b"".join(packed)
 
 

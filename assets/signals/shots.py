@@ -115,7 +115,7 @@ class ShotFeatures:
     def _watch(self, index: int, thumb: np.ndarray) -> None:
         self._open = [(at, before) for at, before in self._open if index - at <= CONFIRM_FRAMES]
         for at, before in self._open:
-            self.persistence[at] = min(self.persistence[at], *(_difference(thumb, one) for one in before))
+            self.persistence[at] = min(self.persistence[at], *(_difference(thumb, earlier) for earlier in before))
 
 
 def is_blank(mean: float, std: float) -> bool:
@@ -152,19 +152,19 @@ def find_shots(features: ShotFeatures) -> list[Shot]:
     count = len(features.pts_s)
     if not count:
         return []
-    found: dict[int, tuple[float, Boundary]] = {at: (features.content[at], "cut") for at in _cuts(features)}
+    boundaries: dict[int, tuple[float, Boundary]] = {at: (features.content[at], "cut") for at in _cuts(features)}
     fades = _fades(features)
     for start, end in fades:
-        found[(start + end) // 2] = (float("inf"), "fade")
+        boundaries[(start + end) // 2] = (float("inf"), "fade")
     ramps = [(_ramp(features.luma_std, start, -1), _ramp(features.luma_std, end - 1, 1)) for start, end in fades]
     for dissolve in settled(features.dissolves.found):
-        cut_inside = any(dissolve.start <= at <= dissolve.end for at in found)
+        cut_inside = any(dissolve.start <= at <= dissolve.end for at in boundaries)
         if not cut_inside and not any(start <= dissolve.middle <= end for start, end in ramps):
-            found[dissolve.middle] = (CUT_CONTENT, "dissolve")
-    marks = _apart(found, features.pts_s)
+            boundaries[dissolve.middle] = (CUT_CONTENT, "dissolve")
+    marks = _apart(boundaries, features.pts_s)
     starts = [0, *marks]
     ends = [*marks, count]
-    kinds: list[Boundary] = [*(found[at][1] for at in marks), "end"]
+    kinds: list[Boundary] = [*(boundaries[at][1] for at in marks), "end"]
     return [Shot(*parts) for parts in zip(starts, ends, kinds, strict=True)]
 
 
@@ -227,11 +227,11 @@ def _ramp(contrast: Sequence[float], at: int, step: int) -> int:
     return last
 
 
-def _apart(found: dict[int, tuple[float, Boundary]], pts_s: Sequence[float]) -> list[int]:
+def _apart(boundaries: dict[int, tuple[float, Boundary]], pts_s: Sequence[float]) -> list[int]:
     """Boundaries at least `MIN_SHOT_S` from each other and from both ends; the stronger of two stays."""
     step = (pts_s[-1] - pts_s[0]) / max(1, len(pts_s) - 1)
     kept: list[int] = []
-    for at in sorted(found, key=lambda at: (-found[at][0], at)):
+    for at in sorted(boundaries, key=lambda at: (-boundaries[at][0], at)):
         inside = pts_s[at] >= MIN_SHOT_S and pts_s[-1] + step - pts_s[at] >= MIN_SHOT_S - 1e-6
         if inside and all(abs(pts_s[at] - pts_s[other]) >= MIN_SHOT_S for other in kept):
             kept.append(at)

@@ -89,10 +89,10 @@ class Sound:
         for mono in self._mono.resample(frame):
             self._samples.append(mono.to_ndarray().ravel())
         if sum(map(len, self._samples)) >= WINDOW * FRAME and frame.time is not None:
-            heard = np.concatenate(self._samples)
-            self._samples = [heard[WINDOW * FRAME :]]
+            samples = np.concatenate(self._samples)
+            self._samples = [samples[WINDOW * FRAME :]]
             self._speech_at.append(frame.time)
-            self._speech.append(is_speech(heard[: WINDOW * FRAME]))
+            self._speech.append(is_speech(samples[: WINDOW * FRAME]))
 
     def between(self, start_s: float, end_s: float) -> dict[str, Any]:
         """The sound columns of table `signals` for a stretch of the film, in seconds from its first picture."""
@@ -100,8 +100,8 @@ class Sound:
         inside = np.frombuffer(self._loudness, np.float32)[(times >= start_s) & (times < end_s)]
         if self.broken or not len(inside):
             return NO_SOUND
-        heard = np.frombuffer(self._speech_at, np.float64) - self.start_s
-        speech = np.frombuffer(self._speech, np.int8)[(heard >= start_s) & (heard < end_s + 0.5)]
+        speech_times = np.frombuffer(self._speech_at, np.float64) - self.start_s
+        speech = np.frombuffer(self._speech, np.int8)[(speech_times >= start_s) & (speech_times < end_s + 0.5)]
         return {
             "loudness_lufs": integrated(inside),
             "silence_fraction": float(np.mean(inside < SILENT_LUFS)),

@@ -61,12 +61,12 @@ def encoder_name(folder: Path) -> str:
 
 def text_vectors(home: Home, model: str, texts: list[str]) -> dict[str, list[float]]:
     keys = {text: f"cache/embeddings/{model}/{text_key(text)[:2]}/{text_key(text)}.json" for text in texts}
-    found = {text: json.loads(home.store.get(key)) for text, key in keys.items() if home.store.exists(key)}
-    if missing := [text for text in texts if text not in found]:
+    vectors = {text: json.loads(home.store.get(key)) for text, key in keys.items() if home.store.exists(key)}
+    if missing := [text for text in texts if text not in vectors]:
         for text, vector in zip(missing, TextEncoder(home.text_encoder).embed(missing), strict=True):
-            found[text] = [float(value) for value in vector]
-            home.store.put(keys[text], json.dumps(found[text]).encode())
-    return found
+            vectors[text] = [float(value) for value in vector]
+            home.store.put(keys[text], json.dumps(vectors[text]).encode())
+    return vectors
 
 
 BLOCK_ROWS = 65_536  # of 384 floats: 100 MB
@@ -130,10 +130,10 @@ def nearest(home: Home, query: np.ndarray, model: str, top: int) -> list[_Found]
             )
         if len(gone):
             block = block.filter(pc.invert(pc.is_in(block["clip_id"], gone)))
-        for found in _best_of(block, day, query, top):
-            if found.clip_id not in best or best[found.clip_id] < found:
-                best[found.clip_id] = found
-        best = {found.clip_id: found for found in heapq.nlargest(top, best.values())}
+        for hits in _best_of(block, day, query, top):
+            if hits.clip_id not in best or best[hits.clip_id] < hits:
+                best[hits.clip_id] = hits
+        best = {hits.clip_id: hits for hits in heapq.nlargest(top, best.values())}
     return sorted(best.values(), reverse=True)
 
 

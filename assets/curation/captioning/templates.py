@@ -80,10 +80,10 @@ def _listed(parts: Parts) -> Told:
 
 def _sentences(parts: Parts) -> Told:
     """Sentences, each with its capital and its full stop."""
-    told = _capital(_scene(parts))
+    clauses = _capital(_scene(parts))
     for clause in parts.tail:
-        told += [(". ", ""), *_capital([clause])]
-    return [*told, (".", "")]
+        clauses += [(". ", ""), *_capital([clause])]
+    return [*clauses, (".", "")]
 
 
 def setting_first(parts: Parts) -> Told:
@@ -109,10 +109,10 @@ def _camera_sentence(parts: Parts) -> Told:
     return [*_capital(_chain(parts.tail, ", ")), (". ", ""), *_capital(setting_first(alone))]
 
 
-def _appended(told: Told, tail: Told, between: str) -> Told:
+def _appended(clauses: Told, tail: Told, between: str) -> Told:
     for clause in tail:
-        told = [*told, (between, ""), clause]
-    return told
+        clauses = [*clauses, (between, ""), clause]
+    return clauses
 
 
 TEMPLATES: tuple[Callable[[Parts], Told], ...] = (

@@ -98,12 +98,12 @@ def without_times(words: str) -> str:
     return "" if times_named(rest) else rest
 
 
-def times_conflict(one: str, other: str) -> bool:
+def times_conflict(first: str, second: str) -> bool:
     """Whether nothing can be of both times of day."""
     dark, light = {"night"}, {"morning", "day"}
     rising, sinking = {"dawn", "morning"}, {"evening", "sunset", "dusk"}
     pairs = ((dark, light), (rising, sinking))
-    return any((one in a and other in b) or (one in b and other in a) for a, b in pairs)
+    return any((first in a and second in b) or (first in b and second in a) for a, b in pairs)
 
 
 def stands_apart(words: str) -> bool:

@@ -146,7 +146,7 @@ def _policy_of(row: Row | None) -> str:
 
 def _stored(home: Home, day: str) -> Before:
     """What is recorded of a day's clips, by clip and check."""
-    found: dict[Key, dict[str, Row]] = defaultdict(dict)
+    rows: dict[Key, dict[str, Row]] = defaultdict(dict)
     for row in home.lake.read("verdicts", day, _COMPARED).to_pylist():
-        found[row["item_id"], row["shot_index"]][row["check"]] = row
-    return found
+        rows[row["item_id"], row["shot_index"]][row["check"]] = row
+    return rows

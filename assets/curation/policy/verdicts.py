@@ -218,10 +218,10 @@ def _faces(check: Check, evidence: Evidence) -> Finding:
     declared = sum(bool(person.get("identifiable")) for person in people)
     if evidence.signals is None:
         return _not_measured(evidence, str(declared))
-    if (found := evidence.signals["faces_max"]) is None:
+    if (faces := evidence.signals["faces_max"]) is None:
         return _unmeasurable("no face detector was there", str(declared))
-    detail = f"at most {found} faces in a sampled frame, {declared} identifiable people declared"
-    return Finding(_passed(found <= declared), str(found), str(declared), detail)
+    detail = f"at most {faces} faces in a sampled frame, {declared} identifiable people declared"
+    return Finding(_passed(faces <= declared), str(faces), str(declared), detail)
 
 
 def _loudness(check: Check, evidence: Evidence) -> Finding:
@@ -285,10 +285,10 @@ def by_clip(rows: Sequence[Row]) -> dict[Key, Row]:
 
 def rows_by_clip(rows: Sequence[Row]) -> dict[Key, list[Row]]:
     """The same for tables with several rows a clip; none is an empty list."""
-    found: dict[Key, list[Row]] = defaultdict(list)
+    by_clip: dict[Key, list[Row]] = defaultdict(list)
     for row in rows:
-        found[row["item_id"], row["shot_index"]].append(row)
-    return found
+        by_clip[row["item_id"], row["shot_index"]].append(row)
+    return by_clip
 
 
 def read_evidence(home: Home, day: str) -> Iterator[Evidence]:
