@@ -1,9 +1,13 @@
 """The model: a video autoencoder, a diffusion transformer on its latents, and the commands that train and use them.
 
-Runs on a bare node with torch, Lightning and small pure libraries; knows nothing of the platform around it. Read in this
-order: `patches`, `codec`, `attention`, `gaussian`, `transformer`, `flow`, `conditioning`, `packing`, `data`, `module`,
-`exposure`, `start`, `fit`, `sampling`, `given`, `sample`. Codecs beside the learned one are in `haar` and `pretrained`,
-weights over several processes in `shards`; `flops` and `meter` say how fast a run is.
+Runs on a bare node with torch, Lightning and small pure libraries; knows nothing of the platform around it.
+
+    fit, encode, sample, evaluate, make_base    the commands: `python -m training.fit --config run.json`
+    config                                      what they take
+    model       codec, transformer, objective   data       clips, packing, the steps of a run
+    trainer     one run on Lightning            sampling   from noise to videos
+    evaluate    the scorecard                   simulate   scenes of known truth
+    consent     what a training process needs to refuse
 """
 
 import os

@@ -1,8 +1,7 @@
 """The small models that nights start from: one folder a size in `bases/`, made by `make_base`.
 
-A few dozen clips cannot teach words. So a size may ship with a base: codec and transformer that learned what captions name
-from rendered scenes whose every fact is known. Its weights saw nobody's clips, which they say (`exposure`) and which their
-digest, the base's key, is known for.
+A few dozen clips cannot teach words, so a size may ship with a base: a codec and a transformer that learned what captions
+name from rendered scenes of known facts. Its weights saw nobody's clips, and say so (`exposure`). Their digest is its key.
 """
 
 from __future__ import annotations

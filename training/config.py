@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from training.model.config import (
     LADDER,
+    MODES,
     STRICT,
     CodecConfig,
     Config,
@@ -42,7 +43,6 @@ HELD_OUT: dict[str, tuple[str, bool]] = {
 }
 Frequency = Annotated[float, Field(ge=0)]
 Pair = Field(min_length=2, max_length=2)
-MODES = ("text", "first", "last", "ends", "prefix", "suffix", "between", "keyframes")  # see conditioning.MODES
 # a snapshot that the parent, the codec or a checkpoint to go on from ever saw: its root, and its manifest's file
 Ancestor = Annotated[dict[Literal["root", "manifest"], str], Field(min_length=2)]
 
@@ -64,7 +64,7 @@ class TrainConfig:
     text_encoder: str = ""  # folder of the text encoder; named in the transformer's description
     parent_dir: str = ""  # a finished model's folder to start from: its weights, and what they saw
     ancestors: list[Ancestor] = field(default_factory=list)  # every other snapshot that the weights to start from saw
-    repetition: str = ""  # file that says how often each training clip is seen (data/repeats.py); empty: all alike
+    repetition: str = ""  # file that says how often each training clip is seen (data/repeats.py); empty: equally
     repetition_sha256: str = ""  # its digest
     # where the checkpoints saw another snapshot: begin anew, or continue from them
     other_snapshot: Literal["restart", "continue"] = "restart"
@@ -93,7 +93,7 @@ class TrainConfig:
     caption_dropout: float = 0.1
     numeric_dropout: float = 0.1
     noise_shift: float = 0.0  # transformer: added to the mean of logit(t), see flow.draw_timestep
-    text_mode: Frequency = 0.7  # relative frequencies of the conditioning modes, see conditioning.MODES
+    text_mode: Frequency = 0.7  # relative frequencies of the conditioning modes, see conditioning.drawn_frames
     first_mode: Frequency = 0.1
     last_mode: Frequency = 0.02
     ends_mode: Frequency = 0.04
@@ -184,7 +184,7 @@ class GenerateConfig:
     out: str
     seeds: list[int] | None = None  # one for each prompt; None: 0, 1, 2, ...
     negative_prompt: str = ""
-    # None, here and of a frame rate in `numbers` that is not told: the model's own, see SamplingConfig
+    # None, and a frame rate that is not in `numbers`: the model's own, see SamplingConfig
     steps: int | None = None
     guidance: float | None = None
     frames: int | None = None
@@ -219,7 +219,7 @@ class EvaluateConfig:
     numbers: str = ""  # file of what was measured of the clips, as TrainConfig has it
     samples: list[dict[str, Any]] | None = None  # {"path", "prompt"} of videos that this model generated
     scenes: int = 24  # simulated prompts whose colour is checked; 0: not measured
-    # held-out trials for each question (evaluate/trials.py): so many pairs, and as many that move; 0: not measured
+    # held-out trials for each question (evaluate/adherence.py): this many pairs, and as many that move; 0: not measured
     trials: int = 0
     base_dir: str = ""  # the base model of the size, to be compared with; empty: the size has none
     base_scores: str = ""  # file with the base's answers on the trials: read if it is about these, written if not

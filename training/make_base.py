@@ -47,14 +47,8 @@ BUDGETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 def make(size: str, out: Path, work: Path, text_encoder: Path, budget: float = 1.0, seed: int = 0) -> int:
     """Train codec and transformer in `work`, resuming what is there, and put the base into `out`; an exit code of `fit`."""
-    common = {
-        "manifest": "",
-        "snapshot_root": "",
-        "database_url": "",
-        "rendered_share": 1.0,
-        "size": size,
-        "seed": seed,
-    }
+    common: dict[str, Any] = dict.fromkeys(("manifest", "snapshot_root", "database_url"), "")
+    common |= {"rendered_share": 1.0, "size": size, "seed": seed}
     results: dict[str, Any] = {}
     for task in TASKS:
         choices = {**RECIPE[task], **BUDGETS[size][task]}
@@ -84,31 +78,28 @@ def _judged(folder: Path, text_encoder: Path) -> list[dict[str, Any]]:
 
 def card(size: str, folder: Path, results: Mapping[str, Any]) -> str:
     """What the base is, saw, reaches and is for, in Markdown."""
-    rows = [f"| {name.removeprefix('trial_')} | {value:.2f} | {n} |" for name, (value, n) in results["trials"].items()]
-    digests = [
+    digests = "\n".join(
         f"- `{task}.safetensors`: {results[task]['parameters']:,} parameters, {results[task]['steps']:,} steps, SHA-256 "
         f"`{hashlib.sha256((folder / f'{task}.safetensors').read_bytes()).hexdigest()}`"
         for task in TASKS
-    ]
-    return "\n".join(
-        [
-            f"# Base of size {size}",
-            "",
-            "Where the training of this size starts when no better model of the home may be used. Trained by",
-            "`python -m training.make_base` on scenes rendered by `training/simulate` alone: it saw nobody's footage.",
-            "Its captions name coloured shapes, directions, sides, camera moves and times of day, and no other words.",
-            "Weights are in half precision, under the project's licence.",
-            "",
-            *digests,
-            "",
-            f"On {JUDGED} pairs and {JUDGED} moving scenes with seeds that were never trained on, judged from pixels:",
-            "",
-            "| asked for | share right | n |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
     )
+    trials = results["trials"].items()
+    rows = "\n".join(f"| {name.removeprefix('trial_')} | {value:.2f} | {n} |" for name, (value, n) in trials)
+    return f"""# Base of size {size}
+
+Where the training of this size starts when no better model of the home may be used. Trained by
+`python -m training.make_base` on scenes rendered by `training/simulate` alone: it saw nobody's footage.
+Its captions name coloured shapes, directions, sides, camera moves and times of day, and no other words.
+Weights are in half precision, under the project's licence.
+
+{digests}
+
+On {JUDGED} pairs and {JUDGED} moving scenes with seeds that were never trained on, judged from pixels:
+
+| asked for | share right | n |
+|---|---|---|
+{rows}
+"""
 
 
 def publish(run_dir: Path, task: str, out: Path) -> None:

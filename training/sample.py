@@ -56,7 +56,7 @@ def generate(
 
 
 def write_videos(c: GenerateConfig, progress: Callable[[int], None] = lambda done: None) -> list[dict[str, Any]]:
-    """What `generate` does, from a configuration; `progress` hears how many more videos are there."""
+    """What `generate` does, from a configuration; `progress` is called with how many more videos are done."""
     seeds = list(range(len(c.prompts))) if c.seeds is None else c.seeds
     if len(seeds) != len(c.prompts):
         raise ValueError(f"{len(c.prompts)} prompts need as many seeds, got {len(seeds)}")

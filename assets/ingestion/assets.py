@@ -1,7 +1,5 @@
 """What Dagster sees of ingestion: `deliveries` (what was declared) and `media` (what the files really are)."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections import Counter

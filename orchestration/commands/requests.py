@@ -25,7 +25,7 @@ def add(
     file: Annotated[Path | None, typer.Option("--file", "-f", help="A YAML request instead of a line.")] = None,
     org: Annotated[str | None, typer.Option(help="Who asks and pays.")] = None,
 ) -> None:
-    """Read a request, say what was understood and what was not, and keep it."""
+    """Read and keep a request; show what was understood and what was not."""
     if bool(text) == bool(file):
         raise ValueError(
             'give a request line, or --file request.yaml: rushes request add "street by day, 720p, 5 clips"'
@@ -48,7 +48,7 @@ def add(
 
 @app.command("list")
 def list_() -> None:
-    """All requests and how far each is filled."""
+    """List all requests and how far each is filled."""
     site = home()
     filled = {request_id: row["accepted_units"] for request_id, row in fulfilment(site).items()}
     rows = [
@@ -65,7 +65,7 @@ def list_() -> None:
 
 @app.command()
 def show(request_id: str) -> None:
-    """One request: its criteria, its state, what was not understood."""
+    """Show one request: criteria, state, and what was not understood."""
     site = home()
     show_row(get_request(site.database_url, request_id))
     if counts := fulfilment(site).get(request_id):

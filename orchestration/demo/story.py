@@ -129,9 +129,9 @@ def require(home: Home, world: World, sample: Path) -> None:
 
 
 def _asked(home: Home, world: World) -> Iterator[str]:
-    known = fulfilment(home)
+    requests = fulfilment(home)
     for request_id in world.requests:
-        if request_id not in known:
+        if request_id not in requests:
             yield f"request {request_id} is not in the warehouse (asset fct_request_fulfilment)"
 
 

@@ -1,6 +1,6 @@
 """From one revocation to an alias that moved and a signed receipt, beside a great many clips, events and models.
 
-`python -m tests.benchmarks.closure --clips 1000000 --events 10000000` for the size that is promised. Everything that the
+`python -m tests.benchmarks closure --clips 1000000 --events 10000000` for the size that is promised. Everything that the
 path touches is made by the platform's own code: sealed members, registered versions, the acting person's signed events,
 the withdrawal. The rest of the ledger is filler: rows of the real tables, with real leaves under the real Merkle tree
 and indexes, but loaded in bulk and with signatures of zeros, since signing ten million events takes hours.
@@ -8,7 +8,6 @@ and indexes, but loaded in bulk and with signatures of zeros, since signing ten 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import sqlite3
@@ -371,19 +370,3 @@ def _building(world: World, roots: list[str]) -> Iterable[tuple[str, Callable[[]
         ("register", lambda: register_all(world, roots)),
         ("lake_and_files", lambda: make_footage(world)),
     )
-
-
-def main() -> None:
-    from tests.benchmarks.__main__ import write_result
-
-    parser = argparse.ArgumentParser(description="Measure a withdrawal from the ledger's event to the receipt.")
-    parser.add_argument("--clips", type=int, default=20_000)
-    parser.add_argument("--snapshots", type=int, default=20)
-    parser.add_argument("--events", type=int, default=100_000)
-    parser.add_argument("--database-folder", type=Path, help="default: beside the home's files")
-    asked = parser.parse_args()
-    write_result("closure", closure(asked.clips, asked.snapshots, asked.events, asked.database_folder))
-
-
-if __name__ == "__main__":
-    main()

@@ -26,7 +26,7 @@ from training.data.clips import FrameClips
 from training.data.packing import Cursor
 from training.data.steps import CodecStep, codec_steps
 from training.data.video import read_frames
-from training.trainer.learner import CodecLearner, step_weights
+from training.trainer.learner import CodecLearner
 
 FOOTAGE = Path(__file__).parents[2] / ".vendor" / "footage"
 MINUTES_ENV = "RUSHES_CODEC_MINUTES"
@@ -87,7 +87,7 @@ def trained(learner: CodecLearner, clips: FrameClips, budget_s: float) -> list[d
 def _one_step(learner: CodecLearner, step: CodecStep, optimizer: torch.optim.Optimizer) -> None:
     learner.last = step
     optimizer.zero_grad()
-    (learner.losses(step) * step_weights(step)).sum().backward()
+    (learner.losses(step) * step.weight_S).sum().backward()
     learner.clip(list(learner.model.parameters()))
     optimizer.step()
     learner.average.update()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from dataclasses import dataclass, replace
+import shutil
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from assets.consent.ledger import Ledger
 from tests.training.consent.people import People, clip
 from training.config import TrainConfig
 from training.consent.eligibility import decision_window
@@ -55,8 +58,9 @@ class TrainingWorld:
             "checkpoint_every": 2,
             "batch_tokens": 160,
             "warmup": 2,
-            "codec_shape": {"patch": 8, "channels": 64, "encoder_blocks": 1},
-            "transformer_shape": {"patch": 2, "layers": 4, "heads": 4, "predicts": "velocity"},  # no start to lose
+            "codec_shape": {"patch": 8, "channels": 64, "width": 16, "encoder_blocks": 1, "decoder_blocks": 1},
+            # it predicts the velocity: no start to lose
+            "transformer_shape": {"patch": 2, "width": 32, "layers": 2, "heads": 2, "predicts": "velocity"},
         }
         return build(TrainConfig, values | changes)
 
@@ -138,12 +142,30 @@ def encode_world(world: TrainingWorld) -> None:
         save_file({"tokens": tokens}, world.root / "texts" / f"{text_key(text)}.safetensors")
 
 
+def copied(world: TrainingWorld, root: Path) -> TrainingWorld:
+    """The same world in another folder, with a ledger of its own: what one test appends no other sees."""
+    shutil.copytree(world.root, root, dirs_exist_ok=True)
+    people = copy.copy(world.people)
+    people.url = f"sqlite:///{root / 'rushes.db'}"
+    people.ledger = Ledger(people.url)
+    return TrainingWorld(root, people, copy.deepcopy(world.consents), root / "manifest.json", world.snapshot_root)
+
+
+@pytest.fixture(scope="session")
+def first_world(tmp_path_factory: pytest.TempPathFactory) -> TrainingWorld:
+    """Built once, to be copied."""
+    world = make_world(tmp_path_factory.mktemp("world"))
+    encode_world(world)
+    world.people.ledger.engine.dispose()
+    return world
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> TrainingWorld:
-    return make_world(tmp_path)
+def world(first_world: TrainingWorld, tmp_path: Path) -> TrainingWorld:
+    return copied(first_world, tmp_path)
 
 
 @pytest.fixture
 def encoded_world(world: TrainingWorld) -> TrainingWorld:
-    encode_world(world)
-    return replace(world)
+    """A world whose latents and captions are read."""
+    return world

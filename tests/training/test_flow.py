@@ -18,8 +18,8 @@ from training.data.packing import Cursor
 from training.data.steps import FlowStep, Share, draw, draw_text, flow_steps
 from training.model import flow
 from training.model.attention import Segments
-from training.model.conditioning import MODES, changes, draw_given, give_frames, motion
-from training.model.config import ConfigError, TransformerConfig
+from training.model.conditioning import changes, draw_given, give_frames, motion
+from training.model.config import MODES, ConfigError, TransformerConfig
 from training.model.text import text_key
 from training.trainer.learner import TransformerLearner
 
@@ -189,7 +189,7 @@ def test_each_mode_gives_its_own_frames() -> None:
 
 def test_modes_are_drawn_as_often_as_the_configuration_says(encoded_world: TrainingWorld) -> None:
     config = encoded_world.flow_config()
-    assert config.modes.keys() == MODES.keys()
+    assert config.modes.keys() == set(MODES)
     assert sum(config.modes.values()) == pytest.approx(1)
     given = [draw(config, "clip", (6, 1, 1), step).given_N.tolist() for step in range(2000)]
     assert given.count([False] * 6) / 2000 == pytest.approx(config.text_mode, abs=0.04)

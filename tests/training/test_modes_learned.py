@@ -12,8 +12,8 @@ import torch
 
 from training.data.packing import Sample, collate
 from training.model import flow
-from training.model.conditioning import MODES, draw_given, give_frames, numbers
-from training.model.config import TransformerConfig
+from training.model.conditioning import draw_given, give_frames, numbers
+from training.model.config import MODES, TransformerConfig
 from training.model.transformer import Transformer, positions, to_tokens
 from training.sampling.sampler import Request, Sampler, sample
 

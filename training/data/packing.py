@@ -2,7 +2,7 @@
 
 `plan` says which clips share a step: a pure function of the items, the budget, the seed and the epoch, so that a resumed
 or repeated run meets the same packs. Every clip is in exactly one pack of each epoch, or in as many as its weight says
-(`repetition`) and never twice in one; what does not fit the budget has a pack to itself and is reported, never dropped
+(`repeats`) and never twice in one; what does not fit the budget has a pack to itself and is reported, never dropped
 or cut. `collate` lays one pack's samples end to end.
 
 Shape suffixes: N packed tokens, P values a token, F latent frames of the pack, S segments (samples), M text tokens.
@@ -37,7 +37,7 @@ class Item:
     clip_id: str
     tokens: int
     shape: tuple[int, ...] = ()  # clips of one shape can be stacked; see `plan(by_shape=True)`
-    weight: int = EVEN  # how often it is seen, see `repetition`
+    weight: int = EVEN  # how often it is seen, see `repeats`
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Cursor:
             self.epoch, self.pack = self.epoch + 1, 0
 
     def seen(self, items: Sequence[Item], budget: int, seed: int, **options: Any) -> dict[str, int]:
-        """How often each clip has come by until here, from the first epoch on."""
+        """How often each clip has been seen up to the cursor, from the first epoch on."""
         counts = {item.clip_id: occurrences(item.clip_id, item.weight, seed, 0, self.epoch) for item in items}
         if self.pack:
             for pack in plan(items, budget, seed, self.epoch, **options).packs[: self.pack]:

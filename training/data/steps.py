@@ -36,7 +36,7 @@ class CodecStep:
     cursor: Cursor
     clip_ids: tuple[str, ...]
     x_BCTHW: Tensor
-    weight_B: Tensor  # see Share
+    weight_S: Tensor  # see Share
     tokens: int
 
 
@@ -105,14 +105,14 @@ def codec_steps(
                 return clips.read(clip_id)[0]
             return rendered.read_at(clip_id, shape)
 
-        clip_ids, weight_B = share.of(pack + joining)
+        clip_ids, weight_S = share.of(pack + joining)
         generators = [flow.keyed("mirrored", config.seed, clip_id, step) for clip_id in clip_ids]
         x_BCTHW = torch.stack(
             [mirrored(to_unit(read(i)), generator) for i, generator in zip(clip_ids, generators, strict=True)]
         )
         done = Cursor(cursor.epoch, cursor.pack + 1)
         tokens = sum(by_id[i].tokens for i in pack) + len(joining) * by_id[pack[0]].tokens
-        yield CodecStep(step, done, clip_ids, x_BCTHW, weight_B, tokens)
+        yield CodecStep(step, done, clip_ids, x_BCTHW, weight_S, tokens)
 
 
 def mirrored(x_CTHW: Tensor, generator: torch.Generator) -> Tensor:
@@ -145,7 +145,7 @@ def flow_steps(
         for clip_id in clip_ids:
             source = clips if rendered is None or clip_id in own else rendered
             samples.append(source.read(clip_id, draw_text(source.captions[clip_id], config.seed, clip_id, step)))
-        # like beside like: attention computes neighbours of equal lengths in one call. The weights are all alike.
+        # sorted, because attention computes neighbours of equal lengths in one call; the weights are all equal
         batch = collate(sorted(samples, key=lambda s: (len(s.x_NP), len(s.text_MT))))
         drawn = [draw(config, *pair, step) for pair in zip(batch.clip_ids, batch.grids, strict=True)]
         batch = drop_conditions(batch, [d.keep_text for d in drawn], [d.keep_numbers for d in drawn])

@@ -2,7 +2,7 @@
 
 The base's answers on the held-out trials are the same every night, and making its videos again would cost as much as the
 model's own: a file keeps them. It says which weights, trials and code it comes from and is not read for others. Flow
-losses compare where both codecs encode into one latent space, which a digest tells. Decoders may differ.
+losses compare where both codecs encode into the same latent space, by its digest. Decoders may differ.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ TIMES = tuple(1 / (1 + math.exp(-NormalDist(MEAN_LOGIT).inv_cdf((i + 0.5) / 8)))
 def flow_loss(model: nn.Module, samples: Sequence[Sample], token_budget: int = 2560) -> Tensor:
     """Loss by clip and time, f32 [clips, 8], all tokens noisy, captions and numbers given. Untrained: about 2.
 
-    `model` is a transformer, or anything else that is called like one (references.py).
+    `model` is a transformer, or anything else that is called like one (flow_losses.py).
     """
     device = next(chain(model.parameters(), model.buffers())).device
     rows = []

@@ -50,7 +50,7 @@ ABSENT = (
 )
 SCENE_SEEDS = 1_000_000  # seeds of simulated prompts start here, far from those of the sample world
 REFERENCE = "reference=heldout"  # the same measurement on real held-out clips: what the model's numbers compare with
-PARTS = 5  # of a scorecard, as `progress` hears of them
+PARTS = 5  # of a scorecard, as `progress` counts them
 
 Video = tuple[Tensor, float]  # frames uint8 [T, H, W, 3], and frames per second
 
@@ -100,7 +100,7 @@ class Bench:
 def scorecard(config: EvaluateConfig, progress: Callable[[int], None] = lambda done: None) -> Measured:
     """Every row, measured or not, and the values behind them."""
     bench = Bench(config, Pipeline.open(config.model_dir, config.text_encoder))
-    _ = bench.frames, bench.samples, bench.made  # before anything is measured, whatever is missing is named
+    _ = bench.frames, bench.samples, bench.made  # what is missing is named before anything is measured
     measured = Measured([])
     for measure in (losses, reconstructions, known_truth, sample_rows, copy_rows):
         measured += measure(bench)

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from training.model.config import MODES
 
 # What may be known of a clip by number, each with its typical size. Any may be absent: nan, a learned "unknown".
 NUMERIC = {
@@ -33,82 +35,48 @@ NUMERIC = {
 Grid = tuple[int, int, int]  # tokens in time, down, across
 
 
-def give_nothing(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """Text-to-video: bool [t, h, w], all False."""
-    return torch.zeros(grid, dtype=torch.bool)
-
-
-def give_first(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """Image-to-video: the first latent frame, which is exactly the first picture."""
-    return give_frames(grid, (0,))
-
-
-def give_last(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """What leads up to a picture: the last latent frame."""
-    return give_frames(grid, (-1,))
-
-
-def give_ends(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """First and last frame; of a clip with nothing between them, the first."""
-    return give_frames(grid, (0, -1) if grid[0] > 2 else (0,))
-
-
-def give_prefix(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """Extension forward: between one and all but one of the latent frames, drawn by `generator`."""
-    return give_frames(grid, range(_drawn(1, grid[0] - 1, generator)))
-
-
-def give_suffix(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """Extension backward: as many at the end."""
-    return give_frames(grid, range(-_drawn(1, grid[0] - 1, generator), 0))
-
-
-def give_between(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """In-betweening: some at the start and some at the end, at least one between them free."""
-    if grid[0] < 3:
-        return give_first(grid)
-    before = _drawn(1, grid[0] - 2, generator)
-    after = _drawn(1, grid[0] - 1 - before, generator)
-    return give_frames(grid, (*range(before), *range(-after, 0)))
-
-
-def give_keyframes(grid: Grid, generator: torch.Generator | None = None) -> Tensor:
-    """Key frames anywhere: at most half of the latent frames."""
-    count = _drawn(1, grid[0] // 2, generator)
-    return give_frames(grid, torch.randperm(grid[0], generator=generator)[:count].tolist())
+def drawn_frames(mode: str, t: int, generator: torch.Generator) -> Iterable[int]:
+    """The latent frames that a mode gives of a clip of `t`, drawn by `generator`; negative ones count from the end."""
+    match mode:
+        case "text":  # text-to-video
+            return ()
+        case "last":  # what leads up to a picture
+            return (-1,)
+        case "ends" if t > 2:
+            return (0, -1)
+        case "prefix":  # extension forward: between one and all but one
+            return range(_drawn(1, t - 1, generator))
+        case "suffix":  # extension backward
+            return range(-_drawn(1, t - 1, generator), 0)
+        case "between" if t > 2:  # in-betweening: some at the start and some at the end, at least one between them free
+            before = _drawn(1, t - 2, generator)
+            return (*range(before), *range(-_drawn(1, t - 1 - before, generator), 0))
+        case "keyframes":  # anywhere, at most half
+            count = _drawn(1, t // 2, generator)
+            return torch.randperm(t, generator=generator)[:count].tolist()
+        case "first" | "ends" | "between":  # image-to-video: the first latent frame is exactly the first picture
+            return (0,)
+    raise ValueError(f"no mode {mode!r}; there are {', '.join(MODES)}")
 
 
 def give_frames(grid: Grid, frames: Iterable[int]) -> Tensor:
-    """These latent frames, negative ones counted from the end. A clip of one frame gives none: nothing would be left
-    to make."""
+    """A mask bool [t, h, w] of these latent frames. A clip of one frame gives none: nothing would be left to make."""
     given_thw = torch.zeros(grid, dtype=torch.bool)
     if grid[0] > 1:
         given_thw[list(frames)] = True
     return given_thw
 
 
-def _drawn(least: int, most: int, generator: torch.Generator | None) -> int:
-    """A whole number from `least` to `most`, both included; `least` where there is no room."""
-    return int(torch.randint(least, max(least, most) + 1, (), generator=generator))
-
-
-MODES: dict[str, Callable[..., Tensor]] = {
-    "text": give_nothing,
-    "first": give_first,
-    "last": give_last,
-    "ends": give_ends,
-    "prefix": give_prefix,
-    "suffix": give_suffix,
-    "between": give_between,
-    "keyframes": give_keyframes,
-}
-
-
 def draw_given(grid: Grid, weights: Mapping[str, float], generator: torch.Generator) -> Tensor:
     """One mask, flattened to [N], by a mode drawn from `weights` (mode to relative frequency)."""
     names = sorted(weights)
     chosen = torch.multinomial(torch.tensor([float(weights[name]) for name in names]), 1, generator=generator)
-    return MODES[names[int(chosen)]](grid, generator).flatten()
+    return give_frames(grid, drawn_frames(names[int(chosen)], grid[0], generator)).flatten()
+
+
+def _drawn(least: int, most: int, generator: torch.Generator) -> int:
+    """A whole number from `least` to `most`, both included; `least` where there is no room."""
+    return int(torch.randint(least, max(least, most) + 1, (), generator=generator))
 
 
 def numbers(values: Mapping[str, float]) -> tuple[float, ...]:

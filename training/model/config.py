@@ -21,6 +21,8 @@ STRICT = ConfigDict(strict=True, extra="forbid")  # no "5" for 5, no unknown key
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 
+MODES = ("text", "first", "last", "ends", "prefix", "suffix", "between", "keyframes")  # see conditioning.drawn_frames
+
 Config = TypeVar("Config")
 
 

@@ -117,7 +117,7 @@ class Scene:
         seen = "static camera" if self.camera == "static" else f"camera pans {self.camera}"
         return f"{self.subject()} {TIME_PHRASES[self.time_of_day][0]}, {seen}"
 
-    def phrasings(self) -> tuple[str, ...]:
+    def captions(self) -> tuple[str, ...]:
         """The caption, and what it says without time and camera, as short captions of footage have it."""
         return self.caption(), self.caption(), self.subject()
 

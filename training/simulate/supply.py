@@ -68,7 +68,7 @@ def rendered_clip(seed: int, sampling: SamplingConfig, patch: int, kinds: Sequen
         shown: Trial | Scene = random_scene(SCENES + seed)
     else:
         shown = random_trial(seed, (kind,), (sampling.frames - 1) / FPS)
-    return RenderedClip(f"rendered-{seed}", shown, (size[0], size[1]), shown.phrasings())
+    return RenderedClip(f"rendered-{seed}", shown, (size[0], size[1]), shown.captions())
 
 
 class RenderedFrames:

@@ -160,7 +160,7 @@ class Trial:
             "camera": f"{first}, the camera {self.camera}",
         }[self.kind]
 
-    def phrasings(self) -> tuple[str, ...]:
+    def captions(self) -> tuple[str, ...]:
         """What training says of it: the caption, as often as the other wordings together."""
         return self.caption(), self.caption(), self.prompt(), f"{self.prompt()} {TIME_PHRASES[self.time_of_day][1]}"
 

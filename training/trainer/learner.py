@@ -1,7 +1,7 @@
 """The two tasks as LightningModules: what a step computes, how it is optimised, and what is measured on held-out clips.
 
 Both share the optimiser, the clipping, the average and the refusal to go on from a broken loss. Reading data belongs to
-`data`, the course of a run to `fit`, the mathematics to `codec`, `transformer` and `flow`.
+`data`, the run to `fit` and its callback, the mathematics to `model`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from training.trainer.throughput import step_flops
 
 Module = TypeVar("Module", bound=nn.Module)
 
-DIVERGED = 20.0  # a loss of so many times the usual one will not come back
+DIVERGED = 20.0  # a loss this many times the usual one does not recover
 
 
 class Divergence(RuntimeError):
@@ -119,7 +119,7 @@ class Learner(LightningModule, ABC):
 
     def training_step(self, step: Any, _: int) -> Tensor:
         self.last = step
-        loss = (self.losses(step) * step_weights(step).to(self.device)).sum()
+        loss = (self.losses(step) * step.weight_S.to(self.device)).sum()
         self.refuse_divergence(float(loss.detach()), "loss")
         self.loss = float(loss.detach())
         return loss
@@ -241,10 +241,8 @@ class CodecLearner(Learner):
     def losses(self, step: CodecStep) -> Tensor:
         x_BCTHW = step.x_BCTHW.to(self.device)
         z_BCthw = self.model.encode(x_BCTHW)
-        noise = []
-        for clip_id in step.clip_ids:
-            generator = flow.keyed("codec", self.config.seed, clip_id, step.step)
-            noise.append(torch.rand((), generator=generator) * torch.randn(z_BCthw.shape[1:], generator=generator))
+        generators = [flow.keyed("codec", self.config.seed, clip_id, step.step) for clip_id in step.clip_ids]
+        noise = [torch.rand((), generator=g) * torch.randn(z_BCthw.shape[1:], generator=g) for g in generators]
         z_BCthw = z_BCthw + self.LATENT_NOISE * torch.stack(noise).to(z_BCthw)
         return (self.model.decode(z_BCthw) - x_BCTHW).square().mean(dim=(1, 2, 3, 4))
 
@@ -273,9 +271,8 @@ class TransformerLearner(Learner):
     """Rectified flow on cached latents."""
 
     model: Transformer
-    CLIP_TIME = (
-        0.2  # below it a predicted clip's loss counts as at it (min-SNR weighting, Hang et al., arXiv 2303.09556)
-    )
+    # below it a predicted clip's loss counts as at it (min-SNR weighting, Hang et al., arXiv 2303.09556)
+    CLIP_TIME = 0.2
 
     def __init__(
         self,
@@ -305,10 +302,8 @@ class TransformerLearner(Learner):
         batch = step.batch.to(self.device)
         e_NP, t_F, given_N = (x.to(self.device) for x in (step.e_NP, step.t_F, step.given_N))
         t_N = t_F[batch.frame_N].masked_fill(given_N, 0)
-        v_NP, target_NP = (
-            self.model(flow.interpolate(batch.x_NP, e_NP, t_N), t_F, given_N, batch),
-            flow.velocity(batch.x_NP, e_NP),
-        )
+        v_NP = self.model(flow.interpolate(batch.x_NP, e_NP, t_N), t_F, given_N, batch)
+        target_NP = flow.velocity(batch.x_NP, e_NP)
         if self.model.config.predicts == "clip":  # its velocity's error grows as 1/t without meaning more
             scale_N1 = (t_N / self.CLIP_TIME).clamp(max=1)[:, None]
             v_NP, target_NP = v_NP * scale_N1, target_NP * scale_N1
@@ -332,10 +327,6 @@ def compile_blocks(model: Transformer, backend: str = "inductor") -> None:
     """
     for block in model.blocks:
         block.compile(dynamic=True, backend=backend)
-
-
-def step_weights(step: CodecStep | FlowStep) -> Tensor:
-    return step.weight_B if isinstance(step, CodecStep) else step.weight_S
 
 
 def seeded(build: Callable[[], Module], seed: int) -> Module:

@@ -68,7 +68,7 @@ def find_start(config: TrainConfig) -> Start:
 
 
 def described(config: TrainConfig, parent_sha256: str) -> dict[str, Any]:
-    """What a checkpoint says of its run: weights of another one are no start, whatever they are called."""
+    """What a checkpoint says of its run. Where any of it differs, the checkpoint is another run's."""
     shape = config.codec if config.task == "codec" else config.transformer
     numbers = file_sha256(Path(config.numbers)) if config.numbers and Path(config.numbers).is_file() else ""
     return {
@@ -93,7 +93,7 @@ def _seen_by(parent: Path, config: TrainConfig) -> dict[str, str]:
 
 
 def _obstacle(config: TrainConfig, run_dir: Path, changed: list[str]) -> str:
-    """Why the checkpoints are left and the run begins anew; empty where it goes on from them."""
+    """Why the run begins anew; empty where it resumes from the checkpoints."""
     carries_on = config.other_snapshot == "continue"
     if (run_dir / TAINTED).exists():
         if carries_on:

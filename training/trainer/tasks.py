@@ -56,13 +56,15 @@ def _weights(config: TrainConfig) -> Mapping[str, int]:
 
 
 def _codec(config: TrainConfig, weights: Mapping[str, int]) -> Task:
-    rendered, rendered_heldout = _rendered_frames(config, config.codec)
-    clips: Pictures = rendered
-    heldout: Pictures = rendered_heldout
-    if not config.rendered_only:
+    clips: Pictures
+    heldout: Pictures
+    if config.rendered_only:
+        clips, heldout = _rendered_frames(config, config.codec)
+        beside = None
+    else:
         clips = FrameClips(config.frames_dir, read_members(config.manifest, "train"), weights)
         heldout = FrameClips(config.frames_dir, spread(read_members(config.manifest, "heldout"), HELDOUT_CLIPS))
-    beside = rendered if config.rendered_share and not config.rendered_only else None
+        beside = _rendered_frames(config, config.codec)[0] if config.rendered_share else None
 
     def steps(cursor: Cursor, first: int, share: Share) -> Iterable[Any]:
         return codec_steps(config, clips, cursor, first, share, beside)
@@ -124,5 +126,5 @@ def _rendered_frames(config: TrainConfig, codec: CodecConfig) -> tuple[RenderedF
 
 
 def spread(members: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """At most so many of the members, evenly over the list."""
+    """At most `most` of the members, evenly over the list."""
     return members[:: -(-len(members) // most)]

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import resource
 import time
-from functools import cached_property
+from functools import cache
 
 import torch
 
@@ -54,17 +54,12 @@ class Meter:
         self.working = self.waiting = 0.0
         self.mark = time.perf_counter()
 
-    @cached_property
-    def peak(self) -> float:
-        """Operations a second that this device could do; measured once where it is not known."""
-        return peak_flops(self.device)
-
     def begins(self) -> None:
         """The step's data are here."""
         self.waiting += self._lap()
 
     def ends(self, tokens: int, flops: int) -> None:
-        """The step is done: so many tokens of so many operations (0: not counted)."""
+        """The step is done, with its tokens and operations (0: not counted)."""
         self.working += self._lap()
         self.tokens, self.flops, self.steps = self.tokens + tokens, self.flops + flops, self.steps + 1
         self.offered += max(tokens, self.budget)
@@ -85,7 +80,7 @@ class Meter:
             "train/memory_gb": self._memory(),
         }
         if self.flops:
-            figures["train/mfu"] = self.flops / seconds / self.peak
+            figures["train/mfu"] = self.flops / seconds / peak_flops(self.device)
         self.tokens = self.flops = self.steps = self.offered = 0
         self.working = self.waiting = 0.0
         return figures
@@ -131,8 +126,9 @@ def _learned(config: TransformerConfig, batch: Batch) -> int:
     return c.layers * layer + modulation + once
 
 
+@cache
 def peak_flops(device: torch.device) -> float:
-    """What the device could do in a second: a GPU's dense bf16 peak, else what a large fp32 product reaches here.
+    """What the device could do in a second: a GPU's dense bf16 peak, else what a large fp32 product reaches here, once.
 
     A GPU that is not in PEAKS is measured like a CPU, by a bf16 product.
     """
@@ -146,7 +142,8 @@ def peak_flops(device: torch.device) -> float:
 
 def matmul_flops(size: int, dtype: torch.dtype, device: torch.device, repeats: int = 3) -> float:
     """Operations a second of a square product: the best of some runs."""
-    a, b = torch.randn(2, size, size, device=device, dtype=dtype).unbind()
+    generator = torch.Generator(device).manual_seed(0)  # the process's own random state stays as it is
+    a, b = torch.randn(2, size, size, generator=generator, device=device, dtype=dtype).unbind()
     best = float("inf")
     for _ in range(repeats):
         started = time.perf_counter()

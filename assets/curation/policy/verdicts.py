@@ -21,6 +21,7 @@ from assets.reasons import printable
 from assets.tables import TABLES
 
 Row = Mapping[str, Any]
+Key = tuple[str, int]  # item_id, shot_index
 NOT_MEASURED, OURS = "not_measured", "platform.not_measured"  # the verdict, and the code that goes with it
 BLOCKING_VERDICTS = frozenset({"fail", "unmeasurable", NOT_MEASURED, "not_yet"})
 BLOCKING_SEVERITIES = frozenset({"fatal", "quality"})
@@ -271,8 +272,6 @@ _SPECIAL: dict[str, Callable[[Check, Evidence], Finding]] = {
     "subject": _subject,
 }
 
-
-Key = tuple[str, int]
 
 # the longest columns of `signals` by far: no check asks for them, and a replay of a corpus would only read them
 UNASKED = frozenset({"frame_phashes", "faces_json"})

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Row = Mapping[str, Any]
-Key = tuple[str, int]
+Key = tuple[str, int]  # item_id, shot_index
 SHEET_CLIPS, REFUSED_SHOWN = 24, 60
 CELL, COLUMNS, LETTERS = 168, 6, 12  # pixels, clips side by side, pixels
 NAME = 25  # characters below a picture

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from assets.model.scorecards import APART
-from tests.training.conftest import TrainingWorld, encode_world, make_world, scene_clip
+from tests.training.conftest import TrainingWorld, copied, scene_clip
 from training.data.video import write_mp4
 from training.evaluate.__main__ import main
 from training.evaluate.heldout import flow_loss
@@ -26,12 +26,11 @@ needs_minilm = pytest.mark.skipif(not (MINILM / "model.safetensors").exists(), r
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> TrainingWorld:
-    """A model folder after a few dozen steps."""
-    world = make_world(tmp_path_factory.mktemp("scorecard"))
-    encode_world(world)
-    shape = {"patch": 2, "layers": 4, "heads": 4, "predicts": "correction"}
-    config = world.flow_config("model", steps=40, checkpoint_every=40, batch_tokens=120, transformer_shape=shape)
+def trained(first_world: TrainingWorld, tmp_path_factory) -> TrainingWorld:
+    """A model folder after a few steps."""
+    world = copied(first_world, tmp_path_factory.mktemp("scorecard"))
+    shape = {"patch": 2, "width": 32, "layers": 2, "heads": 2, "predicts": "correction"}
+    config = world.flow_config("model", steps=8, checkpoint_every=8, batch_tokens=120, transformer_shape=shape)
     assert fit(config, RunLogger(Path(config.run_dir))) == 0
     for file in (world.root / "codec").iterdir():
         shutil.copy(file, world.root / "model")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tests.training.conftest import TrainingWorld, make_world
+from tests.training.conftest import TrainingWorld, copied, make_world
 from training.config import TrainConfig
 from training.fit import fit
 from training.model import exposure
@@ -36,9 +36,18 @@ def seen_by(path: Path) -> set[str]:
     return set(exposure.of_weights(path))
 
 
+@pytest.fixture(scope="session")
+def first_older(tmp_path_factory: pytest.TempPathFactory) -> TrainingWorld:
+    """Built once, to be copied, with a finished codec that saw it."""
+    world = make_world(tmp_path_factory.mktemp("older") / "older", clips=6)
+    assert run(world.config("parent", steps=2))[0] == 0
+    world.people.ledger.engine.dispose()
+    return world
+
+
 @pytest.fixture
-def older(tmp_path: Path) -> TrainingWorld:
-    return make_world(tmp_path / "older", clips=6)
+def older(first_older: TrainingWorld, tmp_path: Path) -> TrainingWorld:
+    return copied(first_older, tmp_path / "older")
 
 
 @pytest.fixture
@@ -50,9 +59,7 @@ def newer(tmp_path: Path, older: TrainingWorld) -> TrainingWorld:
 @pytest.fixture
 def parent(older: TrainingWorld) -> Path:
     """A finished codec that saw the older snapshot."""
-    config = older.config("parent", steps=2)
-    assert run(config)[0] == 0
-    return Path(config.run_dir)
+    return older.root / "parent"
 
 
 def ancestor(world: TrainingWorld) -> dict[str, str]:

@@ -27,6 +27,13 @@ def peak_mib() -> float:
     return round(max(int(own), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024, 1)
 
 
+def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+    """What the work gave, and the seconds of the processor and of the clock that it took in this process."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    found = work()
+    return found, {"cpu_s": round(time.process_time() - cpu, 2), "wall_s": round(time.perf_counter() - wall, 2)}
+
+
 def answer(work: Callable[[], Any]) -> None:
     """Do the work, and print as the last line what it cost and what it found; what was imported before is not counted."""
     cpu, wall = cpu_s(), time.monotonic()
