@@ -1,6 +1,6 @@
 """The perceptual hash of a frame: what is kept of a picture so that another copy of it can be recognised later.
 
-What belongs here: making, packing and unpacking. How alike two of them are is in `likeness`. A hash is the picture
+`assets.curation.dedup.similarity` compares them. A hash is the picture
 inside its black borders at 12 x 12 pixels of luma, normalised and in sixteen levels, and at 4 x 4 of chroma: 88 bytes,
 176 hexadecimal digits. It is a tiny picture rather than a code, so that every comparison (turned, cropped, with another
 threshold) can be made later from what is stored. Hashes of other lengths are those of other versions of the pass.

@@ -1,8 +1,7 @@
 """From accepted files to clips: rows of tables `shots` and `signals`, from one pass a file that is remembered by content.
 
-What belongs here: which files are measured now, and what becomes of one that could not be (it stays one clip, without
-signals and with the reason, so that no check on it passes or fails). What is done with a file is in `work`, the pass itself in
-`signals`, and who does it in `assets.decode`.
+A file that could not be measured stays one clip, without signals and with the reason, so that no check on it passes or
+fails. `task` measures one file, `assets.decode` runs the tasks.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """What the pass over one file found: `shots` as `signals.measure` gives them, or why there are none.
+    """What the pass over one file found: `shots` as `measure` gives them, or why there are none.
 
     `decoded` says that this call decoded the file, and did not remember it.
     """

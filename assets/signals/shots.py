@@ -2,7 +2,7 @@
 
 What belongs here: the features of every frame that boundaries need, and the decision on them. Frames are seen once,
 in order, through a 64-pixel thumbnail; the decision is a pure function of the features, so that it can be tested and
-tuned without a video. How a dissolve is told is in `dissolves`.
+tuned without a video. `dissolves` recognises dissolves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CUT_CONTENT = 7.0  # mean absolute difference of luma and chroma to the frame be
 CUT_HISTOGRAM = 0.2  # share of pixels that left their colour bin
 CUT_RATIO = 1.6  # how far the change stands out of the motion around it
 CALM_SHARE, CALM_RATIO = 0.5, 8.0  # half of both is a change where it stands out of near stillness
-CUT_LIKENESS = 0.82  # correlation with the frame before, wherever it may have moved; a fast pan shows what was there
+CUT_CORRELATION = 0.82  # correlation with the frame before, wherever it may have moved; a fast pan shows what was there
 UNLIKE, UNLIKE_RATIO = 0.4, 1.3  # what has nothing in common with the frame before need not stand out as much
 CUT_PERSISTENCE = 0.6  # share of the change still there between the frames around; a flash goes back
 SURROUNDINGS = (2, 6)  # frames away from the change that count as around it; a blended frame may sit next to a cut
@@ -57,7 +57,7 @@ class ShotFeatures:
     pts_s: array = field(default_factory=lambda: array("d"))
     content: array = field(default_factory=_floats)  # against the frame before; 0 for the first
     histogram: array = field(default_factory=_floats)  # 0 where the content alone rules out a cut
-    likeness: array = field(default_factory=_floats)  # to the frame before, moved at will; 1 where not looked at
+    correlation: array = field(default_factory=_floats)  # to the frame before, moved at will; 1 where not looked at
     persistence: array = field(default_factory=_floats)  # least difference between the frames before and after
     luma_mean: array = field(default_factory=_floats)
     luma_std: array = field(default_factory=_floats)
@@ -83,12 +83,12 @@ class ShotFeatures:
             moved = self._moved(index, thumb)
             large = moved >= CALM_SHARE * CUT_HISTOGRAM
             if large:
-                like = _likeness(thumb, self._before[-1])
+                like = _correlation(thumb, self._before[-1])
                 self._open.append((index, list(self._before)))
         self.pts_s.append(pts_s)
         self.content.append(content)
         self.histogram.append(moved)
-        self.likeness.append(like)
+        self.correlation.append(like)
         self.persistence.append(content)
         self.luma_mean.append(float(mean[0, 0]))
         self.luma_std.append(float(std[0, 0]))
@@ -137,7 +137,7 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
     return sum(cv2.mean(cv2.absdiff(a, b))[:3]) / 3
 
 
-def _likeness(thumb: np.ndarray, before: np.ndarray) -> float:
+def _correlation(thumb: np.ndarray, before: np.ndarray) -> float:
     """The best correlation of the middle of the picture before with any place of this one."""
     import cv2
     import numpy as np
@@ -186,8 +186,8 @@ def _changes(features: ShotFeatures, at: int, around: Sequence[float]) -> bool:
     return (
         content >= least * CUT_CONTENT
         and features.histogram[at] >= least * CUT_HISTOGRAM
-        and features.likeness[at] <= CUT_LIKENESS
-        and ratio >= (UNLIKE_RATIO if features.likeness[at] <= UNLIKE else CUT_RATIO)
+        and features.correlation[at] <= CUT_CORRELATION
+        and ratio >= (UNLIKE_RATIO if features.correlation[at] <= UNLIKE else CUT_RATIO)
     )
 
 

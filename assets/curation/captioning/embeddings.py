@@ -1,6 +1,6 @@
-"""Clips by what is told of them: the captions nearest in meaning to some words. Exact, over every day of the lake.
+"""Embeddings of captions, and the search for the captions nearest in meaning to some words: exact, over every day.
 
-What belongs here: the search. Vectors come from table `embeddings` in blocks, so memory does not grow with the corpus; a
+A caption is encoded once, ever. Vectors come from table `embeddings` in blocks, so memory does not grow with the corpus; a
 vector of unit length times another is their cosine. Clips that stand withdrawn are left out before anything is ranked:
 their rows leave the lake as well, and this does not wait for that.
 """

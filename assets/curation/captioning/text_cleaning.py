@@ -1,6 +1,6 @@
 """Words that people declared, made fit to stand in a sentence of ours: clean, short, and without what a check refutes.
 
-What belongs here: text in, text out. Which clause is told, and on whose word, is `captions`'. Nothing is translated:
+Text in, text out. `structured` chooses the clauses and knows their sources. Nothing is translated:
 words that may not be English are told apart, so that no sentence mixes two grammars.
 """
 

@@ -1,8 +1,7 @@
-"""What a captioner that looks at the pictures said about each clip, and what of it may be told to a model.
+"""Captions by a vision-language model: which frames it sees, what it says of them, and which captions may be used.
 
-What belongs here: choosing the pictures, remembering what was said of them, how like it is to the declared subject, and
-the rules that its words must pass. The model itself is `captioner`'s. Its words are nobody's verified fact: rows stand
-beside the structured captions under the captioner's name, and those that a rule refuses are kept with the reasons.
+Its words are nobody's verified fact: they are compared with the declared subject and must pass rules. Rows stand beside
+the structured captions under the captioner's name, and those that a rule refuses are kept with the reasons.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Captioner(Protocol):
 
 
 class LocalCaptioner:
-    """The model in `folder`: greedy decoding, so the same picture is always told in the same words."""
+    """The model in `folder`: greedy decoding, so the same picture always gives the same words."""
 
     def __init__(self, folder: Path) -> None:
         """Load it; raises BadCaptioner."""
@@ -217,7 +216,7 @@ def _with_likeness(home: Home, rows: list[dict[str, Any]], items: Mapping[str, R
 
 
 def visual_caption_rows(facts: Facts, visual: Iterable[Row], subject_at_least: float) -> list[dict[str, Any]]:
-    """Rows of table `captions` from a clip's rows of `visual_captions`: told where nothing speaks against it."""
+    """Rows of table `captions` from a clip's rows of `visual_captions`: refused where something speaks against it."""
     named = {key: facts.shot[key] for key in KEYS}
     return [
         named

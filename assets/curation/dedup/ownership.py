@@ -1,6 +1,6 @@
 """Who may own footage that several people delivered: how far each one's claim to a clip was verified.
 
-What belongs here: pure functions of lake rows. That the earliest of the best claims owns a group is in `duplicates`.
+Pure functions of lake rows. That the earliest of the best claims owns a group is in `groups`.
 
 Arriving first proves little: whoever copies a clip before its maker delivers it would own it. What can be verified here
 is that the contributor signed for the footage (the ledger admits nothing that is not signed by a registered key) and
