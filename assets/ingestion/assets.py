@@ -12,7 +12,7 @@ from assets.decode.probe_pool import ProbePool
 from assets.home import Home
 from assets.ingestion.deliveries import Day, read_day
 from assets.ingestion.inbox import list_deliveries
-from assets.ingestion.intake import TakenIn, digest_of, lost, take_in, workroom
+from assets.ingestion.intake import Intake, TakenIn, digest_of, lost, take_in, workroom
 from assets.ingestion.origin import MarkReader, trusted_devices
 from assets.ingestion.progress import OURS, begin
 from assets.ingestion.recount import Recount, recount
@@ -132,7 +132,7 @@ def media(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg
     with ProbePool(anchors=trusted_devices(home), beside=beside_probe(home)) as pool:
         marks = MarkReader.of(home)
         scratch = workroom(home.scratch("intake"), day)
-        taken = take_in(home.store, items, entries, pool, scratch, marks, context.log.info)
+        taken = take_in(Intake(home.store, pool, scratch, marks), items, entries, context.log.info)
         context.log.info(f"{len(taken)} files taken in; {pool.probed} decoded, the others were known")
     written = home.lake.write("media", [file.row for file in taken], day)
     return dg.MaterializeResult(

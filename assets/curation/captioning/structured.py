@@ -232,7 +232,7 @@ def camera_words(signals: Row) -> Sequence[str]:
 
 
 def _looks(facts: Facts) -> Iterable[tuple[Sequence[str], str]]:
-    """Movement and light, where they are worth a word and do not contradict the time that is told."""
+    """Movement and light, where they are worth a word and do not contradict the declared time."""
     if facts.signals is None:
         return
     motion, light = facts.signals["motion_diag_per_s"], facts.signals["luma_p50"]

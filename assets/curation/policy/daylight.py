@@ -51,7 +51,7 @@ def sun_contradicts(rule: SunRule, height_deg: float, hour: float) -> bool:
         hours += [hour + 24] if hour < WHITE_NIGHT_H else [hour - 24] if hour > 24 - WHITE_NIGHT_H else []
     earliest = rule.from_hour or -WHITE_NIGHT_H
     latest = rule.to_hour if rule.to_hour < 24 else 24 + WHITE_NIGHT_H
-    in_time = any(earliest <= round(one, 2) <= latest for one in hours)
+    in_time = any(earliest <= round(candidate, 2) <= latest for candidate in hours)
     return not (in_time and rule.low_deg <= height_deg <= rule.high_deg)
 
 

@@ -139,7 +139,7 @@ def gazetteer() -> Gazetteer:
         for name in names:
             territories[fold(name)] += place
         codes |= {fold(code): tuple(place) for code in short if fold(code) not in codes}
-    by_name, within = ({key: tuple(found) for key, found in one.items()} for one in (cities, territories))
+    by_name, within = ({key: tuple(places) for key, places in table.items()} for table in (cities, territories))
     return Gazetteer(by_name, within, codes)
 
 

@@ -248,12 +248,12 @@ def _subject(check: Check, evidence: Evidence) -> Finding:
         return Finding("not_yet", None, declared, "a reviewer decides whether this is what is seen")
     best = max(alike, key=lambda row: row["likeness"])
     value = f"{best['likeness']:.3f}"
-    said = f"{declared} declared; {best['captioner']} saw: {best['text'][:200]}; likeness {value}"
+    captions = f"{declared} declared; {best['captioner']} saw: {best['text'][:200]}; likeness {value}"
     if best["likeness"] >= (check.high or 1.0):
-        return Finding("pass", value, declared, said)
+        return Finding("pass", value, declared, captions)
     if all(row["likeness"] < (check.low or 0.0) for row in alike):
-        return Finding("fail", value, declared, said)
-    return Finding("not_yet", value, declared, f"{said}; a reviewer decides")
+        return Finding("fail", value, declared, captions)
+    return Finding("not_yet", value, declared, f"{captions}; a reviewer decides")
 
 
 _SPECIAL: dict[str, Callable[[Check, Evidence], Finding]] = {
