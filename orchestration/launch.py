@@ -64,9 +64,9 @@ class Client(DagsterGraphQLClient):
         return Path(folder).resolve() == dagster_home.resolve()
 
 
-def _reason(error: DagsterGraphQLClientError) -> Any:
-    """What Dagster answered, or why it did not: the error's own text repeats the whole query."""
-    return error.__cause__ or error
+def _reason(error: DagsterGraphQLClientError) -> str:
+    """What Dagster answered, or why it did not: the text of such an error repeats the whole query."""
+    return str(error.__cause__) if error.__cause__ else ": ".join(map(str, error.args))
 
 
 def add_days(instance: dg.DagsterInstance, days: Iterable[str]) -> None:

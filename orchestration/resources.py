@@ -27,6 +27,8 @@ def open_home(settings: Settings) -> Home:
         executor=settings.executor,
         training=settings.training,
         retention=settings.retention,
+        duckdb_memory=settings.duckdb_memory,
+        docs_url=settings.docs_url,
         alert_webhook=settings.alert_webhook.get_secret_value() if settings.alert_webhook else None,
         heartbeat_url=settings.heartbeat_url.get_secret_value() if settings.heartbeat_url else None,
     )

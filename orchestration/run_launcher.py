@@ -62,13 +62,13 @@ def _here(run: dg.DagsterRun) -> bool:
 def _workers(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[tuple[int, float]]:
     """Process numbers that the run's events name, each with the time at which it was named."""
     records = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT).records
-    found = []
+    workers = []
     for record in records:
         event = record.event_log_entry.dagster_event
         pid = event.engine_event_data.metadata.get("pid") if event else None
         if pid is not None and str(pid.value).isdigit():
-            found.append((int(str(pid.value)), record.event_log_entry.timestamp))
-    return found
+            workers.append((int(str(pid.value)), record.event_log_entry.timestamp))
+    return workers
 
 
 def _lives(pid: int, named_at: float) -> bool:

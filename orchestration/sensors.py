@@ -86,8 +86,8 @@ def watch_inbox(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home
         requests.append(dg.RunRequest(run_key=key, partition_key=day, tags=tags))
     if not requests:
         return dg.SensorResult(skip_reason=" ".join(skipped))
-    known = set(context.instance.get_dynamic_partitions(received_days.name or ""))
-    new = [str(request.partition_key) for request in requests if request.partition_key not in known]
+    registered = set(context.instance.get_dynamic_partitions(received_days.name or ""))
+    new = [str(request.partition_key) for request in requests if request.partition_key not in registered]
     return dg.SensorResult(
         run_requests=requests, dynamic_partitions_requests=[received_days.build_add_request(new)] if new else []
     )

@@ -41,7 +41,6 @@ def environment(settings: Settings) -> dict[str, str]:
         | {
             "DAGSTER_HOME": str(prepare_instance(settings)),
             "RUSHES_MLFLOW_UI": settings.mlflow_url,
-            "RUSHES_DATA_DOCS_URL": settings.docs_url,
             # a virtual environment that nobody activated: dbt and torchrun are found next to this Python
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }

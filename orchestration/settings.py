@@ -108,6 +108,11 @@ class Settings(BaseSettings):
         NO_JSON,
         description='a JSON object: what becomes of withdrawn things, e.g. {"derived": "seal", "media": "keep"}',
     )
+    duckdb_memory: str = Field(
+        "",
+        pattern=r"^(\d+(\.\d+)?\s*[KMGT]i?B)?$",
+        description="most memory of a connection to the warehouse, such as 4GB; a quarter of the machine's without it",
+    )
     alert_webhook: SecretStr | None = Field(
         None, description="address to which each alert is posted as JSON until it is accepted"
     )

@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from assets.consent.ledger import Ledger
-from assets.evaluation.headline import headline, not_measured
+from assets.evaluation.report import headline, not_measured
 from assets.home import Home
 from assets.model import published
 from assets.registry.versions import CHAMPION, Registry, Version

@@ -161,11 +161,11 @@ def beat(home: Home, now: dt.datetime, nights: Nights, well: bool) -> str | None
     """
     before = standing.read_heartbeat(home)
     night = nights.ended.isoformat() if nights.ended and well else before.get("night")
-    told, failed = before.get("told"), None
-    if home.heartbeat_url and night and night != told:
+    notified, failed = before.get("told"), None
+    if home.heartbeat_url and night and night != notified:
         failed = alerts.post(HEARTBEAT, home.heartbeat_url, None)
-        told = told if failed else night
+        notified = notified if failed else night
     since = nights.since.isoformat() if nights.since else None
-    after = {"night": night, "since": since, "looked_at": now.isoformat(), "told": told}
+    after = {"night": night, "since": since, "looked_at": now.isoformat(), "told": notified}
     write_atomically(home.state / standing.HEARTBEAT, json.dumps(after, indent=1).encode())
     return f"{HEARTBEAT} could not be reached ({failed})" if failed else None

@@ -7,7 +7,6 @@ members are few and found by index; the answer is the guard's own, which is test
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from assets.consent.sealed_members import SealedSnapshots, Sealing, manifest_key
 from assets.consent.withdrawal_log import WithdrawalLog
 from assets.database import engine_with, writing
 from assets.home import Home
-from training.consent.canonical import CanonicalError
+from training.consent.canonical import CanonicalError, file_sha256
 from training.consent.checkpoint import Checkpoint
 from training.consent.database import BigId
 from training.consent.eligibility import PURPOSE, eligible
@@ -56,8 +55,7 @@ def violations(home: Home, root: str, now: datetime | None = None) -> dict[str, 
     Raises FileNotFoundError where there is no manifest.
     """
     path, now = home.store.fetch(manifest_key(root)), instant(now or now_utc())
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_sha256(path)
     try:
         snapshots, shown = SealedSnapshots(home.database_url), _read(home, root, digest)
         sealing = snapshots.sealing(root, digest)

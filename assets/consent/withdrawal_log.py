@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -165,7 +166,7 @@ class Withdrawal:
 
     @property
     def by_root(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """As the closure takes it: reasons by clip, by snapshot."""
+        """As lineage takes it: reasons by clip, by snapshot."""
         by_root: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
         for (root, clip_id), reasons in self.reach.items():
             if root:
@@ -184,15 +185,12 @@ class WithdrawalLog:
     # -- how far ------------------------------------------------------------------------------------------------------
 
     def mark(self) -> Mark:
-        with self.engine.connect() as connection:
-            row = connection.execute(sa.select(mark_row)).first()
+        row = next(iter(self._rows(sa.select(mark_row))), None)
         return Mark(row.ledger_size, instant(row.read_at) if row.read_at else None, row.sealing) if row else Mark()
 
     def audited(self) -> datetime | None:
         """When everything that was withdrawn was read again last."""
-        with self.engine.connect() as connection:
-            at = connection.execute(sa.select(mark_row.c.audited_at)).scalar()
-        return instant(at) if at else None
+        return next((instant(row.audited_at) for row in self._rows(sa.select(mark_row)) if row.audited_at), None)
 
     def set_audited(self, now: datetime) -> None:
         with writing(self.engine) as connection:
@@ -203,13 +201,11 @@ class WithdrawalLog:
         query = sa.select(coming_rows.c.party_id).where(coming_rows.c.acts_from <= time_text(upto))
         if after is not None:
             query = query.where(coming_rows.c.acts_from > time_text(after))
-        with self.engine.connect() as connection:
-            return set(connection.execute(query).scalars())
+        return {row.party_id for row in self._rows(query)}
 
     def failing(self) -> Failing:
         """What could not be acted on at the last look."""
-        with self.engine.connect() as connection:
-            return {(row.kind, row.number): row.why for row in connection.execute(sa.select(failing_rows))}
+        return {(row.kind, row.number): row.why for row in self._rows(sa.select(failing_rows))}
 
     def plan(
         self,
@@ -223,7 +219,7 @@ class WithdrawalLog:
         with writing(self.engine) as connection:
             _keep_failing(connection, failing or {}, time_text(now))
             for plan in plans:
-                keep(connection, plan, mark.ledger_size, time_text(now))
+                _keep(connection, plan, mark.ledger_size, time_text(now))
             for acts_from, party_id in sorted({(time_text(at), party) for at, party in coming}):
                 same = (coming_rows.c.acts_from == acts_from) & (coming_rows.c.party_id == party_id)
                 if connection.execute(sa.select(coming_rows.c.party_id).where(same)).first() is None:
@@ -238,48 +234,38 @@ class WithdrawalLog:
 
     # -- what was planned ---------------------------------------------------------------------------------------------
 
-    def withdrawals(self, after: int = -1, ledger_after: int = -1) -> list[Withdrawal]:
-        """In order, those with a greater number and a greater ledger size."""
-        query = sa.select(withdrawal_rows).where(
-            withdrawal_rows.c.number > after, withdrawal_rows.c.ledger_size > ledger_after
-        )
-        with self.engine.connect() as connection:
-            return read(connection, query)
+    def withdrawals(self, after: int = -1) -> list[Withdrawal]:
+        """In order, those with a greater number."""
+        return self._withdrawals(withdrawal_rows.c.number > after)
 
     def last(self) -> int:
         """The number of the last withdrawal that was kept; 0 before the first."""
         with self.engine.connect() as connection:
-            return connection.execute(
-                sa.select(sa.func.coalesce(sa.func.max(withdrawal_rows.c.number), 0))
-            ).scalar_one()
+            return connection.execute(_last).scalar_one()
 
     def unfinished(self) -> list[Withdrawal]:
         done = sa.select(step_rows.c.number).where(step_rows.c.step == DONE)
-        with self.engine.connect() as connection:
-            return read(connection, sa.select(withdrawal_rows).where(withdrawal_rows.c.number.not_in(done)))
+        return self._withdrawals(withdrawal_rows.c.number.not_in(done))
 
     def find(self, text: str) -> list[Withdrawal]:
         """Withdrawals whose id or subject begins with `text`, or one of whose causes names it."""
         named = withdrawal_rows.c.causes.contains(text, autoescape=True)
         begins = withdrawal_rows.c.id.startswith(text, autoescape=True) | (withdrawal_rows.c.subject == text)
-        with self.engine.connect() as connection:
-            return read(connection, sa.select(withdrawal_rows).where(begins | named))
+        return self._withdrawals(begins | named)
 
     def of_clip(self, clip_id: str) -> list[Withdrawal]:
         numbers = sa.select(reach_rows.c.number).where(reach_rows.c.clip_id == clip_id)
-        with self.engine.connect() as connection:
-            return read(connection, sa.select(withdrawal_rows).where(withdrawal_rows.c.number.in_(numbers)))
+        return self._withdrawals(withdrawal_rows.c.number.in_(numbers))
 
     def handled(self, clip_ids: Iterable[str]) -> dict[Pair, set[str]]:
         """By pair of these clips that a standing withdrawal reached: the identities of the causes."""
         asked, numbers = set(clip_ids), set[int]()
         handled: dict[Pair, set[str]] = defaultdict(set)
-        with self.engine.connect() as connection:
-            for some in portions(asked):
-                query = sa.select(reach_rows.c.number).where(reach_rows.c.clip_id.in_(some)).distinct()
-                numbers.update(connection.execute(query).scalars())
-            concerned = [past for some in portions(numbers) for past in read(connection, _numbered(some))]
-        for past in sorted(concerned, key=lambda past: past.number):
+        for some in portions(asked):
+            query = sa.select(reach_rows.c.number).where(reach_rows.c.clip_id.in_(some)).distinct()
+            numbers.update(row.number for row in self._rows(query))
+        concerned = (self._withdrawals(withdrawal_rows.c.number.in_(some)) for some in portions(numbers))
+        for past in chain.from_iterable(concerned):  # in order, as portions are
             identities = {cause.identity for cause in past.causes}
             for pair in (pair for pair in past.reach if pair[1] in asked):
                 if past.kind == RESTORATION:
@@ -296,12 +282,11 @@ class WithdrawalLog:
             .order_by(reach_rows.c.number)
         )
         standing: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
-        with self.engine.connect() as connection:
-            for row in connection.execute(query):
-                if row.kind == WITHDRAWAL:
-                    standing[row.root][row.clip_id] = tuple(json.loads(row.reasons))
-                else:
-                    standing[row.root].pop(row.clip_id, None)
+        for row in self._rows(query):
+            if row.kind == WITHDRAWAL:
+                standing[row.root][row.clip_id] = tuple(json.loads(row.reasons))
+            else:
+                standing[row.root].pop(row.clip_id, None)
         return {root: clips for root, clips in standing.items() if root and clips}
 
     # -- what was done ------------------------------------------------------------------------------------------------
@@ -318,14 +303,12 @@ class WithdrawalLog:
 
     def items(self, number: int) -> list[Item]:
         query = sa.select(item_rows).where(item_rows.c.number == number).order_by(item_rows.c.kind, item_rows.c.item)
-        with self.engine.connect() as connection:
-            return [item_of(row) for row in connection.execute(query)]
+        return [_item(row) for row in self._rows(query)]
 
     def sealed(self) -> list[Item]:
         """Everything that any withdrawal sealed."""
         query = sa.select(item_rows).where(item_rows.c.action == "seal").order_by(item_rows.c.number, item_rows.c.item)
-        with self.engine.connect() as connection:
-            return [item_of(row) for row in connection.execute(query)]
+        return [_item(row) for row in self._rows(query)]
 
     def sealed_as(self, item: str) -> list[str]:
         """Ids of the withdrawals that sealed this thing."""
@@ -335,8 +318,7 @@ class WithdrawalLog:
             .where(item_rows.c.item == item, item_rows.c.action == "seal")
             .order_by(withdrawal_rows.c.number)
         )
-        with self.engine.connect() as connection:
-            return [row.id for row in connection.execute(query)]
+        return [row.id for row in self._rows(query)]
 
     def step_done(self, number: int, step: str, detail: Mapping[str, Any], now: datetime) -> None:
         """Keep that a step was taken; what was kept first stays."""
@@ -349,13 +331,30 @@ class WithdrawalLog:
     def steps(self, number: int) -> dict[str, dict[str, Any]]:
         """Steps taken, each with `done_at` and its detail."""
         query = sa.select(step_rows).where(step_rows.c.number == number).order_by(step_rows.c.done_at)
+        return {row.step: {"done_at": row.done_at, **json.loads(row.detail)} for row in self._rows(query)}
+
+    # -- rows ---------------------------------------------------------------------------------------------------------
+
+    def _rows(self, query: sa.Select[Any]) -> list[sa.Row[Any]]:
         with self.engine.connect() as connection:
-            rows = connection.execute(query).all()
-        return {row.step: {"done_at": row.done_at, **json.loads(row.detail)} for row in rows}
+            return list(connection.execute(query))
+
+    def _withdrawals(self, where: sa.ColumnElement[bool]) -> list[Withdrawal]:
+        rows = self._rows(sa.select(withdrawal_rows).where(where).order_by(withdrawal_rows.c.number))
+        reach: dict[int, dict[Pair, tuple[str, ...]]] = {row.number: {} for row in rows}
+        for some in portions(reach):
+            for r in self._rows(sa.select(reach_rows).where(reach_rows.c.number.in_(some))):
+                reach[r.number][r.root, r.clip_id] = tuple(json.loads(r.reasons))
+        return [
+            Withdrawal(
+                **dict(row._mapping)
+                | {"causes": tuple(Cause(**c) for c in json.loads(row.causes)), "reach": reach[row.number]}
+            )
+            for row in rows
+        ]
 
 
-def _numbered(numbers: list[int]) -> sa.Select[Any]:
-    return sa.select(withdrawal_rows).where(withdrawal_rows.c.number.in_(numbers))
+_last = sa.select(sa.func.coalesce(sa.func.max(withdrawal_rows.c.number), 0))
 
 
 def _keep_failing(connection: sa.Connection, failing: Failing, now: str) -> None:
@@ -369,11 +368,10 @@ def _keep_failing(connection: sa.Connection, failing: Failing, now: str) -> None
         connection.execute(sa.insert(failing_rows), rows)
 
 
-def keep(connection: sa.Connection, plan: Plan, ledger_size: int, opened_at: str) -> None:
+def _keep(connection: sa.Connection, plan: Plan, ledger_size: int, opened_at: str) -> None:
     if connection.execute(sa.select(withdrawal_rows.c.id).where(withdrawal_rows.c.id == plan.id)).first():
         return
-    latest = sa.select(sa.func.coalesce(sa.func.max(withdrawal_rows.c.number), 0))
-    number = connection.execute(latest).scalar_one() + 1
+    number = connection.execute(_last).scalar_one() + 1
     connection.execute(
         sa.insert(withdrawal_rows).values(
             number=number,
@@ -393,19 +391,5 @@ def keep(connection: sa.Connection, plan: Plan, ledger_size: int, opened_at: str
         connection.execute(sa.insert(reach_rows), rows)
 
 
-def read(connection: sa.Connection, query: sa.Select[Any]) -> list[Withdrawal]:
-    rows = connection.execute(query.order_by(withdrawal_rows.c.number)).all()
-    reach: dict[int, dict[Pair, tuple[str, ...]]] = {row.number: {} for row in rows}
-    for some in portions(reach):
-        for r in connection.execute(sa.select(reach_rows).where(reach_rows.c.number.in_(some))):
-            reach[r.number][r.root, r.clip_id] = tuple(json.loads(r.reasons))
-    withdrawals = []
-    for row in rows:
-        causes = tuple(Cause(**cause) for cause in json.loads(row.causes))
-        fields = dict(row._mapping) | {"causes": causes, "reach": reach[row.number]}
-        withdrawals.append(Withdrawal(**fields))
-    return withdrawals
-
-
-def item_of(row: Any) -> Item:
+def _item(row: Any) -> Item:
     return Item(**{name: value for name, value in row._mapping.items() if name != "number"})

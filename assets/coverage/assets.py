@@ -7,14 +7,16 @@ import dagster as dg
 import numpy as np
 
 from assets.coverage.classes import DIMENSIONS, UNKNOWN, Embed, class_rows
-from assets.coverage.gaps import eligible_counts, gap_rows
+from assets.coverage.gaps import eligible_counts, gap_rows, proposals
 from assets.coverage.plots import coverage_plot, measures_table
-from assets.coverage.proposals import proposals
+from assets.curation.captioning.embeddings import encoder_name, text_vectors
 from assets.home import Home
-from assets.pages.metadata import definition_metadata, markdown_table, picture, table_metadata
+from assets.pages.metadata import definition_metadata, picture, table_metadata
+from assets.pages.plots import markdown_table
 from assets.requests.store import list_proposals
 from assets.warehouse.project import mart_rows
 from assets.withheld import withheld
+from training.model.text import TextEncoderError
 
 
 @dg.asset(
@@ -28,7 +30,7 @@ from assets.withheld import withheld
 def clip_classes(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """The class of every clip by subject, place, time of day, motion, aspect, length and contributor.
 
-    Subjects are grouped by the meaning of their words where the text encoder is there, else by the words alone.
+    Subjects are grouped by the meaning of their words if the text encoder is installed, else by the words alone.
     """
     embed = _embed(home)
     rows = class_rows(home, embed, withheld(home.database_url))
@@ -60,7 +62,7 @@ def clip_classes(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]
     metadata=definition_metadata("coverage_gaps"),
 )
 def coverage_gaps(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
-    """What is short: of each open request, of classes that have too little to train on, and beside who has too much."""
+    """What is short: of each open request, of classes with too little to train on, and beside who has too much."""
     coverage = mart_rows(home, "mart_coverage")
     rows = gap_rows(mart_rows(home, "fct_request_fulfilment"), home.lake.rows("requests"), coverage)
     written = home.lake.write("coverage_gaps", rows)
@@ -73,7 +75,7 @@ def coverage_gaps(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
             extra={
                 "missing_units": sum(row["missing_units"] for row in rows if row["dimension"] == "request"),
                 "short_classes": sum(row["dimension"] != "request" for row in rows),
-                "gaps": dg.MetadataValue.md(markdown_table(shown, [[row[name] for name in shown] for row in rows])),
+                "gaps": dg.MetadataValue.md(markdown_table(rows, shown)),
                 "imbalance": dg.MetadataValue.md(measures_table(counts)),
                 "coverage": picture(coverage_plot(counts), "image/png", "share of the eligible clips by class"),
             },
@@ -91,11 +93,11 @@ def coverage_gaps(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     metadata=definition_metadata("request_proposals"),
 )
 def request_proposals(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
-    """Requests the platform proposes: after a withdrawal, a failed evaluation, or where a class lacks footage."""
+    """Requests that the platform proposes: after a withdrawal, a failed evaluation, or for a class that lacks footage."""
     kept = list_proposals(home.database_url)
     gaps = proposals(home.lake.rows("coverage_gaps"))
-    known = {row["proposal_id"] for row in kept}
-    rows = kept + [row for row in gaps if row["proposal_id"] not in known]
+    kept_ids = {row["proposal_id"] for row in kept}
+    rows = kept + [row for row in gaps if row["proposal_id"] not in kept_ids]
     written = home.lake.write("request_proposals", rows)
     return dg.MaterializeResult(
         metadata=table_metadata(
@@ -105,7 +107,7 @@ def request_proposals(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
                 "kept_proposals": len(kept),
                 "bias_gaps": len(gaps),
                 "proposals": dg.MetadataValue.md(
-                    markdown_table(("ask for", "why"), [(row["text"], row["reason"]) for row in rows])
+                    markdown_table([{"ask for": row["text"], "why": row["reason"]} for row in rows])
                 ),
             },
         ),
@@ -114,17 +116,14 @@ def request_proposals(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
 
 
 def _embed(home: Home) -> Embed | None:
-    """Unit vectors of texts, remembered by text; None where the encoder is not installed."""
-    from assets.curation.captioning.embeddings import encoder_name, text_vectors
-    from training.model.text import TextEncoderError
-
+    """Unit vectors of texts, cached by text; None if the encoder is not installed."""
     try:
         model = encoder_name(home.text_encoder)
     except TextEncoderError:
         return None
 
     def embed(texts: Sequence[str]) -> np.ndarray:
-        found = text_vectors(home, model, list(texts))
-        return np.array([found[text] for text in texts], np.float32)
+        vectors = text_vectors(home, model, list(texts))
+        return np.array([vectors[text] for text in texts], np.float32)
 
     return embed

@@ -1,7 +1,7 @@
 """The class of a clip in each dimension: the names, their edges, and how words become names.
 
-A value that is not known is `UNKNOWN`, which is no class of its own: nobody is asked for more of it, and it is never seen
-more often for being rare.
+A missing value is `UNKNOWN`, which is not a class: nobody is asked for more of it, and it is never seen more often for
+being rare.
 
 Subjects are grouped by meaning: declared words whose embeddings are near each other are one subject. The clustering is
 pure and deterministic. In leader clustering (Hartigan, "Clustering Algorithms", 1975, ch. 3) a text joins, in order of
@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from assets import vocabulary
+from assets.consent.clip import ClipKey
 from assets.curation.captioning.structured import is_simulated
 from assets.home import Home
 
 UNKNOWN = "unknown"
 Row = Mapping[str, Any]
-Key = tuple[str, str, int]
+
 # MiniLM's cosine: "city street" and "a busy street in the city" 0.75, "tram in the city" 0.57, and "people cooking" and
 # "chef in a kitchen" 0.58 are one subject; "mountain peak" and "snow on mountains" 0.53, "sea" and "harbour" 0.45 two
 NEAR = 0.55
@@ -96,12 +97,12 @@ def place_and_country(text: str | None) -> tuple[str, str]:
 
 
 def declared(value: str | None, verdict: str | None) -> str | None:
-    """A declared value, unless its check failed: what is known to be false counts for no class."""
+    """A declared value, unless its check failed: a false declaration counts for no class."""
     return None if verdict == "fail" else value
 
 
 def classes_of(item: Row, signals: Row, length_s: float, verdicts: Mapping[str, str], subject: str) -> dict[str, str]:
-    """The class in every dimension, of a clip's rows of `delivery_items` and `signals` (empty where not measured)."""
+    """The class in every dimension, of a clip's rows of `delivery_items` and `signals` (empty if not measured)."""
     location = None if is_simulated(item) else item.get("declared_location")  # a rendered scene is nowhere
     place, country = place_and_country(declared(location, verdicts.get("location")))
     time = declared(item.get("declared_time_of_day"), verdicts.get("time_of_day"))
@@ -121,31 +122,31 @@ def classes_of(item: Row, signals: Row, length_s: float, verdicts: Mapping[str, 
 
 
 def subject_words(items: Iterable[tuple[Row, str | None]]) -> list[str]:
-    """The subject that each item declares, as a name; `UNKNOWN` where its check failed."""
+    """The subject that each item declares, as a name; `UNKNOWN` if its check failed."""
     return [words(declared(item.get("declared_subject"), verdict)) for item, verdict in items]
 
 
 def leaders(vectors: np.ndarray, near: float = NEAR, most: int = MOST) -> np.ndarray:
     """For each unit vector f32 [N, width], in order of arrival, the index of its leader: int64 [N]."""
     leading: list[int] = []
-    found = np.empty(len(vectors), np.int64)
+    chosen = np.empty(len(vectors), np.int64)
     heads = np.empty((min(most, len(vectors)), vectors.shape[1]), vectors.dtype)
     for start in range(0, len(vectors), _BLOCK):
-        block, known = vectors[start : start + _BLOCK], len(leading)
-        nearest, cosine = _nearest(block, heads[:known])
+        block, before = vectors[start : start + _BLOCK], len(leading)
+        nearest, cosine = _nearest(block, heads[:before])
         for offset, vector in enumerate(block):
             index = start + offset
             best, score = nearest[offset], cosine[offset]
-            if len(leading) > known:  # leaders that this block brought
-                fresh = heads[known : len(leading)] @ vector
+            if len(leading) > before:  # leaders that this block brought
+                fresh = heads[before : len(leading)] @ vector
                 if fresh.max() > score:
-                    best, score = known + int(fresh.argmax()), fresh.max()
+                    best, score = before + int(fresh.argmax()), fresh.max()
             if score < near and len(leading) < most:
                 heads[len(leading)] = vector
                 best = len(leading)
                 leading.append(index)
-            found[index] = leading[best]
-    return found
+            chosen[index] = leading[best]
+    return chosen
 
 
 def _nearest(block: np.ndarray, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -171,45 +172,41 @@ def subjects(texts: Sequence[str], embed: Embed | None) -> dict[str, str]:
 
 def class_rows(home: Home, embed: Embed | None, left_out: Iterable[str] = ()) -> list[dict[str, Any]]:
     """The rows of table `clip_classes`, for all clips but those left out, in order of arrival."""
-    gone = set(left_out)
-    shots = [
-        row for row in _read(home, "shots", (*KEY, "received_day", "start_s", "end_s")) if row["clip_id"] not in gone
-    ]
+    left_out = set(left_out)
+    shots = _read(home, "shots", (*KEY, "received_day", "start_s", "end_s"))
+    shots = [row for row in shots if row["clip_id"] not in left_out]
     shots.sort(key=lambda row: (row["received_day"], row["item_id"], row["shot_index"], row["clip_id"]))
-    words_declared = ("declared_subject", "declared_location", "declared_time_of_day", "device", "source_name")
-    declared = ("item_id", "contributor_id", *words_declared)
-    items = {row["item_id"]: row for row in _read(home, "delivery_items", declared)}
+    declarations = ("declared_subject", "declared_location", "declared_time_of_day", "device", "source_name")
+    items = {row["item_id"]: row for row in _read(home, "delivery_items", ("item_id", "contributor_id", *declarations))}
     measured = (*KEY, "width", "height", "motion_diag_per_s", "camera_motion")
     signals = {key_of(row): row for row in _read(home, "signals", measured)}
     verdicts = _verdicts(home)
-    said = subject_words((items.get(row["item_id"], {}), verdicts.get(key_of(row), {}).get("subject")) for row in shots)
-    named = subjects(said, embed)
-    return [
-        {name: shot[name] for name in KEY}
-        | classes_of(
-            items.get(shot["item_id"], {}),
-            signals.get(key_of(shot), {}),
-            shot["end_s"] - shot["start_s"],
-            verdicts.get(key_of(shot), {}),
-            named[text],
-        )
-        | {"length_s": shot["end_s"] - shot["start_s"], "classes_version": POLICY.version}
-        for shot, text in zip(shots, said, strict=True)
-    ]
+    texts = subject_words(
+        (items.get(row["item_id"], {}), verdicts.get(key_of(row), {}).get("subject")) for row in shots
+    )
+    names = subjects(texts, embed)
+    rows = []
+    for shot, text in zip(shots, texts, strict=True):
+        key, length_s = key_of(shot), shot["end_s"] - shot["start_s"]
+        item = items.get(shot["item_id"], {})
+        classes = classes_of(item, signals.get(key, {}), length_s, verdicts.get(key, {}), names[text])
+        clip = {name: shot[name] for name in KEY}
+        rows.append(clip | classes | {"length_s": length_s, "classes_version": POLICY.version})
+    return rows
 
 
 def _read(home: Home, table: str, columns: Sequence[str]) -> list[dict[str, Any]]:
     return home.lake.read(table, columns=list(columns)).to_pylist()
 
 
-def key_of(row: Row) -> Key:
+def key_of(row: Row) -> ClipKey:
     """The key of a clip's row, wherever it stands."""
     return row["clip_id"], row["item_id"], row["shot_index"]
 
 
-def _verdicts(home: Home) -> dict[Key, dict[str, str]]:
-    found: dict[Key, dict[str, str]] = {}
+def _verdicts(home: Home) -> dict[ClipKey, dict[str, str]]:
+    verdicts: dict[ClipKey, dict[str, str]] = {}
     for row in _read(home, "verdicts", (*KEY, "check", "verdict")):
         if row["check"] in JUDGED:
-            found.setdefault(key_of(row), {})[row["check"]] = row["verdict"]
-    return found
+            verdicts.setdefault(key_of(row), {})[row["check"]] = row["verdict"]
+    return verdicts

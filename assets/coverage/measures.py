@@ -17,7 +17,7 @@ DRAWS = 400
 
 @dataclass(frozen=True)
 class Imbalance:
-    """Of the counts of one dimension's known classes; zeros count as classes that nobody filled."""
+    """Measures of one dimension's class counts, without `unknown`; a count of zero is an empty class."""
 
     classes: int
     effective: float
@@ -26,21 +26,16 @@ class Imbalance:
     gini: float
     largest: float  # share of the largest class
 
-    @property
-    def evenness(self) -> float:
-        """Effective over actual number of classes: 1 when all are even."""
-        return self.effective / self.classes if self.classes else 0.0
-
 
 def effective_number(counts: Sequence[float] | np.ndarray) -> float:
-    """exp(entropy); 0 where there is nothing."""
+    """exp(entropy); 0 if there is nothing."""
     shares = np.asarray(counts, float)
     shares = shares[shares > 0] / max(shares.sum(), 1e-300)
     return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
 
 
 def gini(counts: Sequence[float] | np.ndarray) -> float:
-    """0 where all are even, near 1 where one has all."""
+    """0 if all are even, near 1 if one has all."""
     ordered = np.sort(np.asarray(counts, float))
     total, n = ordered.sum(), len(ordered)
     if not total:
@@ -80,7 +75,7 @@ class Coded:
 
 
 def coded(values: Sequence[str], listed: Sequence[str] = ()) -> Coded:
-    """Names to numbers; `listed` classes come first and are there even where no clip is of them."""
+    """Names to numbers; `listed` classes come first, empty ones included."""
     index = {name: number for number, name in enumerate(listed)}
     for name in sorted(set(values) - index.keys()):
         index[name] = len(index)

@@ -1,6 +1,6 @@
-"""How often each clip should be seen: what is over-represented less often, what is rare more often, nobody never.
+"""How often training should see each clip: over-represented ones less often, rare ones more often, none never.
 
-What belongs here: the policy and the computation, a pure function of each clip's classes. Three steps:
+The policy and the computation, a pure function of each clip's classes, in three steps:
 
 1. Temper: a class's target share goes with its share to the power `temper`. One half is inverse square-root
    re-sampling, as Movie Gen (arXiv 2410.13720, 3.1) does by concept cluster and XLM-R (arXiv 1911.02116) by language.
@@ -10,8 +10,8 @@ What belongs here: the policy and the computation, a pure function of each clip'
    or less than `least` times as often as an even epoch would: cyclic projections onto these sets (Bregman 1967).
 
 `most` stands above the caps: a clip seen more than about four times as often adds next to nothing over new footage
-(Muennighoff et al., arXiv 2305.16264). Where a cap cannot be reached without it, that is said (`Balance.unmet`), and
-what is missing is footage. The sum is kept: an epoch stays as long as it was.
+(Muennighoff et al., arXiv 2305.16264). If a cap cannot be kept within that, `Balance.unmet` says so, and what is missing
+is footage. The sum is kept: an epoch stays as long as it was.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ POLICY = WeightPolicy()
 class Balance:
     """`weights` int64 [N] in units of `EVEN`, summing to N EVEN; `unmet` maps a capped dimension to (class, share).
 
-    A cap is unmet where these weights give a class more than the cap and `CAP_TOLERANCE`.
+    A cap is unmet if these weights give a class more than the cap and `CAP_TOLERANCE`.
     """
 
     weights: np.ndarray
@@ -89,89 +89,84 @@ def balance(dimensions: Mapping[str, Coded], policy: WeightPolicy = POLICY) -> B
         for name, cap in caps.items():
             weight = margins[name].capped(weight, counts, cap)
     whole = _whole(_boxed(weight, counts, policy.least, policy.most), counts, cell)
-    unmet = {name: said for name, cap in caps.items() if (said := _above(dimensions[name], whole / EVEN, cap))}
+    unmet = {name: over for name, cap in caps.items() if (over := _above(dimensions[name], whole / EVEN, cap))}
     return Balance(whole, unmet)
 
 
-def _above(one: Coded, ratios: np.ndarray, cap: float) -> tuple[str, float] | None:
-    """The known class furthest above the cap, with its share of what is seen."""
-    known = np.array([name != UNKNOWN for name in one.names])
-    share = np.where(known, one.sums(ratios) / len(one.codes), 0)
+def _above(coded: Coded, ratios: np.ndarray, cap: float) -> tuple[str, float] | None:
+    """The class furthest above the cap (`unknown` aside), with its share of what is seen."""
+    named = np.array([name != UNKNOWN for name in coded.names])
+    share = np.where(named, coded.sums(ratios) / len(coded.codes), 0)
     worst = int(share.argmax())
-    return (one.names[worst], float(share[worst])) if share[worst] > cap + CAP_TOLERANCE else None
+    return (coded.names[worst], float(share[worst])) if share[worst] > cap + CAP_TOLERANCE else None
 
 
 def caps_of(dimensions: Mapping[str, Coded], policy: WeightPolicy = POLICY) -> dict[str, float]:
     """The caps that as many classes as there are can keep: two contributors have half each at best."""
-    found = {}
-    for name in policy.caps.keys() & dimensions.keys():
-        clips = np.array(
-            [
-                n
-                for label, n in zip(dimensions[name].names, dimensions[name].sums(), strict=True)
-                if n and label != UNKNOWN
-            ]
-        )
-        found[name] = max(policy.caps[name], clips.mean() / dimensions[name].sums().sum()) if len(clips) else 1.0
-    return dict(sorted(found.items()))
+    caps = {}
+    for name in sorted(policy.caps.keys() & dimensions.keys()):
+        coded = dimensions[name]
+        sizes = [clips for label, clips in zip(coded.names, coded.sums(), strict=True) if clips and label != UNKNOWN]
+        caps[name] = max(policy.caps[name], np.mean(sizes) / len(coded.codes)) if sizes else 1.0
+    return caps
 
 
 def limits(balance: Balance, dimensions: Mapping[str, Coded], policy: WeightPolicy = POLICY) -> list[list[str]]:
-    """For each clip that is seen less than once an epoch: the dimensions whose class of it is seen less for its size."""
+    """For each clip that is seen less than once an epoch: the dimensions in which its class is seen less than its size."""
     used = [name for name in dimensions if name in policy.temper or name in policy.caps]
     lowered = {name: _lowered(dimensions[name], balance.ratios)[dimensions[name].codes] for name in used}
     rare = balance.weights < EVEN
     return [[name for name in used if lowered[name][clip]] if rare[clip] else [] for clip in range(len(rare))]
 
 
-def _lowered(one: Coded, ratios: np.ndarray) -> np.ndarray:
+def _lowered(coded: Coded, ratios: np.ndarray) -> np.ndarray:
     """bool [classes]: seen less than its size."""
-    return one.sums(ratios) < one.sums() * (1 - _NEAR)
+    return coded.sums(ratios) < coded.sums() * (1 - _NEAR)
 
 
 def _cells(codes: Sequence[np.ndarray], clips: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Clips of the same classes as one cell: each clip's cell, clips a cell, and a clip of each cell."""
     key = np.zeros(clips, np.int64)
-    for one in codes:  # numbered anew each time: the product of all classes would not fit 64 bits
-        key = np.unique(key * (int(one.max()) + 1) + one, return_inverse=True)[1]
+    for column in codes:  # numbered anew each time: the product of all classes would not fit 64 bits
+        key = np.unique(key * (int(column.max()) + 1) + column, return_inverse=True)[1]
     _, first, counts = np.unique(key, return_index=True, return_counts=True)
     return key, counts.astype(float), first
 
 
 @dataclass(frozen=True)
 class _Margin:
-    """One dimension over cells: each cell's class, and which classes are known."""
+    """One dimension over cells: each cell's class, and which classes have a name."""
 
     names: tuple[str, ...]
     codes: np.ndarray
-    known: np.ndarray  # bool [classes]
+    named: np.ndarray  # bool [classes]: not `unknown`
 
     @classmethod
-    def of(cls, one: Coded, first: np.ndarray) -> _Margin:
-        return cls(one.names, one.codes[first], np.array([name != UNKNOWN for name in one.names]))
+    def of(cls, coded: Coded, first: np.ndarray) -> _Margin:
+        return cls(coded.names, coded.codes[first], np.array([name != UNKNOWN for name in coded.names]))
 
     def shares(self, weight: np.ndarray, counts: np.ndarray) -> np.ndarray:
         return np.bincount(self.codes, weight * counts, minlength=len(self.names)) / counts.sum()
 
     def raked(self, weight: np.ndarray, counts: np.ndarray, power: float) -> np.ndarray:
-        """Scaled so that known classes stand as the tempered shares do; what is unknown keeps its share."""
+        """Scaled so that classes have their tempered shares; `unknown` keeps its share."""
         size = self.shares(np.ones_like(weight), counts)
-        target = np.where(self.known & (size > 0), np.power(size, power, where=size > 0, out=np.zeros_like(size)), 0)
+        target = np.where(self.named & (size > 0), np.power(size, power, where=size > 0, out=np.zeros_like(size)), 0)
         if not target.sum():
             return weight
-        target = np.where(self.known, target / target.sum() * size[self.known].sum(), size)
+        target = np.where(self.named, target / target.sum() * size[self.named].sum(), size)
         now = self.shares(weight, counts)
         return weight * np.divide(target, now, where=now > 0, out=np.ones_like(now))[self.codes]
 
     def over(self, weight: np.ndarray, counts: np.ndarray, cap: float) -> bool:
-        """Whether a known class is above the cap."""
-        return bool((self.shares(weight, counts)[self.known] > cap + _NEAR).any())
+        """Whether a class is above the cap."""
+        return bool((self.shares(weight, counts)[self.named] > cap + _NEAR).any())
 
     def capped(self, weight: np.ndarray, counts: np.ndarray, cap: float) -> np.ndarray:
         """Scaled down to the cap where above it, everything else scaled up alike; the sum is kept."""
         share = self.shares(weight, counts)
-        factor, held = np.ones_like(share), np.zeros_like(self.known)
-        while (over := self.known & ~held & (share * factor > cap)).any():
+        factor, held = np.ones_like(share), np.zeros_like(self.named)
+        while (over := self.named & ~held & (share * factor > cap)).any():
             held |= over
             free = share[~held].sum()
             factor = np.where(held, np.divide(cap, share, where=share > 0, out=np.ones_like(share)), factor)
@@ -184,14 +179,14 @@ class _Margin:
 def _boxed(weight: np.ndarray, counts: np.ndarray, least: float, most: float) -> np.ndarray:
     """The nearest weights (relative entropy) between the bounds with a mean of 1: clip(c weight) for the right c.
 
-    The sum is piecewise linear in c: Newton's steps, which end exactly, within a bracket that halves where they leave it.
+    The sum is piecewise linear in c: Newton's steps, which end exactly, within a bracket that is halved when they leave it.
     """
     low, high = least / weight.max(), most / weight.min()
     total, scale = counts.sum(), min(max(1.0, low), high)
     for _ in range(60):
         scaled = scale * weight
-        found = np.clip(scaled, least, most)
-        excess = found @ counts - total
+        clipped = np.clip(scaled, least, most)
+        excess = clipped @ counts - total
         if abs(excess) <= 1e-12 * total:
             break
         low, high = (low, scale) if excess > 0 else (scale, high)
@@ -199,13 +194,12 @@ def _boxed(weight: np.ndarray, counts: np.ndarray, least: float, most: float) ->
         scale = scale - excess / slope if slope else low
         if not low < scale < high:
             scale = float(np.sqrt(low * high))
-    return found
+    return clipped
 
 
 def _whole(weight: np.ndarray, counts: np.ndarray, cell: np.ndarray) -> np.ndarray:
     """Whole units whose sum is exact: what rounding left over goes to the first clips, a unit each."""
-    each = np.maximum(1, np.rint(weight * EVEN).astype(np.int64))
-    found = each[cell]
-    left = len(cell) * EVEN - int(found.sum())
-    found[: abs(left)] += np.sign(left)
-    return found
+    units = np.maximum(1, np.rint(weight * EVEN).astype(np.int64))[cell]
+    left = len(cell) * EVEN - int(units.sum())
+    units[: abs(left)] += np.sign(left)
+    return units

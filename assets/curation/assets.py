@@ -10,12 +10,10 @@ import dagster as dg
 from assets.curation import checks
 from assets.curation.captioning.embeddings import embedding_rows
 from assets.curation.captioning.structured import Facts, caption_rows
-from assets.curation.captioning.vlm import visual_caption_rows, visual_rows
-from assets.curation.captioning.vlm_captioner import LocalCaptioner
-from assets.curation.dedup import incremental
-from assets.curation.policy.evidence import Key, by_clip, read_evidence, rows_by_clip
+from assets.curation.captioning.vlm import LocalCaptioner, visual_caption_rows, visual_rows
+from assets.curation.dedup.groups import resolve
 from assets.curation.policy.policy_overrides import policy_of
-from assets.curation.policy.verdicts import NOT_MEASURED, decide
+from assets.curation.policy.verdicts import NOT_MEASURED, Key, by_clip, decide, read_evidence, rows_by_clip
 from assets.curation.reports import day_report
 from assets.home import Home
 from assets.ingestion.progress import finish
@@ -200,7 +198,7 @@ def duplicates(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
     trimmed, played at another speed, letterboxed or marked with a logo. Only what is new is compared with everything.
     Who is verified comes from the ledger and from the reviews that the refresh before this one counted.
     """
-    found = incremental.resolve(home)
+    found = resolve(home)
     written = home.lake.write("duplicates", found.rows)
     kinds = Counter(row["kind"] for row in found.rows)
     context.log.info(f"{len(found.rows)} clips: {dict(kinds)}; {found.compared} pairs compared in full")

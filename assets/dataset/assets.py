@@ -1,4 +1,4 @@
-"""Dagster assets of the dataset stage: the sealed snapshot, its renditions and its latents, and their checks."""
+"""Dagster assets of the dataset stage: the sealed snapshot and its renditions, and their checks."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -8,18 +8,15 @@ from typing import Any
 import dagster as dg
 
 from assets.consent.sealed_members import manifest_key
-from assets.coverage import plots
 from assets.dataset import renditions as rendering
 from assets.dataset import sampling_weights
 from assets.dataset import sealed as sealing
 from assets.dataset.snapshot import UNSHOWN, Built, build
 from assets.home import Home
-from assets.model import config, launch, published
-from assets.model import latents as latent_store
 from assets.pages.metadata import definition_metadata, picture, table_metadata
 from assets.pages.plots import contact_sheet, markdown_table
 
-MART_CHECK, LATENT_CHECK = "mart_agrees_with_the_ledger", "every_member_has_a_finite_latent"
+MART_CHECK = "mart_agrees_with_the_ledger"
 SHOWN_CHECK, RENDITION_CHECK = "every_eligible_clip_can_be_shown", "every_member_has_a_rendition"
 
 
@@ -43,9 +40,9 @@ SHOWN_CHECK, RENDITION_CHECK = "every_eligible_clip_can_be_shown", "every_member
     metadata=definition_metadata("snapshot_members", "clip_weights", "diversity"),
 )
 def training_snapshot(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
-    """What may be trained on: every clip that the mart offers and the ledger, asked again, allows; split and sealed.
+    """What may be trained on: every clip that both the mart and the ledger, asked again, allow; split and sealed.
 
-    Beside it is sealed how often each training clip is seen, so that no subject, place or contributor outweighs the rest.
+    How often training sees each clip is sealed beside it, so that no subject, place or contributor outweighs the rest.
     """
     try:
         built = build(home, datetime.now(UTC))
@@ -53,7 +50,7 @@ def training_snapshot(context: dg.AssetExecutionContext, home: dg.ResourceParam[
         raise dg.Failure(str(error), allow_retries=False) from error
     context.log.info(f"sealed {built.sealed.manifest['n']} clips under {built.sealed.root}")
     weighed = sampling_weights.weigh(home, built.sealed)
-    context.log.info(plots.held_back(weighed))
+    context.log.info(sampling_weights.held_back(weighed))
     refused = [exclusion for exclusion in built.excluded if exclusion.by == "ledger"]
     unshown = {e.clip_id: e.reasons[0] for e in built.excluded if e.reasons[0].startswith(UNSHOWN)}
     left_out = dg.MetadataValue.md(markdown_table([exclusion.row() for exclusion in built.excluded]))
@@ -74,14 +71,14 @@ def training_snapshot(context: dg.AssetExecutionContext, home: dg.ResourceParam[
                     "clips": dg.MetadataValue.md(markdown_table([r.row() for r in refused])),
                 },
             ),
-            _left_out(SHOWN_CHECK, unshown),
+            left_out_check(SHOWN_CHECK, unshown),
         ],
     )
 
 
-def _left_out(check: str, why: Mapping[str, str], all_of: Collection[str] = ()) -> dg.AssetCheckResult:
-    """A warning that names the clips that the night went on without; an error where that would be all."""
-    rows = [{"clip": clip_id, "why": said} for clip_id, said in sorted(why.items())]
+def left_out_check(check: str, why: Mapping[str, str], all_of: Collection[str] = ()) -> dg.AssetCheckResult:
+    """A warning that names the clips that the night went on without; an error if those are all."""
+    rows = [{"clip": clip_id, "why": reason} for clip_id, reason in sorted(why.items())]
     return dg.AssetCheckResult(
         check_name=check,
         passed=not rows,
@@ -108,12 +105,12 @@ def _summary(home: Home, built: Built) -> dict[str, Any]:
 
 
 def _diversity(home: Home, built: Built, weighed: sampling_weights.Weighed) -> dict[str, Any]:
-    """How uneven the training clips are, and what is done about it."""
+    """How uneven the training clips are, and how weights correct it."""
     return {
-        "how_often_clips_are_seen": plots.held_back(weighed),
-        "diversity": dg.MetadataValue.md(plots.effect_table(weighed)),
+        "how_often_clips_are_seen": sampling_weights.held_back(weighed),
+        "diversity": dg.MetadataValue.md(sampling_weights.effect_table(weighed)),
         "shares_as_they_are_and_as_seen": picture(
-            plots.effect_plot(weighed), "image/png", "shares of the clips and of what training sees"
+            sampling_weights.effect_plot(weighed), "image/png", "shares of the clips and of what training sees"
         ),
         "repetition_sha256": weighed.sha256,
     }
@@ -164,49 +161,5 @@ def renditions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
             "dagster/uri": home.store.uri(f"frames/{rendering.VERSION}"),
             "contact_sheet": picture(sheet, alt="members of the snapshot"),
         },
-        check_results=[_left_out(RENDITION_CHECK, rendered.failed)],
-    )
-
-
-@dg.asset(
-    deps=["renditions", "video_autoencoder"],
-    check_specs=[
-        dg.AssetCheckSpec(
-            LATENT_CHECK,
-            asset="latents",
-            blocking=True,
-            description="None missing, unreadable or not finite. Training goes on without those; without any it does not.",
-        )
-    ],
-    kinds={"pytorch", "safetensors"},
-    owners=["team:ml"],
-    code_version="1",
-    pool="training",
-)
-def latents(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
-    """The members encoded by the autoencoder, and their captions by the text encoder. Kept by the weights' digest."""
-    sealed = sealing.current(home)
-    plan = config.plan(home, sealed.root)
-    codec_dir = published.local_folder(home, plan.model_key, ("codec",))
-    prefix = latent_store.prefix(codec_dir)
-    missing = latent_store.missing(home, sealed, codec_dir)
-    if missing.clip_ids or missing.texts:
-        work = home.scratch(f"encoding/{prefix.removeprefix('latents/')}")
-        settings = latent_store.encode_config(home, sealed, codec_dir, work / "latents")
-        with launch.alone(home):
-            started = launch.prepare(home, "training.encode", work, settings)
-            client = dg.PipesSubprocessClient()
-            client.run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
-        latent_store.upload(home, codec_dir, work / "latents", missing.clip_ids)
-    unfit = latent_store.unfit(home, codec_dir, sealed.clip_ids)
-    return dg.MaterializeResult(
-        metadata={
-            "clips": len(sealed.clip_ids),
-            "encoded_now": len(missing.clip_ids),
-            "captions_encoded_now": len(missing.texts),
-            "outcome": "encoded" if missing.clip_ids else "nothing new: reused",
-            "dagster/uri": home.store.uri(prefix),
-        },
-        data_version=dg.DataVersion(f"{sealed.root}/{prefix}"),
-        check_results=[_left_out(LATENT_CHECK, unfit, all_of=sealed.clip_ids)],
+        check_results=[left_out_check(RENDITION_CHECK, rendered.failed)],
     )

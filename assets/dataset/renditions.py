@@ -1,9 +1,9 @@
 """Training frames: each member of a snapshot as a few small pictures, made once and kept by content.
 
-Belongs here: choosing the moment, the size and the crop. A clip's identity is the hash of its frames, so a rendition
-is found under `frames/<version>/<clip_id>.safetensors` for ever and a second run decodes nothing. Which clips are
-rendered is the snapshot's business; `training.data.video` decodes, in a child process (`render_worker`),
-since a decoder may crash.
+The moment, the size and the crop are chosen here. A clip's identity is the hash of its frames, so a rendition is found under
+`frames/<version>/<clip_id>.safetensors` for ever and a second run decodes nothing. Because a decoder may crash, frames are
+decoded in a child process, `python -m assets.dataset.renditions '<limits as JSON>'`: it reads a JSON line a request and
+answers each with `{"rendition": <base64>}` or `{"error": <why>}`. `assets.decode.process` bounds it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from assets.decode.limits import Limits
 from assets.decode.process import Children, Unavailable
+from assets.decode.worker import serve
 from assets.reasons import DISK_FULL
+from training.data.video import read_frames
 
 if TYPE_CHECKING:
     import numpy as np
 
     from assets.home import Home
 
-COMMAND = (sys.executable, "-m", "assets.dataset.render_worker")
+COMMAND = (sys.executable, "-m", "assets.dataset.renditions")
 VERSION = "17f-8hz-64px-1"  # change it whenever a pixel may change
 
 FRAMES = 17  # 4k + 1, as the causal autoencoder wants
@@ -34,7 +36,7 @@ FPS = 8.0
 AREA = 64 * 64  # pixels, about
 MULTIPLE = 16  # of both sides
 WIDEST = 2.0  # aspect ratios beyond 2:1 either way are cropped
-ASKED = ("clip_id", "start_frame", "end_frame")  # of a member, by `render`
+RENDER_FIELDS = ("clip_id", "start_frame", "end_frame")  # of a member, which `render` needs
 
 
 class RenditionError(ValueError):
@@ -58,9 +60,9 @@ class Moment:
 
 
 def choose_moment(start_frame: int, end_frame: int, source_fps: float) -> Moment:
-    """The middle of the range at about 8 frames a second; fewer frames (4k + 1) where the clip has fewer.
+    """The middle of the range at about 8 frames a second; fewer frames (4k + 1) if the clip has fewer.
 
-    A clip shorter than two seconds is sampled evenly over its whole length, at the rate that this gives.
+    A clip shorter than two seconds is sampled evenly over its whole length, at the resulting rate.
     """
     available = end_frame - start_frame
     if available < 1 or not source_fps > 0:
@@ -106,12 +108,10 @@ def render(
     """The safetensors file of a member: `frames` uint8 `[T, H, W, 3]`, metadata `fps` and `clip_id`.
 
     `source` is the member's media file, to be turned counter-clockwise by `rotation_deg` (a multiple of 90) as its
-    container asks. `pulse` is called for every frame. Raises RenditionError where its frames cannot be read.
+    container asks. `pulse` is called for every frame. Raises RenditionError if its frames cannot be read.
     """
     import numpy as np
     from safetensors.numpy import save
-
-    from training.data.video import read_frames
 
     moment = choose_moment(member["start_frame"], member["end_frame"], source_fps)
     frames, _ = read_frames(source, start=moment.first, end=moment.end, max_side=256, pulse=pulse)
@@ -138,7 +138,7 @@ def key(clip_id: str) -> str:
 
 @dataclass(frozen=True)
 class Rendered:
-    """Store keys of the members that can be shown, in order; how many had to be made now; and why others cannot."""
+    """Store keys of the members that can be shown, in order, how many were made now, and why the others cannot be."""
 
     keys: tuple[str, ...]
     made: int
@@ -148,8 +148,7 @@ class Rendered:
 def render_all(home: Home, members: Iterable[Mapping[str, Any]]) -> Rendered:
     """Make what is missing or torn, keep what is whole. A member whose pictures cannot be made holds up no other.
 
-    Raises what is no clip's fault: RenditionError where none of several can be shown, OSError where a disk is full,
-    Unavailable.
+    Raises what is not a clip's fault: RenditionError if none of several can be shown, OSError if a disk is full, Unavailable.
     """
     members = list(members)
     missing = [member for member in members if not _is_whole(home, key(member["clip_id"]))]
@@ -175,7 +174,7 @@ def render_all(home: Home, members: Iterable[Mapping[str, Any]]) -> Rendered:
 
 
 def _is_whole(home: Home, name: str) -> bool:
-    """Whether the store has the file, as long as its header says: a torn one is made anew, not handed to training."""
+    """Whether the store has the file at the length that its header states: a torn one is made anew."""
     from safetensors import SafetensorError, safe_open
 
     if not home.store.exists(name):
@@ -193,16 +192,29 @@ def _render_one(
     if member["item_id"] not in media:
         raise RenditionError(f"clip {member['clip_id']}: item {member['item_id']} is not in the lake's media")
     row, source = media[member["item_id"]], home.store.fetch(member["media_key"])
-    shown = {"source": str(source), "source_fps": row["fps"] or 0.0, "rotation_deg": row["rotation_deg"] or 0}
-    answer = children.ask({"member": {name: member[name] for name in ASKED}, **shown})
-    if "error" in answer:
-        raise RenditionError(answer["error"])
-    home.store.put(key(member["clip_id"]), base64.b64decode(answer["rendition"]))
+    media_fields = {"source": str(source), "source_fps": row["fps"] or 0.0, "rotation_deg": row["rotation_deg"] or 0}
+    reply = children.ask({"member": {name: member[name] for name in RENDER_FIELDS}, **media_fields})
+    if "error" in reply:
+        raise RenditionError(reply["error"])
+    home.store.put(key(member["clip_id"]), base64.b64decode(reply["rendition"]))
 
 
 def middle_frame(home: Home, clip_id: str) -> np.ndarray:
-    """uint8 `[H, W, 3]` of a clip that was rendered, to be shown to people."""
+    """uint8 `[H, W, 3]` of a rendered clip, to be shown to people."""
     from safetensors.numpy import load
 
     frames = load(home.store.get(key(clip_id)))["frames"]
     return frames[len(frames) // 2]
+
+
+def answer(request: dict[str, Any], limits: Limits, pulse: Callable[[], None]) -> dict[str, Any]:
+    """In the child process: the result of `render`, or an ordinary failure as `error`."""
+    try:
+        data = render(**request | {"source": Path(request["source"]), "pulse": pulse})
+        return {"rendition": base64.b64encode(data).decode()}
+    except Exception as error:  # whatever a file provokes in a library is a fact about this file alone
+        return {"error": f"{type(error).__name__}: {error}"[:500]}
+
+
+if __name__ == "__main__":
+    serve(answer)

@@ -1,6 +1,6 @@
 """A sealed snapshot, read back: where it is, which one is current, and whether it still holds.
 
-Belongs here: everything that later stages ask of a snapshot. How one comes about is `snapshot`'s.
+Everything that later stages ask of a snapshot; `snapshot` makes one.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from assets.consent.sealed_members import manifest_key
 from assets.home import Home
 from training.consent.canonical import CanonicalError, parse_strictly
 from training.consent.eligibility import PURPOSE
+from training.consent.guard import ConsentGuard, ConsentViolation
+from training.consent.snapshot import SnapshotError as SealBroken
+from training.consent.snapshot import member_leaf, verify_manifest
+from training.model.exposure import of_weights
 
 _KEPT = ("clip_id", "item_id", "shot_index", "bytes_sha256", "contributor_id", "dup_group", "split", "caption")
 
 
 class SnapshotError(RuntimeError):
-    """There is no snapshot to be had; the message says what is missing."""
+    """There is no usable snapshot; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,6 @@ class Sealed:
 
 def table_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows of `snapshot_members`, in clip order."""
-    from training.consent.snapshot import member_leaf
-
     return [
         {
             "snapshot_root": manifest["root"],
@@ -58,7 +60,7 @@ def table_rows(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def current(home: Home) -> Sealed:
-    """The snapshot that was sealed last. Raises SnapshotError before the first, or where its manifest is unreadable."""
+    """The snapshot that was sealed last. Raises SnapshotError before the first, or if its manifest is unreadable."""
     roots = home.lake.read("snapshot_members").column("snapshot_root").unique().to_pylist()
     if len(roots) != 1:
         raise SnapshotError("no snapshot was sealed yet: materialise training_snapshot first")
@@ -71,21 +73,15 @@ def current(home: Home) -> Sealed:
 
 def manifests(home: Home, roots: Iterable[str]) -> dict[str, str]:
     """Local files of the manifests sealed under these roots, as far as the store has them."""
-    return {
-        root: str(home.store.fetch(manifest_key(root)))
-        for root in sorted(roots)
-        if home.store.exists(manifest_key(root))
-    }
+    keys = {root: manifest_key(root) for root in sorted(roots)}
+    return {root: str(home.store.fetch(key)) for root, key in keys.items() if home.store.exists(key)}
 
 
 def ancestors(home: Home, *weights: Path) -> list[dict[str, str]]:
     """The manifests of all that these weights say they saw, as a training process takes them.
 
-    Weights that do not say it, and manifests that are gone, are left out here: the process refuses by itself.
+    Weights that do not say, and manifests that are gone, are left out here: the process refuses by itself.
     """
-    from training.consent.guard import ConsentViolation
-    from training.model.exposure import of_weights
-
     roots: set[str] = set()
     for path in weights:
         with suppress(ConsentViolation):
@@ -98,10 +94,8 @@ def consent_violation(
 ) -> dict[str, list[str]]:
     """Reasons by clip why the snapshot may not be used as the ledger stands now; empty when it may.
 
-    `seen` is what weights saw besides, by root with the time of first use: the ledger is asked about all of it.
+    `seen` is what weights saw besides, roots with the time of first use: the ledger is asked about all of it.
     """
-    from training.consent.guard import ConsentGuard, ConsentViolation
-
     try:
         older = manifests(home, seen)
         ConsentGuard(sealed.path, sealed.root, home.database_url, PURPOSE, seen=seen, ancestors=older).check()
@@ -112,9 +106,6 @@ def consent_violation(
 
 def defects(home: Home, sealed: Sealed) -> list[str]:
     """What is wrong with the manifest and the table beside it: seal, root, rows. Empty when both hold."""
-    from training.consent.snapshot import SnapshotError as SealBroken
-    from training.consent.snapshot import verify_manifest
-
     try:
         verify_manifest(dict(sealed.manifest), sealed.root)
     except SealBroken as error:

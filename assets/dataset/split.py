@@ -1,7 +1,7 @@
 """Which clips train and which are held out: a deterministic rule over contributors and duplicate groups.
 
-Belongs here: the split alone. Who may be in at all is decided before (`snapshot`). Two clips that share a contributor
-or a duplicate group are always on the same side, so what is held out was never seen, in any re-encoding.
+Two clips that share a contributor or a duplicate group are always on the same side, so what is held out was never seen, in
+any re-encoding. Who may be in at all is decided before (`snapshot`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal
 
 Side = Literal["train", "heldout"]
 
-LEAST, MOST = 0.15, 0.20  # share of the clips that is held out where the groups' sizes allow it
+LEAST, MOST = 0.15, 0.20  # share of the clips that is held out if the groups' sizes allow it
 MOST_FOR_COVERAGE = 0.35  # share up to which both real and simulated footage are measured
 CONSIDERED = 64  # groups of a stratum, in rank order, among which the first is chosen
 
@@ -65,41 +65,41 @@ def groups(clips: Iterable[SplitClip]) -> list[Group]:
     clips = sorted(clips, key=lambda clip: clip.clip_id)
     for clip in clips:
         parent[find(f"contributor/{clip.contributor_id}")] = find(f"duplicates/{clip.dup_group}")
-    found: defaultdict[str, list[SplitClip]] = defaultdict(list)
+    together: defaultdict[str, list[SplitClip]] = defaultdict(list)
     for clip in clips:
-        found[find(f"contributor/{clip.contributor_id}")].append(clip)
-    return sorted((Group(tuple(members)) for members in found.values()), key=lambda group: group.rank)
+        together[find(f"contributor/{clip.contributor_id}")].append(clip)
+    return sorted((Group(tuple(members)) for members in together.values()), key=lambda group: group.rank)
 
 
 def split(clips: Iterable[SplitClip]) -> Mapping[str, Side]:
     """`train` or `heldout` for every clip id.
 
     Whole groups are held out until about a sixth of the clips is; both real and simulated footage is represented
-    where that leaves most of the clips to training. Never empty on either side; a pure function of the set of clips.
-    Raises SplitError where everything hangs together.
+    if that leaves most of the clips to training. Neither side is ever empty. A pure function of the set of clips. Raises
+    SplitError if everything hangs together.
     """
-    found = groups(clips)
-    if len(found) < 2:
+    components = groups(clips)
+    if len(components) < 2:
         raise SplitError(
-            f"the {sum(map(len, found))} eligible clips all hang together through one contributor or through "
+            f"the {sum(map(len, components))} eligible clips all hang together through one contributor or through "
             "duplicates, so none can be held out: a second contributor's footage is needed"
         )
-    held = {group.clips[0].clip_id for group in _held_out(found)}
-    sides: list[tuple[Group, Side]] = [(g, "heldout" if g.clips[0].clip_id in held else "train") for g in found]
+    held = {group.clips[0].clip_id for group in _held_out(components)}
+    sides: list[tuple[Group, Side]] = [(g, "heldout" if g.clips[0].clip_id in held else "train") for g in components]
     return {clip.clip_id: side for group, side in sides for clip in group.clips}
 
 
-def _held_out(found: list[Group]) -> list[Group]:
+def _held_out(groups: list[Group]) -> list[Group]:
     """First a group of each stratum that has one to spare, as near to the wanted share as there is; then more."""
-    total = sum(map(len, found))
-    strata = [[group for group in found if group.simulated is simulated] for simulated in (False, True)]
+    total = sum(map(len, groups))
+    strata = [[group for group in groups if group.simulated is simulated] for simulated in (False, True)]
     spare = [stratum[:CONSIDERED] for stratum in strata if len(stratum) > 1]  # the only one of its kind is learnt from
     starts = [start for start in itertools.product(*spare) if start and _size(start) <= MOST_FOR_COVERAGE * total]
-    starts = starts or [(group,) for group in found]
+    starts = starts or [(group,) for group in groups]
     wanted = (LEAST + MOST) / 2 * total
     first = min(starts, key=lambda start: (abs(_size(start) - wanted), [group.rank for group in start]))
     held, size, taken = list(first), _size(first), {group.clips[0].clip_id for group in first}
-    for group in found:
+    for group in groups:
         if size < LEAST * total and group.clips[0].clip_id not in taken and size + len(group) <= MOST * total:
             held.append(group)
             size += len(group)

@@ -1,8 +1,8 @@
 """Local views: what a process on this machine may see of the store, as a folder.
 
-Training reads plain files and knows of no store. A view holds exactly the files that it was made for, under their
-last names, as links to the store's own files (or to fetched copies where the store is remote): nothing is copied
-twice and nothing else is in reach.
+Training reads plain files and knows no store. A view holds exactly the files that it was made for, under their last names,
+as links to the store's own files (or to fetched copies if the store is remote): nothing is copied twice, and nothing else is
+in reach.
 """
 
 from __future__ import annotations

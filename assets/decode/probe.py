@@ -29,7 +29,7 @@ from assets.decode.judgement import broken_promises, damage, no_pictures, sorted
 from assets.decode.limits import Limits, ProbeResult
 from assets.decode.matroska import Checksums, compare_checksums
 from assets.decode.worker import serve
-from assets.marks.c2pa_read import read_provenance
+from assets.marks.c2pa import read_provenance
 from assets.reasons import Code, printable
 
 if TYPE_CHECKING:

@@ -7,15 +7,17 @@ from typing import Any
 import dagster as dg
 
 from assets.consent.standing import standing_violations
-from assets.evaluation import commitments, gate, measuring, promotion, report, scorecards, standing
-from assets.evaluation.current import CurrentModel, NoModel, current_model
+from assets.evaluation import commitments, measuring, promotion, report, standing
+from assets.evaluation.decisions import Decision, as_rows
 from assets.home import Home
-from assets.model import published
+from assets.model import published, scorecards
 from assets.model.launch import Launch, alone
-from assets.model.published import exposure_of
+from assets.model.published import CurrentModel, NoModel, current_model, exposure_of
+from assets.model.scorecards import COPIES, Scorecard
 from assets.pages.metadata import definition_metadata, picture, table_metadata
 from assets.pages.plots import markdown_table
 from assets.registry.versions import CANDIDATE, CHAMPION, Registry
+from assets.serving import serve
 
 NO_COPIES, CONSENT, SERVES = "no_memorised_clip", "consent_valid_at_the_head", standing.CHECK
 
@@ -42,25 +44,24 @@ def _execute(context: dg.AssetExecutionContext, started: Launch) -> None:
 def samples(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """Videos that the newest model makes of held-out captions and of simulated scenes; the same every night."""
     model = _current(home)
-    wanted = measuring.prompts(model.sealed)
-    kept = {row["sample_id"]: row for row in model.samples(home) if home.store.exists(row["media_key"])}
-    if reused := set(kept) == {prompt.sample_id for prompt in wanted}:
+    prompts = measuring.prompts(model.sealed)
+    stored = {row["sample_id"] for row in model.samples(home) if home.store.exists(row["media_key"])}
+    if reused := stored == {prompt.sample_id for prompt in prompts}:
         context.log.info("nothing new: these samples of this model exist")
     else:
         with alone(home):
-            started = measuring.prepare_samples(home, model.model_key, wanted)
+            started = measuring.prepare_samples(home, model.model_key, prompts)
             _execute(context, started)
-        rows = measuring.keep_samples(home, model.model_key, wanted, started.run_dir / "videos")
+        rows = measuring.keep_samples(home, model.model_key, prompts, started.run_dir / "videos")
         home.lake.write("samples", rows)
     videos = report.load_videos(home, model)
     real = [video for video in videos if video.truth_is == report.HELD_OUT]
+    rendered = [video for video in videos if video.truth_is != report.HELD_OUT]
     extra = {
         "outcome": "nothing new: reused" if reused else "generated",
         "model_key": model.model_key,
         "beside_real_clips": dg.MetadataValue.md(report.moving(real)),
-        "beside_rendered_scenes": dg.MetadataValue.md(
-            report.moving([v for v in videos if v.truth_is != report.HELD_OUT])
-        ),
+        "beside_rendered_scenes": dg.MetadataValue.md(report.moving(rendered)),
         "grid": picture(report.grid(videos), alt="first, middle and last frames, generated and real"),
     }
     return dg.MaterializeResult(metadata=table_metadata(home, "samples", extra=extra))
@@ -108,10 +109,10 @@ def scorecard(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -
     )
 
 
-def _no_copies(card: scorecards.Scorecard) -> dg.AssetCheckResult:
-    score = gate.scores(card.rows).get((gate.COPIES, gate.OVERALL))
-    why = "not measured" if score is None else f"{score.value:.0f} samples repeat a training clip"
-    return dg.AssetCheckResult(check_name=NO_COPIES, passed=score is not None and score.value == 0, description=why)
+def _no_copies(card: Scorecard) -> dg.AssetCheckResult:
+    copies = card.value(COPIES)
+    why = "not measured" if copies is None else f"{copies:.0f} samples repeat a training clip"
+    return dg.AssetCheckResult(check_name=NO_COPIES, passed=copies is not None and copies == 0, description=why)
 
 
 Yields = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
@@ -136,17 +137,15 @@ def registered_model(context: dg.AssetExecutionContext, home: dg.ResourceParam[H
     model = _current(home)
     seen = {model.sealed.root, *(model.record.get("exposure") or ())}
     violations = standing_violations(home, *sorted(seen))
-    held = dg.AssetCheckResult(
-        check_name=CONSENT, passed=not violations, metadata={"not_allowed": dg.MetadataValue.json(violations)}
-    )
+    held = _consent(violations)
     if violations:
         yield held
         raise dg.Failure(f"not registered: consent does not hold for {violations[0]}", allow_retries=False)
     registry = Registry(home)
     commitment = _committed(home, model)
-    version = registry.register(model.run_id, model.folder(home), _tags(context, model) | commitment.tags)
+    version = serve.register(registry, model.run_id, model.folder(home), _tags(context, model) | commitment.tags)
     if registry.alias(CANDIDATE) != version:
-        report.log_to_run(home, registry, model)  # first: an alias that stands means that the run is complete
+        report.log_to_run(home, registry, model)  # first: the alias means that the run is complete
         registry.set_alias(CANDIDATE, version)
     yield dg.MaterializeResult(
         metadata={
@@ -193,8 +192,8 @@ def _tags(context: dg.AssetExecutionContext, model: CurrentModel) -> dict[str, A
         dg.AssetCheckSpec(
             SERVES,
             asset="champion",
-            description="Some version is champion and may be, and the last night that ended well is less than 26 hours "
-            "ago where nights are watched. Where none is, prompts go unanswered and nothing is released.",
+            description="Some version is champion and may be, and, if nights are watched, the last night that ended well is "
+            "less than 26 hours ago. Without a champion, prompts go unanswered and nothing is released.",
         ),
     ],
     kinds={"mlflow"},
@@ -204,10 +203,11 @@ def _tags(context: dg.AssetExecutionContext, model: CurrentModel) -> dict[str, A
 def champion(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """The version that serves: the candidate, if it passes the gate against the version that serves today."""
     model, registry = _current(home), Registry(home)
-    found = promotion.reconcile_champion(home)
+    before = promotion.reconcile_champion(home)
     candidate = model.registered(registry)
     decision = promotion.decide_and_move(home, candidate, _rescored(context, home, registry, model))
     serving = registry.alias(CHAMPION)
+    seen = exposure_of(home, registry.version(serving)) if serving is not None else []
     context.log.info(f"version {candidate}: {decision.summary}; champion is {serving or 'none'}")
     return dg.MaterializeResult(
         metadata={
@@ -215,37 +215,35 @@ def champion(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
             "champion": serving or "none",
             "outcome": _became(registry, model, candidate, serving),
             "decision": decision.summary,
-            "before": found,
-            "rules": dg.MetadataValue.md(markdown_table(gate.as_rows(decision.reasons))),
+            "before": before,
+            "rules": dg.MetadataValue.md(markdown_table(as_rows(decision.reasons))),
             "mlflow_version": dg.MetadataValue.url(registry.version_url(serving or candidate)),
         },
         data_version=dg.DataVersion(serving or "none"),
-        check_results=[_champion_consent(home, registry, serving), _serves(home, candidate, decision)],
+        check_results=[_consent(standing_violations(home, *seen)), _serves(home, candidate, decision)],
     )
 
 
-def _serves(home: Home, candidate: str, decision: gate.Decision) -> dg.AssetCheckResult:
-    """A warning: the night did its work, and the gate may be right to refuse; but somebody has to know."""
-    found = standing.standing_of(home, datetime.now(UTC))
-    refused = f": the gate refused version {candidate} ({decision.summary})" if standing.NOTHING in found.wrong else ""
+def _serves(home: Home, candidate: str, decision: Decision) -> dg.AssetCheckResult:
+    """A warning only: the night did its work, and the gate may be right to refuse. But somebody has to know."""
+    status = standing.standing_of(home, datetime.now(UTC))
+    refused = f": the gate refused version {candidate} ({decision.summary})" if standing.NOTHING in status.wrong else ""
     return dg.AssetCheckResult(
         check_name=SERVES,
-        passed=not found.wrong,
-        severity=dg.AssetCheckSeverity.ERROR if found.serious else dg.AssetCheckSeverity.WARN,
-        description=f"{found}{refused}",
+        passed=not status.wrong,
+        severity=dg.AssetCheckSeverity.ERROR if status.serious else dg.AssetCheckSeverity.WARN,
+        description=f"{status}{refused}",
     )
 
 
-def _champion_consent(home: Home, registry: Registry, serving: str | None) -> dg.AssetCheckResult:
-    seen = exposure_of(home, registry.version(serving)) if serving is not None else []
-    violations = standing_violations(home, *seen)
+def _consent(violations: list[str]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=CONSENT, passed=not violations, metadata={"not_allowed": dg.MetadataValue.json(violations)}
     )
 
 
 def _became(registry: Registry, model: CurrentModel, candidate: str, serving: str | None) -> str:
-    """How the night ended for people: who serves, and whether training found anything better than its start."""
+    """How the night ended, for people: which version serves, and whether training improved on its start."""
     if serving == candidate:
         return f"version {candidate} is the champion"
     stays = "there is no champion" if serving is None else f"version {serving} stays champion"
@@ -259,10 +257,10 @@ def _became(registry: Registry, model: CurrentModel, candidate: str, serving: st
 
 def _rescored(
     context: dg.AssetExecutionContext, home: Home, registry: Registry, model: CurrentModel
-) -> scorecards.Scorecard | None:
-    """The champion's scorecard on the candidate's held-out clips and trials, measured now where it was not yet.
+) -> Scorecard | None:
+    """The champion's scorecard on the candidate's held-out clips and trials, measured now if it was not yet.
 
-    None where there is no other champion. One that was measured on other trials, or by another method, is measured anew.
+    None if there is no other champion. A card from other trials or by another method is measured anew.
     """
     serving = registry.alias(CHAMPION)
     rival = registry.version(serving).model_key if serving else None

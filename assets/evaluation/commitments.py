@@ -1,8 +1,8 @@
 """What a model is committed to: one signed statement of everything that its weights saw, made before its version exists.
 
-Belongs here: making a model's commitment at registration, keeping it for good (in the transactional database, where no row
-is changed, and beside the weights as `models/<model_key>/commitment.json`), and finding it again. What the statement says
-and how it is checked is in `training.consent.proofs.models`.
+A commitment is made at registration and kept for good: in the transactional database, where no row is changed, and beside
+the weights as `models/<model_key>/commitment.json`. What the statement says and how it is checked is in
+`assets.consent.proofs.models`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from assets.consent.proofs.models import committed_set, model_body
 from assets.consent.proofs.statements import Statement, file_bytes, sign_statement
 from assets.consent.sealed_members import manifest_key
 from assets.database import append_only, engine_with, writing
-from assets.evaluation.current import CurrentModel
 from assets.home import Home
 from assets.model import published
+from assets.model.published import CurrentModel
 from training.consent.canonical import CanonicalError, parse_strictly
 from training.consent.checkpoint import sign_checkpoint
 from training.consent.snapshot import SnapshotError, verify_manifest
@@ -55,13 +55,13 @@ class Commitment:
     @property
     def tags(self) -> dict[str, str]:
         """What the registered version shows of it."""
-        said, end = self.statement, self.statement["ledger"]["end"]
-        roots = ",".join(one["snapshot_root"] for one in said["exposure"])
+        exposure, end = self.statement["exposure"], self.statement["ledger"]["end"]
+        roots = ",".join(snapshot["snapshot_root"] for snapshot in exposure)
         return {
-            "ids_root": said["ids_root"],
+            "ids_root": self.statement["ids_root"],
             "commitment_sha256": self.sha256,
             "commitment_checkpoint": f"{end['size']}:{end['root']}",
-            "exposure_size": str(len(said["exposure"])),
+            "exposure_size": str(len(exposure)),
             **({"exposure": roots} if len(roots) <= TAG_LENGTH else {}),
         }
 
@@ -72,16 +72,16 @@ def key(model_key: str) -> str:
 
 
 def commit(home: Home, model: CurrentModel) -> Commitment:
-    """The model's commitment: the one that was made, or a new one. Raises CommitmentError.
+    """The model's commitment: the existing one, or a new one. Raises CommitmentError.
 
-    Made again for the same weights and snapshots it is the first one, whatever the ledger holds by then. Other weights or
-    snapshots under the same key are refused: a model says once what it saw.
+    For the same weights and snapshots it stays the first one, whatever the ledger holds by then. Other weights or snapshots
+    under the same key are refused: a model says once what it saw.
     """
-    said, kept = _said(home, model), find(home, model.model_key)
+    facts, kept = _facts(home, model), find(home, model.model_key)
     if kept is None:
-        body = model_body(**said, ledger=_checkpoints(home, model))
+        body = model_body(**facts, ledger=_checkpoints(home, model))
         kept = _keep(home, model.model_key, file_bytes(sign_statement(body, checkpoint_key(home))))
-    now, then = model_body(**said, ledger=kept.statement["ledger"]), kept.statement
+    now, then = model_body(**facts, ledger=kept.statement["ledger"]), kept.statement
     if odd := sorted(name for name in now if now[name] != then[name]):
         raise CommitmentError(f"model {model.model_key} was committed to other {', '.join(odd)} before; train it anew")
     _put_beside(home, model.model_key, kept)
@@ -89,16 +89,16 @@ def commit(home: Home, model: CurrentModel) -> Commitment:
 
 
 def find(home: Home, model_key: str) -> Commitment | None:
-    """The kept commitment of a model, None for one that has none."""
+    """The commitment of a model, None if it has none."""
     return next(_read(home, _commitments.c.model_key == model_key), None)
 
 
 def exposed_to(home: Home, snapshot_root: str) -> list[Commitment]:
     """Every commitment whose model saw this snapshot, by model key."""
     return [
-        one
-        for one in _read(home, sa.true())
-        if snapshot_root in (seen["snapshot_root"] for seen in one.statement["exposure"])
+        commitment
+        for commitment in _read(home, sa.true())
+        if snapshot_root in (seen["snapshot_root"] for seen in commitment.statement["exposure"])
     ]
 
 
@@ -118,16 +118,16 @@ def _keep(home: Home, model_key: str, content: bytes) -> Commitment:
         "statement": content.decode(),
     }
     with writing(engine_with(home.database_url, _metadata)) as connection:
-        known = sa.select(_commitments.c.model_key).where(_commitments.c.model_key == model_key)
-        if connection.execute(known).first() is None:
+        existing = sa.select(_commitments.c.model_key).where(_commitments.c.model_key == model_key)
+        if connection.execute(existing).first() is None:
             connection.execute(sa.insert(_commitments).values(row))
-    found = find(home, model_key)
-    assert found is not None
-    return found
+    kept = find(home, model_key)
+    assert kept is not None
+    return kept
 
 
 def _put_beside(home: Home, model_key: str, kept: Commitment) -> None:
-    """The file beside the weights, put again where a killed process left it out. Another one there is no slip."""
+    """Put the file beside the weights, unless it is there already. Raises CommitmentError if another one is."""
     content = file_bytes(kept.statement)
     if not home.store.exists(key(model_key)):
         home.store.put(key(model_key), content)
@@ -135,10 +135,12 @@ def _put_beside(home: Home, model_key: str, kept: Commitment) -> None:
         raise CommitmentError(f"{home.store.uri(key(model_key))} is not the commitment that was made for the model")
 
 
-def _said(home: Home, model: CurrentModel) -> dict[str, Any]:
-    """All that the statement says but for the ledger's state: the weights themselves, hashed, and what they saw."""
+def _facts(home: Home, model: CurrentModel) -> dict[str, Any]:
+    """All that the statement says except the ledger's state: digests of the weights, and what they saw."""
     weights = sorted(model.folder(home).glob("*.safetensors"))
-    seen = sorted({*exposure_of(home, model.model_key), *(root for path in weights for root in _said_by(path))})
+    seen = sorted(
+        {*ancestry_exposure(home, model.model_key), *(root for path in weights for root in _header_roots(path))}
+    )
     return {
         "model_key": model.model_key,
         "weights_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in weights},
@@ -147,7 +149,7 @@ def _said(home: Home, model: CurrentModel) -> dict[str, Any]:
     }
 
 
-def exposure_of(home: Home, model_key: str) -> list[str]:
+def ancestry_exposure(home: Home, model_key: str) -> list[str]:
     """Roots of every snapshot that the model saw: as its record says, and the records of all that it started from.
 
     The repository's own base has no record, for it saw no footage. Another base's key shows nothing.
@@ -155,23 +157,23 @@ def exposure_of(home: Home, model_key: str) -> list[str]:
     roots: set[str] = set()
     todo, done = [model_key], set[str]()
     while todo:
-        one = todo.pop()
-        if published.base_folder(one) is not None:
+        ancestor = todo.pop()
+        if published.base_folder(ancestor) is not None:
             continue
-        record = published.pair(home, one)
+        record = published.pair(home, ancestor)
         if record is None:
             raise CommitmentError(
-                f"model {model_key} started from {one}, whose record is missing: what it saw is unknown"
+                f"model {model_key} started from {ancestor}, whose record is missing: what it saw is unknown"
             )
         roots |= {record["snapshot_root"], *record.get("exposure", ())}
-        done.add(one)
+        done.add(ancestor)
         if (parent := record.get("parent_model")) and parent not in done:
             todo.append(parent)
     return sorted(roots)
 
 
-def _said_by(weights: Path) -> set[str]:
-    """Roots that the weights themselves carry in their header: a record that hides one is not believed."""
+def _header_roots(weights: Path) -> set[str]:
+    """Roots in the header of the weights themselves: a record that hides one is not believed."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -182,7 +184,7 @@ def _said_by(weights: Path) -> set[str]:
 
 
 def _committed(home: Home, root: str) -> dict[str, Any]:
-    """A sealed set, its manifest verified: nothing is committed to that was not read."""
+    """A sealed set with its manifest verified: only what was read is committed to."""
     try:
         manifest = parse_strictly(home.store.get(manifest_key(root)).decode("utf-8"))
         verify_manifest(manifest, root)

@@ -1,10 +1,10 @@
 """The promotion gate: a pure function from what is known of two model versions to a decision with all its reasons.
 
-What belongs here: the rules, their thresholds and margins. Gathering the facts and moving aliases is `promotion`'s, the
-record of decisions `verdicts`'. Hard rules (consent, copies, taint) bind everyone; the others are about quality:
+The rules, their thresholds and margins are here. `promotion` gathers the facts and moves aliases, `decisions` keeps the
+record. Hard rules (consent, copies, taint) bind everyone; the others are about quality:
 
     learned         on held-out clips, better beyond noise than each reference: the velocity that the clips' covariance
-                    decides, an untrained network, the base model. None of them moves with where the run started.
+                    decides, an untrained network, the base model. None of them depends on the start of the run.
                     The base is met on these very clips (`_above_base`).
     obeys           on rendered trials, colour, direction and side reach a floor, and the base's obedience is kept
     reconstruction  the codec reaches a floor
@@ -27,21 +27,17 @@ are found equal within 10 points in 90 % of the cases, at 95 % in more than 99 %
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
+from assets.evaluation.decisions import Decision, Figure, Reason, figure, reason
 from assets.evaluation.paired import LEVEL, Paired, holm, paired
-from assets.evaluation.reasons import Decision, Figure, Reason, as_rows, figure, reason
+from assets.model.scorecards import PRIMARY
 from training.evaluate.rows import wilson
 
-__all__ = ["Decision", "Figure", "Reason", "as_rows"]  # what a decision is made of, for those who read one
-
-RULES = (
-    "paired/2"  # changes with every rule, threshold or margin, so that an older verdict is not taken for one of these
-)
-PRIMARY, COPIES, OVERALL = "heldout_flow_loss", "memorised_clips", "all"
+# changes with every rule, threshold or margin, so that an older verdict is not taken for one of these
+RULES = "paired/2"
 BY_TIME = f"{PRIMARY}_by_time"  # the same loss as a mean over the clips, by time
 OBEDIENCE = "obedience"  # the share of a trial's questions that are answered right, see `obedience`
 LEAST_PSNR_DB = 22.0  # the codec reconstructs held-out clips better than this
@@ -75,29 +71,18 @@ MARGINS = (
 CLAIMS = (PRIMARY, OBEDIENCE)  # a candidate is better than the champion in one of these
 REFERENCES = {"closed_form": "the closed form", "untrained": "an untrained network", "base": "the base model"}
 
-Key = tuple[str, str]  # metric, slice
 Values = Mapping[str, Mapping[str, float]]  # by metric, or "metric@slice", and item: a clip, a trial, a scene
 
 
 @dataclass(frozen=True)
-class Score:
-    """A measured number with its 95 % interval. `better` is higher, lower or none (not compared)."""
-
-    value: float
-    low: float
-    high: float
-    better: str
-
-
-@dataclass(frozen=True)
 class Contender:
-    """What the gate knows of one version. None means not known, and what is not known is not passed."""
+    """What the gate knows of one version. None means unknown, and what is unknown does not pass."""
 
     version: str
     heldout: str | None  # digest of the held-out clips that the values were measured on
     latents: str | None = None  # digest of what encodes clips: losses in two latent spaces do not compare
     values: Values = field(default_factory=dict)
-    base: str | None = None  # key of the base model of its size; None where the size has none
+    base: str | None = None  # key of the base model of its size; None if the size has none
     base_apart: str = ""  # why the base's loss does not compare: another latent space
     psnr_db: float | None = None  # of the codec on held-out clips
     copies: int | None = None  # samples that repeat a training clip
@@ -106,7 +91,7 @@ class Contender:
 
 
 def decide(candidate: Contender, champion: Contender | None) -> Decision:
-    """Whether the candidate becomes champion. A champion that must not serve is no champion to be compared with."""
+    """Whether the candidate becomes champion. A champion that must not serve is not compared with."""
     reasons = hard_rules(candidate) + good_enough(candidate)
     rival = champion if champion is not None and may_serve(champion) else None
     if rival is not None:
@@ -138,11 +123,11 @@ def may_serve(contender: Contender) -> bool:
 def good_enough(contender: Contender) -> list[Reason]:
     """What a model must reach by itself before it serves."""
     psnr = contender.psnr_db
-    said = "not measured" if psnr is None else f"{psnr:.1f} dB on held-out clips, above {LEAST_PSNR_DB:g} is asked"
+    detail = "not measured" if psnr is None else f"{psnr:.1f} dB on held-out clips, above {LEAST_PSNR_DB:g} is asked"
     return [
         learned(contender),
         obeys(contender),
-        Reason("reconstruction", psnr is not None and psnr > LEAST_PSNR_DB, said),
+        Reason("reconstruction", psnr is not None and psnr > LEAST_PSNR_DB, detail),
     ]
 
 
@@ -174,14 +159,14 @@ def _above_base(contender: Contender, words: str, pair: Paired | None) -> list[F
     ours, theirs = (contender.values.get(name, {}) for name in (BY_TIME, f"{BY_TIME}@base"))
     by_time = paired(ours, theirs)
     better = by_time is not None and by_time.interval[1] < 0
-    found = [figure(BY_TIME, words, by_time, better, "lower beyond the noise of measuring")]
+    total = figure(BY_TIME, words, by_time, better, "lower beyond the noise of measuring")
     if pair is None:
-        return [*found, figure(PRIMARY, words, pair, False, "measured")]
+        return [total, figure(PRIMARY, words, pair, False, "measured")]
     clips = contender.values[PRIMARY], contender.values[f"{PRIMARY}@base"]
     typical = median(clips[0][item] / clips[1][item] for item in clips[0])
     asked = f"at most {1 + SLICE_MARGIN:.2f} of the base model's on a typical clip"
     note = f"{typical:.3f} of it on a typical clip"
-    return [*found, figure(PRIMARY, words, pair, typical <= 1 + SLICE_MARGIN, asked, note)]
+    return [total, figure(PRIMARY, words, pair, typical <= 1 + SLICE_MARGIN, asked, note)]
 
 
 def obeys(contender: Contender) -> Reason:
@@ -202,7 +187,7 @@ def obeys(contender: Contender) -> Reason:
         kept = pair is not None and pair.interval[0] > -OBEDIENCE_KEPT
         asked = f"above {-OBEDIENCE_KEPT:g} with its interval"
         figures.append(figure(OBEDIENCE, REFERENCES["base"], pair, kept, asked))
-    return reason("obeys", figures, ", ".join(one.finding for one in figures))
+    return reason("obeys", figures, ", ".join(comparison.finding for comparison in figures))
 
 
 def obedience(values: Values, suffix: str = "") -> dict[str, float]:
@@ -243,20 +228,20 @@ def _better(pairs: Mapping[str, Paired | None]) -> Reason:
     adjusted = holm({m: pair.p_value(direction[m]) for m in CLAIMS if (pair := pairs[m]) is not None})
     figures = [
         figure(
-            m, "the champion", pairs[m], adjusted.get(m, 1.0) <= ALPHA, "better beyond noise", _said(adjusted.get(m))
+            m, "the champion", pairs[m], adjusted.get(m, 1.0) <= ALPHA, "better beyond noise", _p_text(adjusted.get(m))
         )
         for m in CLAIMS
     ]
-    won = [one for one in figures if one.passed]
+    won = [comparison for comparison in figures if comparison.passed]
     lost = [m for m in CLAIMS if (pair := pairs[m]) is not None and pair.p_value(opposite[direction[m]]) <= ALPHA]
-    texts = "; ".join(one.finding for one in figures)
+    findings = "; ".join(comparison.finding for comparison in figures)
     if won and not lost:
-        return Reason("better", True, "; ".join(one.finding for one in won), tuple(figures))
+        return Reason("better", True, "; ".join(comparison.finding for comparison in won), tuple(figures))
     why = f"worse beyond noise in {lost[0]}" if lost else "no improvement beyond noise"
-    return Reason("better", False, f"{why}: {texts}", tuple(figures))
+    return Reason("better", False, f"{why}: {findings}", tuple(figures))
 
 
-def _said(p: float | None) -> str:
+def _p_text(p: float | None) -> str:
     return "" if p is None else f"p {p:.2g} (Holm)"
 
 
@@ -264,16 +249,16 @@ def _no_regression(pairs: Mapping[str, Paired | None]) -> Reason:
     figures = []
     for margin in MARGINS:
         pair, sign = pairs[margin.metric], 1 if margin.better == "higher" else -1
-        kept, said = False, f"{margin.amount:.0%}" if margin.unit == "share" else f"{margin.amount:g} {margin.unit}"
+        kept, amount = False, f"{margin.amount:.0%}" if margin.unit == "share" else f"{margin.amount:g} {margin.unit}"
         if pair is not None:
             worst = min(sign * end for end in pair.interval)
             kept = worst > -margin.absolute(pair.reference)
-        figures.append(figure(margin.metric, "the champion", pair, kept, f"not worse by {said} with its interval"))
+        figures.append(figure(margin.metric, "the champion", pair, kept, f"not worse by {amount} with its interval"))
     return reason("no_regression", figures, "within its margin in every metric")
 
 
 def _slices(candidate: Contender, champion: Contender) -> Reason:
-    """A slice fails where its loss is above the margin and the rise is beyond noise; few clips alone refuse nothing."""
+    """A slice fails if its loss is above the margin and the rise is beyond noise; a few clips alone refuse nothing."""
     keys = sorted(key for key in candidate.values if key.startswith(f"{PRIMARY}@") and "=" in key)
     pairs = {key: pair for key in keys if (pair := _compare(candidate, champion, key)) is not None}
     adjusted = holm({key: pair.p_value("higher") for key, pair in pairs.items()})  # that the loss is higher
@@ -292,15 +277,3 @@ def _slices(candidate: Contender, champion: Contender) -> Reason:
 
 def _mean(verdicts: Mapping[str, float]) -> float:
     return math.fsum(verdicts.values()) / len(verdicts)
-
-
-def scores(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Score]:
-    """The measured rows of a scorecard; the interval of a row without one is endless."""
-    found: dict[Key, Score] = {}
-    for row in rows:
-        if row["state"] == "measured" and (value := row["value"]) is not None:
-            low, high = row["ci_low"], row["ci_high"]
-            if low is None or high is None:
-                low, high = -math.inf, math.inf
-            found[row["metric"], row["slice"]] = Score(value, low, high, row["better"])
-    return found

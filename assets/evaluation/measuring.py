@@ -1,7 +1,7 @@
-"""What is asked of a model when it is measured: the prompts, and the configurations of the processes that do it.
+"""Measuring a model: the prompts, and the configurations and results of the processes that generate and measure.
 
-What belongs here: plain data up to the launch and back. Generating and measuring are `training.sample` and
-`training.evaluate`, each in a process of its own that loads torch and nothing of the platform.
+Plain data up to the launch and back. `training.sample` generates and `training.evaluate` measures, each in a process of its
+own that loads torch and nothing of the platform.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from typing import Any
 from assets.dataset import renditions
 from assets.dataset.sealed import Sealed
 from assets.dataset.views import local_view
-from assets.evaluation.scorecards import Scorecard, heldout_digest
 from assets.home import Home
 from assets.model import latents, launch, published
 from assets.model.config import shaping
 from assets.model.launch import Launch
+from assets.model.scorecards import Scorecard, heldout_digest
 from assets.store import write_atomically
+from training import base
+from training.data.video import read_frames
+from training.evaluate.base_model import digest, latent_space
+from training.simulate import random_scene
 
 HELDOUT_PROMPTS = 4
 SCENE_SEEDS = (11, 23, 47, 81)  # simulated scenes whose facts are known; never changed, so that nights compare
@@ -44,8 +48,6 @@ class Prompt:
 
 def prompts(sealed: Sealed) -> list[Prompt]:
     """Captions of held-out clips, then fixed simulated scenes. The same snapshot gives the same list."""
-    from training.simulate import random_scene
-
     held = sorted({member["caption"] for member in sealed.members if member["split"] == "heldout"})
     # spread over the sorted captions, which often begin alike
     chosen = held[:: max(1, len(held) // HELDOUT_PROMPTS)][:HELDOUT_PROMPTS]
@@ -53,29 +55,27 @@ def prompts(sealed: Sealed) -> list[Prompt]:
     return [Prompt(text, seed) for seed, text in enumerate(dict.fromkeys(chosen + scenes))]
 
 
-def prepare_samples(home: Home, model_key: str, wanted: Sequence[Prompt]) -> Launch:
-    """The launch that generates `wanted` into the run folder's `videos`."""
+def prepare_samples(home: Home, model_key: str, prompts: Sequence[Prompt]) -> Launch:
+    """The launch that generates these videos into the run folder's `videos`."""
     run_dir = home.scratch(f"samples/{model_key}")
     config = {
         "model_dir": str(published.local_folder(home, model_key)),
         "text_encoder": str(home.text_encoder),
-        "prompts": [prompt.text for prompt in wanted],
-        "seeds": [prompt.seed for prompt in wanted],
+        "prompts": [prompt.text for prompt in prompts],
+        "seeds": [prompt.seed for prompt in prompts],
         "out": str(run_dir / "videos"),
     }
     return launch.prepare(home, "training.sample", run_dir, config)
 
 
-def keep_samples(home: Home, model_key: str, wanted: Iterable[Prompt], made: Path) -> list[dict[str, Any]]:
+def keep_samples(home: Home, model_key: str, prompts: Iterable[Prompt], made: Path) -> list[dict[str, Any]]:
     """Put the generated videos into the store and describe them as rows of the table `samples`.
 
-    `made` is the folder of `prepare_samples`; raises FileNotFoundError where a video is missing.
+    `made` is the folder of `prepare_samples`. Raises FileNotFoundError if a video is missing.
     """
-    from training.data.video import read_frames
-
     listed = json.loads((made / "samples.json").read_text())
     rows = []
-    for prompt, entry in zip(wanted, listed, strict=True):
+    for prompt, entry in zip(prompts, listed, strict=True):
         path = Path(entry["path"])
         frames, fps = read_frames(path)
         key = f"samples/{model_key}/{prompt.sample_id}.mp4"
@@ -128,7 +128,7 @@ def prepare_scorecard(home: Home, model_key: str, sealed: Sealed, samples: Seque
 def rescoring(home: Home, model_key: str, sealed: Sealed) -> Iterator[Launch]:
     """The launches, in order, that measure an earlier model on another snapshot's held-out clips.
 
-    Its own autoencoder encodes the clips first, where it did not yet; the last launch's folder holds the scorecard.
+    Its own autoencoder encodes the clips first, if it has not yet. The last launch's folder holds the scorecard.
     """
     folder = published.local_folder(home, model_key)
     missing = latents.missing(home, sealed, folder)
@@ -156,17 +156,13 @@ def read_scorecard(home: Home, model_key: str, sealed: Sealed, run_dir: Path) ->
 
 
 def base_key(home: Home, model_key: str) -> str | None:
-    """The key of the base model of a model's size; None where the size has none, or is not known."""
-    from training import base
-
+    """The key of the base model of a model's size; None if the size has none, or is unknown."""
     size = _size(home, model_key)
     return base.key(size) if size else None
 
 
 def base_folder(home: Home, model_key: str) -> Path | None:
-    """Where the weights of the base model of a model's size are; None as for `base_key`."""
-    from training import base
-
+    """The folder of the base model of a model's size; None as for `base_key`."""
     size = _size(home, model_key)
     return base.folder(size) if size else None
 
@@ -179,17 +175,13 @@ def _size(home: Home, model_key: str) -> str:
 
 def _base_scores(home: Home, model_key: str, base_dir: Path, folder: Path) -> str:
     """The key under which the base's answers on the trials are kept for all models of the size."""
-    from training.evaluate.base_model import digest
-
-    told = digest(base_dir, folder, MEASURED_TRIALS, 0)
-    return f"models/{base_key(home, model_key)}/trials-{told[:16]}.json"
+    trials = digest(base_dir, folder, MEASURED_TRIALS, 0)
+    return f"models/{base_key(home, model_key)}/trials-{trials[:16]}.json"
 
 
 def encoding(home: Home, model_key: str) -> str | None:
-    """Digest of the latent space that a model's codec encodes into; None where its weights are gone or cannot be read."""
+    """Digest of the latent space that a model's codec encodes into; None if its weights are gone or unreadable."""
     from safetensors import SafetensorError
-
-    from training.evaluate.base_model import latent_space
 
     try:
         return latent_space(published.local_folder(home, model_key, ("codec",)))

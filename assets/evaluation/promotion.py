@@ -1,20 +1,21 @@
 """Which version serves: gathers the facts for the gate, moves the alias `champion`, and guards it against mistakes.
 
-What belongs here: everything that opens, moves or checks the alias `champion`. The rules are `gate`'s; a withdrawal's
-way to the versions that it reaches is the consent stage's.
+Whatever opens, moves or checks that alias is here. The rules are in `gate`; `standing` only reads.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import asdict
 
 from assets.consent.standing import standing_violations
-from assets.evaluation import gate, measuring, verdicts
-from assets.evaluation.gate import Contender, Decision
-from assets.evaluation.scorecards import Scorecard, stored_scorecard
-from assets.evaluation.verdicts import Case, Verdict
+from assets.evaluation import decisions, gate, measuring
+from assets.evaluation.decisions import NO_RIVAL, Case, Decision, Reason, Verdict
+from assets.evaluation.gate import Contender
 from assets.home import Home
 from assets.model.published import exposure_of
+from assets.model.scorecards import COPIES, Scorecard, stored_scorecard
 from assets.registry.versions import CHAMPION, Registry, Version
 from training.consent.ledger import LedgerReader
 
@@ -28,14 +29,12 @@ class PromotionRefused(RuntimeError):
 def contender(home: Home, version: Version, scorecard: Scorecard | None = None) -> Contender:
     """What is known of a version, its consent asked of the ledger at this moment.
 
-    `scorecard` replaces the values that were stored when the version was measured first; copies are always looked for
-    among the clips that it was trained on, so that finding stays.
+    `scorecard` replaces the values of the version's first scorecard. Copies are always taken from the first one, because
+    they are looked for among the clips that the version was trained on.
     """
     own = stored_scorecard(home, version.model_key)
     card = scorecard or own
-    measured = gate.scores(card.rows) if card else {}
-    psnr = measured.get(("reconstruction_psnr", gate.OVERALL))
-    copies = gate.scores(own.rows if own else ()).get((gate.COPIES, gate.OVERALL))
+    copies = own.value(COPIES) if own else None
     return Contender(
         version=version.number,
         heldout=card.heldout if card else None,
@@ -43,8 +42,8 @@ def contender(home: Home, version: Version, scorecard: Scorecard | None = None) 
         values=card.values if card else {},
         base=measuring.base_key(home, version.model_key),
         base_apart=card.base_apart if card else "",
-        psnr_db=psnr.value if psnr else None,
-        copies=round(copies.value) if copies else None,
+        psnr_db=card.value("reconstruction_psnr") if card else None,
+        copies=None if copies is None else round(copies),
         taint=version.taint,
         consent=tuple(standing_violations(home, *exposure_of(home, version))),
     )
@@ -61,12 +60,13 @@ def decide_and_move(home: Home, candidate: str, rescored: Scorecard | None = Non
     facts = contender(home, version)
     if current == candidate:
         broken = [reason for reason in gate.hard_rules(facts) if not reason.passed]
-        standing = gate.Reason("champion", True, "is the champion already")
+        standing = Reason("champion", True, "is the champion already")
         return Decision(candidate, None, not broken, tuple(broken) or (standing,))
     serving = registry.version(current) if current else None
     rival = contender(home, serving, rescored) if serving else None
-    case = Case.of(version.model_key, serving.model_key if serving else None, _head(home), facts, rival)
-    verdict = verdicts.find(home, case) or verdicts.record(home, case, gate.decide(facts, rival))
+    digest = _facts_digest(facts, rival)
+    case = Case(version.model_key, serving.model_key if serving else NO_RIVAL, _head(home), digest)
+    verdict = decisions.find(home, case) or decisions.record(home, case, gate.decide(facts, rival))
     if version.tags.get(VERDICT) != verdict.key:  # new, or what follows from it was interrupted
         if verdict.decision.promote:
             registry.set_alias(CHAMPION, candidate)
@@ -80,8 +80,13 @@ def _head(home: Home) -> str:
     return f"{head.size}:{head.root}"
 
 
+def _facts_digest(*contenders: Contender | None) -> str:
+    facts = [gate.RULES, *(asdict(contender) if contender else None for contender in contenders)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
 def _tag(registry: Registry, version: str, verdict: Verdict) -> None:
-    """The last verdict, on the version's page. What tells that all of it is there goes last."""
+    """Put the last verdict on the version's page. The tag that marks it as complete is written last."""
     decision = verdict.decision
     registry.tag(version, "gate", "passed" if decision.promote else "refused")
     registry.tag(version, "gate_reasons", decision.summary[:5000])
@@ -114,10 +119,10 @@ def _broken(home: Home, version: Version) -> str:
 
 
 def reconcile_champion(home: Home) -> str:
-    """Take the alias `champion` from a version that must not serve, whoever put it there; says what was found.
+    """Take the alias `champion` from a version that must not serve, whoever set it. Returns what was done.
 
-    It goes to the newest version that passed the gate and may still serve, or is closed when there is none. The
-    reason is tagged on the version that lost it.
+    It goes to the newest version that passed the gate and may still serve, or is removed if there is none. The reason is
+    tagged on the version that lost it.
     """
     registry = Registry(home)
     current = registry.alias(CHAMPION)
@@ -137,6 +142,6 @@ def reconcile_champion(home: Home) -> str:
 
 
 def _was_accepted(home: Home, version: Version) -> bool:
-    """Whether the gate ever passed it, whatever it said of it later, or a person chose it."""
+    """Whether the gate ever passed it, whatever it decided later, or a person chose it."""
     chosen = version.tags.get("gate") == "passed" or "promoted_by" in version.tags
-    return chosen or verdicts.ever_passed(home, version.model_key)
+    return chosen or decisions.ever_passed(home, version.model_key)

@@ -1,6 +1,6 @@
 """What a person on call has to know of the champion: whether one serves, whether it may, and whether nights still end well.
 
-What belongs here: reading. Moving the alias is `promotion`'s; when and whom to alert is for whoever watches.
+Reading only: `promotion` moves the alias; when and whom to alert is decided by whoever watches.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from assets.model.published import exposure_of
 from assets.registry.versions import CHAMPION, Registry
 from assets.store import remembered
 
-CHECK = "something_serves"  # the check on the asset `champion` that shows all this
+CHECK = "something_serves"  # the check on the asset `champion` that shows this
 HEARTBEAT = "heartbeat.json"  # in the state folder; whoever watches the nights writes it
 LATE = timedelta(hours=26)  # since the last night that ended well: a day, and time for the night itself
-WATCHED = timedelta(hours=1)  # since the last look of whoever watches; later, nobody expects nights
+WATCHED = timedelta(hours=1)  # since somebody last watched; after that, nobody expects nights
 NOTHING, FORBIDDEN, UNKNOWN, STOPPED = "nothing serves", "must not serve", "unknown", "nights stopped"
 
 
 @dataclass(frozen=True)
 class Standing:
-    """The version that serves, None where none does or nobody can say, and what is wrong by kind.
+    """The version that serves (None if none does or nobody can tell), and what is wrong, by kind.
 
-    `expected` is whether anything could serve: a home to which no model was ever registered is only young.
+    `expected` is whether anything could serve: in a new home, no model was registered yet.
     """
 
     serving: str | None
@@ -35,7 +35,7 @@ class Standing:
 
     @property
     def serious(self) -> bool:
-        """Whether somebody may be served what consent forbids, or nobody can tell."""
+        """Whether consent may forbid what is served, or nobody can tell."""
         return bool(self.wrong.keys() & {FORBIDDEN, UNKNOWN})
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ def standing_of(home: Home, now: datetime) -> Standing:
 
 
 def champion_of(home: Home) -> Standing:
-    """Ask the registry and the ledger; what cannot be asked is unknown, never assumed."""
+    """Ask the registry and the ledger. What cannot be asked is unknown, never assumed."""
     try:
         return _champion(home)
     except Exception as error:  # whatever the client of a registry or a database raises; its text may hold a password
@@ -56,16 +56,16 @@ def champion_of(home: Home) -> Standing:
         return Standing(None, {UNKNOWN: why})
 
 
-def with_nights(home: Home, found: Standing, now: datetime) -> Standing:
+def with_nights(home: Home, standing: Standing, now: datetime) -> Standing:
     """The same, and whether nights still end well."""
     late = _late(read_heartbeat(home), now)
-    return replace(found, wrong=found.wrong | ({STOPPED: late} if late else {}))
+    return replace(standing, wrong=standing.wrong | ({STOPPED: late} if late else {}))
 
 
 def _champion(home: Home) -> Standing:
     registry = Registry(home)
     versions = registry.versions()
-    version = next((one for one in versions if CHAMPION in one.aliases), None)
+    version = next((version for version in versions if CHAMPION in version.aliases), None)
     if version is None:
         return Standing(None, {NOTHING: "no version serves"}, expected=bool(versions))
     wrong = version.taint
@@ -76,7 +76,7 @@ def _champion(home: Home) -> Standing:
 
 
 def read_heartbeat(home: Home) -> dict[str, Any]:
-    """What was written last: `night`, `since` and `looked_at` in ISO 8601; empty where nobody ever watched."""
+    """What was written last: `night`, `since` and `looked_at` in ISO 8601; empty if nobody ever watched."""
     return remembered(home.state / HEARTBEAT)
 
 
@@ -84,7 +84,7 @@ def _late(heartbeat: dict[str, Any], now: datetime) -> str | None:
     looked_at, night, since = (_moment(heartbeat.get(name)) for name in ("looked_at", "night", "since"))
     if not (looked_at and since) or now - looked_at > WATCHED:
         return None
-    last = max(one for one in (night, since) if one)
+    last = max(time for time in (night, since) if time)
     if now - last <= LATE:
         return None
     hours = (now - last).total_seconds() / 3600
@@ -93,7 +93,7 @@ def _late(heartbeat: dict[str, Any], now: datetime) -> str | None:
 
 def _moment(text: object) -> datetime | None:
     try:
-        found = datetime.fromisoformat(str(text))
+        moment = datetime.fromisoformat(str(text))
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

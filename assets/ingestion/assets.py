@@ -1,5 +1,9 @@
 """What Dagster sees of ingestion: `deliveries` (what was declared) and `media` (what the files really are)."""
 
+from __future__ import annotations
+
+import base64
+import io
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -9,15 +13,14 @@ import dagster as dg
 from assets.decode.probe_pool import ProbePool
 from assets.home import Home
 from assets.ingestion.deliveries import Day, read_day
-from assets.ingestion.gallery import sheet
 from assets.ingestion.inbox import list_deliveries
 from assets.ingestion.intake import TakenIn, digest_of, lost, take_in, workroom
 from assets.ingestion.origin import MarkReader, trusted_devices
 from assets.ingestion.progress import OURS, begin
 from assets.ingestion.recount import Recount, recount
-from assets.marks.c2pa_read import type_name
+from assets.marks.c2pa import type_name
 from assets.pages.metadata import definition_metadata, picture, run_of, table_metadata
-from assets.pages.plots import markdown_table
+from assets.pages.plots import contact_sheet, markdown_table
 from assets.partitions import received_days
 from assets.reasons import TEMPORARY, advice_on, code_of, printable
 from assets.signals.task import beside_probe
@@ -303,3 +306,18 @@ def _refusals(rows: list[dict[str, Any]]) -> str:
     more = len(refused) - REFUSALS_SHOWN
     rest = f"\n\n*and {more} more, in the table*" if more > 0 else ""
     return markdown_table(refused[:REFUSALS_SHOWN]) + rest
+
+
+MAX_PICTURES = 36
+
+
+def sheet(files: list[tuple[str, tuple[str, ...]]]) -> bytes | None:
+    """A WebP sheet of `files`, each (name, base64 thumbnails); None where no file has a picture."""
+    import numpy as np
+    from PIL import Image
+
+    shown = [(name, picture) for name, pictures in files for picture in pictures][:MAX_PICTURES]
+    if not shown:
+        return None
+    frames = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")) for _, data in shown]
+    return contact_sheet(frames, [name for name, _ in shown])

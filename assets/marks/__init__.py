@@ -1,1 +1,1 @@
-"""Marks of origin: C2PA manifests read and signed, the platform's certificates, and the watermark in the pixels."""
+"""Marks of origin on video files: `c2pa` (signed provenance), `watermark`, and `marking`, which puts on and reads both."""

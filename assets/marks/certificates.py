@@ -1,7 +1,6 @@
-"""The platform's signing identity for provenance: a root and a leaf certificate under it, made once, kept private.
+"""The platform's signing identity for provenance: a root and a leaf certificate under it, created once and kept private.
 
-What belongs here: making and finding them. What is signed with them is `assets.marks.c2pa_sign`'s; consent is signed with
-people's own keys.
+Videos are signed with it (`c2pa`); consent is signed with people's own keys.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ class Identity:
 
 
 def make_certificate(folder: Path, organisation: str = "Rushes") -> Identity:
-    """The identity kept in `folder`, made there on first use: an own root and a leaf under it (ES256).
+    """The identity kept in `folder`, created there on first use: a root of its own and a leaf under it (ES256).
 
-    Whoever comes second finds the first one's: the files appear together, by one rename.
+    The files appear together, by one rename; of two processes at the same time, the second uses the first one's.
     """
     home = Path(folder) / "c2pa"
     identity = Identity(home / "chain.pem", home / "leaf.key", home / "root.pem")

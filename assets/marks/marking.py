@@ -1,7 +1,6 @@
-"""The two marks that every generated file carries, a watermark and a signed manifest, and the proof of both.
+"""The two marks that every generated file carries, a watermark and a signed manifest: put on one file, or read off it.
 
-What belongs here: putting marks on one file and reading them off one file. What does not: how a mark is made
-(`watermark`, `assets.marks.c2pa_read` and `assets.marks.c2pa_sign`), and who asks for videos (`generation`).
+How each is made is in `watermark` and `c2pa`; who asks for videos, in `assets.serving.answer` and `assets.release`.
 """
 
 from __future__ import annotations
@@ -12,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.marks.c2pa_read import TRAINED, Provenance, read_provenance
-from assets.marks.c2pa_sign import sign_video
+from assets.marks import watermark
+from assets.marks.c2pa import TRAINED, Provenance, read_provenance, sign_video
+from training.data.video import VideoError, read_frames, write_mp4
 
 REQUIRED_CLAIMS = ("model_id", "snapshot_root", "ledger_checkpoint")
 HARSH_CRF = 23  # what a platform typically re-encodes with: the watermark must survive it before it leaves
 
 
 class MarkError(RuntimeError):
-    """A file cannot be marked so that both marks read back; it must not leave."""
+    """A file cannot be marked so that both marks read back, so it must not leave."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,6 @@ def mark_video(src: Path, dst: Path, claims: Mapping[str, Any], keys: Path) -> M
 
     The weakest watermark that survives re-encoding is taken. Raises MarkError, and then nothing is at `dst`.
     """
-    from assets.marks import watermark
-    from training.data.video import read_frames, write_mp4
-
     if lacking := [name for name in REQUIRED_CLAIMS if not claims.get(name)]:
         raise MarkError(f"{dst.name} cannot be marked: nothing is known of its {', '.join(lacking)}")
     key, payload = watermark.watermark_key(keys), watermark.payload_of(str(claims["model_id"]))
@@ -52,9 +49,9 @@ def mark_video(src: Path, dst: Path, claims: Mapping[str, Any], keys: Path) -> M
         encoded, harsh = Path(scratch) / "marked.mp4", Path(scratch) / "harsh.mp4"
         for strength in watermark.STRENGTHS:
             write_mp4(encoded, watermark.embed(frames, payload, key, strength), fps)
-            seen, _ = read_frames(encoded)
-            write_mp4(harsh, seen, fps, crf=HARSH_CRF)
-            if watermark.carries(seen, payload, key) and watermark.carries(read_frames(harsh)[0], payload, key):
+            decoded, _ = read_frames(encoded)
+            write_mp4(harsh, decoded, fps, crf=HARSH_CRF)
+            if watermark.carries(decoded, payload, key) and watermark.carries(read_frames(harsh)[0], payload, key):
                 break
         else:
             raise MarkError(f"{dst.name}: no watermark of strength up to {strength:g} survives encoding")
@@ -68,9 +65,6 @@ def mark_video(src: Path, dst: Path, claims: Mapping[str, Any], keys: Path) -> M
 
 def read_marks(path: Path, keys: Path) -> Marks:
     """Both marks as they are on the file, with every problem found. The watermark sought is the claimed model's."""
-    from assets.marks import watermark
-    from training.data.video import VideoError, read_frames
-
     provenance = read_provenance(path, trust=keys)
     problems = []
     if provenance.state != "trusted":
@@ -80,8 +74,8 @@ def read_marks(path: Path, keys: Path) -> Marks:
     if lacking := [name for name in REQUIRED_CLAIMS if not provenance.claims.get(name)]:
         problems.append(f"manifest does not name {', '.join(lacking)}")
     try:
-        found = watermark.read(read_frames(path)[0], watermark.watermark_key(keys))
-        bits = watermark.agreement(found, watermark.payload_of(str(provenance.claims.get("model_id"))))
+        payload = watermark.read(read_frames(path)[0], watermark.watermark_key(keys))
+        bits = watermark.agreement(payload, watermark.payload_of(str(provenance.claims.get("model_id"))))
     except (VideoError, watermark.TooSmall) as error:
         bits = 0
         problems.append(f"watermark unreadable: {error}")

@@ -4,12 +4,23 @@ Improved spread spectrum (Malvar and Florencio 2003, doi:10.1109/TSP.2003.809385
 middle frequency. The same pattern lies over all frames, so that a codec carries it along and reading averages the
 pictures away. It survives re-encoding at the same size; it does not survive scaling, cropping or mirroring, and a
 reader needs the key. Frames are `uint8 [T, H, W, 3]`; at least one 8x8 block for every payload bit is needed.
+
+Detection (`find_mark`) asks whether pictures carry a mark of our key at all, whichever model made them, with a proven bound
+on false alarms. Block spectra are enough for it, so the key stays out of the process that opened the file. A mark is a sum
+of coefficients under signs that only the key gives. Of pictures made without the key the signs are independent coin
+throws, so the sum of any values a under them exceeds t |a| with a chance of at most exp(-t^2/2), and the sum of 32 such
+squares obeys the bound of a chi-squared variable with 32 degrees of freedom: no assumption about pictures enters.
+References: Hoeffding 1963, doi:10.1080/01621459.1963.10500830; Laurent and Massart 2000, doi:10.1214/aos/1015957395 (the
+Chernoff bound of chi-squared).
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +32,7 @@ BLOCK = 8
 # rows and columns of the used coefficients: neither the block's mean and first slopes, nor what a codec drops first
 ROWS, COLUMNS = (np.array(side) for side in zip(*[(u, s - u) for s in (2, 3, 4) for u in range(s + 1)], strict=True))
 STRENGTHS = (5.0, 8.0, 12.0, 18.0)  # amplitude a coefficient in 8-bit units, about 41, 37, 34 and 30 dB PSNR
+SOFT_LIMIT = 10.0  # 8-bit units: a coefficient far above a mark's amplitude says no more about it than this one
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -29,7 +41,7 @@ class TooSmall(ValueError):
 
 
 def watermark_key(folder: Path) -> bytes:
-    """The platform's secret, kept in `folder` with mode 0600; made there on first use."""
+    """The platform's secret, kept in `folder` with mode 0600; created there on first use."""
     path = Path(folder) / "watermark.key"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -63,13 +75,16 @@ def embed(frames: np.ndarray, payload: int, key: bytes, strength: float) -> np.n
 
 def read(frames: np.ndarray, key: bytes) -> int:
     """The payload that the frames carry; noise when they carry none."""
-    found = _correlations(frames, *pattern(key, *_grid(frames))) > 0
-    return int("".join("1" if bit else "0" for bit in found), 2)
+    return _payload(_correlations(frames, *pattern(key, *_grid(frames))))
 
 
-def agreement(found: int, payload: int) -> int:
+def _payload(sums: np.ndarray) -> int:
+    return int("".join("1" if value > 0 else "0" for value in sums), 2)
+
+
+def agreement(payload: int, other: int) -> int:
     """Bits, of 32, in which two payloads agree."""
-    return BITS - (found ^ payload).bit_count()
+    return BITS - (payload ^ other).bit_count()
 
 
 def carries(frames: np.ndarray, payload: int, key: bytes) -> bool:
@@ -124,3 +139,51 @@ def _correlations(frames: np.ndarray, group: np.ndarray, chips: np.ndarray) -> n
         total += (basis @ blocks @ basis.T)[:, ROWS, COLUMNS]
     weighted = np.bincount(group, weights=total.reshape(-1) * chips, minlength=BITS)
     return (weighted / np.bincount(group, minlength=BITS) / len(frames)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """`log10_p` bounds the chance that unmarked pictures look as much like a mark of the key, over all that was tried.
+    `payload` has the 32 bits of the stretch that looks most like one."""
+
+    log10_p: float
+    payload: int
+
+
+def find_mark(
+    windows: Sequence[np.ndarray],
+    grid: tuple[int, int],
+    corner: tuple[int, int],
+    extent: tuple[int, int],
+    key: bytes,
+    payloads: Iterable[int] = (),
+) -> Detection | None:
+    """Look for a mark in mean block spectra, `float [blocks, coefficients]` a window, of `extent` blocks from `corner`
+    of a picture of `grid` blocks (rows, columns each). Payloads that are known to be in use are found more surely.
+
+    None if there is nothing to look at, or the picture is too small to carry a mark.
+    """
+    if not windows or grid[0] * grid[1] < BITS:
+        return None
+    rows, columns = (start + np.arange(size) for start, size in zip(corner, extent, strict=True))
+    blocks = (rows[:, None] * grid[1] + columns[None, :]).reshape(-1)
+    group, chips = (values.reshape(grid[0] * grid[1], -1)[blocks].reshape(-1) for values in pattern(key, *grid))
+    signs = np.array([signs_of(payload) for payload in payloads]).reshape(-1, BITS)
+    best = min((_detect(window, group, chips, signs) for window in windows), key=lambda detection: detection.log10_p)
+    return Detection(round(min(0.0, best.log10_p + math.log10(2 * len(windows))), 3), best.payload)
+
+
+def _detect(spectra: np.ndarray, group: np.ndarray, chips: np.ndarray, signs: np.ndarray) -> Detection:
+    values = spectra.reshape(-1) / (np.abs(spectra.reshape(-1)) + SOFT_LIMIT)
+    sums = np.bincount(group, weights=values * chips, minlength=BITS)
+    squares = np.bincount(group, weights=values**2, minlength=BITS)
+    logs = [_chi_squared_bound(float((sums**2 / np.maximum(squares, 1e-9)).sum()))]
+    if len(signs):
+        t = max(0.0, float((signs @ sums).max()) / math.sqrt(max(float(squares.sum()), 1e-9)))
+        logs.append(-t * t / 2 + math.log(len(signs)))
+    return Detection(min(logs) / math.log(10), _payload(sums))
+
+
+def _chi_squared_bound(total: float) -> float:
+    """Natural logarithm of a bound on the chance that a chi-squared variable of 32 degrees of freedom is so large."""
+    return 0.0 if total <= BITS else BITS / 2 * math.log(total / BITS) - (total - BITS) / 2

@@ -1,46 +1,44 @@
-"""Dagster assets of the model stage: the autoencoder and the transformer, each trained in a process of its own.
+"""Dagster assets of the model stage: the autoencoder, the latents, and the transformer.
 
-A run that consent does not cover, that diverges or that learns nothing publishes no weights: its check says why and
-the asset fails. Choices that were trained already are reused, and the metadata says so.
+Each is trained in a process of its own. A run that consent does not cover, that diverges or that learns nothing publishes no
+weights: its check says why and the asset fails. A model that was trained already is reused, and the metadata says so.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError  # has no public name
 
+from assets.dataset import renditions
+from assets.dataset.assets import left_out_check
 from assets.dataset.sampling_weights import effect
 from assets.dataset.sealed import Sealed, SnapshotError, consent_violation, current
-from assets.evaluation.scorecards import heldout_digest
 from assets.home import Home
-from assets.model import config, launch, published, report, warm
+from assets.model import config, launch, published, warm
+from assets.model import latents as latent_store
 from assets.model.config import Plan, Task
-from assets.model.outcome import TRAIN_LOSS, Outcome, read_outcome
-from assets.model.relay import MetricsRelay
+from assets.model.outcome import HELD_OUT, TRAIN_LOSS, MetricsRelay, Outcome, read_outcome
+from assets.model.scorecards import heldout_digest
 from assets.pages.metadata import picture
-from assets.pages.plots import markdown_table
+from assets.pages.plots import contact_sheet, line_plot, markdown_table
+from assets.registry.versions import Registry
 from training.consent.guard import WHOLE
 
+SHOWN = 6  # held-out clips in the picture of reconstructions
+LATENT_CHECK = "every_member_has_a_finite_latent"
 CONSENT, FINITE, IMPROVED = "consent_held_for_the_planned_run", "loss_finite", "improved_on_the_start"
 Yields = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
 
 
 def _checks(asset: str) -> list[dg.AssetCheckSpec]:
+    descriptions = {
+        CONSENT: "Consent covered every clip before the first step, at each checkpoint, and to the horizon.",
+        FINITE: "Every loss is a finite number.",
+        IMPROVED: "No worse on held-out clips than its start: the best weights are kept, if need be those of the start.",
+    }
     return [
-        dg.AssetCheckSpec(
-            CONSENT,
-            asset=asset,
-            blocking=True,
-            description="Consent covered every clip before the first step, at each checkpoint, and to the horizon.",
-        ),
-        dg.AssetCheckSpec(FINITE, asset=asset, blocking=True, description="Every loss is a finite number."),
-        dg.AssetCheckSpec(
-            IMPROVED,
-            asset=asset,
-            blocking=True,
-            description="No worse on held-out clips than its start: the best weights are kept, if need be the start's.",
-        ),
+        dg.AssetCheckSpec(name, asset=asset, description=text, blocking=True) for name, text in descriptions.items()
     ]
 
 
@@ -55,6 +53,48 @@ def _checks(asset: str) -> list[dg.AssetCheckSpec]:
 def video_autoencoder(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> Yields:
     """A causal video autoencoder, trained on the sealed snapshot in a subprocess that checks consent by itself."""
     yield from _train(context, home, "codec")
+
+
+@dg.asset(
+    deps=["renditions", "video_autoencoder"],
+    check_specs=[
+        dg.AssetCheckSpec(
+            LATENT_CHECK,
+            asset="latents",
+            blocking=True,
+            description="None missing, unreadable or not finite. Training goes on without those; without any it does not.",
+        )
+    ],
+    kinds={"pytorch", "safetensors"},
+    owners=["team:ml"],
+    code_version="1",
+    pool="training",
+)
+def latents(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
+    """The members encoded by the autoencoder, and their captions by the text encoder. Kept by the weights' digest."""
+    sealed = current(home)
+    plan = warm.plan(home, sealed.root)
+    codec_dir = published.local_folder(home, plan.model_key, ("codec",))
+    prefix = latent_store.prefix(codec_dir)
+    missing = latent_store.missing(home, sealed, codec_dir)
+    if missing.clip_ids or missing.texts:
+        work = home.scratch(f"encoding/{prefix.removeprefix('latents/')}")
+        settings = latent_store.encode_config(home, sealed, codec_dir, work / "latents")
+        with launch.alone(home):
+            _execute(context, launch.prepare(home, "training.encode", work, settings))
+        latent_store.upload(home, codec_dir, work / "latents", missing.clip_ids)
+    unfit = latent_store.unfit(home, codec_dir, sealed.clip_ids)
+    return dg.MaterializeResult(
+        metadata={
+            "clips": len(sealed.clip_ids),
+            "encoded_now": len(missing.clip_ids),
+            "captions_encoded_now": len(missing.texts),
+            "outcome": "encoded" if missing.clip_ids else "nothing new: reused",
+            "dagster/uri": home.store.uri(prefix),
+        },
+        data_version=dg.DataVersion(f"{sealed.root}/{prefix}"),
+        check_results=[left_out_check(LATENT_CHECK, unfit, all_of=sealed.clip_ids)],
+    )
 
 
 @dg.asset(
@@ -75,9 +115,9 @@ def _train(context: dg.AssetExecutionContext, home: Home, task: Task) -> Yields:
         sealed = current(home)
     except SnapshotError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    if task == "codec":  # first of the pair: what this one starts from, the other does
-        context.log.info(f"training starts {_start(home, sealed)}")
-    plan = config.plan(home, sealed.root)
+    if task == "codec":  # the first of the pair decides what both start from
+        context.log.info(f"training starts {_decide_start(home, sealed)}")
+    plan = warm.plan(home, sealed.root)
     record = published.result(home, plan.model_key, task)
     if violation := consent_violation(home, sealed, published.seen(record) if record else {}):
         yield from _refuse(violation)
@@ -98,8 +138,8 @@ def _train(context: dg.AssetExecutionContext, home: Home, task: Task) -> Yields:
     )
 
 
-def _start(home: Home, sealed: Sealed) -> str:
-    """Decide what the plan for this snapshot starts from; says what and why."""
+def _decide_start(home: Home, sealed: Sealed) -> str:
+    """Decide what the plan for this snapshot starts from. Returns what and why."""
     cold, setting = config.cold_plan(home, sealed.root), config.parent_setting(home.training)
     try:
         return warm.decide(home, cold, setting, heldout_digest(sealed))
@@ -110,9 +150,7 @@ def _start(home: Home, sealed: Sealed) -> str:
 def _run(
     context: dg.AssetExecutionContext, home: Home, plan: Plan, sealed: Sealed, task: Task
 ) -> Generator[dg.AssetCheckResult, None, dict[str, Any]]:
-    """Train in a subprocess, judge and publish; the generator's value is the published record."""
-    from assets.registry.versions import Registry
-
+    """Train in a subprocess, judge and publish. The generator's value is the published record."""
     registry, started = Registry(home), launch.prepare_fit(home, plan, sealed, task)
     run_id = registry.start_run(
         plan.model_key, f"{plan.model_key[:8]} on {sealed.root[:8]}", _tags(context, home, plan, sealed)
@@ -128,13 +166,16 @@ def _run(
     status = "KILLED"
     try:
         with MetricsRelay(started.run_dir / "metrics.jsonl", log) as relay:
-            _execute(context, started)
+            try:
+                _execute(context, started)
+            except DagsterPipesExecutionError as error:  # how the process ended is read from its result
+                context.log.warning(f"{error}; see {started.run_dir}")
         if relay.error:
             context.log.warning(f"MLflow did not take every metric at once: {relay.error}")
         outcome = read_outcome(task, started.run_dir)
         yield from _judge(home, sealed, outcome)
         if saved := warm.saving(home, plan, task, outcome):
-            context.log.info(saved.said)
+            context.log.info(saved.summary)
             log(saved.steps, saved.metrics)
         record = published.publish_task(home, plan, task, started.run_dir, outcome, run_id)
         status = "FINISHED"
@@ -147,15 +188,11 @@ def _run(
 
 
 def _execute(context: dg.AssetExecutionContext, started: launch.Launch) -> None:
-    """Run the process under Pipes. How it ended is read from its result, so its exit code is only logged here."""
-    try:
-        dg.PipesSubprocessClient().run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
-    except DagsterPipesExecutionError as error:
-        context.log.warning(f"{error}; see {started.run_dir}")
+    dg.PipesSubprocessClient().run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
 
 
 def _judge(home: Home, sealed: Sealed, outcome: Outcome) -> Iterator[dg.AssetCheckResult]:
-    """Raise dg.Failure, after the failing check, for a run whose weights must not be published."""
+    """Raise dg.Failure, after the failing check, if the run's weights must not be published."""
     if outcome.finished and sealed.root not in outcome.seen:
         yield from _refuse({WHOLE: ["exposure.unknown"]})
     if violation := outcome.violation or consent_violation(home, sealed, outcome.seen):
@@ -167,12 +204,12 @@ def _judge(home: Home, sealed: Sealed, outcome: Outcome) -> Iterator[dg.AssetChe
             yield from learned
         raise dg.Failure(
             f"no weights are published: {outcome.stopped or outcome.change}",
-            allow_retries=not outcome.result,  # a process that was killed goes on from its checkpoint
+            allow_retries=not outcome.result,  # a killed process resumes from its checkpoint
         )
 
 
 def _refuse(violation: dict[str, list[str]]) -> Iterator[dg.AssetCheckResult]:
-    """The failing consent check with every clip's reasons, then the end of the run."""
+    """Yield the failing consent check with every clip's reasons, then end the run."""
     reasons = [{"clip": clip_id, "reasons": ", ".join(why)} for clip_id, why in sorted(violation.items())]
     yield dg.AssetCheckResult(
         check_name=CONSENT,
@@ -218,10 +255,8 @@ def _tags(context: dg.AssetExecutionContext, home: Home, plan: Plan, sealed: Sea
 def _metadata(
     home: Home, plan: Plan, sealed: Sealed, task: Task, record: dict[str, Any], reused: bool
 ) -> dict[str, Any]:
-    from assets.registry.versions import Registry
-
     outcome, setting = Outcome(task, record["result"], record["metrics"]), config.parent_setting(home.training)
-    found: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "outcome": "nothing new: reused" if reused else "trained",
         "learned": outcome.change,
         "model_key": plan.model_key,
@@ -234,14 +269,40 @@ def _metadata(
         "choices": dg.MetadataValue.json(dict(plan.choices(task))),
         "code_version": plan.code_version,
         "mlflow_run": dg.MetadataValue.url(Registry(home).run_url(record["mlflow_run_id"])),
-        "loss_curve": picture(report.curves(outcome), "image/png", "losses over steps"),
+        "loss_curve": picture(_curves(outcome), "image/png", "losses over steps"),
         "dagster/uri": home.store.uri(f"{published.folder(plan.model_key)}/{task}.safetensors"),
         "parent_model": plan.parent_model or "none: trained from nothing",
         "started_there_because": warm.reason(home, config.cold_plan(home, sealed.root), setting),
-        **warm.metadata(warm.saving(home, plan, task, outcome)),
+        **({"warm_start": saved.summary, **saved.metrics} if (saved := warm.saving(home, plan, task, outcome)) else {}),
     }
     if task == "codec":
-        found["reconstruction"] = picture(
-            report.reconstruction(home, plan.model_key, sealed.members), alt="originals over reconstructions"
-        )
-    return found
+        sheet = _reconstruction(home, plan.model_key, sealed.members)
+        metadata["reconstruction"] = picture(sheet, alt="originals over reconstructions")
+    return metadata
+
+
+def _curves(outcome: Outcome) -> bytes:
+    """A PNG of the training loss and the held-out measure over steps."""
+    names = (TRAIN_LOSS, HELD_OUT[outcome.task][0])
+    series = {name: points for name in names if (points := outcome.curve(name))}
+    return line_plot(series, title=outcome.change, xlabel="step", log=outcome.task == "codec")
+
+
+def _reconstruction(home: Home, model_key: str, members: Sequence[Mapping[str, Any]]) -> bytes:
+    """A WebP with the middle frames of some held-out clips in the first row and their reconstructions in the second."""
+    import torch
+    from safetensors.numpy import load
+
+    from training.model.codec import load_codec, to_bytes, to_unit
+
+    codec = load_codec(published.local_folder(home, model_key, ("codec",)))
+    members = [member for member in members if member["split"] == "heldout"][:SHOWN]
+    originals, decoded = [], []
+    for member in members:
+        frames = torch.from_numpy(load(home.store.get(renditions.key(member["clip_id"])))["frames"])
+        with torch.no_grad():
+            remade = to_bytes(codec.decode(codec.encode(to_unit(frames)[None]))[0])
+        originals.append(frames[len(frames) // 2].numpy())
+        decoded.append(remade[len(frames) // 2].numpy())
+    captions = ["original"] * len(members) + ["reconstruction"] * len(members)
+    return contact_sheet(originals + decoded, captions, len(members))

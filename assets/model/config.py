@@ -1,7 +1,7 @@
-"""What a training run will be: the choices, the keys that follow from them and the configuration files.
+"""What a training run will be: presets, overrides, and the keys that follow from them.
 
-Belongs here: presets, overrides, identity. A model's key is a digest of its snapshot, of both tasks' choices and of
-the training code, so "was this trained already?" has one answer. How a run is started is `launch`'s.
+A model's key is a digest of its snapshot, of both tasks' choices and of the training code, so "was this trained already?" has
+one answer. `warm` decides what a run starts from, `launch` starts it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ast
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from assets.coverage.classes import POLICY as CLASSES
 from assets.coverage.sampling_weights import POLICY as WEIGHTS
 from assets.dataset.sampling_weights import current as repetition_of
 from assets.home import Home
+from training import base
 from training.config import RECIPE, TrainConfig
 from training.consent.canonical import canonical, sha256_hex
 
@@ -31,7 +32,7 @@ _PLACES = {
     *("repetition", "repetition_sha256", "numbers", "left_out"),
 }
 ENTRIES = ("fit", "encode", "sample")  # the modules of `training` whose processes make weights, latents and samples
-PARENT = "parent_model"  # the setting that says what to start from: see `warm`; a published model's key, too
+PARENT = "parent_model"  # the setting that says what to start from, and the field of a published record
 CHOICES = tuple(choice.name for choice in fields(TrainConfig) if choice.name not in _PLACES)
 BEST, FROM_BASE, NOTHING = "best", "base", "none"  # values of PARENT that are no model's key
 PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
@@ -48,7 +49,7 @@ PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
 
 
 class ConfigError(ValueError):
-    """Training settings that name no preset or no choice."""
+    """Training settings that name an unknown preset, choice or start."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Plan:
 
     @property
     def base_model(self) -> str | None:
-        """Key of the base that these choices can start from; None where there is none of this size and shape."""
+        """Key of the base that these choices can start from; None if there is none of this size and shape."""
         return base_model(self.codec, self.transformer)
 
     def run_name(self, task: Task) -> str:
@@ -85,12 +86,11 @@ class Plan:
 
 
 def choices(settings: Mapping[str, Any], task: Task) -> dict[str, Any]:
-    """The preset with the settings laid over it: top-level choices hold for both tasks, a task's own go further.
+    """The preset with the settings laid over it: top-level choices hold for both tasks, a task's own override them.
 
-    `settings` is `Home.training`, for instance `{"preset": "demo", "seed": 1, "codec": {"steps": 500}}`; its
-    `parent_model` is no choice of a task: "best" (the default: the best clean version, else the base; "champion" means
-    the same), "base", "none", or the key of a published model.
-    Raises ConfigError for unknown presets and choices.
+    `settings` is `Home.training`, for instance `{"preset": "demo", "seed": 1, "codec": {"steps": 500}}`. Its
+    `parent_model` is not a choice of a task: "best" (the default: the best clean version, else the base; "champion" means
+    the same), "base", "none", or the key of a published model. Raises ConfigError for unknown presets and choices.
     """
     name = settings.get("preset", "demo")
     if name not in PRESETS:
@@ -102,16 +102,8 @@ def choices(settings: Mapping[str, Any], task: Task) -> dict[str, Any]:
     return {**PRESETS[name][task], **common, **own}
 
 
-def plan(home: Home, snapshot_root: str) -> Plan:
-    """The plan for a snapshot under this home's training settings and the code at hand, as far as its start is decided."""
-    from assets.model import warm
-
-    cold = cold_plan(home, snapshot_root)
-    return replace(cold, parent_model=warm.decided(home, cold, parent_setting(home.training)))
-
-
 def cold_plan(home: Home, snapshot_root: str) -> Plan:
-    """The same plan from nothing."""
+    """The plan for a snapshot under this home's training settings and the code at hand, without a parent."""
     codec, transformer = (choices(home.training, task) for task in TASKS)
     weights = repetition_of(home, snapshot_root)
     return Plan(snapshot_root, codec, transformer, code_version(), weights[1] if weights else "")
@@ -130,9 +122,7 @@ def shaping(choices: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def base_model(codec: Mapping[str, Any], transformer: Mapping[str, Any]) -> str | None:
-    """Key of the base that a pair with these choices can start from, None where there is none."""
-    from training import base
-
+    """Key of the base that a pair with these choices can start from, None if there is none."""
     size = shaping(codec)["size"]
     plain = {"size": size, "codec_shape": {}, "transformer_shape": {}}
     return base.key(size) if shaping(codec) == shaping(transformer) == plain else None
@@ -166,14 +156,14 @@ def sources(folder: Path, entries: Sequence[str]) -> list[Path]:
     From `ENTRIES`, this leaves out what decides no weights: the trials of `evaluate/`, and in `consent/` what only
     proves. A measure that training itself uses, for instance to choose the best checkpoint, is imported, so it counts.
     """
-    found: set[Path] = set()
+    imported: set[Path] = set()
     waiting = [folder / f"{name}.py" for name in entries]
     while waiting:
         source = waiting.pop()
-        if source not in found:
-            found.add(source)
+        if source not in imported:
+            imported.add(source)
             waiting += _imports(source, folder)
-    return sorted(found)
+    return sorted(imported)
 
 
 def _imports(source: Path, folder: Path) -> Iterator[Path]:

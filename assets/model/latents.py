@@ -1,8 +1,7 @@
-"""Latents: every member of a snapshot as the autoencoder sees it, and every caption as the text encoder does.
+"""Latents: every member of a snapshot as the autoencoder encodes it, and every caption as the text encoder does.
 
-Belongs here: which latents exist already, the configuration of the encoding process and where its results are kept.
-They are found by the weights that made them, so new weights never meet old latents. Encoding itself is
-`training.encode`'s, in its own process.
+Which of them exist, the configuration of the encoding process, and where its results are stored. They are found by the
+weights that made them, so new weights never meet old latents. `training.encode` encodes, in its own process.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from assets.dataset import renditions
 from assets.dataset.sealed import Sealed, ancestors
 from assets.dataset.views import local_view
 from assets.home import Home
+from training.model.text import ENCODING, text_key
 
 
 def prefix(codec_dir: Path) -> str:
@@ -33,8 +33,6 @@ def keys(codec_dir: Path, clip_ids: Iterable[str]) -> list[str]:
 
 def text_folder(home: Home) -> Path:
     """Local cache of encoded captions, by encoder, encoding and text: small, and made again when lost."""
-    from training.model.text import ENCODING
-
     weights = home.text_encoder / "model.safetensors"
     stat = weights.stat() if weights.is_file() else None
     encoder = _digest(weights, stat.st_size, stat.st_mtime_ns)[:24] if stat else "absent"
@@ -43,7 +41,7 @@ def text_folder(home: Home) -> Path:
 
 @functools.lru_cache(maxsize=4)
 def _digest(path: Path, size: int, changed_ns: int) -> str:
-    """SHA-256 of a file; `size` and `changed_ns` let it be remembered."""
+    """SHA-256 of a file; `size` and `changed_ns` make the cache notice a new one."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -57,9 +55,8 @@ class Missing:
 
 
 def missing(home: Home, sealed: Sealed, codec_dir: Path) -> Missing:
-    """Members without latents that can be used, and captions without tokens. A torn latent is removed, to be made anew."""
+    """Members without a usable latent, and captions without tokens. A torn latent is deleted, so that it is made anew."""
     from training.data.clips import texts_of
-    from training.model.text import text_key
 
     clip_ids = sorted(unfit(home, codec_dir, sealed.clip_ids))
     for key in keys(codec_dir, clip_ids):
@@ -73,7 +70,7 @@ def missing(home: Home, sealed: Sealed, codec_dir: Path) -> Missing:
 
 
 def encode_config(home: Home, sealed: Sealed, codec_dir: Path, work: Path) -> Mapping[str, Any]:
-    """The configuration of `python -m training.encode`. Latents that exist already are linked into `work` first."""
+    """The configuration of `python -m training.encode`. Existing latents are linked into `work` first."""
     work.mkdir(exist_ok=True)
     for key in keys(codec_dir, sealed.clip_ids):
         if home.store.exists(key):
@@ -93,7 +90,7 @@ def encode_config(home: Home, sealed: Sealed, codec_dir: Path, work: Path) -> Ma
 
 
 def upload(home: Home, codec_dir: Path, work: Path, clip_ids: Iterable[str]) -> int:
-    """Move the new latents that can be used into the store; returns how many. A clip without one is left out of training."""
+    """Move the new usable latents into the store; returns how many. A clip without one is left out of training."""
     put = 0
     for key in keys(codec_dir, clip_ids):
         if (made := work / Path(key).name).is_file():
@@ -107,17 +104,17 @@ def upload(home: Home, codec_dir: Path, work: Path, clip_ids: Iterable[str]) -> 
 def absent(home: Home, codec_dir: Path, clip_ids: Iterable[str]) -> list[str]:
     """Members without a latent."""
     members = list(clip_ids)
-    named = zip(members, keys(codec_dir, members), strict=True)
-    return [clip_id for clip_id, key in named if not home.store.exists(key)]
+    stored = zip(members, keys(codec_dir, members), strict=True)
+    return [clip_id for clip_id, key in stored if not home.store.exists(key)]
 
 
 def unfit(home: Home, codec_dir: Path, clip_ids: Iterable[str]) -> dict[str, str]:
-    """Members whose latent is missing, unreadable or not finite, each with why."""
-    members, found = list(clip_ids), {}
+    """Members whose latent is missing, unreadable or not finite, each with the reason."""
+    members, reasons = list(clip_ids), {}
     for clip_id, key in zip(members, keys(codec_dir, members), strict=True):
         if why := _defect(home.store.get(key)) if home.store.exists(key) else "missing":
-            found[clip_id] = why
-    return found
+            reasons[clip_id] = why
+    return reasons
 
 
 def _defect(data: bytes) -> str | None:

@@ -1,7 +1,7 @@
 """Starting training processes: the configuration file, the command and its surroundings.
 
-Belongs here: everything up to the moment of launch, as plain data, and that one launch of a home ends before the next.
-Dagster's Pipes client runs it (`assets`), a test or a person may run the same command by hand, `torchrun` takes it too.
+Everything up to the moment of launch is plain data. Dagster's Pipes client runs the command; a person or a test
+may run the same one by hand, and `torchrun` takes it too. `alone` makes each launch of a home end before the next begins.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from assets.model.config import Plan, Task
 from assets.store import write_atomically
 from training.process import LIFELINE, PRESENCE
 
-PATIENCE_S = 600.0  # for the training before; then the run fails, is tried again, and somebody is told
+PATIENCE_S = 600.0  # for the training before; then the run fails, is retried, and an alert goes out
 ROOT = Path(training.__file__).resolve().parents[1]  # the folder that holds the `training` package
 
 
@@ -44,15 +44,15 @@ class Launch:
 
 
 class Busy(RuntimeError):
-    """Another training of this home has not ended; the message says which process holds it."""
+    """Another training of this home has not ended. The message names the process."""
 
 
 @contextlib.contextmanager
 def alone(home: Home, patience_s: float = PATIENCE_S) -> Iterator[None]:
-    """The only training of this home, from preparing its folder to reading its result.
+    """Be the only training of this home, from preparing its folder to reading its result.
 
-    What is launched inside ends when this process does, and until it has ended nobody else begins. A killed holder holds
-    nothing. Raises Busy after `patience_s` seconds.
+    What is launched inside ends when this process does, and no other training begins before it has ended. A killed process
+    holds no lock. Raises Busy after `patience_s` seconds.
     """
     folder = home.scratch("training")
     holder, present = folder / "launcher.lock", folder / "processes.lock"
@@ -91,13 +91,13 @@ def _wait(file: IO[str], what: str, patience_s: float) -> None:
 
 
 def prepare(home: Home, module: str, run_dir: Path, config: Mapping[str, Any]) -> Launch:
-    """Write `run_dir/config.json` and say how to run `python -m <module>` on it.
+    """Write `run_dir/config.json`; returns how to run `python -m <module>` on it.
 
-    The file may hold the database's password, so its owner alone may read it.
+    The file may hold the database's password, so only its owner may read it.
     """
     path = run_dir / "config.json"
     run_dir.chmod(0o700)
-    (run_dir / "result.json").unlink(missing_ok=True)  # an earlier attempt's must not speak for this one
+    (run_dir / "result.json").unlink(missing_ok=True)  # an earlier attempt's must not pass for this one's
     write_atomically(path, json.dumps(dict(config), indent=1, sort_keys=True).encode())
     path.chmod(0o600)
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -108,7 +108,7 @@ def prepare(home: Home, module: str, run_dir: Path, config: Mapping[str, Any]) -
 def prepare_fit(home: Home, plan: Plan, sealed: Sealed, task: Task) -> Launch:
     """The launch that trains one task of a plan on a sealed snapshot, in the plan's own working folder.
 
-    Raises ConfigError where the plan starts from a model that was never published.
+    Raises ConfigError if the plan starts from a model that was never published.
     """
     run_dir = home.scratch(f"runs/{plan.run_name(task)}")
     config: dict[str, Any] = {
@@ -145,7 +145,7 @@ def prepare_fit(home: Home, plan: Plan, sealed: Sealed, task: Task) -> Launch:
     return prepare(home, "training.fit", run_dir, config)
 
 
-# the transformer's numeric conditions by the columns that measure them; a latent says frame rate and motion itself
+# the transformer's numeric conditions by the columns that measure them; latents carry frame rate and motion themselves
 MEASURED = {
     "pan": "camera_pan_diag_per_s",
     "tilt": "camera_tilt_diag_per_s",
@@ -155,14 +155,14 @@ MEASURED = {
 
 
 def write_numbers(home: Home, sealed: Sealed, run_dir: Path) -> Path:
-    """`numbers.json` in the run's folder: what curation measured of the snapshot's members, where it did."""
+    """`numbers.json` in the run's folder: what curation measured on the snapshot's members."""
     members = set(sealed.clip_ids)
     rows = home.lake.read("signals", columns=["clip_id", *MEASURED.values()]).to_pylist()
-    known = {
+    measured = {
         row["clip_id"]: {name: row[column] for name, column in MEASURED.items() if row[column] is not None}
         for row in rows
         if row["clip_id"] in members
     }
     path = run_dir / "numbers.json"
-    write_atomically(path, json.dumps(known, indent=1, sort_keys=True).encode())
+    write_atomically(path, json.dumps(measured, indent=1, sort_keys=True).encode())
     return path

@@ -1,32 +1,35 @@
-"""What a training process left behind, judged: its result, its curves, and whether it learned.
+"""What a training process writes: its metrics, relayed to MLflow while it runs, and its outcome, judged when it has ended.
 
-Belongs here: reading `result.json` and `metrics.jsonl` of a run and the rules by which a run is good enough to
-publish. Plain numbers in, verdicts out.
+The rules by which a run is good enough to publish are plain numbers in, verdicts out. The relay follows a growing file
+without ever disturbing the training; how MLflow is reached is the caller's (`log`), so training knows of no tracker.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from assets.model.config import Task
 
 TRAIN_LOSS = "train/loss"
-WARM_SLACK = 0.02  # share of the start by which a run from a parent may end worse, where it did not keep its best
+WARM_SLACK = 0.02  # share of the start by which a run from a parent may end worse, if it did not keep its best
 # what is measured on held-out clips, and whether more is better
 HELD_OUT: Mapping[Task, tuple[str, bool]] = {
     "codec": ("heldout/psnr_db", True),
     "transformer": ("heldout/flow_loss", False),
 }
+Log = Callable[[int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`records` are the lines of metrics.jsonl; `result` is result.json, empty where the process left none."""
+    """`records` are the lines of metrics.jsonl; `result` is result.json, empty if the process left none."""
 
     task: Task
     result: Mapping[str, Any]
@@ -45,16 +48,16 @@ class Outcome:
 
     @property
     def violation(self) -> dict[str, list[str]]:
-        """Reasons by clip why the process refused to train; empty where it did not."""
+        """Reasons by clip why the process refused to train; empty if it did not."""
         return {clip_id: list(reasons) for clip_id, reasons in (self.result.get("reasons") or {}).items()}
 
     @property
     def seen(self) -> dict[str, str]:
-        """What the weights ever saw, by snapshot root with the time of first use; empty where the process did not say."""
+        """What the weights ever saw: snapshot roots with the time of first use; empty if the process did not say."""
         return dict(self.result.get("exposed_since") or {})
 
     def curve(self, name: str) -> list[tuple[float, float]]:
-        """(step, value) of a metric, in the order written; a step repeated after a resume counts once, the last."""
+        """(step, value) of a metric, by step; of a step repeated after a resume, the last value counts."""
         return sorted({float(r["step"]): float(r[name]) for r in self.records if name in r}.items())
 
     @property
@@ -73,12 +76,12 @@ class Outcome:
 
     @property
     def kept_best(self) -> int | None:
-        """The step whose weights are published, 0 where no step was better than the start; None: the last, whatever it is."""
+        """The step whose weights are published: 0 if no step was better than the start, None for the last step."""
         return self.result.get("best_step")
 
     @property
     def unchanged(self) -> bool:
-        """The published weights are those that the run started from: it found none that are better."""
+        """Whether the published weights are those that the run started from: it found none that are better."""
         return self.kept_best == 0
 
     @property
@@ -122,12 +125,91 @@ def read_outcome(task: Task, run_dir: Path) -> Outcome:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Whole records of a metrics file; a last line cut by a kill is left out."""
-    records = []
-    for line in path.read_bytes().splitlines() if path.is_file() else []:
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return [record for line in lines if (record := _record(line)) is not None]
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
+
+
+class Tail:
+    """Reads the complete new lines of a file that another process appends to.
+
+    The position is kept in `<file>.relayed`, so that a resumed run logs nothing twice. A half-written last line is left for
+    the next time; a file that became shorter is read from its start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.mark = path, path.with_name(path.name + ".relayed")
+        self.offset = int(self.mark.read_text()) if self.mark.is_file() else 0
+
+    def read(self) -> list[dict[str, Any]]:
+        """The records of the new lines, in order; a line that is not a JSON object is skipped."""
+        if not self.path.is_file():
+            return []
+        if self.path.stat().st_size < self.offset:
+            self.offset = 0
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            data = file.read()
+        complete = data[: data.rfind(b"\n") + 1]
+        self.offset += len(complete)
+        return [record for line in complete.splitlines() if (record := _record(line)) is not None]
+
+    def remember(self) -> None:
+        self.mark.write_text(str(self.offset))
+
+
+def numbers(record: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a record: every number but the step and the clock."""
+    return {
+        name: float(value)
+        for name, value in record.items()
+        if name not in ("step", "time_s") and isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+class MetricsRelay:
+    """A thread that follows `path` and calls `log(step, metrics)` until the `with` block ends.
+
+    A tracker that fails is not training's concern: `error` keeps the last failure, and the lines are tried again.
+    """
+
+    def __init__(self, path: Path, log: Log, every_s: float = 1.0) -> None:
+        self.log, self.every_s = log, every_s
+        self.error: Exception | None = None
+        self._tail = Tail(path)
+        self._waiting: list[dict[str, Any]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name=f"relay {path.name}", daemon=True)
+
+    def __enter__(self) -> MetricsRelay:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(timeout=30)
+
+    def _follow(self) -> None:
+        while not self._stop.wait(self.every_s):
+            self._pass_on()
+        self._pass_on()  # what was written since
+
+    def _pass_on(self) -> None:
+        self._waiting += self._tail.read()
         try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            records.append(record)
-    return records
+            while self._waiting:
+                self.log(self._waiting[0]["step"], numbers(self._waiting[0]))
+                del self._waiting[0]
+            if self._tail.path.is_file():
+                self._tail.remember()
+        except Exception as error:  # whatever a tracking server throws
+            self.error = error

@@ -11,25 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
 
 from assets.consent.standing import standing_violations
 from assets.home import Home
 from assets.model import published
 from assets.model.config import TASKS, Plan, shaping
+from assets.model.scorecards import BASE, PRIMARY, Scorecard, stored_scorecards
+from assets.registry.versions import CHAMPION, Registry, Version
 
-if TYPE_CHECKING:
-    from assets.evaluation.scorecards import Scorecard
-    from assets.registry.versions import Version
-
-BASE_SLICE = "reference=base"  # of the flow loss: what the base reaches on the same clips
 Broken = Callable[[str], Sequence[str]]  # a snapshot's clips, with reasons, that the ledger no longer allows
-Where = tuple[str, str]  # digest of the held-out clips, and the method: only losses of one such pair compare
+Comparison = tuple[str, str]  # digest of the held-out clips, and the method: only losses of one such pair compare
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A held-out flow loss, and the base's on the same clips where it was measured."""
+    """A held-out flow loss, and the base's on the same clips if it was measured."""
 
     value: float
     base: float | None
@@ -42,7 +38,7 @@ class Option:
     number: int
     key: str
     champion: bool
-    losses: Mapping[Where, Loss]
+    losses: Mapping[Comparison, Loss]
 
     def __str__(self) -> str:
         return f"version {self.number}, the champion" if self.champion else f"version {self.number}"
@@ -55,15 +51,15 @@ def best(home: Home, cold: Plan, heldout: str) -> tuple[str | None, str]:
     """
     options, left = _options(home, cold)
     base = cold.base_model
-    where = _where(options, heldout)
-    chosen = _chosen(options, where, base)
+    comparison = _comparison(options, heldout)
+    chosen = _chosen(options, comparison, base)
     if chosen is None:
         why = f"no version is clean and fits{left}"
-    elif where is None or where not in chosen.losses:
+    elif comparison is None or comparison not in chosen.losses:
         return chosen.key, f"{chosen} is clean; no other version was measured on the same clips{left}"
     else:
-        loss, others = chosen.losses[where], sum(where in option.losses for option in options) - 1
-        clips = "tonight's held-out clips" if where[0] == heldout else f"held-out clips {where[0][:12]}"
+        loss, others = chosen.losses[comparison], sum(comparison in option.losses for option in options) - 1
+        clips = "tonight's held-out clips" if comparison[0] == heldout else f"held-out clips {comparison[0][:12]}"
         beside = f"the lowest of {others + 1} clean versions" if others else "the only clean version measured there"
         why = f"{chosen} has flow loss {loss.value:.4g} on {clips}, {beside}{left}"
         if base is None or loss.base is None or loss.value <= loss.base:
@@ -73,16 +69,14 @@ def best(home: Home, cold: Plan, heldout: str) -> tuple[str | None, str]:
 
 
 def unclean(home: Home, model_key: str) -> str:
-    """Why nothing may start from a model or base; empty where it may."""
-    from assets.registry.versions import Registry
-
+    """Why nothing may start from this model or base; empty if it may."""
     if model_key.startswith(published.BASE):
         return "" if published.base_folder(model_key) else "it is not a base of this version of the code"
     version = next((v for v in Registry(home).versions() if v.model_key == model_key), None)
-    return _unclean(home, version, _broken(home)) if version else "its version is gone"
+    return _why_unclean(home, version, _broken(home)) if version else "its version is gone"
 
 
-def _unclean(home: Home, version: Version, broken: Broken) -> str:
+def _why_unclean(home: Home, version: Version, broken: Broken) -> str:
     if version.taint:
         return version.taint
     folder = published.folder(version.model_key)
@@ -92,26 +86,23 @@ def _unclean(home: Home, version: Version, broken: Broken) -> str:
 
 
 def _broken(home: Home) -> Broken:
-    """Asks the ledger about each snapshot once: versions of one line saw much the same."""
+    """Asks the ledger about each snapshot once: versions of one ancestry saw much the same."""
     return cache(lambda root: standing_violations(home, root))
 
 
 def _options(home: Home, cold: Plan) -> tuple[list[Option], str]:
     """The versions that are clean and fit, newest first, and why the champion is not among them, if there is one."""
-    from assets.evaluation.scorecards import stored_scorecards
-    from assets.registry.versions import CHAMPION, Registry
-
     fitting, left, broken = [], "", _broken(home)
     for version in Registry(home).versions():
         serves = CHAMPION in version.aliases
-        if why := _unfit(home, cold, version.model_key) or _unclean(home, version, broken):
-            left = f"; the champion, version {version.number}, is no start: {why}" if serves else left
+        if why := _unfit(home, cold, version.model_key) or _why_unclean(home, version, broken):
+            left = f"; the champion, version {version.number}, cannot be the start: {why}" if serves else left
         else:
             fitting.append((version, serves))
-    line = cold.base_model or _line(home, fitting)
+    ancestor = cold.base_model or _common_origin(home, fitting)
     options = []
     for version, serves in fitting:
-        if (origin := published.origin(home, version.model_key)) == line:
+        if (origin := published.origin(home, version.model_key)) == ancestor:
             losses = _losses(stored_scorecards(home, version.model_key))
             options.append(Option(int(version.number), version.model_key, serves, losses))
         elif serves:
@@ -119,14 +110,14 @@ def _options(home: Home, cold: Plan) -> tuple[list[Option], str]:
     return options, left
 
 
-def _line(home: Home, fitting: Sequence[tuple[Version, bool]]) -> str | None:
-    """Whose descendants are compared where there is no base: the champion's line, else the newest version's."""
+def _common_origin(home: Home, fitting: Sequence[tuple[Version, bool]]) -> str | None:
+    """Whose descendants are compared if there is no base: the champion's origin, else the newest version's."""
     first = next((version for version, serves in fitting if serves), fitting[0][0] if fitting else None)
     return published.origin(home, first.model_key) if first else None
 
 
 def _unfit(home: Home, cold: Plan, model_key: str) -> str:
-    """Which choice keeps the model's weights from fitting this plan; empty where none does."""
+    """Which choice keeps the model's weights from fitting this plan; empty if none does."""
     pair = published.pair(home, model_key)
     if pair is None:
         return "its weights are gone"
@@ -137,42 +128,34 @@ def _unfit(home: Home, cold: Plan, model_key: str) -> str:
     return "" if pair["code_version"] == cold.code_version else "it was trained by other code"
 
 
-def _losses(cards: Sequence[Scorecard]) -> dict[Where, Loss]:
-    from assets.evaluation.gate import OVERALL, PRIMARY
-
-    found = {}
+def _losses(cards: Sequence[Scorecard]) -> dict[Comparison, Loss]:
+    losses = {}
     for card in cards:
-        rows = {row["slice"]: row for row in card.rows if row["metric"] == PRIMARY and _measured(row)}
-        if own := rows.get(OVERALL):
-            base = rows.get(BASE_SLICE)
-            found[card.heldout, own["method"]] = Loss(own["value"], base["value"] if base else None)
-    return found
+        if own := card.row(PRIMARY):
+            losses[card.heldout, own["method"]] = Loss(own["value"], card.value(PRIMARY, BASE))
+    return losses
 
 
-def _measured(row: Mapping[str, Any]) -> bool:
-    return row["state"] == "measured" and row["value"] is not None
-
-
-def _where(options: Sequence[Option], heldout: str) -> Where | None:
-    """Where the versions compare: where the champion was measured, if it is one of them; on tonight's clips if any was
-    measured on those, else where most were, the newest of them last."""
+def _comparison(options: Sequence[Option], heldout: str) -> Comparison | None:
+    """Where the versions compare: on what the champion was measured on, if it is one of them. Tonight's clips come first, if
+    any version was measured on those, then the clips that most versions were measured on, then those of the newest."""
     champion = next((option for option in options if option.champion), None)
-    places = champion.losses if champion else {where for option in options for where in option.losses}
+    candidates = champion.losses if champion else {comparison for option in options for comparison in option.losses}
 
-    def preference(where: Where) -> tuple[bool, int, int, Where]:
-        there = [option.number for option in options if where in option.losses]
-        return where[0] == heldout, len(there), max(there), where
+    def preference(comparison: Comparison) -> tuple[bool, int, int, Comparison]:
+        measured = [option.number for option in options if comparison in option.losses]
+        return comparison[0] == heldout, len(measured), max(measured), comparison
 
-    return max(places, key=preference, default=None)
+    return max(candidates, key=preference, default=None)
 
 
-def _chosen(options: Sequence[Option], where: Where | None, base: str | None) -> Option | None:
-    """The lowest loss; of equal ones the champion's, then the oldest version's, which saw least.
+def _chosen(options: Sequence[Option], comparison: Comparison | None, base: str | None) -> Option | None:
+    """The lowest loss; of equal ones the champion's, then that of the oldest version, which saw least.
 
-    Where nothing compares: the champion, or the newest version if there is no base that it could be no better than.
+    If nothing compares: the champion, or the newest version if there is no base.
     """
-    if where is not None:
-        there = [option for option in options if where in option.losses]
-        return min(there, key=lambda option: (option.losses[where].value, not option.champion, option.number))
+    if comparison is not None:
+        measured = [option for option in options if comparison in option.losses]
+        return min(measured, key=lambda option: (option.losses[comparison].value, not option.champion, option.number))
     newest = next(iter(options), None) if base is None else None
     return next((option for option in options if option.champion), newest)

@@ -1,8 +1,8 @@
-"""Published weights: `models/<model_key>/` in the store, whole or not there.
+"""Published models: `models/<model_key>/` in the store, whole or not there.
 
-Belongs here: putting a finished task's files up, taking them down to a local folder, and saying which model is the
-latest. A task is published when its result file is there (`codec.result.json`, `transformer.result.json`); the result
-is written last. `result.json` describes the finished pair; `models/latest.json` names it.
+A finished task's files are put up and taken down to a local folder here, and the latest model is named. A task is published
+once its result file is there (`codec.result.json`, `transformer.result.json`), which is written last. `result.json` describes
+the finished pair, and `models/latest.json` names it; `CurrentModel` is that pair as the later stages use it.
 """
 
 from __future__ import annotations
@@ -11,19 +11,86 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from assets.consent.sealed_members import manifest_key
+from assets.dataset.sealed import Sealed
 from assets.dataset.views import local_view
 from assets.home import Home
 from assets.model.config import PARENT, TASKS, ConfigError, Plan, Task
 from assets.model.outcome import Outcome
-
-if TYPE_CHECKING:
-    from assets.registry.versions import Version
+from assets.registry.versions import Registry, Version
+from training import base
+from training.consent.canonical import parse_strictly
+from training.model.config import LADDER
+from training.model.exposure import fields, joined
 
 LATEST = "models/latest.json"
 BASE = "base-"  # how the key of a base begins; a base ships with the code and is in no store
+
+
+class NoModel(LookupError):
+    """Nothing was trained yet, or what was trained is not registered."""
+
+
+@dataclass(frozen=True)
+class CurrentModel:
+    """The pair that was trained last: its published record, and the snapshot that it was trained on."""
+
+    model_key: str
+    record: Mapping[str, Any]
+    sealed: Sealed
+
+    @property
+    def run_id(self) -> str:
+        """The MLflow run that trained it."""
+        return self.record["transformer"]["mlflow_run_id"]
+
+    @property
+    def ledger_checkpoint(self) -> str:
+        ledger = self.sealed.manifest["ledger"]
+        return f"{ledger['size']}:{ledger['root']}"
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """What every video of this model says of its origin."""
+        return {
+            "model_id": self.model_key,
+            "snapshot_root": self.sealed.root,
+            "ledger_checkpoint": self.ledger_checkpoint,
+        }
+
+    def folder(self, home: Home) -> Path:
+        """A local folder with the weights."""
+        return local_folder(home, self.model_key)
+
+    def samples(self, home: Home) -> list[dict[str, Any]]:
+        """Its rows of the table `samples`."""
+        return [row for row in home.lake.rows("samples") if row["model_key"] == self.model_key]
+
+    def scores(self, home: Home) -> list[dict[str, Any]]:
+        """Its rows of the table `scorecard`."""
+        return [row for row in home.lake.rows("scorecard") if row["model_key"] == self.model_key]
+
+    def registered(self, registry: Registry) -> str:
+        """The number of its registered version. Raises NoModel."""
+        number = registry.version_for(self.model_key)
+        if number is None:
+            raise NoModel(f"model {self.model_key} is not registered: materialise registered_model first")
+        return number
+
+
+def current_model(home: Home) -> CurrentModel:
+    """Raises NoModel before the first training."""
+    model_key = latest(home)
+    record = pair(home, model_key) if model_key else None
+    if model_key is None or record is None:
+        raise NoModel("no model was trained yet: materialise video_transformer first")
+    root = record["snapshot_root"]
+    path = home.store.fetch(manifest_key(root))
+    return CurrentModel(model_key, record, Sealed(root, parse_strictly(path.read_text("utf-8")), path))
 
 
 def folder(model_key: str) -> str:
@@ -31,7 +98,7 @@ def folder(model_key: str) -> str:
 
 
 def result(home: Home, model_key: str, task: Task) -> dict[str, Any] | None:
-    """The published result of a task, or None where it was not published."""
+    """The published result of a task, or None if it was not published."""
     return _json(home, f"{folder(model_key)}/{task}.result.json")
 
 
@@ -40,13 +107,19 @@ def pair(home: Home, model_key: str) -> dict[str, Any] | None:
     return _json(home, f"{folder(model_key)}/result.json")
 
 
+def latest(home: Home) -> str | None:
+    """Key of the pair that was trained last (or reused last), or None before the first."""
+    record = _json(home, LATEST)
+    return record["model_key"] if record else None
+
+
 def origin(home: Home, model_key: str) -> str:
     """The root of a model's ancestry, as far as records tell: a base, or the model that was trained from nothing.
 
     Models of one origin share a latent space, because only the origin's codec learned how to encode.
     """
-    if known := (pair(home, model_key) or {}).get("origin"):
-        return known
+    if recorded := (pair(home, model_key) or {}).get("origin"):
+        return recorded
     met = {model_key}
     while (parent := (pair(home, model_key) or {}).get("parent_model")) and parent not in met:
         model_key = parent
@@ -54,30 +127,32 @@ def origin(home: Home, model_key: str) -> str:
     return model_key
 
 
-def base_folder(model_key: str) -> Path | None:
-    """The folder of the repository's base of this key; None for a key that is no base's, or that of another base."""
-    from training import base
-    from training.model.config import LADDER
-
-    if not model_key.startswith(BASE):
-        return None
-    return next((base.folder(size) for size in LADDER if base.key(size) == model_key), None)
+def exposure_of(home: Home, version: Version) -> list[str]:
+    """Roots of every snapshot that the version's weights ever saw, its own first, unknown ones as an empty text."""
+    record = (pair(home, version.model_key) if version.model_key else None) or {}
+    others = {*(record.get("exposure") or ()), *tagged_exposure(version)} - {version.snapshot_root}
+    return [version.snapshot_root, *sorted(others)]
 
 
-def latest(home: Home) -> str | None:
-    """Key of the pair that was trained last (or reused last), or None before the first."""
-    found = _json(home, LATEST)
-    return found["model_key"] if found else None
+def tagged_exposure(version: Version) -> tuple[str, ...]:
+    """The snapshot roots that a version's tag `exposure` lists."""
+    return tuple(version.tags.get("exposure", "").replace(",", " ").split())
 
 
-def _json(home: Home, key: str) -> dict[str, Any] | None:
-    return json.loads(home.store.get(key)) if home.store.exists(key) else None
+def seen(record: Mapping[str, Any]) -> dict[str, str]:
+    """What a task's published weights ever saw: snapshot roots, each with the time of its first use."""
+    return dict(record["result"]["exposed_since"])
+
+
+def unchanged(record: Mapping[str, Any]) -> bool:
+    """Whether a pair's weights are the very ones that it started from: neither of its runs found better ones."""
+    return all(Outcome(task, record.get(task, {}).get("result", {})).unchanged for task in TASKS)
 
 
 def publish_task(
     home: Home, plan: Plan, task: Task, run_dir: Path, outcome: Outcome, mlflow_run_id: str
 ) -> dict[str, Any]:
-    """Put up the weights and their description, then the record that makes them valid; returns the record."""
+    """Put up the weights and their description, then the record that makes them valid. Returns the record."""
     weights = run_dir / f"{task}.safetensors"
     record = {
         "choices": dict(plan.choices(task)),
@@ -95,15 +170,13 @@ def publish_task(
 
 def publish_pair(home: Home, plan: Plan) -> None:
     """Describe the finished pair, with all that its weights ever saw, and make it the latest. Both tasks must be there."""
-    from training.model.exposure import fields, joined
-
     tasks: dict[str, dict[str, Any]] = {}
     for task in TASKS:
         record = result(home, plan.model_key, task)
         if record is None:
             raise FileNotFoundError(f"model {plan.model_key} has no {task}")
         tasks[task] = {name: value for name, value in record.items() if name != "metrics"}
-    pair_record = {
+    description = {
         "model_key": plan.model_key,
         "snapshot_root": plan.snapshot_root,
         "code_version": plan.code_version,
@@ -112,30 +185,8 @@ def publish_pair(home: Home, plan: Plan) -> None:
         **fields(joined(*(seen(record) for record in tasks.values()))),
         **tasks,
     }
-    home.store.put(f"{folder(plan.model_key)}/result.json", _bytes(pair_record))
+    home.store.put(f"{folder(plan.model_key)}/result.json", _bytes(description))
     home.store.put(LATEST, _bytes({"model_key": plan.model_key}))
-
-
-def unchanged(record: Mapping[str, Any]) -> bool:
-    """Whether a pair's weights are the very ones that it started from: neither of its runs found better ones."""
-    return all(Outcome(task, record.get(task, {}).get("result", {})).unchanged for task in TASKS)
-
-
-def seen(record: Mapping[str, Any]) -> dict[str, str]:
-    """What a task's published weights ever saw: snapshot roots, each with the time of its first use."""
-    return dict(record["result"]["exposed_since"])
-
-
-def exposure_of(home: Home, version: Version) -> list[str]:
-    """Roots of every snapshot that the version's weights ever saw, its own first, unknown ones as an empty text."""
-    record = (pair(home, version.model_key) if version.model_key else None) or {}
-    others = {*(record.get("exposure") or ()), *tagged_exposure(version)} - {version.snapshot_root}
-    return [version.snapshot_root, *sorted(others)]
-
-
-def tagged_exposure(version: Version) -> tuple[str, ...]:
-    """The snapshot roots that a version's tag `exposure` lists."""
-    return tuple(version.tags.get("exposure", "").replace(",", " ").split())
 
 
 def parameters(weights: Path) -> int:
@@ -144,6 +195,10 @@ def parameters(weights: Path) -> int:
 
     with safe_open(weights, framework="numpy") as file:
         return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+
+
+def _json(home: Home, key: str) -> dict[str, Any] | None:
+    return json.loads(home.store.get(key)) if home.store.exists(key) else None
 
 
 def _bytes(record: Mapping[str, Any]) -> bytes:
@@ -156,13 +211,20 @@ def local_folder(home: Home, model_key: str, tasks: Sequence[Task] = TASKS) -> P
     return local_view(home, [f"{folder(model_key)}/{name}" for name in names])
 
 
-def parent_folder(home: Home, model_key: str, task: Task) -> Path:
-    """A local folder of a finished model or of the base to start from: a task's weights, and what the pair saw.
+def base_folder(model_key: str) -> Path | None:
+    """The folder of the repository's base with this key; None if the key is no base's, or that of another base."""
+    if not model_key.startswith(BASE):
+        return None
+    return next((base.folder(size) for size in LADDER if base.key(size) == model_key), None)
 
-    Raises ConfigError where there is no such model.
+
+def parent_folder(home: Home, model_key: str, task: Task) -> Path:
+    """A local folder of the finished model or base to start from: a task's weights, and what the pair saw.
+
+    Raises ConfigError if there is no such model.
     """
-    if (base := base_folder(model_key)) is not None:
-        return base
+    if (local := base_folder(model_key)) is not None:
+        return local
     if model_key.startswith(BASE):
         raise ConfigError(f"{PARENT}: {model_key} is not a base of this version of the code; name another start")
     if pair(home, model_key) is None:

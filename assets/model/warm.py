@@ -1,25 +1,27 @@
-"""Warm starts: from which model a training run begins, and what that saved.
+"""Warm starts: from which model a training run begins, decided once for each plan, and what that saved.
 
-Belongs here: deciding once for each plan, and the comparison with training from nothing. A plan that was decided keeps
-its parent, so that the stages of one run, a retry and a later night with nothing new all mean the same model; only a
-parent that is no longer clean is decided anew. Which model is the best start is `parents`'. What the parent's weights
-saw goes with them: `training.trainer.resume` holds all of it to the ledger.
+A decided plan keeps its parent, so that the stages of one run, a retry and a later night with nothing new all mean the same
+model; only a parent that is no longer clean is decided anew. `parents` chooses the best start. What the parent's weights saw
+goes with them: the training process holds all of it to the ledger.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 from assets.home import Home
-from assets.model import parents, published
-from assets.model.config import BEST, FROM_BASE, NOTHING, PARENT, ConfigError
+from assets.model import config, parents, published
+from assets.model.config import BEST, FROM_BASE, NOTHING, PARENT, ConfigError, Plan, Task
 from assets.model.outcome import HELD_OUT, Outcome
 
-if TYPE_CHECKING:
-    from assets.model.config import Plan, Task
+
+def plan(home: Home, snapshot_root: str) -> Plan:
+    """The plan for a snapshot under this home's settings and the code at hand, as far as its start is decided."""
+    cold = config.cold_plan(home, snapshot_root)
+    return replace(cold, parent_model=decided(home, cold, config.parent_setting(home.training)))
 
 
 def _key(cold: Plan) -> str:
@@ -27,9 +29,9 @@ def _key(cold: Plan) -> str:
 
 
 def decided(home: Home, cold: Plan, setting: str) -> str | None:
-    """The parent of a plan as far as it is decided; `cold` is the plan without one, `setting` its `parent_model`.
+    """The parent of a plan as far as it is decided. `cold` is the plan without one, `setting` its `parent_model`.
 
-    Raises ConfigError for the setting "base" where these choices have no base.
+    Raises ConfigError for the setting "base" if these choices have no base.
     """
     if setting == NOTHING:
         return None
@@ -48,7 +50,7 @@ def reason(home: Home, cold: Plan, setting: str) -> str:
 
 
 def decide(home: Home, cold: Plan, setting: str, heldout: str) -> str:
-    """Decide what the plan starts from, unless it is decided and still clean; says what and why.
+    """Decide what the plan starts from, unless that is decided and still clean. Returns what and why.
 
     `heldout` is the digest of the plan's own held-out clips: models that were measured on them compare best.
     """
@@ -62,10 +64,10 @@ def decide(home: Home, cold: Plan, setting: str, heldout: str) -> str:
         if not unclean:
             return f"{_from(parent)}, as decided before"
         why = f" (decided anew: model {parent} is not clean any more: {unclean})"
-    parent, found = parents.best(home, cold, heldout)
-    record = {"parent_model": parent, "why": found + why}
-    home.store.put(_key(cold), json.dumps(record, sort_keys=True).encode())
-    return f"{_from(parent)}: {found}{why}"
+    parent, chosen_because = parents.best(home, cold, heldout)
+    why = chosen_because + why
+    home.store.put(_key(cold), json.dumps({"parent_model": parent, "why": why}, sort_keys=True).encode())
+    return f"{_from(parent)}: {why}"
 
 
 def _from(parent: str | None) -> str:
@@ -78,7 +80,7 @@ def _kept(home: Home, cold: Plan) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Saving:
-    """A task's warm run beside the run from nothing at the root of its ancestry; losses on each one's held-out clips."""
+    """A task's warm run beside the run from nothing at the root of its ancestry; losses are on each one's held-out clips."""
 
     parent: str
     origin: str  # key of the model that was trained from nothing
@@ -88,10 +90,10 @@ class Saving:
     origin_ended: float
     steps: int
     origin_steps: int
-    saved: int | None  # steps that the origin took to where this run began; None: it never got there
+    saved: int | None  # steps that the origin took to where this run began; None: it never reached that
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         reached = f"took {self.saved} of its {self.origin_steps} steps to reach that"
         if self.saved is None:
             reached = f"did not reach that in {self.origin_steps} steps"
@@ -102,17 +104,17 @@ class Saving:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What MLflow plots of it. Steps that the origin never reached count as all of its steps, which is the least."""
+        """For MLflow. If the origin never reached that, all of its steps count as saved, which is the least."""
+        gained = abs(self.ended - self.origin_ended)
         return {
             "warm_start/steps_saved": float(self.origin_steps if self.saved is None else self.saved),
             "warm_start/began": self.began,
-            "warm_start/gained_at_the_end": abs(self.ended - self.origin_ended)
-            * (1 if _better(self.measure, self.ended, self.origin_ended) else -1),
+            "warm_start/gained_at_the_end": gained if _better(self.measure, self.ended, self.origin_ended) else -gained,
         }
 
 
 def saving(home: Home, plan: Plan, task: Task, outcome: Outcome) -> Saving | None:
-    """What starting from the plan's parent saved this task; None for a run from nothing, or where it was not measured."""
+    """What starting from the plan's parent saved this task; None for a run from nothing, or if it was not measured."""
     if plan.parent_model is None or outcome.start is None or outcome.end is None:
         return None
     origin = published.origin(home, plan.parent_model)
@@ -141,8 +143,3 @@ def saving(home: Home, plan: Plan, task: Task, outcome: Outcome) -> Saving | Non
 def _better(measure: str, value: float, other: float) -> bool:
     more: Mapping[str, bool] = dict(HELD_OUT.values())
     return value > other if more[measure] else value < other
-
-
-def metadata(found: Saving | None) -> dict[str, Any]:
-    """For Dagster: nothing for a run from nothing."""
-    return {} if found is None else {"warm_start": found.said, **found.metrics}

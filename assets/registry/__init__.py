@@ -1,1 +1,1 @@
-"""The model registry in MLflow: versions with their tags and aliases, and the runs behind them."""
+"""The registry: everything that is asked of MLflow, about runs (`runs`) and about registered versions (`versions`)."""

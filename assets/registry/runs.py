@@ -1,7 +1,7 @@
 """The experiment: MLflow's runs with their numbers, inputs and files.
 
-What belongs here: every call to MLflow about a run. Versions and aliases are `registry`'s. MLflow is imported inside the
-methods: it takes seconds.
+Every call to MLflow about a run is here; `versions` has those about versions and aliases. MLflow is imported inside the
+methods: that takes seconds.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from assets.home import Home
 
@@ -42,13 +43,13 @@ class Tracking:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         from mlflow import MlflowClient
 
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every table that it makes
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it logs every table that it creates
         return MlflowClient(tracking_uri=self.home.mlflow_uri, registry_uri=self.home.mlflow_uri)
 
     def ensure_experiment(self) -> str:
-        """The experiment's id. On an embedded database its artifacts go below the home, wherever the process runs."""
-        if found := self.client.get_experiment_by_name(EXPERIMENT):
-            return found.experiment_id
+        """The experiment's id. With an embedded database, artifacts go below the home, wherever the process runs."""
+        if experiment := self.client.get_experiment_by_name(EXPERIMENT):
+            return experiment.experiment_id
         embedded = self.home.mlflow_uri.startswith("sqlite:")
         location = (self.home.state / "mlflow-artifacts").as_uri() if embedded else None
         with existing_is_fine():
@@ -60,13 +61,13 @@ class Tracking:
         from mlflow.entities import ViewType
 
         experiment = self.ensure_experiment()
-        found = self.client.search_runs(
+        runs = self.client.search_runs(
             [experiment], f"tags.model_key = '{_safe(model_key)}'", ViewType.ACTIVE_ONLY, max_results=1
         )
         labels = {"model_key": model_key, **texts(tags or {})}
-        if not found:
+        if not runs:
             return self.client.create_run(experiment, run_name=name, tags=labels).info.run_id
-        run_id = found[0].info.run_id
+        run_id = runs[0].info.run_id
         for key, value in labels.items():
             self.client.set_tag(run_id, key, value)
         self.client.update_run(run_id, status="RUNNING", name=name)
@@ -84,8 +85,8 @@ class Tracking:
         """Parameters that the run does not have yet; MLflow lets none be changed."""
         from mlflow.entities import Param
 
-        known = self.client.get_run(run_id).data.params
-        new = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in known]
+        logged = self.client.get_run(run_id).data.params
+        new = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in logged]
         self.client.log_batch(run_id, params=new)
 
     def log_snapshot_input(self, run_id: str, manifest: Mapping[str, Any]) -> None:
@@ -110,12 +111,21 @@ class Tracking:
         """`status`: FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status)
 
-    def run_url(self, run_id: str, base: str | None = None) -> str:
-        return f"{ui_address(base)}/#/experiments/{self.ensure_experiment()}/runs/{run_id}"
+    def run_url(self, run_id: str) -> str:
+        """Where MLflow's UI shows the run."""
+        return f"{ui_address()}/#/experiments/{self.ensure_experiment()}/runs/{run_id}"
 
 
-def ui_address(base: str | None) -> str:
-    return (base or os.environ.get("RUSHES_MLFLOW_UI", DEFAULT_UI)).rstrip("/")
+def ui_address() -> str:
+    return os.environ.get("RUSHES_MLFLOW_UI", DEFAULT_UI).rstrip("/")
+
+
+def without_password(uri: str) -> str:
+    """The address as it may be written down and shown."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return urlunsplit(parts._replace(netloc=f"{parts.username}@{parts.netloc.rpartition('@')[2]}"))
 
 
 def texts(tags: Mapping[str, Any]) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""Stage 9, release: the one door for generated video, its marks, and the documents that go with a model."""
+"""Stage 9, release: the marked bundle of a champion, the documents that go with a model, and `rushes generate`."""

@@ -4,12 +4,12 @@ import json
 
 import dagster as dg
 
-from assets.evaluation.current import CurrentModel, current_model
+from assets.evaluation.report import measured, shown
 from assets.home import Home
+from assets.model.published import CurrentModel, current_model
 from assets.pages.plots import markdown_table
 from assets.registry.versions import CHAMPION, Registry
-from assets.release import bundle, card
-from assets.release import data_summary as summaries
+from assets.release import bundle, documents
 
 MARKED = "nothing_leaves_unmarked"
 
@@ -32,8 +32,14 @@ def release_bundle(context: dg.AssetExecutionContext, home: dg.ResourceParam[Hom
     """The champion's sample videos with watermark and signed provenance, their checksums and a manifest."""
     model, registry = current_model(home), Registry(home)
     champion = registry.alias(CHAMPION)
-    if champion is None or registry.version(champion).model_key != model.model_key:
-        return _nothing_to_release(home, registry, champion)
+    serving = registry.version(champion).model_key if champion else None
+    if (
+        serving != model.model_key
+    ):  # the newest model did not become champion: the earlier release stays, and is read again
+        why = f"version {champion}, released before, stays champion" if champion else "no version is champion"
+        return dg.MaterializeResult(
+            metadata={"outcome": f"nothing new is released: {why}"}, check_results=[_marked(home, serving)]
+        )
     built = bundle.build(home, model.claims, model.samples(home))
     context.log.info(f"{len(built.files)} videos in the bundle, {built.marked_now} marked now")
     return dg.MaterializeResult(
@@ -49,24 +55,14 @@ def release_bundle(context: dg.AssetExecutionContext, home: dg.ResourceParam[Hom
     )
 
 
-def _nothing_to_release(home: Home, registry: Registry, champion: str | None) -> dg.MaterializeResult:
-    """The newest model did not become champion: what was released before stays, and is read again."""
-    serving = registry.version(champion).model_key if champion else None
-    why = "no version is champion" if champion is None else f"version {champion}, released before, stays champion"
-    return dg.MaterializeResult(
-        metadata={"outcome": f"nothing new is released: {why}"},
-        check_results=[_marked(home, serving)],
-    )
-
-
 def _marked(home: Home, model_key: str | None) -> dg.AssetCheckResult:
-    """A bundle's check; without a bundle nothing left, so nothing left unmarked."""
-    found = bundle.unmarked(home, model_key) if model_key else {}
+    """A bundle's check. Without a bundle nothing left, so nothing left unmarked."""
+    problems = bundle.unmarked(home, model_key) if model_key else {}
     read = len(bundle.read_manifest(home, model_key).get("files", [])) if model_key else 0
-    rows = [{"file": name, "problems": "; ".join(why)} for name, why in found.items()]
+    rows = [{"file": name, "problems": "; ".join(why)} for name, why in problems.items()]
     return dg.AssetCheckResult(
         check_name=MARKED,
-        passed=not found,
+        passed=not problems,
         metadata={"files_read": read, "problems": dg.MetadataValue.md(markdown_table(rows))},
     )
 
@@ -75,17 +71,17 @@ def _marked(home: Home, model_key: str | None) -> dg.AssetCheckResult:
     deps=["champion", "scorecard", "data_summary"], kinds={"markdown", "mlflow"}, owners=["team:ml"], code_version="1"
 )
 def model_card(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
-    """What the newest version is, learned from, reaches and cannot do; kept beside its bundle and in its MLflow run."""
+    """What the newest version is, learned from, reaches and cannot do; beside its bundle and in its MLflow run."""
     model, registry = current_model(home), Registry(home)
     version = registry.version(model.registered(registry))
-    text = card.write(
-        card.Facts(
+    text = documents.model_card(
+        documents.Facts(
             version=version.number,
             aliases=version.aliases,
             tags=version.tags,
             record=model.record,
-            summary=summaries.summarise(home, model.sealed.manifest),
-            scores=model.shown_scores(home),
+            summary=documents.summarise(home, model.sealed.manifest),
+            scores=shown(measured(model.scores(home))),
         )
     )
     key = _publish(home, registry, model, "model_card.md", text)
@@ -98,8 +94,8 @@ def model_card(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
 def data_summary(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """Sources, licences, hours, contributors and territories of the training data, for the public; no person is named."""
     model = current_model(home)
-    summary = summaries.summarise(home, model.sealed.manifest)
-    text = summaries.markdown(summary)
+    summary = documents.summarise(home, model.sealed.manifest)
+    text = documents.summary_page(summary)
     registry = Registry(home)
     _publish(home, registry, model, "data_summary.md", text)
     key = _publish(home, registry, model, "data_summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")
@@ -114,7 +110,7 @@ def data_summary(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
 
 
 def _publish(home: Home, registry: Registry, model: CurrentModel, name: str, text: str) -> str:
-    """Keep a document beside the bundle and in the run that trained the model; returns its key."""
+    """Store a document beside the bundle and in the run that trained the model. Returns its key."""
     key = f"{bundle.folder(model.model_key)}/{name}"
     home.store.put(key, text.encode())
     registry.log_artifact(model.run_id, home.store.fetch(key), "release")

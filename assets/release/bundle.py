@@ -1,6 +1,6 @@
 """The release bundle of a model: its sample videos, marked, with checksums and a manifest, in `release/<model_key>/`.
 
-What belongs here: putting the bundle together and reading every file of it again. How a file is marked is `marks`'.
+Putting the bundle together, and reading every file of it again. `assets.marks.marking` marks a file.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def folder(model_key: str) -> str:
 def build(home: Home, claims: Mapping[str, Any], samples: Iterable[Mapping[str, Any]]) -> Bundle:
     """Mark every sample (a row of the table `samples`) that was not marked before, and describe them all.
 
-    `claims`: model_id, snapshot_root, ledger_checkpoint. Signing anew would give other bytes for the same video, so a
-    file that is there, comes from the same sample and still carries both marks is kept.
+    `claims`: model_id, snapshot_root, ledger_checkpoint. Signing anew would change the bytes of the same video, so an
+    existing file of the same sample that still carries both marks is kept.
     """
     model_key = str(claims["model_id"])
     before = {entry["name"]: entry for entry in read_manifest(home, model_key).get("files", [])}
@@ -70,30 +70,27 @@ def _describe(home: Home, claims: Mapping[str, Any], files: list[dict[str, Any]]
 
 
 def read_manifest(home: Home, model_key: str) -> dict[str, Any]:
-    """The bundle's manifest; empty where nothing was released."""
+    """The bundle's manifest; empty if nothing was released."""
     key = f"{folder(model_key)}/manifest.json"
     return json.loads(home.store.get(key)) if home.store.exists(key) else {}
 
 
 def problems(home: Home, model_key: str, entry: Mapping[str, Any]) -> list[str]:
-    """What is wrong with one file of the bundle as it lies in the store: its bytes, its marks. None when it may leave."""
+    """What is wrong with one stored file of the bundle, its bytes or its marks; empty if it may leave."""
     try:
         path = home.store.fetch(f"{folder(model_key)}/{entry['name']}")
     except FileNotFoundError:
         return ["missing"]
-    found = (
-        [] if hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"] else ["not the bytes in the manifest"]
-    )
-    return found + list(read_marks(path, home.signing).problems)
+    intact = hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
+    return ([] if intact else ["not the bytes in the manifest"]) + list(read_marks(path, home.signing).problems)
 
 
 def unmarked(home: Home, model_key: str) -> dict[str, list[str]]:
-    """Every video under the bundle's folder with a problem, those included that no manifest names."""
+    """Every video in the bundle's folder with a problem, including those that the manifest does not name."""
     entries = {entry["name"]: entry for entry in read_manifest(home, model_key).get("files", [])}
     present = {key.rsplit("/", 1)[-1] for key in home.store.list(folder(model_key)) if key.endswith(".mp4")}
-    found = {}
+    faults = {}
     for name in sorted(entries.keys() | present):
-        why = problems(home, model_key, entries[name]) if name in entries else ["not in the manifest"]
-        if why:
-            found[name] = why
-    return found
+        if why := problems(home, model_key, entries[name]) if name in entries else ["not in the manifest"]:
+            faults[name] = why
+    return faults

@@ -1,4 +1,4 @@
-"""What Dagster sees of the requests: what is asked for."""
+"""Dagster asset of the requests stage: what companies ask for."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from typing import Any
 import dagster as dg
 
 from assets.home import Home
-from assets.pages.metadata import definition_metadata, markdown_table, table_metadata
-from assets.requests.inbox import Unread, take_in
+from assets.pages.metadata import definition_metadata, table_metadata
+from assets.pages.plots import markdown_table
+from assets.requests.document import Unread, take_in
 from assets.requests.spec import Spec, money_problems, problems
 from assets.requests.store import list_requests
 
-_SPEC_FIELDS = tuple(Spec.__dataclass_fields__)
+SPEC, BUDGET, READ = "spec_valid", "budget_in_whole_minor_units", "every_file_read"
+CHECKS = {
+    SPEC: "Every request can be ordered.",
+    BUDGET: "Prices and budgets are whole minor units of a known currency, and a budget pays for a clip.",
+    READ: "Every file in inbox/requests gave a request.",
+}
 
 
 @dg.asset(
@@ -24,18 +30,8 @@ _SPEC_FIELDS = tuple(Spec.__dataclass_fields__)
     code_version="1",
     metadata=definition_metadata("requests"),
     check_specs=[
-        dg.AssetCheckSpec(
-            "spec_valid", asset="footage_requests", blocking=True, description="Every request can be ordered."
-        ),
-        dg.AssetCheckSpec(
-            "budget_in_whole_minor_units",
-            asset="footage_requests",
-            blocking=True,
-            description="Prices and budgets are whole minor units of a known currency, and a budget pays for a clip.",
-        ),
-        dg.AssetCheckSpec(
-            "every_file_read", asset="footage_requests", description="Every file in inbox/requests gave a request."
-        ),
+        dg.AssetCheckSpec(name, asset="footage_requests", blocking=name != READ, description=text)
+        for name, text in CHECKS.items()
     ],
 )
 def footage_requests(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
@@ -43,16 +39,13 @@ def footage_requests(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     new, unread = take_in(home, dt.datetime.now(dt.UTC))
     rows = list_requests(home.database_url)
     written = home.lake.write("requests", rows)
+    extra = {
+        "new_from_inbox": new,
+        "requests": dg.MetadataValue.md(_requests_table(rows)),
+        "files_not_read": dg.MetadataValue.md(_unread_table(unread)),
+    }
     return dg.MaterializeResult(
-        metadata=table_metadata(
-            home,
-            "requests",
-            extra={
-                "new_from_inbox": new,
-                "requests": dg.MetadataValue.md(_requests_markdown(rows)),
-                "files_not_read": dg.MetadataValue.md(_unread_markdown(unread)),
-            },
-        ),
+        metadata=table_metadata(home, "requests", extra=extra),
         data_version=dg.DataVersion(written.sha256),
         check_results=_check_results(rows, unread),
     )
@@ -65,36 +58,38 @@ def _check_results(rows: Sequence[Mapping[str, Any]], unread: Sequence[Unread]) 
         for row in rows
         if (why := money_problems(row["price_minor"], row["budget_minor"], row["currency"]))
     }
+    files = dg.MetadataValue.md(_unread_table(unread))
     return [
-        dg.AssetCheckResult(check_name="spec_valid", passed=not invalid, metadata={"invalid": json.dumps(invalid)}),
+        dg.AssetCheckResult(check_name=SPEC, passed=not invalid, metadata={"invalid": json.dumps(invalid)}),
+        dg.AssetCheckResult(check_name=BUDGET, passed=not unpayable, metadata={"unpayable": json.dumps(unpayable)}),
+        # one bad file must not stop the night
         dg.AssetCheckResult(
-            check_name="budget_in_whole_minor_units",
-            passed=not unpayable,
-            metadata={"unpayable": json.dumps(unpayable)},
-        ),
-        dg.AssetCheckResult(
-            check_name="every_file_read",
-            passed=not unread,
-            severity=dg.AssetCheckSeverity.WARN,  # one bad file must not stop the night
-            metadata={"files": dg.MetadataValue.md(_unread_markdown(unread))},
+            check_name=READ, passed=not unread, severity=dg.AssetCheckSeverity.WARN, metadata={"files": files}
         ),
     ]
 
 
 def _spec_problems(row: Mapping[str, Any]) -> list[str]:
-    """The rules again, on what is really in the database: somebody may have edited it."""
+    """The rules again, on what the database holds now: somebody may have edited it."""
     try:
-        return problems(Spec(**{name: row[name] for name in _SPEC_FIELDS}))
+        return problems(Spec(**{name: row[name] for name in Spec.__dataclass_fields__}))
     except (KeyError, TypeError) as error:
         return [f"the row does not read as a request: {error!r}"]
 
 
-def _requests_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+def _requests_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(
-        ("request", "asked for", "clips", "not understood"),
-        [(r["request_id"], r["title"], r["target_units"], "; ".join(r["not_understood"]) or "–") for r in rows],
+        [
+            {
+                "request": row["request_id"],
+                "asked for": row["title"],
+                "clips": row["target_units"],
+                "not understood": "; ".join(row["not_understood"]) or "–",
+            }
+            for row in rows
+        ]
     )
 
 
-def _unread_markdown(unread: Sequence[Unread]) -> str:
-    return markdown_table(("file", "why"), [(item.key, item.why) for item in unread]) if unread else "none"
+def _unread_table(unread: Sequence[Unread]) -> str:
+    return markdown_table([{"file": file.key, "why": file.why} for file in unread])

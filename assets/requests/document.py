@@ -1,4 +1,4 @@
-"""Reads a request from a YAML document: the same fields as a request line, named.
+"""Requests as YAML documents: the same fields as a request line, named. Files are dropped into `inbox/requests/`.
 
 Values are text and go through the rules of `parse`, so `resolution: 4K` and `price: EUR 5` mean what they mean in a
 line; `request:` holds a whole line. A key that no field has, and a value that no rule reads, come back in
@@ -15,9 +15,13 @@ from typing import Any
 
 import yaml
 
+from assets.home import Home
 from assets.requests.parse import Parsed, RequestError, complete, parse_line, read_terms
+from assets.requests.store import Header, add_request
 from assets.vocabulary import TIMES_OF_DAY
+from training.consent.times import time_text
 
+INBOX = "inbox/requests"
 MAX_BYTES = 64 * 1024
 
 # key -> the words that make its value a phrase of a request line
@@ -52,35 +56,32 @@ class Document:
     """A parsed request with what a line cannot say: who asks, under which name, from when."""
 
     parsed: Parsed
-    request_id: str | None = None
-    org_id: str | None = None
-    title: str | None = None
-    status: str | None = None
-    opens_at: str | None = None
+    header: Header
 
 
 def parse_document(text: str) -> Document:
-    """Read one YAML mapping. Raises RequestError for what is no mapping of plain values or cannot be ordered."""
+    """Read one YAML mapping. Raises RequestError if it is not a mapping of plain values, or cannot be ordered."""
     keys = _mapping(text)
     line = keys.pop("request", keys.pop("text", ""))
-    header = {name: keys.pop(name, None) for name in _HEADER}
-    if header["request_id"] and not _REQUEST_ID.fullmatch(header["request_id"]):
-        raise RequestError(f"request_id {header['request_id']!r}: use letters, digits, dots, dashes and underscores")
+    header = {name: value for name in _HEADER if (value := keys.pop(name, None)) is not None}
+    if (request_id := header.get("request_id")) and not _REQUEST_ID.fullmatch(request_id):
+        raise RequestError(f"request_id {request_id!r}: use letters, digits, dots, dashes and underscores")
     opens_at = _time("opens_at", keys.pop("opens_at", None))
     parsed = parse_line(line)
     values, understood, lost = _fields(keys)
-    spec, assumed = complete({**parsed.said, **values})
-    shown = header["title"] or line or ", ".join(f"{key} {value}" for key, value in keys.items())
+    values = parsed.values | values
+    spec, assumed = complete(values)
+    title = header.get("title") or line or ", ".join(f"{key} {value}" for key, value in keys.items())
     whole = replace(
         parsed,
-        text=shown,
+        text=title,
         spec=spec,
-        said={**parsed.said, **values},
+        values=values,
         understood=parsed.understood | understood,
         not_understood=parsed.not_understood + tuple(lost),
         assumed=assumed,
     )
-    return Document(whole.checked(), opens_at=opens_at, **header | {"title": shown})
+    return Document(whole.checked(), Header(**header | {"title": title}, opens_at=opens_at))
 
 
 def _mapping(text: str) -> dict[str, str]:
@@ -109,17 +110,17 @@ def _fields(keys: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str], li
     understood: dict[str, str] = {}
     lost: list[str] = []
     for key, value in keys.items():
-        found = _read(key, value) if value else None
-        if found is None:
+        fields = _read(key, value) if value else None
+        if fields is None:
             lost.append(f"{key}: {value}")
         else:
-            values |= found
+            values |= fields
             understood[key] = value
     return values, understood, lost
 
 
 def _read(key: str, value: str) -> dict[str, Any] | None:
-    """What one pair says, or None. A phrase must be read whole: half of it would be a guess."""
+    """The fields of one pair, or None. A phrase must be read whole: half of it would be a guess."""
     if key == "deadline_at":
         return {"deadline_at": _time(key, value)}
     if key == "time_of_day":
@@ -133,12 +134,12 @@ def _read(key: str, value: str) -> dict[str, Any] | None:
         key, value = "duration", f"{value} seconds"
     if key not in _PHRASES:
         return None
-    found, claims, rest = read_terms(_PHRASES[key].format(value))
-    return None if rest or len(claims) != 1 else found
+    fields, claims, rest = read_terms(_PHRASES[key].format(value))
+    return None if rest or len(claims) != 1 else fields
 
 
 def _time(key: str, value: str | None) -> str | None:
-    """RFC 3339 in UTC; a date alone is its first second (its last for a deadline)."""
+    """RFC 3339 in UTC. A date alone means its first second, or its last if it is a deadline."""
     if value is None:
         return None
     try:
@@ -150,4 +151,35 @@ def _time(key: str, value: str | None) -> str | None:
         raise RequestError(f"{key}: {value!r} is no date or RFC 3339 time") from None
     if moment.tzinfo is None:
         raise RequestError(f"{key}: {value!r} has no time zone; write it in UTC, ending in Z")
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time_text(moment)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A file that could not be read as a request, and why. It stays in the inbox, so that it can be corrected."""
+
+    key: str
+    why: str
+
+
+def take_in(home: Home, now: dt.datetime) -> tuple[int, list[Unread]]:
+    """Store every readable request of the inbox. Returns how many are new, and the files that could not be read."""
+    new, unread = 0, []
+    for key in home.store.list(INBOX):
+        if not key.endswith((".yaml", ".yml")):
+            unread.append(Unread(key, "not a .yaml file"))
+            continue
+        try:
+            new += _add(home, key, now)
+        except ValueError as error:
+            unread.append(Unread(key, str(error)))
+    return new, unread
+
+
+def _add(home: Home, key: str, now: dt.datetime) -> bool:
+    data = home.store.get(key)
+    if len(data) > MAX_BYTES:
+        raise RequestError(f"a request document is at most {MAX_BYTES} bytes, this has {len(data)}")
+    document = parse_document(data.decode("utf-8"))
+    _, new = add_request(home.database_url, document.parsed, now, document.header)
+    return new

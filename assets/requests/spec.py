@@ -1,7 +1,7 @@
-"""What a footage request says, as a typed record: limits on the clip, terms of the order, and the criteria list.
+"""A footage request as a typed record: limits on the clip, terms of the order, and the list of criteria.
 
-Here: the record, its validity and its criteria. Not here: reading it from text or YAML (`parse`), keeping it (`store`).
-Lengths are pixels and seconds; money is whole minor units (cents); times are RFC 3339 in UTC.
+Lengths are pixels and seconds, money is whole minor units (cents), times are RFC 3339 in UTC. `parse` reads a record from
+text, `document` from YAML, `store` keeps it.
 """
 
 from __future__ import annotations
@@ -45,54 +45,54 @@ class Spec:
 
     def criteria(self) -> list[dict[str, Any]]:
         """What a clip must be: {field, op, value, hard, check}; `check` says who can tell: probe, model or reviewer."""
-        found: list[dict[str, Any]] = []
-
-        def ask(field: str, op: str, value: Any, check: str) -> None:
-            if value is not None:
-                found.append({"field": field, "op": op, "value": value, "hard": True, "check": check})
-
-        ask("subject", "=", self.subject, "reviewer")
-        ask("location", "=", self.location, "reviewer")
-        ask("time_of_day", "=", self.time_of_day, "model")
-        ask("long_side", ">=", self.min_width, "probe")
-        ask("short_side", ">=", self.min_height, "probe")
-        ask("aspect_ratio", "=", self.aspect_ratio, "probe")
-        ask("duration_s", ">=", self.duration_min_s, "probe")
-        ask("duration_s", "<=", self.duration_max_s, "probe")
-        return found
+        limits = [
+            ("subject", "=", self.subject, "reviewer"),
+            ("location", "=", self.location, "reviewer"),
+            ("time_of_day", "=", self.time_of_day, "model"),
+            ("long_side", ">=", self.min_width, "probe"),
+            ("short_side", ">=", self.min_height, "probe"),
+            ("aspect_ratio", "=", self.aspect_ratio, "probe"),
+            ("duration_s", ">=", self.duration_min_s, "probe"),
+            ("duration_s", "<=", self.duration_max_s, "probe"),
+        ]
+        return [
+            {"field": field, "op": op, "value": value, "hard": True, "check": check}
+            for field, op, value, check in limits
+            if value is not None
+        ]
 
 
 def problems(spec: Spec) -> list[str]:
-    """Every reason why this cannot be ordered; empty when it can."""
-    found = []
+    """Every reason why this cannot be ordered; empty if it can."""
+    faults = []
     if not spec.criteria():
-        found.append("it asks for nothing: name a subject, a place, a time of day, a size, a shape or a length")
+        faults.append("it asks for nothing: name a subject, a place, a time of day, a size, a shape or a length")
     if not 1 <= spec.target_units <= MAX_UNITS:
-        found.append(f"{spec.target_units} clips: ask for 1 to {MAX_UNITS}")
+        faults.append(f"{spec.target_units} clips: ask for 1 to {MAX_UNITS}")
     if spec.max_per_contributor is not None and spec.max_per_contributor < 1:
-        found.append("a contributor must be allowed at least one clip")
+        faults.append("a contributor must be allowed at least one clip")
     if spec.time_of_day is not None and spec.time_of_day not in TIMES_OF_DAY:
-        found.append(f"time of day {spec.time_of_day!r} is not one of {', '.join(TIMES_OF_DAY)}")
+        faults.append(f"time of day {spec.time_of_day!r} is not one of {', '.join(TIMES_OF_DAY)}")
     for name in ("min_width", "min_height", "duration_min_s", "duration_max_s"):
         value = getattr(spec, name)
         if value is not None and not value > 0:
-            found.append(f"{name} must be above zero, not {value}")
+            faults.append(f"{name} must be above zero, not {value}")
     low, high = spec.duration_min_s, spec.duration_max_s
     if low is not None and high is not None and low > high:
-        found.append(f"the shortest length, {low} s, is above the longest, {high} s")
-    return found + money_problems(spec.price_minor, spec.budget_minor, spec.currency)
+        faults.append(f"the shortest length, {low} s, is above the longest, {high} s")
+    return faults + money_problems(spec.price_minor, spec.budget_minor, spec.currency)
 
 
 def money_problems(price_minor: Any, budget_minor: Any, currency: str) -> list[str]:
-    """Why these are not sums in whole minor units that can be paid; empty when they are."""
-    found = []
+    """Why these sums in whole minor units cannot be paid; empty if they can."""
+    faults = []
     for name, amount in (("price", price_minor), ("budget", budget_minor)):
         if isinstance(amount, bool) or not isinstance(amount, int):
-            found.append(f"{name} must be whole minor units, not {amount!r}")
+            faults.append(f"{name} must be whole minor units, not {amount!r}")
         elif not 0 <= amount <= MAX_MINOR:
-            found.append(f"{name} must be 0 to {MAX_MINOR} minor units, not {amount}")
+            faults.append(f"{name} must be 0 to {MAX_MINOR} minor units, not {amount}")
     if currency not in CURRENCIES:
-        found.append(f"currency {currency!r} is not one of {', '.join(sorted(CURRENCIES))}")
-    if not found and budget_minor < price_minor:
-        found.append(f"a budget of {budget_minor} does not pay for one clip at {price_minor}")
-    return found
+        faults.append(f"currency {currency!r} is not one of {', '.join(sorted(CURRENCIES))}")
+    if not faults and budget_minor < price_minor:
+        faults.append(f"a budget of {budget_minor} does not pay for one clip at {price_minor}")
+    return faults

@@ -1,7 +1,7 @@
-"""The measurable parts of a request line: size, shape, length, count, money, deadline. One rule each, tried in order.
+"""The measurable parts of a request line: size, shape, length, count, money, deadline. A rule each, tried in order.
 
-A rule is a pattern and a reader; the reader gives the fields that the words mean, or None where they mean nothing
-(an unknown currency, a date that does not exist), so that the words are said back.
+A rule is a pattern and a reader. The reader returns the fields that the words mean, or None if they mean nothing (an unknown
+currency, a date that does not exist), so that the words are reported as not understood.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any
 from assets.requests.spec import CURRENCIES, MAX_MINOR
 
 Fields = dict[str, Any]
+Reader = Callable[[re.Match[str]], Fields | None]
 
 
 @dataclass(frozen=True)
 class Rule:
     field: str
     pattern: re.Pattern[str]
-    read: Callable[[re.Match[str]], Fields | None]
+    read: Reader
 
 
 # Long and short side of a 16:9 picture under its trade name.
@@ -72,7 +73,7 @@ def _money(prefix: str) -> str:
 
 
 def minor_units(amount: str, currency: str) -> int | None:
-    """`5.50`, `EUR` -> 550; None where the currency is unknown or has no such small part."""
+    """`5.50`, `EUR` -> 550; None if the currency is unknown or has no such small part."""
     digits = CURRENCIES.get(currency)
     if digits is None:
         return None
@@ -80,7 +81,7 @@ def minor_units(amount: str, currency: str) -> int | None:
     return int(value) if value == value.to_integral_value() and value <= MAX_MINOR else None
 
 
-def _sum(field: str) -> Callable[[re.Match[str]], Fields | None]:
+def _sum(field: str) -> Reader:
     def read(match: re.Match[str]) -> Fields | None:
         groups = match.groupdict()
         name = groups["m_ac"] or groups["m_bc"]
@@ -113,7 +114,7 @@ def sides(size: str | tuple[int, int], aspect_ratio: str | None) -> tuple[int, i
 
 
 def shape(text: str) -> str | None:
-    """`1920:1080` -> `16:9`, `2.39:1` as it is; None for what is no picture's shape (`18:30` is a time)."""
+    """`1920:1080` -> `16:9`, `2.39:1` as it is; None if it cannot be a picture's shape (`18:30` is a time)."""
     a, b = text.replace("/", ":").split(":")
     if "." not in a + b:
         if len(b) == 2 and int(a) < 24 and int(b) < 60 and f"{a}:{b}" not in _CLOCK_SAFE:
@@ -125,8 +126,8 @@ def shape(text: str) -> str | None:
 
 
 def _aspect(match: re.Match[str]) -> Fields | None:
-    found = shape(re.sub(r"\s", "", match["ratio"]))
-    return {"aspect_ratio": found} if found else None
+    ratio = shape(re.sub(r"\s", "", match["ratio"]))
+    return {"aspect_ratio": ratio} if ratio else None
 
 
 def _seconds(number: str, unit: str) -> float:
@@ -160,10 +161,10 @@ def _integer(text: str) -> int | None:
     return int(text) if len(text) <= 9 else None
 
 
-def _count(field: str) -> Callable[[re.Match[str]], Fields | None]:
+def _count(field: str) -> Reader:
     def read(match: re.Match[str]) -> Fields | None:
-        found = _integer(match["number"])
-        return None if found is None else {field: found}
+        number = _integer(match["number"])
+        return None if number is None else {field: number}
 
     return read
 
@@ -183,7 +184,11 @@ def _deadline(match: re.Match[str]) -> Fields | None:
     return {"deadline_at": dt.datetime.combine(day, clock).strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
-def _rule(field: str, pattern: str, read: Callable[[re.Match[str]], Fields | None]) -> Rule:
+def _shape_name(match: re.Match[str]) -> Fields:
+    return {"aspect_ratio": _SHAPES[match["shape"].lower()]}
+
+
+def _rule(field: str, pattern: str, read: Reader) -> Rule:
     return Rule(field, re.compile(pattern, re.IGNORECASE), read)
 
 
@@ -248,11 +253,11 @@ RULES = (
     _rule(
         "aspect_ratio",
         rf"(?:(?<=[,;\n])|^)\s*(?P<shape>{'|'.join(_SHAPES)})\s*(?=[,;\n]|$)",
-        lambda match: {"aspect_ratio": _SHAPES[match["shape"].lower()]},
+        _shape_name,
     ),
     _rule(
         "aspect_ratio",
         rf"\b(?:in\s+)?(?P<shape>{'|'.join(_SHAPES)})\s+(?:format|orientation|video|aspect(?:\s+ratio)?)\b",
-        lambda match: {"aspect_ratio": _SHAPES[match["shape"].lower()]},
+        _shape_name,
     ),
 )

@@ -1,7 +1,7 @@
 """Which prompts the platform answers: a short list of refusals by words, each with its reason.
 
-Thin by intent: a word list stops the plain cases and says why. It is no classifier, and its verdict is never the only
-guard: what leaves is marked whatever was asked (`marks`).
+Thin by intent: a word list stops the plain cases and says why. It is not a classifier, and never the only guard: every video
+that leaves is marked, whatever the prompt.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PromptRefused(ValueError):
 
 @dataclass(frozen=True)
 class Screened:
-    """`text` is the prompt as the model gets it; `refused` are all reasons against it, none when it may pass."""
+    """`text` is the prompt as the model gets it; `refused` has every reason against it, none if it may pass."""
 
     text: str
     refused: tuple[str, ...]

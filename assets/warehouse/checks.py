@@ -6,18 +6,16 @@ error (and blocks, where bad rows would travel on); anything else is a warning t
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from assets.home import Home
 from assets.tables import TABLES
+from expectations.validate import validate
 
 if TYPE_CHECKING:
     from expectations.validate import ValidationOutcome
-
-DOCS_URL = "RUSHES_DATA_DOCS_URL"  # where the reports are served, if they are
 
 
 @dg.asset_check(asset="deliveries", blocking=True, pool="data_docs", description="The suite `deliveries` holds.")
@@ -41,8 +39,6 @@ def snapshot_meets_expectations(home: dg.ResourceParam[Home]) -> dg.AssetCheckRe
 
 
 def _check(home: Home, suite: str, table: str) -> dg.AssetCheckResult:
-    from expectations.validate import validate
-
     rows = home.lake.read(table)
     if not rows.num_rows:
         return dg.AssetCheckResult(passed=True, description=f"nothing is in {table} yet")
@@ -52,11 +48,11 @@ def _check(home: Home, suite: str, table: str) -> dg.AssetCheckResult:
         passed=outcome.max_severity in (None, "info"),  # what is merely good to know is listed and fails nothing
         severity=dg.AssetCheckSeverity.ERROR if outcome.critical else dg.AssetCheckSeverity.WARN,
         description="; ".join(f"{f.severity}: {f.expectation} on {f.column}" for f in outcome.failures) or None,
-        metadata=_metadata(outcome),
+        metadata=_metadata(outcome, home.docs_url),
     )
 
 
-def _metadata(outcome: ValidationOutcome) -> dict[str, Any]:
+def _metadata(outcome: ValidationOutcome, docs_url: str) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "expectations": int(outcome.statistics["evaluated_expectations"]),
         "unexpected_expectations": int(outcome.statistics["unsuccessful_expectations"]),
@@ -79,6 +75,6 @@ def _metadata(outcome: ValidationOutcome) -> dict[str, Any]:
         )
     if outcome.docs_path:
         metadata["report"] = dg.MetadataValue.path(str(outcome.docs_path))
-        if base := os.environ.get(DOCS_URL):
-            metadata["data_docs"] = dg.MetadataValue.url(f"{base.rstrip('/')}/{outcome.name}/index.html")
+        if docs_url:
+            metadata["data_docs"] = dg.MetadataValue.url(f"{docs_url.rstrip('/')}/{outcome.name}/index.html")
     return metadata

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 PATIENCE_S = 120.0
 ASK_AGAIN_S = 0.5
 
-MEMORY = "RUSHES_DUCKDB_MEMORY"  # most memory of a connection, such as 4GB
 SHARE, LEAST_MIB = 0.25, 512  # of what this machine or container has; other steps run beside
 
 
@@ -47,7 +45,7 @@ def _patiently(home: Home, patience_s: float) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            return connect(home.warehouse_path, spill_folder(home), read_only=True)
+            return connect(home.warehouse_path, spill_folder(home), memory_limit(home), read_only=True)
         except duckdb.IOException as error:
             if "set lock on file" not in str(error):
                 raise
@@ -58,13 +56,11 @@ def _patiently(home: Home, patience_s: float) -> duckdb.DuckDBPyConnection:
         time.sleep(ASK_AGAIN_S)
 
 
-def connect(path: Path, spill: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+def connect(path: Path, spill: Path, memory: str, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """A connection with bounded memory; what does not fit is spilled to the folder `spill`."""
     import duckdb
 
-    return duckdb.connect(
-        str(path), read_only=read_only, config={"memory_limit": memory_limit(), "temp_directory": str(spill)}
-    )
+    return duckdb.connect(str(path), read_only=read_only, config={"memory_limit": memory, "temp_directory": str(spill)})
 
 
 def spill_folder(home: Home) -> Path:
@@ -72,13 +68,9 @@ def spill_folder(home: Home) -> Path:
     return home.scratch("duckdb") / str(os.getpid())
 
 
-def memory_limit() -> str:
-    """What one connection may take, as DuckDB reads it: as set, or a share of what there is. Raises ValueError."""
-    if limit := os.environ.get(MEMORY):
-        if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]i?B", limit):
-            raise ValueError(f"{MEMORY} is an amount of memory such as 4GB or 512MiB, not {limit!r}")
-        return limit
-    return f"{max(LEAST_MIB, int(SHARE * memory_bytes()) >> 20)}MiB"
+def memory_limit(home: Home) -> str:
+    """What one connection may take, as DuckDB reads it: as set, or a share of what there is."""
+    return home.duckdb_memory or f"{max(LEAST_MIB, int(SHARE * memory_bytes()) >> 20)}MiB"
 
 
 def memory_bytes(root: Path = Path("/")) -> int:

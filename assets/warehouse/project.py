@@ -16,7 +16,7 @@ from typing import Any
 from dagster_dbt import DbtCliResource, DbtProject
 
 from assets.home import Home
-from assets.warehouse.opening import MEMORY, connect, memory_limit, opened
+from assets.warehouse.opening import connect, memory_limit, opened
 
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 # what a person edits; `target` and `logs` are dbt's own
@@ -67,7 +67,7 @@ def begin_build(home: Home) -> Path:
 
 def finish_build(home: Home, target: Path) -> None:
     """Put what was built in the warehouse's place, at once; whoever has the old one open keeps reading that."""
-    with connect(target, target.parent / "spill", read_only=False) as connection:
+    with connect(target, target.parent / "spill", memory_limit(home), read_only=False) as connection:
         connection.execute("checkpoint")  # all of it in the one file
     with target.open("rb") as file:
         os.fsync(file.fileno())
@@ -90,7 +90,7 @@ def environment(home: Home, target: Path) -> dict[str, str]:
         "RUSHES_LAKE": str(lake.resolve()).replace("'", "''"),  # it stands in an SQL string
         "RUSHES_WAREHOUSE": str(target),
         "RUSHES_WAREHOUSE_SPILL": str(target.parent / "spill"),
-        MEMORY: memory_limit(),
+        "RUSHES_DUCKDB_MEMORY": memory_limit(home),
     }
 
 

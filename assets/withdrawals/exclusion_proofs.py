@@ -6,7 +6,6 @@ Belongs here: finding the model's commitment and the clip ids of every set in it
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from assets.consent.sealed_members import manifest_key
 from assets.evaluation.commitments import find
 from assets.home import Home
 from assets.registry.versions import Registry
-from training.consent.canonical import parse_strictly
+from training.consent.canonical import file_sha256, parse_strictly
 from training.consent.snapshot import verify_manifest
 
 _CLIP_ID = re.compile(r"[0-9a-f]{64}")
@@ -70,8 +69,7 @@ def clips_named(home: Home, named: str) -> list[str]:
 
 
 def _clips_of_file(home: Home, path: Path) -> list[str]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_sha256(path)
     clip_ids = sorted({row["clip_id"] for row in home.lake.rows("shots") if row["bytes_sha256"] == digest})
     if not clip_ids:
         raise LookupError(

@@ -23,14 +23,14 @@ from assets.consent import reach
 from assets.consent.ledger import Ledger
 from assets.consent.reach import error_line
 from assets.consent.sealed_members import SealedSnapshots
-from assets.consent.withdrawal_log import DONE, RESTORATION, Item, Withdrawal, WithdrawalLog
+from assets.consent.withdrawal_log import DONE, Item, Withdrawal, WithdrawalLog
 from assets.home import Home
 from assets.registry.versions import Registry, Version
 from assets.requests.store import propose
 from assets.withdrawals import artifacts, lineage, receipt
 from assets.withdrawals.artifacts import THUMBNAILS, RetentionPolicy
 from assets.withdrawals.lineage import Model, downstream
-from assets.withheld import withheld
+from assets.withheld import RESTORATION, withheld
 
 SERVING, REREAD = "serving", "reread"
 MEDIA_CAUSES = {"revoke", "adjudicate"}  # a consent that merely ended says nothing about the delivered file

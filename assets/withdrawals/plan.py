@@ -17,22 +17,10 @@ from assets.consent import reach
 from assets.consent.ledger import Ledger
 from assets.consent.reach import Reach, Touched
 from assets.consent.sealed_members import SealedSnapshots, sealed_snapshots
-from assets.consent.withdrawal_log import (
-    EVENT,
-    MEMBER,
-    RESTORATION,
-    WITHDRAWAL,
-    Cause,
-    Failing,
-    Mark,
-    Pair,
-    Plan,
-    Withdrawal,
-    WithdrawalLog,
-)
+from assets.consent.withdrawal_log import EVENT, MEMBER, Cause, Failing, Mark, Pair, Plan, Withdrawal, WithdrawalLog
 from assets.home import Home
 from assets.withdrawals.execute import SERVING, Execution
-from assets.withheld import withheld
+from assets.withheld import RESTORATION, WITHDRAWAL, withheld
 from training.consent.checkpoint import Checkpoint
 from training.consent.events import CONSENT_TYPES, DISPUTE_TYPES, Event
 from training.consent.times import instant, now_utc, parse_time, shifted, time_text

@@ -10,8 +10,9 @@ having count(*) > 1
 
 {% test no_nulls(model) %}
 
-select *
-from {{ model }}
-where len(list_filter([columns(*)::varchar], lambda value: value is null)) > 0
+select * from {{ model }}
+except all
+-- in which all columns have a value
+select * from {{ model }} where columns(*) is not null
 
 {% endtest %}

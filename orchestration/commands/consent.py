@@ -93,7 +93,7 @@ def revoke(
         bool, typer.Option("--for-owner", help="Sign with the platform's key, for somebody who has lost theirs.")
     ] = False,
 ) -> None:
-    """Withdraw a consent. No reason is asked for; it acts at once and cannot be undone."""
+    """Withdraw a consent. No reason is needed; it acts at once and cannot be undone."""
     site, now = home(), datetime.now(UTC)
     ledger = platform_ledger(site)
     history = ledger.of_consent(consent_id)
@@ -115,7 +115,7 @@ def revoke(
 def show(
     consent_id: Annotated[str | None, typer.Argument(help="One consent; all without it.")] = None,
 ) -> None:
-    """The ledger's events."""
+    """List the ledger's events."""
     ledger = platform_ledger(home())
     history = ledger.events() if consent_id is None else ledger.of_consent(consent_id)
     if not history and consent_id:
@@ -149,7 +149,7 @@ def erase(
     consent_id: str,
     reason: Annotated[str, typer.Option(help="Why, for the record; no name or other personal data.")] = "asked for",
 ) -> None:
-    """Erase what a consent said, for ever; the ledger's roots and proofs stay valid, and nothing rests on it any more."""
+    """Erase the content of a consent for good. The ledger's roots and proofs stay valid; no use rests on it any more."""
     erased = platform_ledger(home()).erase(consent_id, reason, datetime.now(UTC))
     if not erased:
         raise _unknown(consent_id)
@@ -158,7 +158,7 @@ def erase(
 
 @app.command()
 def enrol(party: str, key_id: str, officer: Officer, evidence: Evidence) -> None:
-    """Attest that a party holds a key; registrations that waited for it are taken."""
+    """Attest that a party holds a key; registrations that waited for it are accepted."""
     site = home()
     new = attest(site, party, key_id, officer=officer, evidence_sha256=digest_of(evidence))
     taken = offer_again(site, key_id)
@@ -168,7 +168,7 @@ def enrol(party: str, key_id: str, officer: Officer, evidence: Evidence) -> None
 
 @app.command()
 def waiting() -> None:
-    """Keys that somebody sent and no officer has verified yet."""
+    """List keys that no officer has verified yet."""
     rows = []
     for refusal in platform_ledger(home()).standing_refusals():
         if refusal["rule"] == "key_not_enrolled":
@@ -179,7 +179,7 @@ def waiting() -> None:
 
 @app.command()
 def keys(party: str) -> None:
-    """A party's keys: which an officer enrolled, which an earlier key endorsed, which are revoked."""
+    """List a party's keys: enrolled by an officer, endorsed by an earlier key, or revoked."""
     register = Register()
     for event in platform_ledger(home()).events(parties={party}):
         if event.type in IDENTITY_TYPES:
@@ -215,7 +215,7 @@ def rotate_key(
     key: Annotated[Path, typer.Option("--key", help="The new private key (PEM); made there on first use.")],
     old_key: Annotated[Path, typer.Option("--old-key", help="A private key of the party that is registered.")],
 ) -> None:
-    """Register a further key on the word of an earlier one; the earlier one stays valid until it is revoked."""
+    """Register a further key, endorsed by an earlier one. The earlier key stays valid until it is revoked."""
     now, new, old = datetime.now(UTC), load_or_create(key), load_or_create(old_key)
     registration = events.endorse(events.sign(events.register_key(party, new, now), new), old)
     append(platform_ledger(home()), registration, now)
@@ -228,7 +228,7 @@ def revoke_key(
     key_id: str,
     key: Annotated[Path | None, typer.Option("--key", help="Any private key of the party that is still valid.")] = None,
 ) -> None:
-    """End a key: nothing that it signs from now on is taken; what it signed stands. Without --key the platform signs."""
+    """Revoke a key. Nothing that it signs from now on is accepted; what it signed stands. Without --key the platform signs."""
     site, now = home(), datetime.now(UTC)
     private = load_or_create(key) if key else platform_key(site)
     body = events.revoke_key(party, key_id, now, actor=None if key else PLATFORM)

@@ -22,12 +22,14 @@ from assets.curation.reports.explain import page as explanation_page
 from assets.home import Home
 from assets.pages.stills import keep_page, take_stills
 from orchestration.commands.shared import facts, home, open_page, plain, short, stderr, stdout, table
+from orchestration.services import prepare_instance
 from orchestration.settings import Settings
 
-app = typer.Typer(help="Look at what the checks ask, try other thresholds, and ask why.", no_args_is_help=True)
+app = typer.Typer(help="Show the policy, try other thresholds, and explain verdicts.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 STILLS = 12
+CHANGES = ("newly_passing", "newly_failing", "newly_blocking", "newly_harmless")
 CELL = 60  # characters of a value on the terminal; the page and --json have it whole
 COLOURS = {"pass": "green", "fail": "red"} | dict.fromkeys(
     ("unmeasurable", "not_measured", "not_yet", "not_decided"), "yellow"
@@ -36,7 +38,7 @@ COLOURS = {"pass": "green", "fail": "red"} | dict.fromkeys(
 
 @app.command()
 def policy(as_json: AsJson = False) -> None:
-    """What is asked of every clip, with this home's own thresholds where it has some."""
+    """Show the checks on every clip, with this home's own thresholds where it has some."""
     current = policy_of(home())
     if as_json:
         _print_json({"policy": current.name, "checks": [asdict(check) for check in current.checks]})
@@ -60,24 +62,26 @@ def policy(as_json: AsJson = False) -> None:
 def replay(
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="check.low, check.high or check.severity=value; `default` as value takes it back."),
+        typer.Option("--set", help="check.low, check.high or check.severity=value; the value `default` resets it."),
     ] = None,
     day: Annotated[list[str] | None, typer.Option(help="Only these days; all without it.")] = None,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Decide by it from now on, and all that was decided again.")
+        bool, typer.Option("--apply", help="Use this policy from now on, and decide all days again.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Which clips another policy would accept or refuse, from stored values alone: nothing is decoded.
+    """Show which clips another policy would accept or refuse, from stored values alone: nothing is decoded.
 
     Without --set the home's policy is compared with what is recorded. Nothing is written without --apply.
     """
     if apply and day:
         raise ValueError("--apply decides all days, so that one policy holds for all; leave --day out")
     site = home()
-    known = site.lake.partitions("shots")
-    if unknown := sorted(set(day or ()) - set(known)):
-        raise LookupError(f"no clips were received on {', '.join(unknown)}; there are {', '.join(known) or 'none yet'}")
+    received = site.lake.partitions("shots")
+    if unknown := sorted(set(day or ()) - set(received)):
+        raise LookupError(
+            f"no clips were received on {', '.join(unknown)}; there are {', '.join(received) or 'none yet'}"
+        )
     changes = with_settings(read_changes(site), set_ or [])
     wanted = tuned(changes)
     if apply:
@@ -109,8 +113,6 @@ def _report_to_dagster(outcome: Replay) -> None:
     """Report the new partitions of `verdicts`, so that Dagster's pages and what depends on them know."""
     import dagster as dg
 
-    from orchestration.services import prepare_instance
-
     os.environ["DAGSTER_HOME"] = str(prepare_instance(Settings.load()))
     with dg.DagsterInstance.get() as instance:
         for day, sha256 in outcome.days_written.items():
@@ -131,18 +133,10 @@ def _show_replay(outcome: Replay) -> None:
     rows = [
         (
             change.check,
-            f"{change.threshold_before} → {change.threshold}"
-            if change.threshold_before not in (None, change.threshold)
-            else change.threshold,
-            *(
-                f"{clips:,}"
-                for clips in (
-                    change.newly_passing,
-                    change.newly_failing,
-                    change.newly_blocking,
-                    change.newly_harmless,
-                )
-            ),
+            change.threshold
+            if change.threshold_before in (None, change.threshold)
+            else f"{change.threshold_before} → {change.threshold}",
+            *(f"{getattr(change, name):,}" for name in CHANGES),
             " ".join(map(short, change.examples)),
         )
         for change in outcome.checks
@@ -164,7 +158,7 @@ def explain(
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Every check on a clip with value, unit, threshold, version and verdict, and a page with its frames."""
+    """Show every check on a clip with value, unit, threshold, version and verdict, and a page with its frames."""
     site = home()
     explanation = explain_clip(site, clip, shot)
     if as_json:

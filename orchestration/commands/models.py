@@ -9,6 +9,7 @@ import typer
 
 from assets.evaluation import promotion
 from assets.release.generation import generate_marked
+from assets.serving.answer import GenerationRequest
 from orchestration.commands.shared import facts, home, plain, say, stdout
 
 FILE = "file or clip id"
@@ -44,13 +45,13 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="What the video shows.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The mp4 to write.")],
     seed: Annotated[int, typer.Option(help="Same prompt, seed and version: same video.")] = 0,
-    version: Annotated[str | None, typer.Option(help="A registered version; the champion without it.")] = None,
+    version: Annotated[str | None, typer.Option(help="A registered version; the champion by default.")] = None,
     first: Annotated[str | None, _given("Image to video: the first frame.")] = None,
     last: Annotated[str | None, _given("The last frame; with --first, both ends.")] = None,
     keyframe: Annotated[
         list[str] | None, _given("Key frames: a picture at a time; repeatable.", "SECONDS=FILE")
     ] = None,
-    after: Annotated[str | None, _given("Extension forward: go on from this video's end.")] = None,
+    after: Annotated[str | None, _given("Extension forward: continue from this video's end.")] = None,
     before: Annotated[
         str | None, _given("Extension backward: lead up to this video's start; with --after, in-betweening.")
     ] = None,
@@ -59,7 +60,7 @@ def generate(
     negative: Annotated[str, _guidance("Negative prompt: what not to show.")] = "",
     guidance: Annotated[float | None, _guidance(f"How strongly the prompt pulls; 1: no guidance. {OWN}")] = None,
     guidance_interval: Annotated[
-        str, _guidance("Guide between these times alone; 1 is noise, 0 the end.", "LOW,HIGH")
+        str, _guidance("Guide only between these times; 1 is noise, 0 the end.", "LOW,HIGH")
     ] = "0,1",
     guidance_rescale: Annotated[float, _guidance("From 0 to 1, against burnt colours under strong guidance.")] = 0.0,
     number: Annotated[list[str] | None, NUMBER] = None,
@@ -89,7 +90,8 @@ def generate(
         "steps": steps,
         "method": method,
     }
-    stdout.print(facts(generate_marked(home(), prompt, output, seed=seed, version=version, **options)))
+    result = generate_marked(home(), GenerationRequest(prompt, seed, options), output, version)
+    stdout.print(facts(result))
 
 
 def _keyframe(text: str) -> dict[str, Any]:

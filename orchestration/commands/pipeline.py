@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from assets.curation.captioning import search as captions
+from assets.curation.captioning import embeddings as captions
 from assets.ingestion import inbox
 from orchestration.commands.shared import home, plain, short, stdout, table
 from orchestration.settings import Settings
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def deliver(
     folder: Annotated[Path, typer.Argument(help="Holds delivery.json, the files it names, and consent/*.json.")],
-    day: Annotated[str | None, typer.Option(help="Received day, YYYY-MM-DD; today without it.")] = None,
+    day: Annotated[str | None, typer.Option(help="Received day, YYYY-MM-DD; today by default.")] = None,
 ) -> None:
     """Copy a delivery into the inbox; the inbox sensor, or `rushes run intake`, takes it from there."""
     place = inbox.deliver(folder, home(), day)
@@ -36,7 +36,7 @@ def search(
     words: Annotated[str, typer.Argument(help="What the clips show, for instance: sunset over water.")],
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many clips.")] = 10,
 ) -> None:
-    """The clips whose captions are nearest in meaning, nearest first. Withdrawn clips are never among them."""
+    """Find the clips whose captions are nearest in meaning. Withdrawn clips are never shown."""
     hits = captions.search(home(), words, top)
     rows = [
         (short(hit.clip_id, 16), f"{hit.similarity:.3f}", hit.caption, f"{hit.state}{_why(hit.reasons)}")
@@ -53,7 +53,7 @@ def _why(reasons: tuple[str, ...]) -> str:
 def run(
     job: Annotated[str, typer.Argument(help="ask, intake, refresh, retrain or nightly")] = "nightly",
     day: Annotated[
-        list[str] | None, typer.Option(help="Days for intake; all days with new deliveries without it.")
+        list[str] | None, typer.Option(help="Days for intake; by default all days with new deliveries.")
     ] = None,
 ) -> None:
     """Launch a job on the Dagster instance and follow it to its end (services are started when none are up)."""
@@ -67,7 +67,7 @@ def run(
 
 
 def status() -> None:
-    """Requests, clips, snapshot, model and ledger as they stand."""
+    """Show requests, clips, snapshot, model and ledger as they stand."""
     stdout.print(render_status(read_status(home())))
 
 
@@ -76,12 +76,12 @@ def trace(
         str, typer.Argument(help="A clip, request, snapshot root, model key or version; a prefix will do.")
     ],
 ) -> None:
-    """What a clip, request, snapshot or model came from and went into."""
+    """Show what a clip, request, snapshot or model came from and went into."""
     stdout.print(trace_of(home(), identity))
 
 
 def demo() -> None:
-    """Build the sample world, run the whole graph on it through Dagster, and sum up the results."""
+    """Build the sample world, run the whole graph on it through Dagster, and summarise the results."""
     from orchestration.demo.run import run_demo
 
     run_demo(Settings.load())

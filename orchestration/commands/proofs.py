@@ -106,17 +106,17 @@ def _public_key(key: str) -> bytes:
 def receipt(
     identity: Annotated[str, typer.Argument(help="The consent, or one of its events.")], output: Output = None
 ) -> None:
-    """One file for the person: what was signed, the proof that it is recorded, where it was used, what was paid."""
+    """Write a receipt for the person: what was signed, proof that it is recorded, where it was used, what was paid."""
     _hand_out(receipts.receipt(home(), identity), output)
 
 
 def key(output: Output = None) -> None:
-    """The platform's public checkpoint key, with which anybody checks what it hands out."""
+    """Print the platform's public checkpoint key, with which anybody can check its files."""
     _write(public_bytes(checkpoint_key(home())).hex().encode() + b"\n", output)
 
 
 def checkpoint(output: Output = None) -> None:
-    """The ledger's head, signed: whoever keeps it can see later whether history was rewritten."""
+    """Sign the ledger's head. Whoever keeps it can see later whether history was rewritten."""
     site = home()
     _hand_out(platform_ledger(site).checkpoint_signed(checkpoint_key(site)), output)
 
@@ -127,7 +127,7 @@ def notice(
     ] = None,
     output: Output = None,
 ) -> None:
-    """The privacy notice that people are shown before they sign."""
+    """Show or replace the privacy notice that people read before they sign."""
     site = home()
     document = parse_strictly(replace.read_text("utf-8")) if replace else None
     shown = notices.show_from_now(site, document) if replace else notices.current(site)

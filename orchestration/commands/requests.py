@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 
 from assets.requests.document import parse_document
 from assets.requests.parse import parse_line
-from assets.requests.store import add_request, get_request, list_requests
+from assets.requests.store import Header, add_request, get_request, list_requests
 from orchestration.commands.shared import facts, home, plain, say, stdout, table
 from orchestration.status import fulfilment
 
@@ -24,20 +25,19 @@ def add(
     file: Annotated[Path | None, typer.Option("--file", "-f", help="A YAML request instead of a line.")] = None,
     org: Annotated[str | None, typer.Option(help="Who asks and pays.")] = None,
 ) -> None:
-    """Read a request, say what was understood and what was not, and keep it."""
+    """Read and keep a request; show what was understood and what was not."""
     if bool(text) == bool(file):
         raise ValueError(
             'give a request line, or --file request.yaml: rushes request add "street by day, 720p, 5 clips"'
         )
-    more: dict[str, Any] = {"org_id": org}
+    header = Header()
     if file:
         document = parse_document(file.read_text(encoding="utf-8"))
-        parsed = document.parsed
-        more |= {"request_id": document.request_id, "title": document.title, "opens_at": document.opens_at}
-        more["org_id"] = org or document.org_id
+        parsed, header = document.parsed, document.header
     else:
         parsed = parse_line(text).checked()
-    row, new = add_request(home().database_url, parsed, dt.datetime.now(dt.UTC), **more)
+    header = replace(header, org_id=org or header.org_id)
+    row, new = add_request(home().database_url, parsed, dt.datetime.now(dt.UTC), header)
     say(f"[bold]{row['request_id']}[/] {'kept' if new else 'was already there'}")
     show_row(row)
     for note in parsed.assumed:
@@ -48,7 +48,7 @@ def add(
 
 @app.command("list")
 def list_() -> None:
-    """All requests and how far each is filled."""
+    """List all requests and how far each is filled."""
     site = home()
     filled = {request_id: row["accepted_units"] for request_id, row in fulfilment(site).items()}
     rows = [
@@ -65,7 +65,7 @@ def list_() -> None:
 
 @app.command()
 def show(request_id: str) -> None:
-    """One request: its criteria, its state, what was not understood."""
+    """Show one request: criteria, state, and what was not understood."""
     site = home()
     show_row(get_request(site.database_url, request_id))
     if counts := fulfilment(site).get(request_id):

@@ -16,11 +16,12 @@ import typer
 
 from assets.consent import disputes as dispute_records
 from assets.consent import reviewers as register
-from assets.consent.clip_facts import Clip, read_clips
+from assets.consent.clip import Clip, digest
+from assets.consent.clip_facts import read_clips
 from assets.consent.contact_sheet import find_clip, write_page
-from assets.consent.rejections import objections_to
+from assets.consent.eligibility import objections_to
 from assets.consent.review_queue import review_queue
-from assets.consent.reviews import all_reviews, digest, submit_review
+from assets.consent.reviews import all_reviews, submit_review
 from assets.consent.reviews import appeal as ask_again
 from assets.home import Home
 from assets.reasons import REASONS, fatal, fit_for_catalogue, in_words
@@ -28,19 +29,20 @@ from orchestration.commands.shared import facts, home, open_page, plain, say, sh
 from training.consent.keys import load_or_create
 
 app = typer.Typer(
-    help="Judge clips: two reviewers of different organisations, none of whom has a part in it.", no_args_is_help=True
+    help="Review clips; two reviewers of different organisations, neither with a part in the clip, must approve.",
+    no_args_is_help=True,
 )
 
 Identity = Annotated[str, typer.Argument(metavar="CLIP", help="Clip identity; a prefix will do.")]
-Reviewer = Annotated[str, typer.Option("--reviewer", "-r", help="Who judges: a name on the register.")]
+Reviewer = Annotated[str, typer.Option("--reviewer", "-r", help="The reviewer: a name on the register.")]
 Persons = Annotated[int, typer.Option(min=0, help="Identifiable people you count in the clip.")]
 Unidentifiable = Annotated[int, typer.Option(min=0, help="People or detections that nobody could recognise.")]
 Shot = Annotated[int | None, typer.Option(min=0, help="Which shot, where one clip is in several.")]
 Seen = Annotated[
-    str | None, typer.Option(help="What the contact sheet gave as --seen; refused if the clip has changed since.")
+    str | None, typer.Option(help="The --seen value of the contact sheet; refused if the clip has changed since.")
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The reviewer, for instance v-ines.")]
-By = Annotated[str | None, typer.Option("--by", help="Who changes the register; you, if not given.")]
+By = Annotated[str | None, typer.Option("--by", help="Who changes the register; you by default.")]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Judgement:
 def list_(
     reviewer: Annotated[str | None, typer.Option("--reviewer", "-r", help="Only what this reviewer may judge.")] = None,
 ) -> None:
-    """Clips that wait for people, overdue ones first. Nothing is ever accepted because time passed."""
+    """List clips that wait for review, overdue ones first. Nothing is accepted because time passed."""
     rows = [
         (
             short(row["clip_id"], 16),
@@ -113,7 +115,7 @@ def reject(
     shot: Shot = None,
     seen: Seen = None,
 ) -> None:
-    """Reject a clip, with all reasons; `rushes review reasons` lists them."""
+    """Reject a clip, with every reason that applies; `rushes review reasons` lists them."""
     site = home()
     judgement = Judgement(reviewer, "reject", persons, unidentifiable, tuple(reason), seen)
     _judge(site, _clip(site, clip, shot), judgement)
@@ -141,11 +143,9 @@ def next_(
 
 @app.command()
 def reasons(
-    clip: Annotated[
-        str | None, typer.Argument(help="A clip: everything that stands against it. All codes without.")
-    ] = None,
+    clip: Annotated[str | None, typer.Argument(help="A clip; all codes without it.")] = None,
 ) -> None:
-    """Every code that a rejection or a dispute can give, or all that stands against one clip."""
+    """List the codes of rejections and disputes, or everything that stands against one clip."""
     if clip is None:
         costs = {
             code: "fatal" if fatal([code]) else "catalogue" if fit_for_catalogue([code]) else "" for code in REASONS
@@ -165,10 +165,12 @@ def reasons(
 @app.command()
 def enrol(
     name: Name,
-    organisation: Annotated[str, typer.Option(help="Whom they work for. Two of one organisation are one opinion.")],
+    organisation: Annotated[
+        str, typer.Option(help="Whom they work for. Two reviewers of one organisation count as one.")
+    ],
     by: By = None,
 ) -> None:
-    """Let somebody judge clips, or note that they work for another organisation now."""
+    """Add a reviewer, or record that they work for another organisation now."""
     by = by or getpass.getuser()
     new = register.enrol(home().database_url, name, organisation, by=by, now=datetime.now(UTC))
     say(f"{plain(name)} of {plain(organisation)} {'enrolled' if new else 'was enrolled already'}")
@@ -176,14 +178,14 @@ def enrol(
 
 @app.command()
 def retire(name: Name, by: By = None) -> None:
-    """Let somebody judge no more; what they judged stands."""
+    """Retire a reviewer; their earlier reviews stand."""
     was_active = register.retire(home().database_url, name, by=by or getpass.getuser(), now=datetime.now(UTC))
     say(f"{plain(name)} {'is' if was_active else 'was already'} retired")
 
 
 @app.command()
 def reviewers() -> None:
-    """Everybody on the register, and how much each has judged."""
+    """List all reviewers, and how much each has judged."""
     url = home().database_url
     counts = Counter((row["reviewer_id"], row["verdict"]) for row in all_reviews(url))
     rows = [
@@ -214,11 +216,11 @@ def dispute(
     party: Annotated[str, typer.Option(help="Whom it concerns.")],
     key: Annotated[Path | None, typer.Option("--key", help="Their own private key (PEM).")] = None,
     platform: Annotated[
-        bool, typer.Option("--platform", help="The platform signs, for somebody without a key.")
+        bool, typer.Option("--platform", help="The platform signs for somebody without a key.")
     ] = False,
     officer: Annotated[str | None, typer.Option(help="The officer who opens it, with --platform.")] = None,
 ) -> None:
-    """Object to a clip. It is held at once, from every use, until an officer has decided."""
+    """Object to a clip. It is held from every use until an officer has decided."""
     site, now = home(), datetime.now(UTC)
     if (key is None) != platform:
         raise ValueError("sign with your own --key, or let the --platform sign on an --officer's word")
@@ -235,9 +237,9 @@ def dispute(
 def adjudicate(
     dispute_id: Annotated[str, typer.Argument(metavar="DISPUTE")],
     outcome: Annotated[str, typer.Option(help="dismissed: the hold ends; upheld: it is final.")],
-    officer: Annotated[str, typer.Option(help="Who decides: nobody who reviewed, delivered or is in it, or objected.")],
+    officer: Annotated[str, typer.Option(help="Who decides: nobody who reviewed, delivered or objected, or is in it.")],
 ) -> None:
-    """Decide a dispute, for good."""
+    """Decide a dispute for good."""
     decided = dispute_records.adjudicate(home(), dispute_id, outcome, officer, datetime.now(UTC))
     held = "no longer held by it" if outcome == "dismissed" else "barred for good"
     say(f"{plain(dispute_id)} {outcome}: {len(decided.clips)} clips {held}")
@@ -247,7 +249,7 @@ def adjudicate(
 def disputes(
     all_: Annotated[bool, typer.Option("--all", help="Decided ones too.")] = False,
 ) -> None:
-    """Disputes that are open, oldest first."""
+    """List open disputes, oldest first."""
     now = datetime.now(UTC)
     rows = [
         (
@@ -271,7 +273,7 @@ def appeal(
     clip: Identity,
     contributor: Annotated[str, typer.Option(help="The contributor of the clip.")],
 ) -> None:
-    """Ask, for a contributor, that people who have not judged the clip yet decide about its rejection."""
+    """Ask, on behalf of a contributor, for a new review of a rejected clip by people who have not judged it."""
     site = home()
     new = ask_again(site.database_url, _clip(site, clip), contributor, datetime.now(UTC))
     stdout.print("It is in the queue again." if new else "The appeal is in the queue already.")

@@ -34,10 +34,10 @@ def _strangers(database: Path) -> list[str]:
     """Who is in the ledger and not of the sample world, at most five; one that cannot be read is nobody's to delete."""
     if not database.is_file():
         return []
-    known = {PLATFORM, FORGED_PERSON, *(delivery.contributor_id for delivery in DELIVERIES)}
+    expected = {PLATFORM, FORGED_PERSON, *(delivery.contributor_id for delivery in DELIVERIES)}
     try:
         events = LedgerReader(f"sqlite:///{database}").iter_events()
-        return sorted({event.body["party_id"] for event in events} - known)[:5]
+        return sorted({event.body["party_id"] for event in events} - expected)[:5]
     except LedgerMissing:
         return []
     except Exception as error:  # a newer schema, a damaged file

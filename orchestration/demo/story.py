@@ -22,7 +22,9 @@ from assets.marks.marking import read_marks
 from assets.model.published import exposure_of
 from assets.registry.versions import CHAMPION, Registry
 from assets.release import bundle
-from assets.release.generation import NothingToServe, generate_marked
+from assets.release.generation import generate_marked
+from assets.serving.answer import GenerationRequest
+from assets.serving.serve import NothingToServe
 from orchestration.demo.deliveries import DELIVERIES
 from orchestration.demo.world import World
 from orchestration.status import fulfilment
@@ -127,9 +129,9 @@ def require(home: Home, world: World, sample: Path) -> None:
 
 
 def _asked(home: Home, world: World) -> Iterator[str]:
-    known = fulfilment(home)
+    requests = fulfilment(home)
     for request_id in world.requests:
-        if request_id not in known:
+        if request_id not in requests:
             yield f"request {request_id} is not in the warehouse (asset fct_request_fulfilment)"
 
 
@@ -197,7 +199,7 @@ def answer_prompt(home: Home, sample: Path) -> str | None:
     """
     sample.unlink(missing_ok=True)
     try:
-        video = generate_marked(home, PROMPT, sample)
+        video = generate_marked(home, GenerationRequest(PROMPT), sample)
     except NothingToServe:
         return None
     return f"version {video['version']}, {video['C2PA']}, {video['watermark']}"

@@ -19,9 +19,9 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from assets.home import Home
-from assets.marks.c2pa_sign import sign_as_ai_generator
+from assets.marks.c2pa import sign_as_ai_generator
 from assets.requests.parse import parse_line
-from assets.requests.store import add_request
+from assets.requests.store import Header, add_request
 from orchestration.demo.deliveries import (
     DELIVERIES,
     FPS_SIMULATED,
@@ -59,7 +59,7 @@ def build_world(home: Home, deliveries: Sequence[Delivery] = DELIVERIES) -> Worl
     Needs the footage that `orchestration.demo.fetch` brings; raises FileNotFoundError without it.
     """
     for request_id, (org_id, line) in REQUESTS.items():
-        add_request(home.database_url, parse_line(line), ENROLLED_AT, org_id=org_id, request_id=request_id)
+        add_request(home.database_url, parse_line(line), ENROLLED_AT, Header(request_id, org_id))
     missing = [delivery for delivery in deliveries if not home.store.exists(_key(delivery, "delivery.json"))]
     clips = [clip for delivery in missing for clip in delivery.clips]
     steps = len(clips) + len({clip.cut for clip in clips if clip.cut}) + sum(clip.cut is None for clip in clips)

@@ -2,52 +2,65 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("orchestration", "assets", "training", "expectations")
-STAGE_DAGSTER_FILES = {"assets.py", "checks.py"}
-SHARED_DAGSTER_FILES = {"assets/pages/metadata.py", "assets/partitions.py"}
+from tests.architecture.draw import PAGE, drawn
+from tests.architecture.imports import ROOT, STAGES, graph, rank
+
 HEAVY = ("torch", "lightning", "great_expectations", "mlflow", "transformers", "cv2", "av", "matplotlib", "dagster_aws")
 LOAD_RATIO = 2.6  # of the CPU time that Dagster and dagster-dbt take alone, which no code location of theirs is without
 PARSING_CPU_S = 10.0  # a load that takes longer has parsed the dbt project
 
 
-def modules(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+# loaded only where they are used, so that the code location and the command line start in seconds
+DEFERRED = {*HEAVY, "boto3", "c2pa", "dagster", "dagster_dbt", "dbt", "duckdb", "numba", "pandas", "pyarrow", "ray"}
 
 
-def imported(path: Path) -> set[str]:
-    """Every module name that the file imports, wherever in the file."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: relative import"
-            names.add(node.module)
-    return names
+def importing(package: str, *tops: str) -> list[str]:
+    """The modules of `package` that import any of these libraries or packages, wherever in the file."""
+    return sorted(name for name in graph().files if name.split(".")[0] == package and graph().tops[name] & set(tops))
 
 
-def roots(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imported(path)}
+def test_no_module_imports_from_a_later_stage() -> None:
+    assert [str(item) for item in graph().imports if rank(item.target) > rank(item.module)] == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert graph().circles() == []
+
+
+def test_an_import_inside_a_function_is_of_a_module_that_loads_a_heavy_library() -> None:
+    needless = [
+        str(item)
+        for item in graph().imports
+        if item.deferred and not (graph().loads(item.target) - graph().loads(item.module)) & DEFERRED
+    ]
+    assert needless == []
+
+
+def test_the_rule_sees_what_it_is_there_for() -> None:
+    sample = graph().imports
+    assert any(item.deferred for item in sample), "heavy libraries are loaded late somewhere"
+    assert "torch" in graph().loads("training.sampling.sample")
+    assert {rank(f"assets.{stage}") for stage in STAGES}.isdisjoint({rank("assets.home"), rank("training")})
+
+
+def test_the_drawing_in_architecture_md_shows_the_imports_as_they_are() -> None:
+    assert drawn(PAGE.read_text()) == PAGE.read_text(), "run `python -m tests.architecture.draw`"
 
 
 @pytest.mark.parametrize("package", ["training", "expectations"])
 def test_training_and_expectations_never_import_dagster(package: str) -> None:
-    offenders = [path for path in modules(package) if roots(path) & {"dagster", "dagster_dbt", "dagster_aws"}]
-    assert offenders == []
+    assert importing(package, "dagster", "dagster_dbt", "dagster_aws") == []
 
 
 def test_training_runs_on_a_bare_node_without_registry_warehouse_or_platform() -> None:
-    forbidden = {
+    platform = (
         "mlflow",
         "duckdb",
         "dbt",
@@ -57,28 +70,18 @@ def test_training_runs_on_a_bare_node_without_registry_warehouse_or_platform() -
         "assets",
         "orchestration",
         "expectations",
-    }
-    offenders = {str(path): roots(path) & forbidden for path in modules("training") if roots(path) & forbidden}
-    assert offenders == {}
+    )
+    assert importing("training", *platform) == []
 
 
 def test_expectations_import_nothing_of_the_platform() -> None:
-    assert [p for p in modules("expectations") if roots(p) & {"assets", "orchestration", "training"}] == []
-
-
-def test_assets_never_import_orchestration() -> None:
-    assert [path for path in modules("assets") if "orchestration" in roots(path)] == []
+    assert importing("expectations", "assets", "orchestration", "training") == []
 
 
 def test_within_a_stage_only_its_assets_and_checks_know_dagster() -> None:
-    offenders = [
-        path.relative_to(ROOT).as_posix()
-        for path in modules("assets")
-        if roots(path) & {"dagster", "dagster_dbt"}
-        and path.name not in STAGE_DAGSTER_FILES
-        and path.relative_to(ROOT).as_posix() not in SHARED_DAGSTER_FILES | {"assets/warehouse/project.py"}
-    ]
-    assert offenders == []
+    shared = {"assets.pages.metadata", "assets.partitions", "assets.warehouse.project"}
+    known = set(importing("assets", "dagster", "dagster_dbt")) - shared
+    assert [name for name in sorted(known) if name.rpartition(".")[2] not in {"assets", "checks"}] == []
 
 
 def run_python(program: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

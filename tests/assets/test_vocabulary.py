@@ -7,15 +7,16 @@ import json
 import great_expectations.expectations as gxe
 import yaml
 
-from assets.coverage.proposals import _PHRASES
+from assets.coverage.gaps import _PHRASES
 from assets.curation.captioning.structured import CAMERAS, TIMES
 from assets.curation.captioning.text_cleaning import TIME_WORDS
 from assets.curation.policy.policy import LIGHT, SUN
 from assets.ingestion.manifests import SCHEMA_FILE
-from assets.requests.description import _TIMES
+from assets.requests.parse import _TIMES
 from assets.vocabulary import ASPECTS, CAMERA_MOTIONS, CLOSED, LENGTHS, TIMES_OF_DAY, either
 from assets.warehouse.project import PROJECT_DIR
 from expectations import deliveries, signals
+from training.consent.eligibility import APPROVALS_NEEDED
 
 
 def test_a_manifest_may_declare_the_times_of_day_that_a_request_may_ask_for() -> None:
@@ -24,9 +25,10 @@ def test_a_manifest_may_declare_the_times_of_day_that_a_request_may_ask_for() ->
     assert set(_TIMES.values()) == set(TIMES_OF_DAY)
 
 
-def test_the_warehouse_lists_the_classes_of_the_vocabulary() -> None:
-    project = yaml.safe_load((PROJECT_DIR / "dbt_project.yml").read_text())
-    assert project["vars"]["classes"] == {dimension: list(words) for dimension, words in CLOSED.items()}
+def test_the_warehouse_counts_by_the_words_and_numbers_of_the_rules() -> None:
+    settings = yaml.safe_load((PROJECT_DIR / "dbt_project.yml").read_text())["vars"]
+    assert settings["classes"] == {dimension: list(words) for dimension, words in CLOSED.items()}
+    assert settings["approvals_needed"] == APPROVALS_NEEDED
 
 
 def test_the_suites_expect_the_words_of_the_vocabulary() -> None:

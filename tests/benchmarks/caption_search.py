@@ -1,12 +1,11 @@
 """How long a search over a million captions takes: exact, in blocks, from the lake's own files.
 
-`python -m tests.benchmarks.caption_search --clips 100000` for another size. The bare product is the least that any exact
+`python -m tests.benchmarks caption_search --clips 100000` for another size. The bare product is the least that any exact
 search does: the same vectors, in memory already, times one query. The files lie in memory where the machine lets them.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import tempfile
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from assets.curation.captioning.search import BLOCK_ROWS, nearest
+from assets.curation.captioning.embeddings import BLOCK_ROWS, nearest
 from assets.home import Home
 from assets.lake import parquet_bytes
 from assets.tables import TABLES
@@ -89,11 +88,3 @@ def caption_search(clips: int = CLIPS) -> dict[str, Any]:
             "peak_rss_beyond_filling_mib": round((peak - before) / 1024),
             "embeddings_mib": round(sum(path.stat().st_size for path in Path(folder).rglob("part.parquet")) / 2**20),
         }
-
-
-if __name__ == "__main__":
-    from tests.benchmarks.__main__ import write_result
-
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--clips", type=int, default=CLIPS)
-    write_result("caption_search", caption_search(parser.parse_args().clips))

@@ -1,6 +1,6 @@
 """From one revocation to an alias that moved and a signed receipt, beside a great many clips, events and models.
 
-`python -m tests.benchmarks.closure --clips 1000000 --events 10000000` for the size that is promised. Everything that the
+`python -m tests.benchmarks closure --clips 1000000 --events 10000000` for the size that is promised. Everything that the
 path touches is made by the platform's own code: sealed members, registered versions, the acting person's signed events,
 the withdrawal. The rest of the ledger is filler: rows of the real tables, with real leaves under the real Merkle tree
 and indexes, but loaded in bulk and with signatures of zeros, since signing ten million events takes hours.
@@ -8,7 +8,6 @@ and indexes, but loaded in bulk and with signatures of zeros, since signing ten 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import sqlite3
@@ -32,9 +31,8 @@ from assets.consent.platform import platform_key
 from assets.consent.sealed_members import SealedSnapshots, manifest_key, record_snapshot
 from assets.consent.withdrawal_log import Mark, WithdrawalLog
 from assets.database import writing
-from assets.evaluation.gate import COPIES, OVERALL
-from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
+from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
 from assets.registry.versions import CHAMPION, MODEL, Registry
 from assets.withdrawals import receipt
 from assets.withdrawals.execute import Execution
@@ -372,19 +370,3 @@ def _building(world: World, roots: list[str]) -> Iterable[tuple[str, Callable[[]
         ("register", lambda: register_all(world, roots)),
         ("lake_and_files", lambda: make_footage(world)),
     )
-
-
-def main() -> None:
-    from tests.benchmarks.__main__ import write_result
-
-    parser = argparse.ArgumentParser(description="Measure a withdrawal from the ledger's event to the receipt.")
-    parser.add_argument("--clips", type=int, default=20_000)
-    parser.add_argument("--snapshots", type=int, default=20)
-    parser.add_argument("--events", type=int, default=100_000)
-    parser.add_argument("--database-folder", type=Path, help="default: beside the home's files")
-    asked = parser.parse_args()
-    write_result("closure", closure(asked.clips, asked.snapshots, asked.events, asked.database_folder))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,14 +10,13 @@ it is not. It also needs `ffmpeg` and installs more by itself when an operator i
 
     python -m venv PEER && PEER/bin/pip install py-data-juicer aiohttp av==13.1.0 opencv-python-headless \\
         scenedetect imageio-ffmpeg
-    python -m tests.benchmarks.curation --data-juicer PEER/bin/python
+    python -m tests.benchmarks curation --data-juicer PEER/bin/python
 
 `make bench` takes the interpreter from the variable `DATA_JUICER_PYTHON`.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -85,7 +84,7 @@ def remux(source: Path, target: Path) -> Path:
 
 
 def run(python: str, module: str, work: str, files: Files) -> dict[str, Any]:
-    """What `spending.answer` printed there."""
+    """What `spent.answer` printed there."""
     command = [python, "-m", module, work, *map(str, files.values())]
     alone = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=alone)
@@ -169,32 +168,18 @@ def spearman(one: Sequence[float], other: Sequence[float]) -> float:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def curation(peer: str | None = os.environ.get("DATA_JUICER_PYTHON"), rounds: int = ROUNDS) -> dict[str, Any]:
+def curation(data_juicer: str | None = os.environ.get("DATA_JUICER_PYTHON"), rounds: int = ROUNDS) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         files = clips(Path(folder))
-        answers = measured(peer, files, rounds)
+        answers = measured(data_juicer, files, rounds)
     last = {name: found[-1]["found"] for name, found in answers.items()}
     return {
         "clips": {name: path.suffix for name, path in files.items()},
         "rounds": rounds,
         "table": table(answers),
         "our_stages_cpu_s": last["ours"]["stages_cpu_s"],
-        "data_juicer": totals(answers) if peer else "not measured",
+        "data_juicer": totals(answers) if data_juicer else "not measured",
         "accepted_over_ours": 10,
         "agreement": agreement(list(files), last),
         "cpu_ms_a_clip_by_number_of_clips": growth(),
     }
-
-
-def main() -> None:
-    from tests.benchmarks.__main__ import write_result
-
-    parser = argparse.ArgumentParser(description="Measure curation beside its peers.")
-    parser.add_argument("--data-juicer", default=os.environ.get("DATA_JUICER_PYTHON"), metavar="PYTHON")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    asked = parser.parse_args()
-    write_result("curation", curation(asked.data_juicer, asked.rounds))
-
-
-if __name__ == "__main__":
-    main()

@@ -111,9 +111,9 @@ def compared(shots: Sequence[dict[str, Any]]) -> None:
 def decided(folder: Path, clips: int) -> None:
     """Write the rows of as many clips, decide every check on them, and tell them in words."""
     from assets.curation.captioning.structured import Facts, caption_rows
-    from assets.curation.policy.evidence import by_clip
     from assets.curation.policy.policy import POLICY
     from assets.curation.policy.replay import replay
+    from assets.curation.policy.verdicts import by_clip
     from assets.home import Home
     from tests.assets.curation.corpus import write_corpus
 

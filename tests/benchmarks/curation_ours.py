@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.spending import answer, cpu_s
+from tests.benchmarks.spent import answer, cpu_s
 
 FACES = Path(".vendor/yunet.onnx")
 

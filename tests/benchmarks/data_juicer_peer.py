@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.spending import answer
+from tests.benchmarks.spent import answer
 
 RECIPES: dict[str, dict[str, Any]] = {
     "duration": {"video_duration_filter": {"video_backend": "av"}},  # its other backend starts a process a file

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from assets.curation.dedup.candidate_pairs import near_pairs
-from assets.curation.dedup.similarity import Film, compare
+from assets.curation.dedup.similarity import ClipHashes, compare
 from tests.benchmarks.copies import COPIES, ORIGINAL_CRF, coded, hashes, segments
 
 FOOTAGE = Path(".vendor/footage")
@@ -61,7 +61,7 @@ def recall(made: Sequence[Made]) -> dict[str, dict[str, float]]:
         shown = [one for one in made if one.kind in ("", kind)]
         originals = {one.segment: place for place, one in enumerate(shown) if not one.kind}
         pairs = [(originals[one.segment], place) for place, one in enumerate(shown) if one.kind]
-        film = Film([one.hashes for one in shown])
+        film = ClipHashes([one.hashes for one in shown])
         near = near_pairs(film)
         met = set(zip(near.first.tolist(), near.second.tolist(), strict=True))
         structure = compare(film, *np.array(pairs).T).structure
@@ -75,7 +75,7 @@ def recall(made: Sequence[Made]) -> dict[str, dict[str, float]]:
 
 def false_pairs(made: Sequence[Made]) -> dict[str, Any]:
     """Different sources; and different shots of one, originals alone."""
-    film = Film([one.hashes for one in made])
+    film = ClipHashes([one.hashes for one in made])
     one, other = np.triu_indices(len(made), 1)
     source = np.array([m.source for m in made])
     shot = np.array([m.shot for m in made])
@@ -99,7 +99,7 @@ def _chosen(one: np.ndarray, other: np.ndarray, mask: np.ndarray) -> tuple[np.nd
     return one[mask], other[mask]
 
 
-def _told(film: Film, one: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+def _told(film: ClipHashes, one: np.ndarray, other: np.ndarray) -> dict[str, Any]:
     found = compare(film, one, other)
     return {
         "pairs": len(one),
@@ -121,7 +121,7 @@ def simulated(seeds: range) -> dict[str, Any]:
         frames = render(random_scene(seed), 256, 144, 10, 4.0)
         made = (frame_hash(frame, cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)) for frame in frames)
         clips.append(pack(one for one in made if one))
-    return _told(Film(clips), *np.triu_indices(len(clips), 1))
+    return _told(ClipHashes(clips), *np.triu_indices(len(clips), 1))
 
 
 def duplicates() -> dict[str, Any]:

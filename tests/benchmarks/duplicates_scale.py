@@ -7,7 +7,7 @@ hard case: as many that all show one title card, coded each for itself, half of 
 it, of which a known few are copies. `new day` compares a hundredth of the clips with all. CPU seconds are those of
 the process, whose threads use both cores; wall times are those of whatever else the machine did. What a step made or
 found is kept under the digest of what it was made from, so that a run that was stopped goes on where it was. `python
--m tests.benchmarks.duplicates_scale 10000 100000` measures these sizes alone, and says that a million was not
+-m tests.benchmarks duplicates_scale --sizes 10000 100000` measures these sizes alone, and says that a million was not
 measured.
 """
 
@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,7 +208,7 @@ def at(count: int) -> dict[str, Any]:
     return run("usual", count) | {"new_day": run("new_day", count)}
 
 
-def duplicates_scale(sizes: Sequence[int] = SIZES) -> dict[str, Any]:
+def duplicates_scale(sizes: tuple[int, ...] = SIZES) -> dict[str, Any]:
     found = {str(count): at(count) for count in sizes}
     least = min((kind["found"], kind["at_least"]) for one in found.values() for kind in one["recall"].values())
     figures = {
@@ -230,9 +229,3 @@ def duplicates_scale(sizes: Sequence[int] = SIZES) -> dict[str, Any]:
             "recall": least[0] >= GOAL_RECALL,
         },
     }
-
-
-if __name__ == "__main__":
-    from tests.benchmarks.__main__ import write_result
-
-    write_result("duplicates_scale", duplicates_scale([int(count) for count in sys.argv[1:]] or SIZES))

@@ -1,6 +1,6 @@
 """What each step of a refresh costs beside a home of many clips of few people, in time and memory.
 
-`python -m tests.benchmarks.large_home` makes homes of 5,000 and of 20,000 clips of three contributors, without a film:
+`python -m tests.benchmarks large_home` makes homes of 5,000 and of 20,000 clips of three contributors, without a film:
 rows of curation, signed consents (one a clip), releases, reviews. Every step of the refresh, and every dbt model by
 itself, then runs in a process of its own. A step whose cost grows faster than the clips is a step that one busy
 contributor can stop.
@@ -8,16 +8,13 @@ contributor can stop.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import multiprocessing
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -28,6 +25,7 @@ import numpy as np
 
 from assets.home import Home
 from assets.signals.phash import HASH_BYTES
+from tests.benchmarks.spent import cpu_s, peak_mib, timed
 from training.consent.times import time_text
 
 SIZES = (5_000, 20_000)
@@ -147,7 +145,7 @@ def decide_checks(home: Home) -> None:
 
 def tell(home: Home) -> None:
     from assets.curation.captioning.structured import Facts, caption_rows
-    from assets.curation.policy.evidence import by_clip
+    from assets.curation.policy.verdicts import by_clip
 
     for day in home.lake.partitions("shots"):
         items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
@@ -172,7 +170,7 @@ def audit_ledger(home: Home) -> None:
 
 
 def resolve_duplicates(home: Home) -> None:
-    from assets.curation.dedup.incremental import resolve
+    from assets.curation.dedup.groups import resolve
 
     home.lake.write("duplicates", resolve(home).rows)
 
@@ -311,12 +309,8 @@ def measured(step: Callable[..., Any], *arguments: Any) -> dict[str, float]:
 
 
 def _measured(step: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[str, float]:
-    began = time.perf_counter()
-    step(*arguments)
-    wall = time.perf_counter() - began
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    cpu, peak = sum(one.ru_utime + one.ru_stime for one in used), max(one.ru_maxrss for one in used)
-    return {"cpu_s": round(cpu, 2), "wall_s": round(wall, 2), "peak_mib": peak // 1024}
+    _, spent = timed(lambda: step(*arguments))
+    return spent | {"cpu_s": round(cpu_s(), 2), "peak_mib": int(peak_mib())}  # with imports and children
 
 
 def steps_of(root: Path, clips: int) -> Iterator[tuple[str, dict[str, float]]]:
@@ -331,25 +325,12 @@ def steps_of(root: Path, clips: int) -> Iterator[tuple[str, dict[str, float]]]:
         yield step.__name__, measured(step, home)
 
 
-def large_home(sizes: tuple[int, ...] = SIZES, folder: Path | None = None) -> dict[str, Any]:
+def large_home(clips: tuple[int, ...] = SIZES, folder: Path | None = None) -> dict[str, Any]:
     """Figures of every step by the number of clips."""
     found: dict[str, Any] = {}
-    for clips in sizes:
+    for count in clips:
         with tempfile.TemporaryDirectory(dir=folder) as root:
-            for name, figures in steps_of(Path(root), clips):
-                print(clips, name, figures, flush=True)
-                found.setdefault(name, {})[str(clips)] = figures
+            for name, figures in steps_of(Path(root), count):
+                print(count, name, figures, flush=True)
+                found.setdefault(name, {})[str(count)] = figures
     return {"contributors": CONTRIBUTORS, "steps": found}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure a refresh beside many clips of few people.")
-    parser.add_argument("--clips", type=int, nargs="+", default=SIZES)
-    figures = large_home(tuple(parser.parse_args().clips))
-    from tests.benchmarks.__main__ import write_result  # late: a process starts with the peak of the one that starts it
-
-    write_result("large_home", figures)
-
-
-if __name__ == "__main__":
-    main()

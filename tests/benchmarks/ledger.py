@@ -1,12 +1,11 @@
 """What the consent ledger does on this machine: appends, proofs, and re-reading everything with suspicion.
 
-`python -m tests.benchmarks.ledger --events 1000000` for another size than the usual one. Since machines differ, rates are also
+`python -m tests.benchmarks ledger --events 1000000` for another size than the usual one. Since machines differ, rates are also
 given as ratios to the rate at which the same machine, in the same run, verifies bare Ed25519 signatures in one thread.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import statistics
@@ -139,15 +138,3 @@ def ledger(events: int = 100_000) -> dict[str, Any]:
             "verify_s_per_million": TARGET_VERIFY_S_PER_MILLION,
         },
     }
-
-
-def main() -> None:
-    from tests.benchmarks.__main__ import write_result
-
-    parser = argparse.ArgumentParser(description="Measure the consent ledger.")
-    parser.add_argument("--events", type=int, default=100_000)
-    write_result("ledger", ledger(parser.parse_args().events))
-
-
-if __name__ == "__main__":
-    main()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assets.curation.dedup.similarity import Film
+from assets.curation.dedup.similarity import ClipHashes
 from assets.signals.phash import CHROMA_STEP, GRID, HASH_BYTES, LEVELS, SIDE, SPREAD, unpack
 
 LONGEST, SHORTEST = 32, 8  # frames
@@ -27,7 +27,7 @@ Picture = np.ndarray  # float32 [n, h, w]: frames of a clip
 class Planted:
     """`copies[k]` is a clip that was made from clip `originals[k]` by `kinds[k]`."""
 
-    film: Film
+    film: ClipHashes
     originals: np.ndarray
     copies: np.ndarray
     kinds: list[str]
@@ -58,7 +58,7 @@ def packed(luma: np.ndarray, chroma: np.ndarray) -> np.ndarray:
     return nibbles[:, 0::2] << 4 | nibbles[:, 1::2]
 
 
-def clips(count: int, real: np.ndarray, rng: np.random.Generator) -> Film:
+def clips(count: int, real: np.ndarray, rng: np.random.Generator) -> ClipHashes:
     """`count` different clips. `real` are hashes of real frames, uint8 [n, 88]."""
     luma = unpack(real)[0]
     shape = root(0.5 * np.cov(luma.T) + 0.5 * general_covariance(SIDE))
@@ -85,8 +85,8 @@ def drifting(size: int, shape: np.ndarray, rng: np.random.Generator) -> np.ndarr
     return frames.transpose(1, 0, 2)
 
 
-def film_of(frames: np.ndarray, counts: np.ndarray) -> Film:
-    film = Film([])
+def film_of(frames: np.ndarray, counts: np.ndarray) -> ClipHashes:
+    film = ClipHashes([])
     film.frames, film.counts = frames.reshape(-1, HASH_BYTES), counts.astype(np.int64)
     film.starts = np.cumsum(film.counts) - film.counts
     return film
@@ -158,7 +158,7 @@ def planted(count: int, copies: int, real: np.ndarray, seed: int) -> Planted:
     return Planted(reordered(everything, order), first, second, kinds)
 
 
-def reordered(film: Film, order: np.ndarray) -> Film:
+def reordered(film: ClipHashes, order: np.ndarray) -> ClipHashes:
     counts = film.counts[order]
     starts = np.cumsum(counts) - counts
     at = np.repeat(film.starts[order] - starts, counts) + np.arange(counts.sum())

@@ -1,43 +1,41 @@
 """What it costs to decide a corpus again under another policy, beside what decoding it would cost.
 
-`python -m tests.benchmarks.replay --clips 100000`. The corpus is rows only: there is no film that could be decoded. The
+`python -m tests.benchmarks replay --clips 100000`. The corpus is rows only: there is no film that could be decoded. The
 cost of decoding is that of one pass over a real clip of 5 s at 1080p, in the same run, times the number of clips.
 """
 
 from __future__ import annotations
 
-import argparse
 import resource
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from assets.curation.policy.policy import POLICY
 from assets.curation.policy.policy_overrides import tuned
-from assets.curation.policy.replay import Replay, replay
+from assets.curation.policy.replay import replay as decide
 from assets.home import Home
 from assets.signals.measure import measure
 from tests.assets.curation.corpus import write_corpus
 from tests.benchmarks.curation_pass import encode
+from tests.benchmarks.spent import timed
 
 CLIPS, CLIPS_A_DAY = 100_000, 1_000
 STRICTER = {"sharpness": {"low": 20}, "motion": {"low": 0.002}}
 
 
-def replaying(clips: int = CLIPS) -> dict[str, Any]:
+def replay(clips: int = CLIPS) -> dict[str, Any]:
     """Figures over a corpus of `clips`, `CLIPS_A_DAY` a day."""
     with tempfile.TemporaryDirectory() as folder:
         home = Home.local(Path(folder) / "home")
         days = write_corpus(home, clips // CLIPS_A_DAY, CLIPS_A_DAY)
-        first, deciding = _timed(lambda: replay(home, POLICY, write=True))
-        seen, looking = _timed(lambda: replay(home, tuned(STRICTER)))
-        _, changing = _timed(lambda: replay(home, tuned(STRICTER), write=True))
-        back, returning = _timed(lambda: replay(home, POLICY, write=True))
+        first, deciding = timed(lambda: decide(home, POLICY, write=True))
+        seen, looking = timed(lambda: decide(home, tuned(STRICTER)))
+        _, changing = timed(lambda: decide(home, tuned(STRICTER), write=True))
+        back, returning = timed(lambda: decide(home, POLICY, write=True))
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # of writing the corpus and of all replays
         film = encode("volcano.mp4", 0, 150, Path(folder) / "film.mp4")
-        _, decoding = _timed(lambda: measure(film, None))  # type: ignore[arg-type, return-value]
+        _, decoding = timed(lambda: measure(film, None))
     decode_s = decoding["cpu_s"] * clips
     return {
         "clips": clips,
@@ -51,17 +49,3 @@ def replaying(clips: int = CLIPS) -> dict[str, Any]:
         "decoding_over_looking": round(decode_s / looking["cpu_s"]),
         "peak_mib": round(peak_mib),
     }
-
-
-def _timed(act: Callable[[], Replay]) -> tuple[Replay, dict[str, Any]]:
-    cpu, wall = time.process_time(), time.perf_counter()
-    found = act()
-    return found, {"cpu_s": round(time.process_time() - cpu, 2), "wall_s": round(time.perf_counter() - wall, 2)}
-
-
-if __name__ == "__main__":
-    from tests.benchmarks.__main__ import write_result
-
-    given = argparse.ArgumentParser()
-    given.add_argument("--clips", type=int, default=CLIPS)
-    write_result("replay", replaying(given.parse_args().clips))

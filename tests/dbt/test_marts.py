@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
+import duckdb
 import pytest
 
 from assets.coverage.classes import DIMENSIONS, POLICY
+from tests.dbt.running import PROJECT
 
 
 def by_name(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -162,3 +164,10 @@ def test_the_closed_lists_of_the_marts_are_those_of_the_policy(marts) -> None:
     closed = {name: set(classes) for name, classes in POLICY.closed().items()}
     assert {name: listed[name] for name in closed} == closed
     assert set(listed) == {*DIMENSIONS, "subject x time_of_day"}
+
+
+def test_one_missing_value_in_any_column_fails_the_test_of_all_columns() -> None:
+    macros = (PROJECT / "macros" / "generic_tests.sql").read_text()
+    test = macros.split("{% test no_nulls(model) %}")[1].split("{% endtest %}")[0]
+    rows = "(values (1, 'a'), (2, null), (null, null)) as rows (number, name)"
+    assert duckdb.sql(test.replace("{{ model }}", rows)).order("number").fetchall() == [(2, None), (None, None)]

@@ -19,7 +19,7 @@ from assets.home import Home
 from assets.tables import TABLES
 from tests.dbt.plain import PlainModels
 from tests.dbt.small_lake import SmallLake
-from tests.reviewers import enrol_reviewers
+from tests.worlds import enrol_reviewers
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from assets.consent.clip_facts import decide
+from assets.consent.eligibility import decide
 from assets.consent.ledger import Ledger
-from tests.invariants.conftest import world
 from tests.training.conftest import make_world
 from tests.training.consent.people import FILE, People, bob, clip, key_of
 from training.consent import events as ev
@@ -24,8 +23,6 @@ from training.consent.eligibility import ClipFacts, Person, eligible
 from training.consent.guard import ConsentGuard, ConsentViolation
 from training.consent.keys import public_bytes
 from training.consent.state import ConsentState
-
-__all__ = ["world"]
 
 ELSE, FRAMES = "7" * 64, "f" * 64
 

@@ -21,8 +21,8 @@ from assets.release.assets import MARKED, release_bundle
 from assets.withdrawals.lineage import Model, downstream
 from assets.withdrawals.plan import act_on_ledger
 from tests.assets.release.conftest import CLAIMS, moving
-from tests.assets.withdrawals.conftest import Copy, Reached
 from tests.training.conftest import make_world
+from tests.worlds import Copy, Reached
 from training import fit as fitting
 from training.consent.guard import ConsentGuard
 from training.data.video import write_mp4

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from assets.consent.clip import Clip, digest
-from assets.consent.clip_facts import clip_facts, decide, read_clips
+from assets.consent.clip_facts import clip_facts, read_clips
 from assets.consent.disputes import adjudicate, open_dispute
-from assets.consent.rejections import objections_to
+from assets.consent.eligibility import decide, objections_to
 from assets.consent.review_counting import Judged, count
 from assets.consent.review_counting import Review as Given
 from assets.consent.reviewers import Entry, Register
@@ -23,6 +23,7 @@ from assets.consent.reviews import submit_review
 from assets.curation.dedup.groups import Clip as Compared
 from assets.curation.dedup.groups import find_duplicates
 from assets.signals.phash import HASH_BYTES
+from tests.training.consent.people import key_of
 from training.consent.eligibility import Person
 
 SHA = "7" * 64
@@ -119,7 +120,7 @@ def test_i04_the_second_approver_is_another_independent_person_of_another_organi
 
 
 def test_i05_one_rejection_outweighs_any_number_of_approvals_until_it_is_resolved(one: Any) -> None:
-    from tests.reviewers import enrol_reviewers
+    from tests.worlds import enrol_reviewers
 
     enrol_reviewers(one.home.database_url, "v-3", "v-4")
     (clip,) = read_clips(one.home)
@@ -139,7 +140,7 @@ def test_i05_one_rejection_outweighs_any_number_of_approvals_until_it_is_resolve
 def test_i05_an_open_dispute_blocks_and_only_its_dismissal_releases(one: Any) -> None:
     (clip,) = read_clips(one.home)
     now = datetime.now(UTC)
-    dispute_id = open_dispute(one.home, clip, "c-1", "legal.third_party_ip", one.keys["c-1"], now)
+    dispute_id = open_dispute(one.home, clip, "c-1", "legal.third_party_ip", key_of("c-1"), now)
     assert said(one) == ("dispute.open",)
     adjudicate(one.home, dispute_id, "dismissed", "o-ida", now)
     assert said(one) == ()

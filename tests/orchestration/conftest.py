@@ -9,10 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.assets.conftest import small_world, world
-
-__all__ = ["small_world", "world"]
-
 
 @pytest.fixture
 def rushes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
@@ -33,8 +29,8 @@ def rushes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
             main()
         except SystemExit as stop:
             ended = stop.code
-        said = "".join(capsys.readouterr())
-        assert ended == code, said
-        return said
+        output = "".join(capsys.readouterr())
+        assert ended == code, output
+        return output
 
     return run

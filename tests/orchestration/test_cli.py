@@ -8,10 +8,10 @@ import pytest
 
 
 def test_a_request_line_is_parsed_kept_and_what_was_not_understood_is_said(rushes) -> None:
-    said = rushes("request", "add", "sunset over Paris, 4K, 16:9, 30 seconds, 20 clips, sparkly unicorn vibe")
-    assert "not understood: 'sparkly unicorn vibe'" in said
+    output = rushes("request", "add", "sunset over Paris, 4K, 16:9, 30 seconds, 20 clips, sparkly unicorn vibe")
+    assert "not understood: 'sparkly unicorn vibe'" in output
     for part in ("Paris", "3840", "16:9", "28.0", "32.0"):
-        assert part in said
+        assert part in output
     listed = rushes("request", "list")
     assert "0/20" in listed
     request_id = next(word for word in listed.split() if word.startswith("r-"))
@@ -19,9 +19,9 @@ def test_a_request_line_is_parsed_kept_and_what_was_not_understood_is_said(rushe
 
 
 def test_an_unknown_request_is_one_line_and_exit_code_one(rushes) -> None:
-    said = rushes("request", "show", "r-none", code=1)
-    assert "rushes request list" in said
-    assert "Traceback" not in said
+    output = rushes("request", "show", "r-none", code=1)
+    assert "rushes request list" in output
+    assert "Traceback" not in output
 
 
 def test_status_of_an_empty_home_says_what_to_do_first(rushes) -> None:
@@ -29,8 +29,8 @@ def test_status_of_an_empty_home_says_what_to_do_first(rushes) -> None:
 
 
 def test_generating_before_a_champion_exists_says_so(rushes, tmp_path: Path) -> None:
-    said = rushes("generate", "a red circle", "-o", str(tmp_path / "x.mp4"), code=1)
-    assert "champion" in said
+    output = rushes("generate", "a red circle", "-o", str(tmp_path / "x.mp4"), code=1)
+    assert "champion" in output
     assert not (tmp_path / "x.mp4").exists()
 
 
@@ -63,26 +63,26 @@ def test_misuse_is_one_line_and_exit_code_one(
 ) -> None:
     monkeypatch.setattr("orchestration.session.Session.__enter__", lambda session: session)
     monkeypatch.setattr("orchestration.session.Session.__exit__", lambda *_: None)
-    said = rushes(*command, code=1)
-    assert said.startswith("rushes: ")
-    assert said.count("\n") == 1
+    output = rushes(*command, code=1)
+    assert output.startswith("rushes: ")
+    assert output.count("\n") == 1
 
 
 def test_a_home_that_cannot_be_written_is_one_line(rushes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "taken").write_text("a file where the home should be")
     monkeypatch.setenv("RUSHES_HOME", str(tmp_path / "taken"))
-    said = rushes("request", "list", code=1)
-    assert "taken" in said
-    assert said.count("\n") == 1
+    output = rushes("request", "list", code=1)
+    assert "taken" in output
+    assert output.count("\n") == 1
 
 
 @pytest.mark.parametrize("file", ["rushes.db", "warehouse.duckdb"])
 def test_a_database_that_is_none_is_one_line(rushes, tmp_path: Path, file: str) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / file).write_text("no database")
-    said = rushes("status", code=1)
-    assert "database" in said
-    assert said.count("\n") == 1
+    output = rushes("status", code=1)
+    assert "database" in output
+    assert output.count("\n") == 1
 
 
 def test_a_database_url_that_is_none_is_one_line(rushes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_the_help_of_generate_has_a_line_for_every_mode_and_number(rushes) -> No
     from training.model.conditioning import NUMERIC
     from training.model.config import MODES
 
-    said = " ".join(rushes("generate", "--help").replace("│", " ").split())
+    output = " ".join(rushes("generate", "--help").replace("│", " ").split())
     lines = {
         "text": "Text to video",
         "first": "Image to video",
@@ -111,8 +111,15 @@ def test_the_help_of_generate_has_a_line_for_every_mode_and_number(rushes) -> No
         "keyframes": "Key frames",
     }
     assert lines.keys() == set(MODES)
-    for line in (*lines.values(), "Video to video", "Negative prompt", "Guide between", "guidance-rescale", *NUMERIC):
-        assert line in said, line
+    for line in (
+        *lines.values(),
+        "Video to video",
+        "Negative prompt",
+        "Guide only between",
+        "guidance-rescale",
+        *NUMERIC,
+    ):
+        assert line in output, line
 
 
 @pytest.mark.parametrize(
@@ -128,6 +135,6 @@ def test_the_help_of_generate_has_a_line_for_every_mode_and_number(rushes) -> No
     ],
 )
 def test_what_generate_cannot_use_is_one_line_that_says_why(rushes, tmp_path: Path, options: tuple, why: str) -> None:
-    said = rushes("generate", "a red circle", "-o", str(tmp_path / "x.mp4"), *options, code=1)
-    assert why in said
-    assert said.count("\n") == 1
+    output = rushes("generate", "a red circle", "-o", str(tmp_path / "x.mp4"), *options, code=1)
+    assert why in output
+    assert output.count("\n") == 1

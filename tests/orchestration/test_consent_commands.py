@@ -36,8 +36,8 @@ def test_consent_is_granted_shown_verified_and_revoked_with_ones_own_key(rushes:
 
 def test_a_key_that_nobody_verified_waits_for_an_officer(rushes: Type, tmp_path: Path) -> None:
     key = str(tmp_path / "amina.pem")
-    said = rushes("consent", "grant", "c-amina", "ab" * 32, "--key", key, code=1)
-    assert "rushes consent enrol c-amina k-" in said
+    output = rushes("consent", "grant", "c-amina", "ab" * 32, "--key", key, code=1)
+    assert "rushes consent enrol c-amina k-" in output
     assert "c-amina" in rushes("consent", "waiting")
     assert "1 registrations taken" in enrol(rushes, tmp_path, "c-amina", key)
     assert "c-amina" not in rushes("consent", "waiting")
@@ -97,8 +97,8 @@ def test_a_consent_can_be_written_for_a_delivery_without_touching_the_ledger(rus
 
 
 def test_a_consent_for_something_that_is_no_file_names_it(rushes: Type, tmp_path: Path) -> None:
-    said = rushes("consent", "grant", "c-luc", "missing.mp4", "--key", str(tmp_path / "luc.pem"), code=1)
-    assert "missing.mp4" in said
+    output = rushes("consent", "grant", "c-luc", "missing.mp4", "--key", str(tmp_path / "luc.pem"), code=1)
+    assert "missing.mp4" in output
 
 
 def test_an_unusable_consent_is_not_written_for_a_delivery(rushes: Type, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from assets.curation.policy.policy import POLICY
 from assets.curation.policy.policy_overrides import policy_of
 from assets.curation.policy.replay import replay
 from assets.home import Home
-from tests.assets.conftest import DAY, World
 from tests.assets.curation.corpus import write_corpus
+from tests.rows import DAY
+from tests.worlds import World
 
 HOSTILE = "</td><script>alert('x')</script> [bold]\x1b[31m&amp; "
 Rushes = Callable[..., str]
@@ -73,10 +74,10 @@ def test_the_policy_is_shown_with_what_this_home_changed(rushes: Rushes, corpus:
 
 def test_trying_a_threshold_tells_what_changes_and_writes_nothing(rushes: Rushes, corpus: Home) -> None:
     before = tables(corpus)
-    said = rushes("replay", "--set", "sharpness.low=30")
-    assert "at least 6 → at least 30" in said
-    assert re.search(r"60 clips of 2 days: \d+ good before, \d+ after", said)
-    assert "Nothing was written" in said
+    output = rushes("replay", "--set", "sharpness.low=30")
+    assert "at least 6 → at least 30" in output
+    assert re.search(r"60 clips of 2 days: \d+ good before, \d+ after", output)
+    assert "Nothing was written" in output
     assert tables(corpus) == before
     assert policy_of(corpus) == POLICY
 
@@ -95,12 +96,12 @@ def test_dagster_is_told_of_days_that_were_decided_again(rushes: Rushes, corpus:
 
     rushes("replay", "--set", "sharpness.low=30", "--apply")
     with dg.DagsterInstance.from_config(str(corpus.state / "dagster")) as instance:
-        known = instance.get_materialized_partitions(dg.AssetKey("verdicts"))
-    assert known == set(corpus.lake.partitions("shots"))
+        materialized = instance.get_materialized_partitions(dg.AssetKey("verdicts"))
+    assert materialized == set(corpus.lake.partitions("shots"))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "why"),
     [
         (("--set", "sharpnes.low=8"), "did you mean sharpness"),
         (("--set", "black.high=50"), "write 0.5 for 50 %"),
@@ -109,20 +110,20 @@ def test_dagster_is_told_of_days_that_were_decided_again(rushes: Rushes, corpus:
         (("--day", "2026-01-01", "--apply"), "--apply decides all days"),
     ],
 )
-def test_misuse_is_one_line_and_writes_nothing(rushes: Rushes, corpus: Home, arguments: Any, told: str) -> None:
+def test_misuse_is_one_line_and_writes_nothing(rushes: Rushes, corpus: Home, arguments: Any, why: str) -> None:
     before = tables(corpus)
-    said = rushes("replay", *arguments, code=1)
-    assert told in said
-    assert said.count("\n") == 1
+    output = rushes("replay", *arguments, code=1)
+    assert why in output
+    assert output.count("\n") == 1
     assert tables(corpus) == before
     assert policy_of(corpus) == POLICY
 
 
 def test_a_clip_is_explained_with_every_check_and_a_page_that_runs_nothing(rushes: Rushes, explained: World) -> None:
-    said = rushes("explain", "holiday-0.mp4")
+    output = rushes("explain", "holiday-0.mp4")
     for check in POLICY.checks:
-        assert check.name in said
-    assert "\x1b" not in said
+        assert check.name in output
+    assert "\x1b" not in output
     (address,) = rushes.opened  # type: ignore[attr-defined]
     path = Path(address.removeprefix("file://"))
     page = path.read_text()
@@ -136,27 +137,27 @@ def test_a_clip_is_explained_with_every_check_and_a_page_that_runs_nothing(rushe
 
 
 def test_an_explanation_is_plain_values_for_programs_and_opens_nothing(rushes: Rushes, explained: World) -> None:
-    found = json.loads(rushes("explain", "i-c-1-1", "--json"))
-    assert found["clip"]["file_name"] == "holiday-1.mp4"
-    assert {row["check"] for row in found["checks"]} == {check.name for check in POLICY.checks}
-    sharpness = next(row for row in found["checks"] if row["check"] == "sharpness")
+    explanation = json.loads(rushes("explain", "i-c-1-1", "--json"))
+    assert explanation["clip"]["file_name"] == "holiday-1.mp4"
+    assert {row["check"] for row in explanation["checks"]} == {check.name for check in POLICY.checks}
+    sharpness = next(row for row in explanation["checks"] if row["check"] == "sharpness")
     assert sharpness["threshold"] == "at least 6"
     assert sharpness["unit"] == POLICY.check("sharpness").unit
-    assert [row["kind"] for row in found["captions"]] == ["long", "short"]
-    assert found["duplicate_kind"] == "unique"
+    assert [row["kind"] for row in explanation["captions"]] == ["long", "short"]
+    assert explanation["duplicate_kind"] == "unique"
     assert rushes.opened == []  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("zz", "there are "), ("holiday-2.mp4", "did you mean"), ("i-c-1", "could be ")]
+    ("name", "why"), [("zz", "there are "), ("holiday-2.mp4", "did you mean"), ("i-c-1", "could be ")]
 )
 def test_a_clip_that_is_none_or_several_is_one_line_with_candidates(
-    rushes: Rushes, explained: World, name: str, told: str
+    rushes: Rushes, explained: World, name: str, why: str
 ) -> None:
-    said = rushes("explain", name, code=1)
-    assert told in said
-    assert "holiday-" in said
-    assert said.count("\n") == 1
+    output = rushes("explain", name, code=1)
+    assert why in output
+    assert "holiday-" in output
+    assert output.count("\n") == 1
 
 
 def test_a_file_in_quarantine_says_why_it_has_no_clips(rushes: Rushes, explained: World) -> None:
@@ -175,8 +176,8 @@ def test_what_is_withdrawn_says_so_and_shows_no_picture(
     rushes: Rushes, explained: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("assets.curation.reports.explain.withheld", lambda url, ids: dict.fromkeys(ids, "w-1"))
-    said = rushes("explain", "holiday-0.mp4", "--no-open")
-    assert "stands withdrawn (w-1)" in said
+    output = rushes("explain", "holiday-0.mp4", "--no-open")
+    assert "stands withdrawn (w-1)" in output
     page = next((explained.home.state / "scratch" / "sheets").glob("*-explained.html")).read_text()
     assert "<img" not in page
     assert "stands withdrawn" in page
@@ -190,9 +191,9 @@ def test_a_file_that_is_gone_says_so_and_shows_no_picture(rushes: Rushes, explai
 
 def test_verdicts_of_another_policy_are_told(rushes: Rushes, explained: World) -> None:
     explained.home.store.put("curation.yaml", b"sharpness: {low: 30}")
-    said = rushes("explain", "holiday-0.mp4", "--no-open")
-    assert POLICY.name in said
-    assert policy_of(explained.home).name in said
+    output = rushes("explain", "holiday-0.mp4", "--no-open")
+    assert POLICY.name in output
+    assert policy_of(explained.home).name in output
 
 
 def test_pages_of_an_explained_clip_go_with_a_withdrawal(rushes: Rushes, explained: World) -> None:

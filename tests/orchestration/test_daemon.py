@@ -40,22 +40,22 @@ def settings(tmp_path: Path) -> Settings:
 def instance(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """The instance that the services work on, seen from here."""
     monkeypatch.setenv("DAGSTER_HOME", str(services.prepare_instance(settings)))
-    with dg.DagsterInstance.get() as found:
-        yield found
+    with dg.DagsterInstance.get() as instance:
+        yield instance
 
 
 def processes_below(folder: Path) -> list[str]:
     """Command lines of other processes whose environment names the folder."""
-    found = []
+    commands = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            known = str(folder).encode() in (process / "environ").read_bytes()
+            named = str(folder).encode() in (process / "environ").read_bytes()
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue  # it ended, or is somebody else's
-        if known and command and int(process.name) != os.getpid():
-            found.append(command)
-    return found
+        if named and command and int(process.name) != os.getpid():
+            commands.append(command)
+    return commands
 
 
 def finished(instance: dg.DagsterInstance, job: str) -> dg.DagsterRun | None:
@@ -70,8 +70,8 @@ def finished(instance: dg.DagsterInstance, job: str) -> dg.DagsterRun | None:
 def wait_for(what: Callable[[], dg.DagsterRun | None], title: str, log: Path) -> dg.DagsterRun:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        if found := what():
-            return found
+        if run := what():
+            return run
         time.sleep(2)
     raise AssertionError(f"no {title} within {PATIENCE_S} s; the end of {log}:\n{log.read_text()[-3000:]}")
 
@@ -80,8 +80,8 @@ def passed_checks(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
     """`asset.check` of every check that a run evaluated and that passed."""
     records = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION).records
     events = [record.event_log_entry.dagster_event for record in records]
-    found = [event.asset_check_evaluation_data for event in events if event]
-    return {f"{one.asset_key.to_user_string()}.{one.check_name}" for one in found if one.passed}
+    checks = [event.asset_check_evaluation_data for event in events if event]
+    return {f"{check.asset_key.to_user_string()}.{check.check_name}" for check in checks if check.passed}
 
 
 def failed_ticks(instance: dg.DagsterInstance) -> list[str]:

@@ -17,7 +17,7 @@ from assets.decode.probe_pool import COMMAND as PROBE
 from assets.home import Home
 from assets.ingestion import inbox
 from assets.requests.parse import parse_line
-from assets.requests.store import add_request
+from assets.requests.store import Header, add_request
 from assets.signals.task import BESIDE
 from assets.signals.task import COMMAND as MEASURE
 from orchestration.schedules import inputs_of
@@ -32,7 +32,9 @@ pytestmark = pytest.mark.slow
 
 def deliver_two_days(folder: Path, home: Home) -> None:
     """A request; two consented deliveries of three clips each, and one clip that nobody consented to."""
-    add_request(home.database_url, parse_line("a shape, 5:3, 2 seconds, 9 clips"), SIGNED_AT, request_id="r-shapes")
+    add_request(
+        home.database_url, parse_line("a shape, 5:3, 2 seconds, 9 clips"), SIGNED_AT, Header(request_id="r-shapes")
+    )
     world = SmallWorld(folder / "outbox")
     enrol(home, "c-one", "c-two")
     inbox.deliver(world.delivery("d-one", "c-one", [1, 2, 3], DAYS[0]), home, DAYS[0])

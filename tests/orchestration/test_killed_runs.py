@@ -39,8 +39,8 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def instance(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     monkeypatch.setenv("DAGSTER_HOME", str(services.prepare_instance(settings)))
-    with dg.DagsterInstance.get() as found:
-        yield found
+    with dg.DagsterInstance.get() as instance:
+        yield instance
 
 
 def dagster(settings: Settings, tmp_path: Path) -> services.Service:
@@ -100,8 +100,8 @@ def status_after_a_look(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.
     with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as workspace:
         errors = list(execute_run_monitoring_iteration(workspace, logging.getLogger("test")))
     assert not any(errors)
-    found = instance.get_run_by_id(run.run_id)
-    return found.status if found else None
+    current = instance.get_run_by_id(run.run_id)
+    return current.status if current else None
 
 
 def test_a_run_whose_process_is_gone_is_reported_as_failed(instance: dg.DagsterInstance) -> None:

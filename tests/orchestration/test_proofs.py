@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import save
 
 from assets.home import Home
-from tests.assets.conftest import World
+from tests.worlds import World
 
 STRANGE = "ab" * 32
 # the checker's process: the interpreter itself refuses every connection, to a network or to a database
@@ -74,16 +74,16 @@ def test_a_receipt_is_checked_by_a_stranger_with_the_public_key_alone(
 ) -> None:
     rushes("consent", "receipt", consent_id, "-o", "mine.json")
     rushes("consent", "key", "-o", "platform.pub")
-    code, said = alone(tmp_path, "verify", str(tmp_path / "mine.json"), "--key", str(tmp_path / "platform.pub"))
-    assert code == 0, said
-    assert f"c-amina (contributor) granted consent {consent_id} for train" in said
-    assert "It does not show" in said
+    code, output = alone(tmp_path, "verify", str(tmp_path / "mine.json"), "--key", str(tmp_path / "platform.pub"))
+    assert code == 0, output
+    assert f"c-amina (contributor) granted consent {consent_id} for train" in output
+    assert "It does not show" in output
     edited = (tmp_path / "mine.json").read_text().replace("c-amina", "c-anima")
     (tmp_path / "theirs.json").write_text(edited)
-    code, said = alone(tmp_path, "verify", str(tmp_path / "theirs.json"), "--key", str(tmp_path / "platform.pub"))
+    code, output = alone(tmp_path, "verify", str(tmp_path / "theirs.json"), "--key", str(tmp_path / "platform.pub"))
     assert code == 1
-    assert "does NOT hold" in said
-    assert "Traceback" not in said
+    assert "does NOT hold" in output
+    assert "Traceback" not in output
 
 
 def test_the_record_of_a_consent_given_here_tells_the_notice_that_was_shown(
@@ -107,7 +107,7 @@ def test_a_file_on_the_terminal_is_the_file_byte_for_byte(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         (("verify", "missing.json", "--key", STRANGE), "missing.json"),
         (("verify", "a.json", "--key", "short"), "neither a public key"),
@@ -124,11 +124,11 @@ def test_a_file_on_the_terminal_is_the_file_byte_for_byte(
     ],
 )
 def test_misuse_is_one_line_and_exit_code_one(
-    rushes: Callable[..., str], tmp_path: Path, arguments: tuple[str, ...], said: str
+    rushes: Callable[..., str], tmp_path: Path, arguments: tuple[str, ...], output: str
 ) -> None:
     (tmp_path / "a.json").write_text("{}\n")
     answer = rushes(*arguments, code=1)
-    assert said in answer
+    assert output in answer
     assert answer.count("\n") == 1
 
 
@@ -137,7 +137,7 @@ def clip_ids(rushes: Callable[..., str], tmp_path: Path) -> list[str]:
     """Clips of a sealed snapshot; the model trained on it is version 1. One more clip was made of `outside.mp4`."""
     from assets.dataset.snapshot import build
     from assets.evaluation.commitments import commit
-    from assets.evaluation.current import CurrentModel
+    from assets.model.published import CurrentModel
     from assets.registry.versions import MODEL, Registry
 
     home = Home.local(tmp_path / "home")

@@ -16,8 +16,8 @@ from assets.consent.clip import Clip
 from assets.consent.clip_facts import read_clips
 from assets.home import Home
 from assets.withdrawals.artifacts import forget_pages
-from tests.assets.conftest import World
-from tests.reviewers import enrol_reviewers
+from tests.training.consent.people import key_of
+from tests.worlds import World, enrol_reviewers
 
 HOSTILE = "</td><script>alert('x')</script> [bold]\x1b[31m&amp; "
 Rushes = Callable[..., str]
@@ -56,24 +56,24 @@ def rushes(rushes: Rushes, world: World, monkeypatch: pytest.MonkeyPatch) -> Rus
 
 
 def clip(world: World) -> Clip:
-    (found,) = read_clips(world.home)
-    return found
+    (clip,) = read_clips(world.home)
+    return clip
 
 
 def test_reviewers_are_enrolled_listed_and_retired(rushes: Rushes, world: World) -> None:
     assert "enrolled" in rushes("enrol", "v-9", "--organisation", "org-nine", "--by", "o-ida")
     assert "org-nine" in rushes("reviewers")
     assert "retired" in rushes("retire", "v-9")
-    said = rushes("approve", clip(world).facts.clip_id[:12], "-r", "v-9", "--persons", "0", code=1)
-    assert "rushes review enrol" in said
+    output = rushes("approve", clip(world).facts.clip_id[:12], "-r", "v-9", "--persons", "0", code=1)
+    assert "rushes review enrol" in output
 
 
 def test_the_queue_is_listed_and_text_from_outside_is_neither_markup_nor_control(rushes: Rushes, world: World) -> None:
-    said = rushes("list")
-    assert clip(world).facts.clip_id[:16] in said
-    assert "OVERDUE" in said
-    assert "[bold]" in said
-    assert "\x1b[31m" not in said
+    output = rushes("list")
+    assert clip(world).facts.clip_id[:16] in output
+    assert "OVERDUE" in output
+    assert "[bold]" in output
+    assert "\x1b[31m" not in output
     assert clip(world).facts.clip_id[:16] not in rushes("list", "--reviewer", "v-unknown")
 
 
@@ -102,8 +102,8 @@ def test_the_sheet_shows_frames_by_number_and_time_who_agreed_and_every_earlier_
     assert page.count("<figure>") == 12
     assert "frame 0 · 0.000000 s" in page
     assert "frame 23 · 1.916667 s" in page
-    for told in ("p-bob", "o-villa", "not released", "spec.aspect", "legal.privacy", "quality.focus", "rejected by 1"):
-        assert told in page
+    for part in ("p-bob", "o-villa", "not released", "spec.aspect", "legal.privacy", "quality.focus", "rejected by 1"):
+        assert part in page
 
 
 def test_faces_are_boxed_where_a_detector_is(rushes: Rushes, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,22 +127,22 @@ def test_approvals_and_rejections_bind_what_the_sheet_showed(rushes: Rushes, wor
     assert "approve" in rushes("approve", name, "-r", "v-1", "--persons", "0", "--seen", seen)
     world.tables["delivery_items"][0]["declared_subject"] = "something else"
     world.settle(review=False)
-    said = rushes("approve", name, "-r", "v-2", "--persons", "0", "--seen", seen, code=1)
-    assert "look at it again" in said
+    output = rushes("approve", name, "-r", "v-2", "--persons", "0", "--seen", seen, code=1)
+    assert "look at it again" in output
     assert clip(world).facts.approvals == 0
 
 
 def test_whoever_has_a_part_in_the_clip_is_refused(rushes: Rushes, world: World) -> None:
     enrol_reviewers(world.home.database_url, "c-1", "p-bob", "o-villa")
     for reviewer in ("c-1", "p-bob", "o-villa"):
-        said = rushes("approve", clip(world).facts.clip_id[:12], "-r", reviewer, "--persons", "0", code=1)
-        assert "cannot judge" in said
+        output = rushes("approve", clip(world).facts.clip_id[:12], "-r", reviewer, "--persons", "0", code=1)
+        assert "cannot judge" in output
     assert clip(world).reviews == ()
 
 
 def test_an_unknown_reason_names_the_ones_near_it(rushes: Rushes, world: World) -> None:
-    said = rushes("reject", clip(world).facts.clip_id[:12], "-r", "v-1", "--reason", "quality.focs", code=1)
-    assert "quality.focus" in said
+    output = rushes("reject", clip(world).facts.clip_id[:12], "-r", "v-1", "--reason", "quality.focs", code=1)
+    assert "quality.focus" in output
 
 
 def test_people_have_to_be_counted_to_approve(rushes: Rushes, world: World) -> None:
@@ -150,7 +150,7 @@ def test_people_have_to_be_counted_to_approve(rushes: Rushes, world: World) -> N
 
 
 @pytest.mark.parametrize(
-    ("typed", "given"),
+    ("typed", "expected"),
     [
         ("a\n0\n0\n", [("approve", 0, 0, ())]),
         ("a\n2\n1\n", [("approve", 2, 1, ())]),
@@ -162,10 +162,10 @@ def test_people_have_to_be_counted_to_approve(rushes: Rushes, world: World) -> N
     ],
 )
 def test_a_walk_through_the_queue_asks_until_it_is_answered(
-    rushes: Rushes, world: World, typed: str, given: list[Any]
+    rushes: Rushes, world: World, typed: str, expected: list[Any]
 ) -> None:
     rushes("next", "-r", "v-1", typed=typed)
-    assert [(r.verdict, r.persons_counted, r.non_identifiable, r.reasons) for r in clip(world).reviews] == given
+    assert [(r.verdict, r.persons_counted, r.non_identifiable, r.reasons) for r in clip(world).reviews] == expected
     assert len(rushes.opened) == 1  # type: ignore[attr-defined]
 
 
@@ -178,9 +178,9 @@ def test_the_walk_offers_nothing_that_one_has_judged_or_may_not_judge(rushes: Ru
 def test_a_dispute_is_opened_listed_and_decided_by_somebody_else(rushes: Rushes, world: World, tmp_path: Path) -> None:
     name = clip(world).facts.clip_id[:12]
     key = tmp_path / "c-1.pem"
-    key.write_bytes(_pem(world.keys["c-1"]))
-    said = rushes("dispute", name, "--reason", "legal.privacy", "--party", "c-1", "--key", str(key))
-    dispute_id = next(word for word in said.split() if word.startswith("dispute-"))
+    key.write_bytes(_pem(key_of("c-1")))
+    output = rushes("dispute", name, "--reason", "legal.privacy", "--party", "c-1", "--key", str(key))
+    dispute_id = next(word for word in output.split() if word.startswith("dispute-"))
     assert dispute_id in rushes("disputes")
     assert "cannot decide" in rushes("adjudicate", dispute_id, "--outcome", "dismissed", "--officer", "c-1", code=1)
     assert "dismissed" in rushes("adjudicate", dispute_id, "--outcome", "dismissed", "--officer", "o-eli")
@@ -209,10 +209,10 @@ def test_during_a_walk_a_reviewer_can_object_for_somebody_in_the_picture(rushes:
 def test_a_contributor_is_told_every_reason_and_can_appeal(rushes: Rushes, world: World) -> None:
     name = clip(world).facts.clip_id[:12]
     rushes("reject", name, "-r", "v-1", "--reason", "legal.privacy", "--reason", "quality.focus")
-    told = rushes("reasons", name)
+    listed = rushes("reasons", name)
     for code in ("legal.privacy", "quality.focus", "spec.aspect", "legal.property_release", "review.rejected"):
-        assert code in told
-    assert "v-1" not in told
+        assert code in listed
+    assert "v-1" not in listed
     assert "again" in rushes("appeal", name, "--contributor", "c-1")
     assert "appeal" in rushes("list")
     assert "fraud.stolen" in rushes("reasons")
@@ -220,9 +220,9 @@ def test_a_contributor_is_told_every_reason_and_can_appeal(rushes: Rushes, world
 
 @pytest.mark.parametrize("identity", ["", "zz", "0" * 64])
 def test_a_clip_that_is_not_there_is_one_line(rushes: Rushes, world: World, identity: str) -> None:
-    said = rushes("show", identity, "--no-open", code=1)
-    assert "rushes review list" in said
-    assert said.count("\n") == 1
+    output = rushes("show", identity, "--no-open", code=1)
+    assert "rushes review list" in output
+    assert output.count("\n") == 1
 
 
 def _pem(key: Any) -> bytes:

@@ -32,11 +32,11 @@ def test_words_find_the_clip_that_shows_them(
     ]
     home.lake.write("captions", rows, DAY)
     home.lake.write("embeddings", embedding_rows(home, rows), DAY)
-    said = rushes("search", "sunset over water [bold]", "--top", "2")
-    assert "2 clips nearest to: sunset over water [bold]" in said
-    assert said.index("surf") < said.index("unknown")
-    assert CAPTIONS["surf"] in said
-    assert said.count("unknown") == 2
+    output = rushes("search", "sunset over water [bold]", "--top", "2")
+    assert "2 clips nearest to: sunset over water [bold]" in output
+    assert output.index("surf") < output.index("unknown")
+    assert CAPTIONS["surf"] in output
+    assert output.count("unknown") == 2
 
 
 def test_a_home_without_captions_says_what_to_do(rushes: Callable[..., str]) -> None:

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from orchestration import services
+from orchestration.launch import Client, LaunchError
 from orchestration.session import is_ours
 from orchestration.settings import ROOT, Settings
 from tests.orchestration.graph import settings_in
@@ -127,9 +128,9 @@ def test_an_instance_file_that_an_operator_edited_is_kept_and_said_to_differ(
     for _ in range(2):
         services.prepare_instance(settings)
     assert target.read_text() == edited
-    (said,) = capsys.readouterr().err.splitlines()
-    assert "concurrency.runs.max_concurrent_runs: 2" in said
-    assert str(target) in said
+    (output,) = capsys.readouterr().err.splitlines()
+    assert "concurrency.runs.max_concurrent_runs: 2" in output
+    assert str(target) in output
 
 
 def test_an_instance_file_of_an_earlier_version_is_replaced(
@@ -179,3 +180,13 @@ def test_a_session_takes_the_webserver_of_its_own_home_only(settings: Settings, 
         (settings.dagster_home / "webserver").write_text(there.ui_url)
         assert is_ours(there) is (whose == "ours")
     assert not is_ours(there), "it has ended"
+
+
+@pytest.mark.parametrize("mutation", ["launchPipelineExecution", "launchPartitionBackfill"])
+def test_a_launch_that_dagster_refuses_names_its_reason(settings: Settings, mutation: str) -> None:
+    with webserver({"data": {mutation: {"__typename": "PythonError", "message": "no such job"}}}) as port:
+        client = Client(settings.model_copy(update={"ui_port": port}))
+        with pytest.raises(LaunchError, match="no such job"):
+            client.run("intake") if mutation == "launchPipelineExecution" else client.backfill("intake", ["d"], "t")
+    with pytest.raises(LaunchError, match="Connection refused"):
+        client.run("intake")

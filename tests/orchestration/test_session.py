@@ -58,9 +58,9 @@ def test_a_day_that_was_left_half_taken_in_is_finished(
 ) -> None:
     drop("one", manifest(clip("a.mp4")), {"a.mp4": b"x"})
     progress.begin(home, DAY, "killed")
-    days, said = intake()
+    days, output = intake()
     assert days == [DAY]
-    assert f"{DAY} waits: its intake did not come to its end" in said  # nothing ran here
+    assert f"{DAY} waits: its intake did not come to its end" in output  # nothing ran here
 
 
 def test_a_folder_dropped_into_the_inbox_is_taken_and_one_that_is_not_is_named(
@@ -68,15 +68,15 @@ def test_a_folder_dropped_into_the_inbox_is_taken_and_one_that_is_not_is_named(
 ) -> None:
     (home.state / "inbox" / "bare").mkdir(parents=True)
     os.replace(drop("shoot", manifest(clip("a.mp4")), {"a.mp4": b"x"}), home.state / "inbox" / "shoot")
-    days, said = intake()
+    days, output = intake()
     assert days == []
-    assert "inbox/bare is left where it is" in said
-    assert "inbox/shoot is left where it is" in said  # it may still be being copied
+    assert "inbox/bare is left where it is" in output
+    assert "inbox/shoot is left where it is" in output  # it may still be being copied
     monkeypatch.setattr(inbox, "_last_change", lambda folder: 0.0)
-    days, said = intake()
+    days, output = intake()
     assert len(days) == 1
     assert [folder for _, folder in inbox.list_deliveries(home.store)] == ["shoot"]
-    assert "shoot is left" not in said
+    assert "shoot is left" not in output
 
 
 @pytest.fixture
@@ -88,9 +88,9 @@ def test_a_second_command_waits_until_the_first_has_ended_its_daemon(settings: S
     out = io.StringIO()
     first, second = contextlib.ExitStack(), contextlib.ExitStack()
     assert session._served(settings, first, Console(file=out)) is None
-    found: list[Settings | None] = []
+    served: list[Settings | None] = []
     waiting = threading.Thread(
-        target=lambda: found.append(session._served(settings, second, Console(file=out, width=400)))
+        target=lambda: served.append(session._served(settings, second, Console(file=out, width=400)))
     )
     waiting.start()
     waiting.join(1.5)
@@ -98,7 +98,7 @@ def test_a_second_command_waits_until_the_first_has_ended_its_daemon(settings: S
     assert f"(process {os.getpid()})" in out.getvalue()
     first.close()
     waiting.join(10)
-    assert found == [None]
+    assert served == [None]
     second.close()
 
 

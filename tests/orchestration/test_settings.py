@@ -55,6 +55,10 @@ def test_an_s3_home_keeps_its_databases_in_a_local_state_folder(
         ("RUSHES_UI_PORT", "http"),
         ("RUSHES_UI_PORT", "0"),
         ("RUSHES_MLFLOW_PORT", "70000"),
+        ("RUSHES_DUCKDB_MEMORY", "much"),
+        ("RUSHES_DUCKDB_MEMORY", "4"),
+        ("RUSHES_DUCKDB_MEMORY", "80%"),
+        ("RUSHES_DUCKDB_MEMORY", "1GB'; drop table clips"),
         ("RUSHES_TRAINING", "{"),
         ("RUSHES_TRAINING", "[1]"),
         ("RUSHES_RETENTION", "[]"),
@@ -74,9 +78,10 @@ def test_json_settings_reach_the_home(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("RUSHES_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("RUSHES_RETENTION", '{"media": "keep"}')
     monkeypatch.setenv("RUSHES_TRAINING", '{"seed": 7}')
+    monkeypatch.setenv("RUSHES_DUCKDB_MEMORY", "4GB")
     home = open_home(Settings.load())
     assert (home.retention, home.training) == ({"media": "keep"}, {"seed": 7})
-    assert home.state == tmp_path / "home"
+    assert (home.state, home.duckdb_memory) == (tmp_path / "home", "4GB")
 
 
 def test_secrets_reach_the_home_and_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
+from pathlib import Path
 from typing import Any, NoReturn
 
 import rfc8785
@@ -61,6 +62,12 @@ def _is_plain(value: Any) -> bool:
 def sha256_hex(value: bytes | Any) -> str:
     """SHA-256 of the bytes, or of the canonical form of any other value."""
     return hashlib.sha256(value if isinstance(value, bytes) else canonical(value)).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def parse_strictly(text: str) -> Any:

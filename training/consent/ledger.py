@@ -130,4 +130,5 @@ class LedgerReader:
 
 
 def _between(since: int, upto: int | None) -> list[Where]:
-    return [events.c.seq >= since, *([] if upto is None else [events.c.seq < upto])]
+    """No bound that says nothing: beside one more SQLite may leave an index aside."""
+    return [*([events.c.seq >= since] if since else []), *([] if upto is None else [events.c.seq < upto])]

@@ -6,7 +6,6 @@ rest on to the ledger first. Loading is the callback's business.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from training import base
 from training.config import TrainConfig
+from training.consent.canonical import file_sha256
 from training.consent.guard import ConsentViolation
 from training.data.packing import Cursor
 from training.model.conditioning import NUMERIC
@@ -53,7 +53,7 @@ def find_start(config: TrainConfig) -> Start:
     run_dir, parent = Path(config.run_dir), Path(config.parent_dir) if config.parent_dir else None
     parents = _seen_by(parent, config) if parent else {}
     codecs = of_weights(Path(config.codec_dir) / "codec.safetensors") if config.task == "transformer" else {}
-    parent_sha256 = _digest(parent / f"{config.task}.safetensors") if parent else ""
+    parent_sha256 = file_sha256(parent / f"{config.task}.safetensors") if parent else ""
     existing, why = checkpoints.checkpoints(run_dir / CHECKPOINTS), ""
     if existing and not config.resume:
         why = "the configuration says not to resume"
@@ -70,7 +70,7 @@ def find_start(config: TrainConfig) -> Start:
 def described(config: TrainConfig, parent_sha256: str) -> dict[str, Any]:
     """What a checkpoint says of its run. Where any of it differs, the checkpoint is another run's."""
     shape = config.codec if config.task == "codec" else config.transformer
-    numbers = _digest(Path(config.numbers)) if config.numbers and Path(config.numbers).is_file() else ""
+    numbers = file_sha256(Path(config.numbers)) if config.numbers and Path(config.numbers).is_file() else ""
     return {
         "size": config.size,
         "seed": config.seed,
@@ -87,7 +87,7 @@ def _seen_by(parent: Path, config: TrainConfig) -> dict[str, str]:
     """What the parent's weights saw. Only the repository's own base may say that it saw nothing: it saw no footage."""
     seen, name = of_parent(parent, config.task), f"{config.task}.safetensors"
     own = base.folder(config.size)
-    if seen or (own and _digest(parent / name) == _digest(own / name)):
+    if seen or (own and file_sha256(parent / name) == file_sha256(own / name)):
         return seen
     raise ConsentViolation.of_all("exposure.unknown", f"{parent / name} says it saw nothing, and is not the base")
 
@@ -102,8 +102,3 @@ def _obstacle(config: TrainConfig, run_dir: Path, changed: list[str]) -> str:
     if changed and not (carries_on and set(changed) <= OTHER_DATA | {"parent"}):
         return f"{changed[0]} has changed"
     return ""
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,14 +13,16 @@ result is a function of the set of clips: neither their order nor the days in wh
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from assets.curation.dedup.ownership import Standing
-from assets.curation.dedup.similarity import Film, compare
+from assets.curation.dedup.ownership import Key, Standing, standings
+from assets.curation.dedup.similarity import ClipHashes, compare
+from assets.home import Home
+from assets.signals.phash import StaleHash, pack
 
 DUPLICATES_VERSION = "duplicates-5"
 Together = tuple[str, str]  # two clip ids, the lower first
@@ -79,7 +81,7 @@ def find_duplicates(clips: Iterable[Clip], known: Known | None = None) -> Found:
         if clip.hashes is not None:
             hashes.setdefault(clip.clip_id, clip.hashes)
     names = list(earliest)
-    film = Film([hashes.get(name, b"") for name in names])
+    film = ClipHashes([hashes.get(name, b"") for name in names])
     known = known or Known()
     pairs = near_pairs(film, np.array([name not in known.clip_ids for name in names], bool))
     near = _Near(film, names, known)
@@ -96,7 +98,7 @@ def find_duplicates(clips: Iterable[Clip], known: Known | None = None) -> Found:
 class _Near:
     """The near pairs of clips, by their place in the order."""
 
-    def __init__(self, film: Film, names: Sequence[str], known: Known) -> None:
+    def __init__(self, film: ClipHashes, names: Sequence[str], known: Known) -> None:
         self.film, self.names = film, names
         self.places = {name: place for place, name in enumerate(names)}
         self.likeness: dict[tuple[int, int], float] = {}
@@ -182,3 +184,60 @@ def known_from(rows: Iterable[Mapping[str, Any]], pairs: Iterable[Mapping[str, A
             if pair["duplicates_version"] == DUPLICATES_VERSION
         },
     )
+
+
+# -- reading the lake ---------------------------------------------------------------------------------------------------
+
+_SHOT = ["clip_id", "item_id", "shot_index", "bytes_sha256"]
+
+
+def resolve(home: Home) -> Found:
+    """Compare what is new with everything, and write tables `duplicates` and `near_pairs`."""
+    known = known_from(home.lake.rows("duplicates"), home.lake.rows("near_pairs"))
+    found = find_duplicates(clips(home), known)
+    home.lake.write("near_pairs", found.pairs)
+    return found
+
+
+def clips(home: Home) -> Iterator[Clip]:
+    """Every clip, with its place in the order of arrival and how far its owner's claim was verified."""
+    arrived = {
+        row["delivery_id"]: row["received_at"] for row in _rows(home, "deliveries", "delivery_id", "received_at")
+    }
+    standing = standings(  # once: who signed for what is read from the whole ledger
+        _rows(home, "shots", *_SHOT),
+        _rows(home, "delivery_items", "item_id", "contributor_id", "state"),
+        _rows(home, "media", "item_id", "frames_sha256", "state"),
+        home.lake.rows("consent_events"),
+        home.lake.rows("reviews"),
+    )
+    for day in home.lake.partitions("shots"):
+        shots = _rows(home, "shots", *_SHOT, day=day)
+        items = home.lake.rows("delivery_items", day)
+        hashes = dict(_hashes(home, day))
+        of_item = {row["item_id"]: row for row in items}
+        for shot in shots:
+            key, item = _key(shot), of_item[shot["item_id"]]
+            yield Clip(
+                *key,
+                contributor_id=item["contributor_id"],
+                order=(item["received_day"], arrived[item["delivery_id"]], item["delivery_id"], item["position"]),
+                hashes=hashes.get(key),
+                standing=standing[key],
+            )
+
+
+def _hashes(home: Home, day: str) -> Iterator[tuple[Key, bytes]]:
+    for row in _rows(home, "signals", *_SHOT[:3], "frame_phashes", day=day):
+        try:
+            yield _key(row), pack(row["frame_phashes"])
+        except StaleHash:
+            continue
+
+
+def _key(row: dict[str, Any]) -> Key:
+    return row["clip_id"], row["item_id"], row["shot_index"]
+
+
+def _rows(home: Home, table: str, *columns: str, day: str | None = None) -> list[dict[str, Any]]:
+    return home.lake.read(table, day, list(columns)).to_pylist()

@@ -1,26 +1,26 @@
-"""Whether two key frames whose codes are close show the same picture: a glance before their clips are compared in full.
+"""Whether two key frames whose codes are close show the same picture: a cheap test before their clips are compared.
 
-What belongs here: looking at two pictures, compiled, since among a million clips many millions of codes are close by
-chance. First coarsely, through the window that was found; then finely through the window of the fine band that is
-nearest to it, and if that says perhaps, through those around it until one says yes. Comparing two clips in full costs
-about a hundred times as much.
+It is compiled, since among a million clips many millions of codes are close by chance. Two pictures are compared
+coarsely, through the window that was hit; then finely, through the window of the fine band that is nearest to it, and
+if that is undecided, through those around it until one is similar enough. Comparing two clips in full costs about a
+hundred times as much.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from assets.curation.dedup.lsh_codes import WINDOWS, Codes
-from assets.curation.dedup.lsh_index import Finds
-from assets.curation.dedup.similarity import COARSE, FINE, FINE_TURNS, TURNS, Film
+from assets.curation.dedup.lsh_index import Hits
+from assets.curation.dedup.similarity import COARSE, FINE, FINE_TURNS, TURNS, ClipHashes
 from assets.signals.phash import LEVELS, LUMA_BYTES, SIDE
 
-COARSELY = 0.75  # coarse likeness of two key frames from which on they are looked at finely
-PERHAPS = 0.55  # fine likeness through the nearest window from which on those around it are tried
-FINELY = (
-    0.7  # fine likeness worth a comparison; below NEAR_LIKENESS, as one frame of a copy may be less alike than most
-)
+COARSE_LEAST = 0.75  # coarse similarity of two key frames from which on they are compared finely
+FINE_MAYBE = 0.55  # fine similarity through the nearest window from which on those around it are tried
+FINE_LEAST = 0.7  # fine similarity worth a comparison; below NEAR_SIMILARITY, as one frame of a copy may be less alike
 AROUND = 0.051  # of a side, in start and length: how far windows around another are from it
 LANES = 8  # a compiled sum over coefficients is fast where their number is a multiple
 
@@ -40,14 +40,22 @@ def _around() -> np.ndarray:
     return np.stack([np.r_[row[row >= 0], row[row < 0]] for row in order])[:, : near.sum(axis=1).max()]
 
 
-_COARSE, _FINE = _padded(COARSE.windows), _padded(FINE.windows)
-_TURNS, _FINE_TURNS = _padded(TURNS), _padded(FINE_TURNS)
-_AROUND = _around()
+class Bands(NamedTuple):
+    """Windows and turns of both bands, padded; `around` says which fine windows to try for each coarse one."""
+
+    coarse: np.ndarray
+    coarse_turns: np.ndarray
+    fine: np.ndarray
+    fine_turns: np.ndarray
+    around: np.ndarray
+
+
+BANDS = Bands(_padded(COARSE.windows), _padded(TURNS), _padded(FINE.windows), _padded(FINE_TURNS), _around())
 
 
 @njit(nogil=True, cache=True)
 def _unpack(frame, luma):
-    """Levels of luma about 0; `phash.unpack` but for a factor, which no likeness knows."""
+    """Levels of luma about 0; `phash.unpack` but for a factor, which no similarity knows."""
     for at in range(LUMA_BYTES):
         luma[2 * at] = np.float32(frame[at] >> 4) - np.float32(LEVELS / 2)
         luma[2 * at + 1] = np.float32(frame[at] & 15) - np.float32(LEVELS / 2)
@@ -69,57 +77,46 @@ def _describe(luma, window, root, out):
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def _cosine(one, other, signs):
+def _cosine(first, second, signs):
     total = np.float32(0)
-    for at in range(len(one)):
-        total += one[at] * other[at] * signs[at]
+    for at in range(len(first)):
+        total += first[at] * second[at] * signs[at]
     return total
 
 
 @njit(nogil=True, cache=True)
-def _alike(pictures, frame_of, frames, turns, entries, coarse, fine, turns_coarse, turns_fine, around):
-    found = np.zeros(len(frames), np.bool_)
+def _same_picture(pictures, frame_of, hit_frames, turns, entries, bands):
+    same = np.zeros(len(hit_frames), np.bool_)
     luma, other = np.empty(SIDE * SIDE, np.float32), np.empty(SIDE * SIDE, np.float32)
-    own_coarse, seen_coarse = np.empty(coarse.shape[2], np.float32), np.empty(coarse.shape[2], np.float32)
-    own_fine, seen_fine = np.empty(fine.shape[2], np.float32), np.empty(fine.shape[2], np.float32)
-    described = fine_of = -1
-    for at in range(len(frames)):
-        frame, window = frames[at], entries[at] % WINDOWS
-        if frame != described:
+    coarse, other_coarse = np.empty(bands.coarse.shape[2], np.float32), np.empty(bands.coarse.shape[2], np.float32)
+    fine, other_fine = np.empty(bands.fine.shape[2], np.float32), np.empty(bands.fine.shape[2], np.float32)
+    coarse_of = fine_of = -1
+    for at in range(len(hit_frames)):
+        frame, window = hit_frames[at], entries[at] % WINDOWS
+        if frame != coarse_of:
             _unpack(pictures[frame_of[frame]], luma)
-            _describe(luma, coarse[0], False, own_coarse)
-            described = frame
+            _describe(luma, bands.coarse[0], False, coarse)
+            coarse_of = frame
         _unpack(pictures[frame_of[entries[at] // WINDOWS]], other)
-        _describe(other, coarse[window], False, seen_coarse)
-        if _cosine(own_coarse, seen_coarse, turns_coarse[turns[at]]) < COARSELY:
+        _describe(other, bands.coarse[window], False, other_coarse)
+        if _cosine(coarse, other_coarse, bands.coarse_turns[turns[at]]) < COARSE_LEAST:
             continue
         if frame != fine_of:
-            _describe(luma, fine[0], True, own_fine)
+            _describe(luma, bands.fine[0], True, fine)
             fine_of = frame
-        for rank in range(around.shape[1]):
-            if around[window, rank] < 0:
+        for rank in range(bands.around.shape[1]):
+            if bands.around[window, rank] < 0:
                 break
-            _describe(other, fine[around[window, rank]], True, seen_fine)
-            likeness = _cosine(own_fine, seen_fine, turns_fine[turns[at]])
-            if likeness >= FINELY:
-                found[at] = True
+            _describe(other, bands.fine[bands.around[window, rank]], True, other_fine)
+            similarity = _cosine(fine, other_fine, bands.fine_turns[turns[at]])
+            if similarity >= FINE_LEAST:
+                same[at] = True
                 break
-            if rank == 0 and likeness < PERHAPS:
+            if rank == 0 and similarity < FINE_MAYBE:
                 break
-    return found
+    return same
 
 
-def look_alike(film: Film, codes: Codes, finds: Finds) -> np.ndarray:
+def same_picture(hashes: ClipHashes, codes: Codes, hits: Hits) -> np.ndarray:
     """bool [n]: whether the key frame, in its turn, and the entry of the table show the same picture."""
-    return _alike(
-        film.frames,
-        codes.frame,
-        finds.frame,
-        finds.turn,
-        finds.entry,
-        _COARSE,
-        _FINE,
-        _TURNS,
-        _FINE_TURNS,
-        _AROUND,
-    )
+    return _same_picture(hashes.frames, codes.frame, hits.frame, hits.turn, hits.entry, BANDS)

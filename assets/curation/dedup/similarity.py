@@ -1,11 +1,11 @@
-"""How alike two clips are by the hashes of their frames: as they are, turned over, or one a part of the other's picture.
+"""How similar two clips are by the hashes of their frames: as they are, turned over, or one a part of the other's picture.
 
-What belongs here: pure functions of hashes. Which pairs are worth comparing is in `candidates`, what follows from a
-likeness in `duplicates`.
+Pure functions of hashes. Which pairs are worth comparing is in `candidate_pairs`, what follows from a
+similarity in `groups`.
 
 A frame is described by frequencies of its picture's discrete cosine transform, each weighted by its frequency (pictures
 have about as much power in every octave, so without it the slopes of the light would outvote all that is seen), scaled
-to length 1; the likeness of two frames is the cosine between their descriptions. Two bands are looked at. `COARSE`, of
+to length 1; the similarity of two frames is the cosine between their descriptions. There are two bands. `COARSE`, of
 low frequencies, survives crops and drifts of time, and says which turn to compare in. `FINE` has what tells one picture
 from another of the same layout; its coefficients are compressed so that many small ones outvote a horizon, and it is
 compared through closely spaced windows. A window is a part of a picture: its description is linear in the picture, so
@@ -21,15 +21,15 @@ import numpy as np
 
 from assets.signals.phash import GRID, HASH_BYTES, SIDE, unpack
 
-WORTH_WINDOWS = 0.3  # coarse likeness of whole pictures from which on it is worth comparing parts of them
-COARSE_LIKENESS = 0.7  # the least at which a pair is looked at finely
-NEAR_LIKENESS = 0.79  # fine; how both were chosen is in tests/benchmarks/duplicates.py
+WORTH_WINDOWS = 0.3  # coarse similarity of whole pictures from which on it is worth comparing parts of them
+COARSE_SIMILARITY = 0.7  # the least at which a pair is compared finely
+NEAR_SIMILARITY = 0.79  # fine; how both were chosen is in tests/benchmarks/duplicates.py
 NEAR_CHROMA = 10.0  # mean difference of colour, 8-bit units
-PROBES = 8  # frames of the shorter clip that look for themselves in the longer one
+PROBES = 8  # frames of the shorter clip that are searched for in the longer one
 CROP = 0.9  # share of a side that the smallest windows keep
 BLOCK_FRAMES = 1 << 13  # of the longer clips that are compared at a time
 
-Shown = tuple[np.ndarray, np.ndarray]  # luma [..., 144] and chroma [..., 32]
+Pictures = tuple[np.ndarray, np.ndarray]  # luma [..., 144] and chroma [..., 32]
 Window = tuple[float, float]  # start and length, as shares of a side
 
 
@@ -57,11 +57,11 @@ class Band:
 
     def described(self, luma: np.ndarray, window: int = 0) -> np.ndarray:
         """Unit vectors [..., c] of what is in a window of the pictures [..., 144]."""
-        found = luma @ self.windows[window]
+        vectors = luma @ self.windows[window]
         if self.exponent != 1:
-            found = np.copysign(np.abs(found) ** self.exponent, found)
-        found /= np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-6)
-        return found
+            vectors = np.copysign(np.abs(vectors) ** self.exponent, vectors)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)
+        return vectors
 
 
 def _resampled(start: float, share: float) -> np.ndarray:
@@ -83,8 +83,8 @@ def _windows(step: float, *lengths: float) -> list[tuple[Window, Window]]:
     """The whole; crops of both sides to each of `lengths`, at every `step`; crops of one side to the last of them."""
     lines = [[(step * number, length) for number in range(round((1 - length) / step) + 1)] for length in lengths]
     both = [(down, across) for starts in lines for down in starts for across in starts]
-    one = [pair for part in lines[-1] for pair in ((part, _WHOLE), (_WHOLE, part))]
-    return [(_WHOLE, _WHOLE), *both, *one]
+    one_side = [pair for part in lines[-1] for pair in ((part, _WHOLE), (_WHOLE, part))]
+    return [(_WHOLE, _WHOLE), *both, *one_side]
 
 
 COARSE = Band(1, 8, _windows((1 - CROP) / 2, CROP), exponent=1)
@@ -105,18 +105,18 @@ def _turned(side: int, channels: int) -> np.ndarray:
 _LUMA_TURNS, _CHROMA_TURNS = _turned(SIDE, 1), _turned(GRID, 2)
 
 
-class Film:
+class ClipHashes:
     """The hashes of many clips: `frames` uint8 [f, 88], those of clip i from `starts[i]` on, `counts[i]` of them."""
 
     def __init__(self, packed: Sequence[bytes]) -> None:
         self.frames = np.frombuffer(b"".join(packed), np.uint8).reshape(-1, HASH_BYTES)
-        self.counts = np.array([len(one) // HASH_BYTES for one in packed], np.int64)
+        self.counts = np.array([len(frames) // HASH_BYTES for frames in packed], np.int64)
         self.starts = np.cumsum(self.counts) - self.counts
 
     def __len__(self) -> int:
         return len(self.counts)
 
-    def shown(self, clips: np.ndarray, frames: int) -> Shown:
+    def evenly(self, clips: np.ndarray, frames: int) -> Pictures:
         """Luma [n, frames, 144] and chroma [n, frames, 32] of frames spread evenly over each clip."""
         at = (2 * np.arange(frames) + 1) * self.counts[clips, None] // (2 * frames)
         luma, chroma = unpack(self.frames[self.starts[clips, None] + at])
@@ -124,84 +124,84 @@ class Film:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Similarity:
     """What comparing pairs of clips gave, an array each. `structure` is 0 where they are not even coarsely alike."""
 
-    structure: np.ndarray  # fine likeness
+    structure: np.ndarray  # fine similarity
     chroma: np.ndarray  # mean difference of colour, 8-bit units
 
     @property
     def near(self) -> np.ndarray:
-        return (self.structure >= NEAR_LIKENESS) & (self.chroma <= NEAR_CHROMA)
+        return (self.structure >= NEAR_SIMILARITY) & (self.chroma <= NEAR_CHROMA)
 
 
-def compare(film: Film, ones: np.ndarray, others: np.ndarray) -> Likeness:
+def compare(hashes: ClipHashes, ones: np.ndarray, others: np.ndarray) -> Similarity:
     """The best agreement of clip `ones[i]` with clip `others[i]` over turns and windows. All must have hashes.
 
-    Symmetric. Frames of the shorter clip, evenly spaced, look for their like anywhere in the longer one, and half of
-    them have to find it: so a part of a clip is found wherever it stands, and at another speed.
+    Symmetric. Frames of the shorter clip, evenly spaced, are searched for anywhere in the longer one, and half of
+    them have to be found: so a part of a clip is found wherever it stands, and at another speed.
     """
-    swap = film.counts[ones] > film.counts[others]
+    swap = hashes.counts[ones] > hashes.counts[others]
     short, long = np.where(swap, others, ones), np.where(swap, ones, others)
-    found = _in_blocks(film, short, long)
-    even = np.flatnonzero(film.counts[short] == film.counts[long])
-    back = _in_blocks(film, long[even], short[even])
-    better = back.structure > found.structure[even]
-    found.structure[even[better]] = back.structure[better]
-    found.chroma[even[better]] = back.chroma[better]
-    return found
+    result = _in_blocks(hashes, short, long)
+    even = np.flatnonzero(hashes.counts[short] == hashes.counts[long])
+    back = _in_blocks(hashes, long[even], short[even])
+    better = back.structure > result.structure[even]
+    result.structure[even[better]] = back.structure[better]
+    result.chroma[even[better]] = back.chroma[better]
+    return result
 
 
-def _in_blocks(film: Film, short: np.ndarray, long: np.ndarray) -> Likeness:
+def _in_blocks(hashes: ClipHashes, short: np.ndarray, long: np.ndarray) -> Similarity:
     """Pairs of about the same length together, as many at a time as fit into the cache."""
-    found = Likeness(np.zeros(len(short), np.float32), np.full(len(short), np.inf, np.float32))
-    spans = PROBES << np.ceil(np.log2(np.maximum(film.counts[long], PROBES) / PROBES)).astype(np.int64)
+    result = Similarity(np.zeros(len(short), np.float32), np.full(len(short), np.inf, np.float32))
+    spans = PROBES << np.ceil(np.log2(np.maximum(hashes.counts[long], PROBES) / PROBES)).astype(np.int64)
     for span in np.unique(spans).tolist():
         members = np.flatnonzero(spans == span)
         for block in np.array_split(members, -(-len(members) * span // BLOCK_FRAMES)):
-            _compare(found, block, film.shown(short[block], PROBES), film.shown(long[block], span))
-    return found
+            _compare(result, block, hashes.evenly(short[block], PROBES), hashes.evenly(long[block], span))
+    return result
 
 
-def _compare(found: Likeness, block: np.ndarray, short: Shown, long: Shown) -> None:
-    likeness, turn = _coarsely(short[0], long[0])
-    alike = np.flatnonzero(likeness >= COARSE_LIKENESS)
+def _compare(result: Similarity, block: np.ndarray, short: Pictures, long: Pictures) -> None:
+    similarity, turn = _coarsely(short[0], long[0])
+    alike = np.flatnonzero(similarity >= COARSE_SIMILARITY)
     if not len(alike):
         return
     luma, chroma = (
         np.take_along_axis(picture[alike], turns[turn[alike]][:, None, :], axis=2)
         for picture, turns in zip(long, (_LUMA_TURNS, _CHROMA_TURNS), strict=True)
     )
-    likeness, place = _finely(short[0][alike], luma)
+    similarity, place = _finely(short[0][alike], luma)
     met = np.take_along_axis(chroma, place[..., None], axis=1)
-    found.structure[block[alike]] = likeness
-    found.chroma[block[alike]] = np.median(np.abs(met - short[1][alike]).mean(axis=2), axis=1)
+    result.structure[block[alike]] = similarity
+    result.chroma[block[alike]] = np.median(np.abs(met - short[1][alike]).mean(axis=2), axis=1)
 
 
 def _coarsely(short: np.ndarray, long: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The best likeness over turns, and that turn [n]; through windows only where whole pictures agree a little."""
+    """The best similarity over turns, and that turn [n]; through windows only where whole pictures agree a little."""
     whole = COARSE.described(short), COARSE.described(long)
-    likeness, turn = _best_turn(*whole)
-    open_ = np.flatnonzero((likeness >= WORTH_WINDOWS) & (likeness < COARSE_LIKENESS))
+    similarity, turn = _best_turn(*whole)
+    open_ = np.flatnonzero((similarity >= WORTH_WINDOWS) & (similarity < COARSE_SIMILARITY))
     for window in range(1, len(COARSE.windows) if len(open_) else 0):
-        for one, other in (
+        for first, second in (
             (COARSE.described(short[open_], window), whole[1][open_]),
             (whole[0][open_], COARSE.described(long[open_], window)),
         ):
-            seen, turned = _best_turn(one, other)
-            better = seen > likeness[open_]
-            likeness[open_[better]], turn[open_[better]] = seen[better], turned[better]
-    return likeness, turn
+            value, turned = _best_turn(first, second)
+            better = value > similarity[open_]
+            similarity[open_[better]], turn[open_[better]] = value[better], turned[better]
+    return similarity, turn
 
 
 def _best_turn(short: np.ndarray, long: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of descriptions [n, 8, c] and [n, m, c]."""
-    each = np.stack([_found(short, long * turn)[0] for turn in TURNS])
+    each = np.stack([_best_matches(short, long * turn)[0] for turn in TURNS])
     return each.max(axis=0), each.argmax(axis=0)
 
 
-def _found(short: np.ndarray, long: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The likeness that half of the probes find [n], and where each found its best [n, 8]."""
+def _best_matches(short: np.ndarray, long: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The similarity that half of the probes find [n], and where each found its best [n, 8]."""
     cosines = short @ long.transpose(0, 2, 1)
     place = cosines.argmax(axis=2)
     each = np.take_along_axis(cosines, place[..., None], axis=2)[..., 0]
@@ -209,16 +209,16 @@ def _found(short: np.ndarray, long: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _finely(short: np.ndarray, long: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The best likeness over windows [n] and where the probes found it; only the whole where that is near already."""
+    """The best similarity over windows [n] and where the probes found it; only the whole where that is near already."""
     whole = FINE.described(short), FINE.described(long)
-    likeness, place = _found(*whole)
-    open_ = np.flatnonzero(likeness < NEAR_LIKENESS)
+    similarity, place = _best_matches(*whole)
+    open_ = np.flatnonzero(similarity < NEAR_SIMILARITY)
     for window in range(1, len(FINE.windows) if len(open_) else 0):
-        for one, other in (
+        for first, second in (
             (FINE.described(short[open_], window), whole[1][open_]),
             (whole[0][open_], FINE.described(long[open_], window)),
         ):
-            seen, at = _found(one, other)
-            better = seen > likeness[open_]
-            likeness[open_[better]], place[open_[better]] = seen[better], at[better]
-    return likeness, place
+            value, at = _best_matches(first, second)
+            better = value > similarity[open_]
+            similarity[open_[better]], place[open_[better]] = value[better], at[better]
+    return similarity, place

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from assets.curation.policy.geolocation import read_position
+from assets.curation.policy.location import read_position
 from assets.curation.policy.policy import LIGHT, SUN, SunRule
 
 Row = Mapping[str, Any]

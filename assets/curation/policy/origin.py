@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from assets.marks.c2pa_read import CAPTURED, GENERATED, type_name
+from assets.marks.c2pa import CAPTURED, GENERATED, type_name
 
 Row = Mapping[str, Any]
 Judged = tuple[str, str | None, str | None, str]  # verdict, value, threshold, detail

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from assets.curation.policy.evidence import Key, read_evidence
 from assets.curation.policy.policy import Policy
-from assets.curation.policy.verdicts import Row, blocks, decide
+from assets.curation.policy.verdicts import Key, Row, blocks, decide, read_evidence
 from assets.home import Home
 
 EXAMPLES = 3

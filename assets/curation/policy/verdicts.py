@@ -9,15 +9,19 @@ resolution, aspect ratio and length are compared with the whole file, and a time
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from assets.curation.policy import daylight, location, origin
 from assets.curation.policy.policy import POLICY, Check, Policy
+from assets.home import Home
 from assets.reasons import printable
+from assets.tables import TABLES
 
 Row = Mapping[str, Any]
+Key = tuple[str, int]  # item_id, shot_index
 NOT_MEASURED, OURS = "not_measured", "platform.not_measured"  # the verdict, and the code that goes with it
 BLOCKING_VERDICTS = frozenset({"fail", "unmeasurable", NOT_MEASURED, "not_yet"})
 BLOCKING_SEVERITIES = frozenset({"fatal", "quality"})
@@ -267,3 +271,41 @@ _SPECIAL: dict[str, Callable[[Check, Evidence], Finding]] = {
     "location": _location,
     "subject": _subject,
 }
+
+
+# the longest columns of `signals` by far: no check asks for them, and a replay of a corpus would only read them
+UNASKED = frozenset({"frame_phashes", "faces_json"})
+
+
+def by_clip(rows: Sequence[Row]) -> dict[Key, Row]:
+    """Rows of a day by (item_id, shot_index)."""
+    return {(row["item_id"], row["shot_index"]): row for row in rows}
+
+
+def rows_by_clip(rows: Sequence[Row]) -> dict[Key, list[Row]]:
+    """The same for tables with several rows a clip; none is an empty list."""
+    found: dict[Key, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["item_id"], row["shot_index"]].append(row)
+    return found
+
+
+def read_evidence(home: Home, day: str) -> Iterator[Evidence]:
+    """The evidence on every clip of a day, in the order of table `shots`."""
+    items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
+    media = {row["item_id"]: row for row in home.lake.rows("media", day)}
+    asked = [column.name for column in TABLES["signals"].columns if column.name not in UNASKED]
+    measured = by_clip(home.lake.read("signals", day, asked).to_pylist())
+    siblings: dict[str, list[Row]] = defaultdict(list)
+    for (item_id, _), row in measured.items():
+        siblings[item_id].append(row)
+    seen = rows_by_clip(home.lake.rows("visual_captions", day))
+    for shot in home.lake.rows("shots", day):
+        yield Evidence(
+            shot=shot,
+            item=items[shot["item_id"]],
+            media=media[shot["item_id"]],
+            signals=measured.get((shot["item_id"], shot["shot_index"])),
+            siblings=siblings[shot["item_id"]],
+            seen=seen[shot["item_id"], shot["shot_index"]],
+        )

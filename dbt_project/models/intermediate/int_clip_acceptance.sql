@@ -60,7 +60,7 @@ judged as (
             coalesce(checks.open_reasons, []),
             case when checks.clip_key is null or checks.checks_made = 0 then ['verdict.missing'] else [] end,
             case when coalesce(checks.is_resolved, false) then [] else ['dup.unresolved'] end,
-            case when coalesce(reviews.approvals_given, 0) < 2 then ['review.pending'] else [] end,
+            case when coalesce(reviews.approvals_given, 0) < {{ var('approvals_needed') }} then ['review.pending'] else [] end,
             case when granted.clip_key is null then ['consent.never_granted'] else [] end
         ))) as waiting_for,
         list_sort(list_distinct(list_concat(

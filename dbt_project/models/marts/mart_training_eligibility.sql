@@ -56,7 +56,7 @@ witnesses as (
             false
         ) as verdicts_agree,
         coalesce(checks.is_original, false) as duplicate_agrees,
-        coalesce(reviews.approvals >= 2 and reviews.rejections = 0, false) as reviews_agree,
+        coalesce(reviews.approvals >= {{ var('approvals_needed') }} and reviews.rejections = 0, false) as reviews_agree,
 
         list_concat(
             coalesce(decisions.reasons, []),
@@ -68,7 +68,7 @@ witnesses as (
                 case when not coalesce(clips.is_accepted_media, false) then 'media.not_accepted' end,
                 case when coalesce(checks.checks_made, 0) = 0 then 'verdict.missing' end,
                 case when not coalesce(checks.is_resolved, false) then 'dup.unresolved' end,
-                case when coalesce(reviews.approvals, 0) < 2 then 'review.pending' end,
+                case when coalesce(reviews.approvals, 0) < {{ var('approvals_needed') }} then 'review.pending' end,
                 case when coalesce(reviews.rejections, 0) > 0 then 'review.rejected' end
             ]
         ) as against

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from assets.consent.clip import Clip
-from assets.consent.clip_facts import decide, read_clips
+from assets.consent.clip_facts import read_clips
 from assets.consent.disputes import DisputeError, adjudicate, disputes, open_dispute, open_for
+from assets.consent.eligibility import decide
 from assets.reasons import UnknownReason
+from tests.training.consent.people import key_of
 from training.consent import events
 from training.consent.keys import load_or_create
 
@@ -42,7 +44,7 @@ def reasons(world: Any) -> tuple[str, ...]:
 
 
 def opened(world: Any, party: str = "p-bob", reason: str = "legal.privacy") -> str:
-    return open_dispute(world.home, clip(world), party, reason, world.keys[party], datetime.now(UTC))
+    return open_dispute(world.home, clip(world), party, reason, key_of(party), datetime.now(UTC))
 
 
 def test_the_clip_is_eligible_before_anybody_objects(one: Any) -> None:
@@ -96,7 +98,7 @@ def test_a_stranger_and_a_foreign_key_hold_nothing(one: Any) -> None:
     with pytest.raises(DisputeError, match="--platform"):
         opened(one, "c-9")
     with pytest.raises(DisputeError, match="key_owner"):
-        open_dispute(one.home, clip(one), "p-bob", "legal.privacy", one.keys["c-9"], datetime.now(UTC))
+        open_dispute(one.home, clip(one), "p-bob", "legal.privacy", key_of("c-9"), datetime.now(UTC))
     unknown = load_or_create(one.home.state / "unknown.pem")
     with pytest.raises(DisputeError, match="unknown_key"):
         open_dispute(one.home, clip(one), "p-bob", "legal.privacy", unknown, datetime.now(UTC))

@@ -13,7 +13,7 @@ from assets.consent.clip import digest
 from assets.consent.clip_facts import read_clips
 from assets.consent.reviewer_agreement import agreement, differences, pairs, rows, void_reviews
 from assets.consent.reviews import submit_review
-from tests.reviewers import enrol_reviewers
+from tests.worlds import enrol_reviewers
 
 
 @pytest.fixture

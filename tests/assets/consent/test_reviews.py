@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from assets.consent.clip import digest
-from assets.consent.clip_facts import clip_facts, decide, eligible_digest, read_clips
+from assets.consent.clip_facts import clip_facts, read_clips
+from assets.consent.eligibility import decide, eligible_digest
 from assets.consent.review_queue import review_queue
 from assets.consent.reviewer_agreement import rows
 from assets.consent.reviews import ReviewError, reviews_digest, submit_review
 from assets.home import Home
 from assets.reasons import UnknownReason
-from tests.reviewers import enrol_reviewers
+from tests.worlds import enrol_reviewers
 from training.consent import events
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)

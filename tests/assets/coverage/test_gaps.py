@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.coverage.classes import POLICY
-from assets.coverage.gaps import PAIRS, clips_to_reach, gap_rows
+from assets.coverage.gaps import PAIRS, clips_to_reach, gap_rows, proposals
 from assets.coverage.measures import coded
-from assets.coverage.proposals import proposals
 from assets.coverage.sampling_weights import WeightPolicy, balance
 from assets.requests.parse import parse_line
 

@@ -14,7 +14,7 @@ from assets.dataset.assets import training_snapshot
 from assets.dataset.sealed import SnapshotError, current
 from assets.dataset.snapshot import build
 from assets.home import Home
-from assets.model.config import plan
+from assets.model.warm import plan
 from training.data import repeats
 
 

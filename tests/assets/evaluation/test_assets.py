@@ -14,10 +14,10 @@ from assets.dataset import renditions
 from assets.dataset.snapshot import build
 from assets.evaluation import assets as evaluation
 from assets.evaluation import report
-from assets.evaluation.current import current_model
 from assets.evaluation.measuring import SCENE_SEEDS
-from assets.evaluation.scorecards import Scorecard, heldout_digest, store_scorecard
 from assets.home import Home
+from assets.model.published import current_model
+from assets.model.scorecards import Scorecard, heldout_digest, store_scorecard
 from assets.registry.versions import CANDIDATE, CHAMPION, Registry
 from assets.release import assets as release
 from assets.release.bundle import read_manifest, unmarked

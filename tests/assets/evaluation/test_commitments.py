@@ -18,10 +18,10 @@ from assets.consent.proofs.verification import verify_file
 from assets.dataset.snapshot import build
 from assets.evaluation import commitments
 from assets.evaluation.commitments import CommitmentError, commit, exposed_to, find
-from assets.evaluation.current import CurrentModel
 from assets.home import Home
-from assets.registry.description import version_description
-from assets.registry.versions import MODEL, Registry
+from assets.model.published import CurrentModel
+from assets.registry.versions import MODEL, Registry, version_description
+from assets.serving import serve
 from training.consent.keys import public_bytes
 from training.model.exposure import header
 
@@ -188,7 +188,7 @@ def test_the_version_shows_root_checkpoint_and_commitment(registry: Registry, se
     kept = commit(home, model)
     run = registry.start_run("m-1", "m-1")
     tags = {"model_key": "m-1", "snapshot_root": sealed.root, "ledger_checkpoint": model.ledger_checkpoint}
-    number = registry.register(run, model.folder(home), tags | kept.tags)
+    number = serve.register(registry, run, model.folder(home), tags | kept.tags)
     page = registry.client.get_model_version(MODEL, number).description
     shown = registry.version(number).tags
     assert shown["commitment_sha256"] == kept.sha256

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from math import inf
+from math import inf, sqrt
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.evaluation.decisions import as_rows
 from assets.evaluation.gate import (
     BY_TIME,
     FLOORS,
     OBEDIENCE,
-    PRIMARY,
     Contender,
-    Score,
-    as_rows,
     decide,
     good_enough,
     hard_rules,
     may_serve,
     obedience,
-    scores,
 )
-from assets.evaluation.paired import cdf, holm, paired, quantile
+from assets.evaluation.paired import Paired, holm, paired
+from assets.model.scorecards import PRIMARY, Scorecard
 from tests.assets.evaluation.scores import CLIPS, by_time, losses, trials, values
 
 
@@ -307,9 +305,10 @@ def test_twelve_clips_find_a_loss_that_is_8_percent_lower():
 
 
 def test_students_t_and_holms_correction_are_what_their_tables_say():
-    assert quantile(0.975, 11) == pytest.approx(2.20099, abs=1e-5)
-    assert quantile(0.8, 47) == pytest.approx(0.84941, abs=1e-3)
-    assert cdf(-2.20099, 11) == pytest.approx(0.025, abs=1e-6)
+    twelve = Paired(12, 1.0, 1.0, difference=2.20099, sd=sqrt(12))  # a standard error of 1
+    assert twelve.interval == pytest.approx((0.0, 2 * 2.20099), abs=1e-5)
+    assert twelve.p_value("higher") == pytest.approx(0.025, abs=1e-6)
+    assert Paired(48, 1.0, 1.0, 0.0, sqrt(48)).detectable == pytest.approx(2.01174 + 0.84941, abs=1e-3)
     assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
 
 
@@ -337,7 +336,7 @@ def test_the_table_has_a_row_for_every_comparison_with_its_figures():
     assert len({frozenset(row) for row in shown}) == 1
 
 
-def test_a_number_that_was_not_measured_is_no_score_and_one_without_interval_has_an_endless_one():
-    row = {"metric": "fvd", "slice": "all", "value": None, "ci_low": None, "ci_high": None, "better": "lower"}
-    assert scores([row | {"state": "not_measured"}]) == {}
-    assert scores([row | {"state": "measured", "value": 2.0}])["fvd", "all"] == Score(2.0, -inf, inf, "lower")
+def test_a_number_that_was_not_measured_is_no_value():
+    row = {"metric": "fvd", "slice": "all", "value": None, "state": "not_measured"}
+    assert Scorecard("m-1", "clips", [row]).value("fvd") is None
+    assert Scorecard("m-1", "clips", [row | {"state": "measured", "value": 2.0}]).value("fvd") == 2.0

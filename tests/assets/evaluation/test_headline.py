@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from assets.evaluation.headline import NUMBERS, headline, not_measured
-from assets.evaluation.report import all_scores, scores_page
+from assets.evaluation.report import NUMBERS, all_scores, headline, not_measured, scores_page
 from assets.pages.plots import beside
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from assets.dataset.sealed import Sealed
 from assets.dataset.snapshot import build
+from assets.evaluation.decisions import verdicts
 from assets.evaluation.promotion import PromotionRefused, decide_and_move, promote, reconcile_champion
-from assets.evaluation.scorecards import Scorecard, heldout_digest, store_scorecard
-from assets.evaluation.verdicts import verdicts
+from assets.model.scorecards import Scorecard, heldout_digest, store_scorecard
 from assets.registry.versions import CHAMPION, Registry
+from assets.serving import serve
 from assets.store import write_atomically
 from tests.assets.evaluation import scores
 
@@ -43,7 +44,7 @@ def register(registry: Registry, weights: Path, sealed: Sealed) -> Register:
         )
         store_scorecard(registry.home, card)
         tags = {"model_key": model_key, "snapshot_root": snapshot.root, "ledger_checkpoint": "1:ab"}
-        return registry.register(record["transformer"]["mlflow_run_id"], weights, tags)
+        return serve.register(registry, record["transformer"]["mlflow_run_id"], weights, tags)
 
     return one
 
@@ -198,7 +199,7 @@ def test_a_clean_retrain_takes_over_from_a_champion_that_may_not_serve(
 
 def test_a_version_without_a_scorecard_or_a_snapshot_cannot_show_that_it_may_serve(registry: Registry, weights: Path):
     tags = {"model_key": "m-9", "snapshot_root": "ab" * 32, "ledger_checkpoint": "1:ab"}
-    version = registry.register(registry.start_run("m-9", "m-9"), weights, tags)
+    version = serve.register(registry, registry.start_run("m-9", "m-9"), weights, tags)
     with pytest.raises(PromotionRefused, match=r"consent: .*cannot be read.*copies: not measured"):
         promote(registry.home, version)
 

@@ -13,8 +13,7 @@ import pytest
 
 from assets.curation.policy import origin
 from assets.decode.probe_pool import ProbePool, ProbeResult
-from assets.marks.c2pa_read import SOURCE_TYPES
-from assets.marks.c2pa_sign import sign_as_ai_generator
+from assets.marks.c2pa import SOURCE_TYPES, sign_as_ai_generator
 from assets.marks.certificates import Identity, make_certificate
 from tests.assets.ingestion.conftest import encode
 from tests.assets.ingestion.surgery import box

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assets.marks.c2pa_read import TRAINED, read_provenance
-from assets.marks.c2pa_sign import ProvenanceError, sign_as_ai_generator, sign_video
+from assets.marks.c2pa import TRAINED, ProvenanceError, read_provenance, sign_as_ai_generator, sign_video
 from assets.marks.certificates import make_certificate
 
 CLAIMS = {"model_id": "m-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": {"size": 7, "root": "cd" * 32}}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assets.marks import marking, watermark
-from assets.marks.c2pa_sign import sign_video
+from assets.marks.c2pa import sign_video
 from assets.marks.marking import MarkError, mark_video, read_marks
 from training.data.video import read_frames, write_mp4
 

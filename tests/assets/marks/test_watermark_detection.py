@@ -10,7 +10,7 @@ import pytest
 from assets.decode.probe_pool import ProbePool
 from assets.ingestion.origin import MarkReader
 from assets.marks import watermark
-from assets.marks.watermark_detection import find_mark
+from assets.marks.watermark import find_mark
 from tests.assets.ingestion import films
 from training.data.video import write_mp4
 

@@ -14,14 +14,12 @@ import dagster as dg
 import pytest
 
 from assets.dataset import renditions
-from assets.dataset.sealed import Sealed
+from assets.dataset.sealed import Sealed, current
 from assets.dataset.snapshot import build
 from assets.home import Home
 from assets.model import config
-from tests.assets.evaluation.conftest import empty_registry
+from tests.worlds import World
 from training.consent.times import now_utc
-
-__all__ = ["empty_registry"]
 
 BASE = "base-0123456789ab"
 ROOT = "ab" * 32
@@ -67,12 +65,16 @@ def tiny_base(bases: dict[str, Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sealed(small_world: Any, empty_registry: Path) -> Sealed:
+def sealed(small_world: World, settled: Any, once: Any, empty_registry: Path) -> Sealed:
     """The small world's snapshot, its training frames made, MLflow ready."""
-    shutil.copyfile(empty_registry, small_world.home.state / "mlflow.db")
-    built = build(small_world.home, now_utc()).sealed
-    renditions.render_all(small_world.home, built.members)
-    return built
+
+    def make(home: Home) -> None:
+        shutil.copytree(settled[0], home.state, dirs_exist_ok=True)
+        shutil.copyfile(empty_registry, home.state / "mlflow.db")
+        renditions.render_all(home, build(home, now_utc()).sealed.members)
+
+    shutil.copytree(once("sealed-world", make)[0], small_world.home.state, dirs_exist_ok=True)
+    return current(small_world.home)
 
 
 @pytest.fixture

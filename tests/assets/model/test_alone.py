@@ -16,7 +16,7 @@ from assets.model.launch import Busy, alone
 from training.process import LIFELINE
 
 ROOT = Path(__file__).resolve().parents[3]
-TRAINS = "from training import lifeline; lifeline.hold_on(); print('up', flush=True); import time; time.sleep(60)"
+TRAINS = "from training import process; process.hold_on(); print('up', flush=True); import time; time.sleep(60)"
 # starts a training as `torchrun` does: by a process between that knows of no lifeline; prints once all of it is up
 LAUNCHER = f"""
 import subprocess, sys, time

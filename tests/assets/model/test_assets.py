@@ -13,7 +13,7 @@ import pytest
 from assets.dataset.sealed import Sealed
 from assets.home import Home
 from assets.model import assets as stage
-from assets.model import config, published
+from assets.model import published, warm
 from assets.registry.versions import Registry
 
 Run = Callable[..., dg.ExecuteInProcessResult]
@@ -36,7 +36,7 @@ root, at = config["snapshot_root"], json.loads(Path(config["manifest"]).read_tex
 
 @pytest.fixture(autouse=True)
 def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage.report, "reconstruction", lambda *_: b"picture")
+    monkeypatch.setattr(stage, "_reconstruction", lambda *_: b"picture")
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
@@ -49,7 +49,7 @@ def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
 
 
 def record_of(home: Home, sealed: Sealed) -> dict[str, Any] | None:
-    return published.result(home, config.plan(home, sealed.root).model_key, "codec")
+    return published.result(home, warm.plan(home, sealed.root).model_key, "codec")
 
 
 def test_a_run_that_learns_is_published_with_its_curve_and_its_mlflow_run(
@@ -135,7 +135,7 @@ def test_a_plan_that_starts_from_an_unknown_model_says_so(small_world: Any, seal
 def test_a_process_that_dies_publishes_nothing_and_an_old_result_does_not_speak_for_it(
     small_world: Any, sealed: Sealed, run: Run, scripted: Script
 ) -> None:
-    plan = config.plan(small_world.home, sealed.root)
+    plan = warm.plan(small_world.home, sealed.root)
     old = small_world.home.scratch(f"runs/{plan.run_name('codec')}")
     (old / "result.json").write_text('{"stopped": null, "start": {}, "end": {}}')
     scripted("raise SystemExit(1)")

@@ -13,17 +13,8 @@ import pytest
 import training
 from assets.home import Home
 from assets.model import launch
-from assets.model.config import (
-    ENTRIES,
-    ConfigError,
-    Plan,
-    choices,
-    code_digest,
-    code_version,
-    plan,
-    source_digest,
-    sources,
-)
+from assets.model.config import ENTRIES, ConfigError, Plan, choices, code_digest, code_version, source_digest, sources
+from assets.model.warm import plan
 
 ROOT = "ab" * 32
 

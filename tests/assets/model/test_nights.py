@@ -15,11 +15,10 @@ import pytest
 from assets.dataset import assets as dataset
 from assets.dataset.sealed import Sealed, current
 from assets.evaluation import assets as evaluation
-from assets.evaluation.gate import COPIES, PRIMARY
-from assets.evaluation.scorecards import Scorecard, heldout_digest, store_scorecard
 from assets.home import Home
 from assets.model import assets as stage
-from assets.model import config, published
+from assets.model import published, warm
+from assets.model.scorecards import COPIES, PRIMARY, Scorecard, heldout_digest, store_scorecard
 from assets.registry.versions import CHAMPION, Registry, Version
 from assets.withdrawals.plan import act_on_ledger
 from tests.assets.model.conftest import BASE
@@ -29,7 +28,7 @@ pytestmark = pytest.mark.slow
 PAIR = [
     dataset.training_snapshot,
     dataset.renditions,
-    dataset.latents,
+    stage.latents,
     stage.video_autoencoder,
     stage.video_transformer,
 ]
@@ -121,7 +120,7 @@ def row(key: str, metric: str, part: str, value: float) -> dict[str, Any]:
 
 
 def parent_of(home: Home) -> str | None:
-    return config.plan(home, current(home).root).parent_model
+    return warm.plan(home, current(home).root).parent_model
 
 
 def improved(result: dg.ExecuteInProcessResult) -> dict[str, str]:
@@ -135,7 +134,7 @@ def nights(
     small_world: Any, sealed: Sealed, tiny_base: Any, run: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Nights:
     """Over a home that has had no night yet, with a base in the repository."""
-    monkeypatch.setattr(stage.report, "reconstruction", lambda *_: b"picture")
+    monkeypatch.setattr(stage, "_reconstruction", lambda *_: b"picture")
     return Nights(small_world, run, scripted)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
 from assets.model import config, parents
+from assets.model.scorecards import Scorecard, store_scorecard
 from assets.registry.versions import CANDIDATE, CHAMPION, Registry, Version
 from tests.assets.model.conftest import BASE, ROOT, publish
 

@@ -1,4 +1,7 @@
-"""Training refuses by itself what consent does not cover, with the mart and the snapshot bypassed: real processes."""
+"""Training refuses by itself what consent does not cover, with the mart and the snapshot bypassed.
+
+What is refused while it runs is refused by real processes; so is a revocation before the first step.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,9 @@ from assets.consent.sealed_members import manifest_key
 from assets.dataset.sealed import Sealed
 from assets.home import Home
 from assets.model import assets as stage
-from assets.model import config, launch, published
+from assets.model import launch, published, warm
 from assets.model.outcome import Outcome, read_outcome
+from training.fit import main
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +35,16 @@ LONG = {"steps": 100_000, "eval_every": 50_000, "checkpoint_every": 2}
 
 def prepared(home: Home, sealed: Sealed, settings: dict[str, Any]) -> tuple[Home, launch.Launch]:
     home = replace(home, training={"codec": settings, "transformer": settings})
-    return home, launch.prepare_fit(home, config.plan(home, sealed.root), sealed, "codec")
+    return home, launch.prepare_fit(home, warm.plan(home, sealed.root), sealed, "codec")
+
+
+def refusal(started: launch.Launch) -> dict[str, list[str]]:
+    """The reasons of a run that refuses before its first step: the process's own entry point, called in this process."""
+    assert main(list(started.command[-2:])) == REFUSED
+    outcome = read_outcome("codec", started.run_dir)
+    assert outcome.curve("train/loss") == []
+    assert weights_in(started.run_dir) == []
+    return outcome.violation
 
 
 def start(started: launch.Launch) -> subprocess.Popen[bytes]:
@@ -65,9 +78,7 @@ def test_an_edited_manifest_is_refused_by_its_root(small_world: Any, sealed: Sea
 
     edited = rewrite(sealed, drop_a_member, tmp_path / "edited.json")
     _, started = prepared(small_world.home, edited, TINY)
-    assert start(started).wait(120) == REFUSED
-    assert read_outcome("codec", started.run_dir).violation == {"*": ["snapshot.root"]}
-    assert weights_in(started.run_dir) == []
+    assert refusal(started) == {"*": ["snapshot.root"]}
 
 
 def test_a_manifest_sealed_anew_around_a_clip_without_consent_is_refused_by_the_ledger(
@@ -95,8 +106,7 @@ def test_a_manifest_sealed_anew_around_a_clip_without_consent_is_refused_by_the_
     home.store.put(manifest_key(forged["root"]), json.dumps(forged).encode())
     home.store.put(f"frames/{launch.renditions.VERSION}/{unconsented}.safetensors", b"")
     _, started = prepared(home, Sealed(forged["root"], forged, home.store.fetch(manifest_key(forged["root"]))), TINY)
-    assert start(started).wait(120) == REFUSED
-    assert read_outcome("codec", started.run_dir).violation == {unconsented: ["consent.none"]}
+    assert refusal(started) == {unconsented: ["consent.none"]}
 
 
 def test_a_revocation_between_snapshot_and_training_is_refused_before_the_first_step(
@@ -173,17 +183,17 @@ def test_a_killed_run_goes_on_from_its_checkpoint_and_is_published(
 ) -> None:
     # six clips teach the autoencoder little about two others; whether it learned is not the question here
     monkeypatch.setattr(Outcome, "good_enough", True)
-    home, started = prepared(small_world.home, sealed, {"steps": 40, "eval_every": 40, "checkpoint_every": 4})
+    home, started = prepared(small_world.home, sealed, {"steps": 24, "eval_every": 24, "checkpoint_every": 4})
     process = running(started)
     wait_for_checkpoint(started.run_dir)
     process.kill()
     process.wait(30)
     result = run(home, stage.video_autoencoder)
     assert result.success
-    plan = config.plan(home, sealed.root)
+    plan = warm.plan(home, sealed.root)
     record = published.result(home, plan.model_key, "codec")
     assert record is not None
-    assert record["result"]["steps"] == 40
+    assert record["result"]["steps"] == 24
     assert record["result"]["resumed_from_step"] >= 4
     assert (published.local_folder(home, plan.model_key, ("codec",)) / "codec.safetensors").is_file()
 

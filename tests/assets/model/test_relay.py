@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.model.relay import MetricsRelay, Tail, numbers
+from assets.model.outcome import MetricsRelay, Tail, numbers
 
 
 def line(step: int, **values: float) -> bytes:

@@ -17,7 +17,7 @@ from assets.dataset import assets as dataset
 from assets.dataset.sealed import Sealed, current
 from assets.home import Home
 from assets.model import assets as stage
-from assets.model import config, published
+from assets.model import config, published, warm
 from assets.model.outcome import Outcome
 from tests.assets.model.conftest import BASE
 from training.fit import main
@@ -38,7 +38,7 @@ FEW = {
 PAIR = [
     dataset.training_snapshot,
     dataset.renditions,
-    dataset.latents,
+    stage.latents,
     stage.video_autoencoder,
     stage.video_transformer,
 ]
@@ -60,15 +60,15 @@ def quick(small_world: Any, monkeypatch: pytest.MonkeyPatch) -> Home:
     return replace(small_world.home, training=FEW)
 
 
-def test_a_pair_is_trained_published_and_reused(
-    quick: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
+def test_a_pair_is_trained_published_and_reused_and_its_child_falls_with_it(
+    small_world: Any, quick: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
 ) -> None:
     home = quick
     first = run(home, *PAIR)
     assert first.success
     assert outcomes(first) == {"video_autoencoder": "trained", "latents": "encoded", "video_transformer": "trained"}
 
-    plan = config.plan(home, sealed.root)
+    plan = warm.plan(home, sealed.root)
     assert published.latest(home) == plan.model_key
     pair = published.pair(home, plan.model_key)
     assert pair is not None
@@ -87,6 +87,26 @@ def test_a_pair_is_trained_published_and_reused(
     assert again.success
     assert set(outcomes(again).values()) == {"nothing new: reused"}
 
+    parent, dropped = plan.model_key, sealed.clip_ids[0]
+    with duckdb.connect(str(home.warehouse_path)) as connection:
+        connection.execute("update mart_training_eligibility set eligible = false where clip_id = ?", [dropped])
+    home = replace(home, training=FEW | {"parent_model": parent, "steps": 8, "eval_every": 8})
+    assert run(home, *PAIR).success
+    smaller = current(home)
+    assert dropped not in smaller.clip_ids
+    child = published.pair(home, warm.plan(home, smaller.root).model_key)
+    assert child is not None
+    assert (child["parent_model"], child["exposure"]) == (parent, sorted([sealed.root, smaller.root]))
+    assert child["transformer"]["result"]["exposure"] == child["exposure"]
+
+    small_world.revoke(dropped)  # a clip that the child's own snapshot does not hold
+    again = run(replace(home, training=home.training | {"seed": 1}), *PAIR)
+    assert not again.success
+    (check,) = [c for c in again.get_asset_check_evaluations() if c.check_name == stage.CONSENT]
+    assert dropped[:16] in str(check.metadata["reasons"].value)
+    reused = run(home, stage.video_autoencoder)
+    assert not reused.success
+
 
 def test_a_pair_really_starts_from_the_base_and_has_seen_the_snapshot_only(
     quick: Home,
@@ -102,7 +122,7 @@ def test_a_pair_really_starts_from_the_base_and_has_seen_the_snapshot_only(
     few = {"steps": 2, "eval_every": 2, "checkpoint_every": 2, "lr": 1e-9}
     home = replace(quick, training={"codec": few, "transformer": few | {"batch_tokens": 400}})
     assert run(home, *PAIR).success
-    plan = config.plan(home, sealed.root)
+    plan = warm.plan(home, sealed.root)
     pair = published.pair(home, plan.model_key)
     assert pair is not None
     assert plan.parent_model == pair["parent_model"] == pair["origin"] == BASE
@@ -114,31 +134,3 @@ def test_a_pair_really_starts_from_the_base_and_has_seen_the_snapshot_only(
         assert theirs.keys() == ours.keys()
         moved = [name for name in theirs if not np.allclose(ours[name], theirs[name], atol=1e-4)]
         assert [name for name in moved if not name.startswith(("mean", "std"))] == [], "all but latent statistics"
-
-
-def test_a_child_has_seen_what_its_parent_saw_and_falls_with_it(
-    small_world: Any, quick: Home, sealed: Sealed, run: Callable[..., dg.ExecuteInProcessResult]
-) -> None:
-    home = quick
-    assert run(home, *PAIR).success
-    parent = config.plan(home, sealed.root).model_key
-
-    dropped = sealed.clip_ids[0]
-    with duckdb.connect(str(home.warehouse_path)) as connection:
-        connection.execute("update mart_training_eligibility set eligible = false where clip_id = ?", [dropped])
-    home = replace(home, training=FEW | {"parent_model": parent, "steps": 8, "eval_every": 8})
-    assert run(home, *PAIR).success
-    smaller = current(home)
-    assert dropped not in smaller.clip_ids
-    child = published.pair(home, config.plan(home, smaller.root).model_key)
-    assert child is not None
-    assert (child["parent_model"], child["exposure"]) == (parent, sorted([sealed.root, smaller.root]))
-    assert child["transformer"]["result"]["exposure"] == child["exposure"]
-
-    small_world.revoke(dropped)  # a clip that the child's own snapshot does not hold
-    again = run(replace(home, training=home.training | {"seed": 1}), *PAIR)
-    assert not again.success
-    (check,) = [c for c in again.get_asset_check_evaluations() if c.check_name == stage.CONSENT]
-    assert dropped[:16] in str(check.metadata["reasons"].value)
-    reused = run(home, stage.video_autoencoder)
-    assert not reused.success

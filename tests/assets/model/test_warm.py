@@ -34,7 +34,7 @@ def version(key: str, *aliases: str, taint: str = "none") -> Version:
 
 def decide(home: Home) -> tuple[str | None, str]:
     said = warm.decide(home, config.cold_plan(home, ROOT), config.parent_setting(home.training), TONIGHT)
-    return config.plan(home, ROOT).parent_model, said
+    return warm.plan(home, ROOT).parent_model, said
 
 
 def test_the_decision_stays_for_this_plan_and_enters_its_key(home: Home, registered: list[Version]) -> None:
@@ -42,13 +42,13 @@ def test_the_decision_stays_for_this_plan_and_enters_its_key(home: Home, registe
         publish(home, key)
     registered.append(version("m-1", CHAMPION))
     assert decide(home)[0] == "m-1"
-    key = config.plan(home, ROOT).model_key
+    key = warm.plan(home, ROOT).model_key
     registered[:] = [version("m-2", CHAMPION), version("m-1")]
     assert decide(home) == ("m-1", "from model m-1, as decided before")
-    assert config.plan(home, ROOT).model_key == key != config.cold_plan(home, ROOT).model_key
+    assert warm.plan(home, ROOT).model_key == key != config.cold_plan(home, ROOT).model_key
     other = "cd" * 32
     warm.decide(home, config.cold_plan(home, other), config.BEST, TONIGHT)
-    assert config.plan(home, other).parent_model == "m-2"
+    assert warm.plan(home, other).parent_model == "m-2"
 
 
 def test_a_parent_that_falls_is_decided_anew(home: Home, registered: list[Version]) -> None:
@@ -126,7 +126,7 @@ def test_what_was_saved_is_when_the_run_from_nothing_was_where_this_one_began(
     found = warm.saving(home, plan, "transformer", outcome(curve(began, 0.6, end=0.5)))
     assert found is not None
     assert (found.origin, found.saved, found.origin_steps) == ("m-1", saved, 40)
-    assert f"{began:.4g}" in found.said
+    assert f"{began:.4g}" in found.summary
     assert found.metrics["warm_start/gained_at_the_end"] == pytest.approx(0.1)
     assert found.metrics["warm_start/steps_saved"] == (saved or 40)
 
@@ -142,9 +142,8 @@ def test_what_was_saved_is_not_said_of_a_run_that_descends_from_the_base(
         assert warm.saving(home, plan, "transformer", outcome(curve(1.0, 0.6, end=0.5))) is None
 
 
-def test_a_run_from_nothing_saved_nothing_and_says_nothing(home: Home) -> None:
+def test_a_run_from_nothing_saved_nothing(home: Home) -> None:
     assert warm.saving(home, config.cold_plan(home, ROOT), "transformer", outcome(curve(1.0, 0.6, end=0.5))) is None
-    assert warm.metadata(None) == {}
 
 
 def test_a_warm_run_may_stay_where_it_began_and_a_cold_one_may_not() -> None:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from assets.registry.runs import without_password
 from assets.registry.versions import CHAMPION, CLEAN, Registry
-from assets.serving.serve import Serving, without_password
+from assets.serving import serve
+from assets.serving.serve import Serving
 
 ROOT = "ab" * 32
 
@@ -15,7 +17,7 @@ def tags(model_key: str) -> dict[str, str]:
 
 
 def registered(registry: Registry, weights: Path, model_key: str = "m-1") -> str:
-    return registry.register(registry.start_run(model_key, model_key), weights, tags(model_key))
+    return serve.register(registry, registry.start_run(model_key, model_key), weights, tags(model_key))
 
 
 def test_artifacts_of_an_embedded_home_go_below_the_home(registry: Registry):
@@ -100,7 +102,7 @@ def test_a_package_names_its_registry_without_a_password(
 def test_a_run_keeps_its_status_when_its_model_is_registered(registry: Registry, weights: Path):
     run_id = registry.start_run("m-1", "nightly")
     registry.end_run(run_id, "FINISHED")
-    registry.register(run_id, weights, tags("m-1"))
+    serve.register(registry, run_id, weights, tags("m-1"))
     assert registry.client.get_run(run_id).info.status == "FINISHED"
 
 
@@ -143,5 +145,7 @@ def test_a_model_key_cannot_smuggle_a_query(registry: Registry):
 def test_links_lead_to_the_run_and_to_the_version(registry: Registry, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RUSHES_MLFLOW_UI", "http://127.0.0.1:5055/")
     run_id = registry.start_run("m-1", "nightly")
-    assert registry.url(run_id) == f"http://127.0.0.1:5055/#/experiments/{registry.ensure_experiment()}/runs/{run_id}"
-    assert registry.url("3", "http://host") == "http://host/#/models/video-transformer/versions/3"
+    assert (
+        registry.run_url(run_id) == f"http://127.0.0.1:5055/#/experiments/{registry.ensure_experiment()}/runs/{run_id}"
+    )
+    assert registry.version_url("3") == "http://127.0.0.1:5055/#/models/video-transformer/versions/3"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from assets.dataset.snapshot import build
-from assets.evaluation.scorecards import shown
-from assets.release import card, data_summary
+from assets.evaluation.report import shown
+from assets.release import documents
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def manifest(small_world: Any) -> dict[str, Any]:
 
 
 def test_the_summary_adds_up_to_the_snapshot(small_world: Any, manifest: dict[str, Any]):
-    summary = data_summary.summarise(small_world.home, manifest)
+    summary = documents.summarise(small_world.home, manifest)
     assert summary["general"]["clips"] == len(manifest["members"]) == 8
     assert summary["general"]["contributors"] == 4
     assert summary["general"]["hours"] == pytest.approx(8 * 2.0 / 3600, abs=1e-4)
@@ -27,13 +27,13 @@ def test_the_summary_adds_up_to_the_snapshot(small_world: Any, manifest: dict[st
 
 
 def test_nobody_is_named_in_the_summary(small_world: Any, manifest: dict[str, Any]):
-    summary = data_summary.summarise(small_world.home, manifest)
-    text = json.dumps(summary) + data_summary.markdown(summary)
+    summary = documents.summarise(small_world.home, manifest)
+    text = json.dumps(summary) + documents.summary_page(summary)
     assert not [m["contributor_id"] for m in manifest["members"] if m["contributor_id"] in text]
 
 
 def test_the_summary_of_the_same_snapshot_is_the_same(small_world: Any, manifest: dict[str, Any]):
-    assert data_summary.summarise(small_world.home, manifest) == data_summary.summarise(small_world.home, manifest)
+    assert documents.summarise(small_world.home, manifest) == documents.summarise(small_world.home, manifest)
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_the_card_names_the_base_that_a_model_descends_from(
     small_world: Any, manifest: dict[str, Any], parent: str | None, origin: str, said: str
 ):
     tags = {"model_key": "m-1"} | ({"parent_model": parent} if parent else {})
-    summary = data_summary.summarise(small_world.home, manifest)
-    assert said in card.write(card.Facts("1", [], tags, {"origin": origin}, summary, []))
+    summary = documents.summarise(small_world.home, manifest)
+    assert said in documents.model_card(documents.Facts("1", [], tags, {"origin": origin}, summary, []))
 
 
 def test_the_card_shows_intervals_and_says_what_was_not_measured(small_world: Any, manifest: dict[str, Any]):
@@ -64,13 +64,13 @@ def test_the_card_shows_intervals_and_says_what_was_not_measured(small_world: An
         {"metric": "fvd", "value": None, "ci_low": None, "ci_high": None, "state": "not_measured", "why": "no weights",
          **common},
     ]  # fmt: skip
-    text = card.write(
-        card.Facts(
+    text = documents.model_card(
+        documents.Facts(
             version="3",
             aliases=["candidate"],
             tags={"model_key": "m-1", "snapshot_root": manifest["root"], "taint": "none"},
             record={"codec": {"result": {"start": {"heldout/psnr_db": 9.0}, "end": {"heldout/psnr_db": 25.0}}}},
-            summary=data_summary.summarise(small_world.home, manifest),
+            summary=documents.summarise(small_world.home, manifest),
             scores=shown(rows),
         )
     )

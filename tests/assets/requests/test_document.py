@@ -33,9 +33,9 @@ mood: calm
 
 def test_every_field_is_read_and_an_unknown_one_is_said_back() -> None:
     document = parse_document(FULL)
-    spec = document.parsed.spec
-    assert (document.request_id, document.org_id, document.title) == ("r-bread", "org-bakery", "Bread dough")
-    assert document.opens_at == "2026-11-01T00:00:00Z"
+    spec, header = document.parsed.spec, document.header
+    assert (header.request_id, header.org_id, header.title) == ("r-bread", "org-bakery", "Bread dough")
+    assert header.opens_at == "2026-11-01T00:00:00Z"
     assert (spec.subject, spec.location, spec.time_of_day) == ("bread dough", "Brussels", "day")
     assert (spec.min_width, spec.min_height, spec.aspect_ratio) == (3840, 2160, "16:9")
     assert (spec.duration_min_s, spec.duration_max_s, spec.target_units) == (3.0, 8.0, 20)

@@ -13,6 +13,7 @@ from assets.lake import to_table
 from assets.requests.parse import RequestError, parse_line
 from assets.requests.store import (
     STATES,
+    Header,
     IllegalTransition,
     UnknownRequest,
     add_request,
@@ -30,16 +31,16 @@ FOG = parse_line("fog over Paris, 3 clips, EUR 5 per clip")
 
 
 def test_adding_the_same_request_again_changes_nothing(home: Home) -> None:
-    first, new = add_request(home.database_url, FOG, NOW, org_id="org-1")
-    again, newer = add_request(home.database_url, FOG, NOW + dt.timedelta(days=3), org_id="org-1")
+    first, new = add_request(home.database_url, FOG, NOW, Header(org_id="org-1"))
+    again, newer = add_request(home.database_url, FOG, NOW + dt.timedelta(days=3), Header(org_id="org-1"))
     assert (new, newer) == (True, False)
     assert again == first
     assert list_requests(home.database_url) == [first]
 
 
 def test_another_organisation_asking_the_same_is_another_request(home: Home) -> None:
-    add_request(home.database_url, FOG, NOW, org_id="org-1")
-    add_request(home.database_url, FOG, NOW, org_id="org-2")
+    add_request(home.database_url, FOG, NOW, Header(org_id="org-1"))
+    add_request(home.database_url, FOG, NOW, Header(org_id="org-2"))
     assert len(list_requests(home.database_url)) == 2
 
 
@@ -50,9 +51,9 @@ def test_a_row_fits_the_lake_table(home: Home) -> None:
 
 
 def test_a_taken_identity_cannot_come_to_mean_something_else(home: Home) -> None:
-    add_request(home.database_url, FOG, NOW, request_id="r-1")
+    add_request(home.database_url, FOG, NOW, Header(request_id="r-1"))
     with pytest.raises(ValueError, match="asks for something else"):
-        add_request(home.database_url, parse_line("snow"), NOW, request_id="r-1")
+        add_request(home.database_url, parse_line("snow"), NOW, Header(request_id="r-1"))
     assert get_request(home.database_url, "r-1")["subject"] == "fog"
 
 
@@ -111,5 +112,5 @@ def test_people_do_not_propose_they_ask(home: Home) -> None:
 
 @given(st.datetimes(min_value=dt.datetime(2026, 1, 1), max_value=dt.datetime(2030, 1, 1), timezones=st.just(dt.UTC)))
 def test_an_identity_does_not_depend_on_when_it_was_asked(moment: dt.datetime) -> None:
-    fixed = request_row(FOG, opens_at="2026-01-01T00:00:00Z")["request_id"]
-    assert request_row(FOG, opens_at=moment.isoformat())["request_id"] == fixed
+    fixed = request_row(FOG, Header(opens_at="2026-01-01T00:00:00Z"))["request_id"]
+    assert request_row(FOG, Header(opens_at=moment.isoformat()))["request_id"] == fixed

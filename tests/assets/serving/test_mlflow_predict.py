@@ -10,6 +10,7 @@ import pytest
 
 from assets.marks.marking import read_marks
 from assets.registry.versions import CHAMPION, Registry
+from assets.serving import serve
 
 TAGS = {"model_key": "m-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": "7:" + "cd" * 32}
 
@@ -18,7 +19,7 @@ TAGS = {"model_key": "m-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": "7:
 def test_mlflow_predicts_a_marked_video_from_the_command_line_and_none_of_a_tainted_version(
     registry: Registry, untrained: Path, tmp_path: Path
 ):
-    version = registry.register(registry.start_run("m-1", "m-1"), untrained, TAGS)
+    version = serve.register(registry, registry.start_run("m-1", "m-1"), untrained, TAGS)
     registry.set_alias(CHAMPION, version)
     request, response = tmp_path / "in.json", tmp_path / "out.json"
     request.write_text(json.dumps({"dataframe_records": [{"prompt": "a red ball", "seed": 1, "steps": 2}]}))

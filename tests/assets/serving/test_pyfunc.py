@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 
 from assets.marks.marking import read_marks
-from assets.registry.versions import CHAMPION, Registry
-from assets.release.generation import answer, generate_marked
-from assets.serving.serve import NothingToServe
+from assets.registry.versions import CHAMPION, Package, Registry
+from assets.release.generation import generate_marked
+from assets.serving import serve
+from assets.serving.answer import GenerationRequest, answer
+from assets.serving.serve import NothingToServe, Serving
 
 TAGS = {"model_key": "m-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": "7:" + "cd" * 32}
+RED_BALL = GenerationRequest("a red ball")
 
 
 @pytest.fixture
 def champion(registry: Registry, weights: Path) -> str:
-    version = registry.register(registry.start_run("m-1", "m-1"), weights, TAGS)
+    version = serve.register(registry, registry.start_run("m-1", "m-1"), weights, TAGS)
     registry.set_alias(CHAMPION, version)
     return version
 
@@ -132,7 +135,7 @@ def test_a_registry_that_cannot_tell_is_no_permission(
     monkeypatch.setenv("RUSHES_MLFLOW_URI", f"sqlite:///{empty_registry}" if uri == "another" else uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(NothingToServe, match=f"(?s)model m-1 does not answer.*{why}.*Set RUSHES_MLFLOW_URI") as refused:
-        answer(package, ["a red ball"], [0], package / "videos")
+        answer(package, [RED_BALL], package / "videos")
     assert "secret" not in str(refused.value)
     assert sampler == []
     assert not Path("/nowhere").exists()
@@ -146,14 +149,14 @@ def test_a_champion_that_changes_while_it_generates_gives_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    other = registry.register(registry.start_run("m-2", "m-2"), weights, TAGS | {"model_key": "m-2"})
+    other = serve.register(registry, registry.start_run("m-2", "m-2"), weights, TAGS | {"model_key": "m-2"})
     with monkeypatch.context() as meanwhile:
         while_generating(meanwhile, lambda: registry.set_alias(CHAMPION, other))
         with pytest.raises(NothingToServe, match=f"version {champion} stopped being champion"):
-            generate_marked(registry.home, "a red ball", tmp_path / "ball.mp4")
+            generate_marked(registry.home, RED_BALL, tmp_path / "ball.mp4")
     assert not (tmp_path / "ball.mp4").exists()
-    assert generate_marked(registry.home, "a red ball", tmp_path / "ball.mp4")["version"] == other
-    assert generate_marked(registry.home, "a red ball", tmp_path / "old.mp4", version=champion)["version"] == champion
+    assert generate_marked(registry.home, RED_BALL, tmp_path / "ball.mp4")["version"] == other
+    assert generate_marked(registry.home, RED_BALL, tmp_path / "old.mp4", version=champion)["version"] == champion
 
 
 def _context(registry: Registry, version: str) -> Any:
@@ -163,7 +166,7 @@ def _context(registry: Registry, version: str) -> Any:
 def test_the_command_line_gets_its_video_from_the_champion(
     registry: Registry, champion: str, sampler: list[dict[str, Any]], tmp_path: Path
 ):
-    made = generate_marked(registry.home, "a red ball", tmp_path / "deep" / "ball.mp4", seed=5)
+    made = generate_marked(registry.home, GenerationRequest("a red ball", seed=5), tmp_path / "deep" / "ball.mp4")
     assert made["version"] == champion
     assert made["C2PA"] == "trusted, trainedAlgorithmicMedia"
     assert read_marks(tmp_path / "deep" / "ball.mp4", registry.home.signing).complete
@@ -176,5 +179,24 @@ def test_a_tainted_champion_generates_nothing(
 ):
     registry.tag(champion, "taint", "consent k-1 revoked")
     with pytest.raises(LookupError, match="must not serve: consent k-1 revoked"):
-        generate_marked(registry.home, "a red ball", tmp_path / "ball.mp4")
+        generate_marked(registry.home, RED_BALL, tmp_path / "ball.mp4")
     assert sampler == []
+
+
+def test_a_version_that_was_registered_with_an_older_pyfunc_still_predicts(
+    registry: Registry, weights: Path, sampler: list[dict[str, Any]], tmp_path: Path
+):
+    import pandas as pd
+
+    code = tmp_path / "pyfunc_model.py"
+    code.write_text((Path(__file__).parent / "pyfunc_of_older_versions.txt").read_text())
+    claims = {"model_id": "m-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": "7:" + "cd" * 32}
+    Serving("minilm", str(registry.home.signing), claims, registry.home.mlflow_uri).write(weights)
+    package = Package(weights, code, serve.signature(), serve.requirements())
+    registry.set_alias(CHAMPION, registry.create_version(registry.start_run("m-1", "m-1"), TAGS, package))
+    rows = pd.DataFrame({"prompt": ["a red ball", "a nude"], "seed": [3, 4], "steps": [2, 2]})
+    answers = load(registry).predict(rows, params={"output_dir": str(tmp_path / "videos")})
+    assert read_marks(Path(answers["path"][0]), registry.home.signing).complete
+    assert answers["refused"][1] == "policy.sexual"
+    (call,) = sampler
+    assert (call["prompts"], call["seeds"], call["steps"]) == (["a red ball"], [3], 2)

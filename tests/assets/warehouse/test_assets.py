@@ -36,11 +36,11 @@ def test_every_model_has_a_group_an_owner_and_a_code_version() -> None:
 
 def test_every_column_of_staging_and_marts_is_described_and_none_twice() -> None:
     models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
-    said = {node["name"]: {c["name"]: c["description"] for c in node["columns"].values()} for node in models}
+    text = {node["name"]: {c["name"]: c["description"] for c in node["columns"].values()} for node in models}
     assert all(node["description"] for node in models)
-    assert [(model, name) for model, columns in said.items() for name, text in columns.items() if not text] == []
-    assert said["stg_signals"]["sharpness"] == said["fct_clips"]["sharpness"] == described_in("signals", "sharpness")
-    assert said["fct_clips"]["width"] == described_in("media", "width")
+    assert [(model, name) for model, columns in text.items() for name, meaning in columns.items() if not meaning] == []
+    assert text["stg_signals"]["sharpness"] == text["fct_clips"]["sharpness"] == described_in("signals", "sharpness")
+    assert text["fct_clips"]["width"] == described_in("media", "width")
     in_lake = {column.doc.casefold() for table in TABLES.values() for column in table.columns}
     files = (PROJECT_DIR / "models").glob("*/schema.yml")
     written = [model for file in files for model in yaml.safe_load(file.read_text())["models"]]
@@ -85,8 +85,8 @@ def test_the_marts_are_materialised_with_checks_row_counts_and_column_lineage(ho
     assert not (home.state / "building").exists()
     assert {name for name in os.environ if name.startswith("RUSHES_")} == before
     assert [row["item_id"] for row in mart_rows(home, "fct_clips")] == ["i-one"]
-    found = {event.asset_key.to_user_string(): event for event in result.get_asset_materialization_events()}
-    metadata = found["fct_clips"].materialization.metadata
+    materializations = {event.asset_key.to_user_string(): event for event in result.get_asset_materialization_events()}
+    metadata = materializations["fct_clips"].materialization.metadata
     assert metadata["dagster/row_count"].value == 1
     lineage = metadata["dagster/column_lineage"].value.deps_by_column
     assert [(dep.asset_key.to_user_string(), dep.column_name) for dep in lineage["outcome"]] == [
@@ -107,4 +107,4 @@ def test_the_marts_are_materialised_with_checks_row_counts_and_column_lineage(ho
     proposed = {row["origin_ref"] for row in home.lake.rows("request_proposals")}
     assert {"clip-1", "time_of_day=dusk", "contributor=c-1"} <= proposed
     assert "time_of_day=night" not in proposed
-    assert found["coverage_gaps"].materialization.metadata["coverage"].value.startswith("![share")
+    assert materializations["coverage_gaps"].materialization.metadata["coverage"].value.startswith("![share")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dagster as dg
-import pytest
 
 from assets.home import Home
 from assets.warehouse import checks
@@ -26,9 +27,9 @@ def test_an_empty_lake_has_nothing_against_it(home: Home) -> None:
 
 
 def test_a_critical_failure_is_an_error_with_counts_examples_and_a_report(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    home: Home,
 ) -> None:
-    monkeypatch.setenv(checks.DOCS_URL, "http://127.0.0.1:3002/")
+    home = replace(home, docs_url="http://127.0.0.1:3002/")
     write(home, state="maybe")
     result = evaluate(home, checks.deliveries_meet_expectations)
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.ERROR)

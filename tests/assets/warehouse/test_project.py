@@ -1,4 +1,4 @@
-"""How dbt is run: when the manifest is made anew, and what dbt is told about the home."""
+"""How dbt is run: when the manifest is parsed again, and what dbt knows about the home."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_environment_is_put_back_also_after_a_failure(monkeypatch: pytest.Mo
 
 def write(path: Path, sql: str) -> None:
     """As dbt does, in the file that it builds in."""
-    with connect(path, path.parent / "spill", read_only=False) as connection:
+    with connect(path, path.parent / "spill", "512MiB", read_only=False) as connection:
         connection.execute(sql)
 
 
@@ -74,8 +74,8 @@ def test_an_analyst_who_is_reading_stops_no_build_and_keeps_what_they_read(home:
         target = begin_build(home)
         write(target, "update clips set n = 2")
         finish_build(home, target)
-        said, _ = analyst.communicate("again\n", timeout=30)
-        assert said == "1\n"
+        output, _ = analyst.communicate("again\n", timeout=30)
+        assert output == "1\n"
     with opened(home) as connection:
         assert connection.execute("select n from clips").fetchone() == (2,)
 

@@ -10,7 +10,7 @@ from assets.consent.platform import platform_key
 from assets.consent.withdrawal_log import WithdrawalLog
 from assets.home import Home
 from assets.requests.store import list_proposals
-from tests.assets.withdrawals.conftest import Reached
+from tests.worlds import Reached
 from training.consent import events
 
 NOW = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)

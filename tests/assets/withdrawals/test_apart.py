@@ -17,7 +17,8 @@ from assets.home import Home
 from assets.registry.versions import CHAMPION, Registry, RegistryLost
 from assets.withdrawals import receipt
 from assets.withdrawals.plan import Actions, act_on_ledger
-from tests.assets.withdrawals.conftest import Copy, Reached
+from tests.training.consent.people import key_of
+from tests.worlds import Copy, Reached
 from training.consent import events as ev
 
 FAR = "9999-12-31T23:59:59.5Z"
@@ -59,7 +60,7 @@ def test_a_clock_that_leapt_to_the_calendars_end_stops_no_withdrawal(copied: Cop
     terms = {"notice_sha256": "a" * 64, "terms_sha256": "b" * 64}
     body = ev.grant("c-1", "contributor", ["d" * 64], ["train"], datetime.now(UTC), **terms)
     last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-    reached.world.ledger.append(ev.sign(body, reached.world.keys["c-1"]), last)
+    reached.world.ledger.append(ev.sign(body, key_of("c-1")), last)
     reached.world.revoke(reached.clip)
     actions = act(reached.home)
     assert actions.failing == ()

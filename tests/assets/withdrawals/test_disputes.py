@@ -6,8 +6,8 @@ from assets.registry.versions import CHAMPION
 from assets.requests.store import list_proposals
 from assets.withdrawals.plan import act_on_ledger
 from assets.withheld import withheld
-from tests.assets.withdrawals.conftest import Copy
 from tests.assets.withdrawals.states import NOW, decided, disputed, everything
+from tests.worlds import Copy
 
 
 def test_an_open_dispute_seals_and_deletes_nothing_and_its_dismissal_brings_everything_back(copied: Copy) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from assets.consent.withdrawal_log import WithdrawalLog
-from assets.home import Home
 from assets.registry.versions import CHAMPION
 from assets.store import LocalStore
 from assets.withdrawals.plan import act_on_ledger
-from tests.assets.withdrawals.conftest import Copy, Reached
 from tests.assets.withdrawals.states import NOW, end_state
+from tests.worlds import Copy, Reached
 
 
 class Killed(BaseException):
@@ -24,9 +24,10 @@ class Killed(BaseException):
 
 @contextmanager
 def killed_at(moment: int | None) -> Iterator[Callable[[], int]]:
-    """Ends the process, so to say, at that write: before or after an object of the store, before a row or a commit.
+    """Ends the process, so to say, right before that write: an object of the store, or the commit of what wrote rows.
 
-    Yields how many moments there were so far.
+    What is written and not committed is lost either way, and after one write is before the next, so these are all the
+    states that a killed process can leave. Yields how many moments there were so far.
     """
     count = 0
 
@@ -36,33 +37,35 @@ def killed_at(moment: int | None) -> Iterator[Callable[[], int]]:
         if count == moment:
             raise Killed
 
-    def statement(_connection: Any, _cursor: Any, text: str, *_: Any) -> None:
+    def statement(connection: sa.Connection, _cursor: Any, text: str, *_: Any) -> None:
         if text.lstrip().upper().startswith(("INSERT", "UPDATE", "DELETE")):
+            connection.info["wrote"] = True
+
+    def commit(connection: sa.Connection) -> None:
+        if connection.info.pop("wrote", False):
             passes()
 
-    def commit(_connection: Any) -> None:
-        passes()
+    def rollback(connection: sa.Connection) -> None:
+        connection.info.pop("wrote", None)
 
-    put, delete = LocalStore.put, LocalStore.delete
+    def before(act: Callable[..., Any]) -> Callable[..., Any]:
+        def acted(*args: Any, **options: Any) -> None:
+            passes()
+            act(*args, **options)
+
+        return acted
+
+    listening = (("before_cursor_execute", statement), ("commit", commit), ("rollback", rollback))
     with pytest.MonkeyPatch.context() as patch:
-        for name, act in (("put", put), ("delete", delete)):
-            patch.setattr(LocalStore, name, _around(act, passes))
-        sa.event.listen(sa.Engine, "before_cursor_execute", statement)
-        sa.event.listen(sa.Engine, "commit", commit)
+        for name in ("put", "delete"):
+            patch.setattr(LocalStore, name, before(getattr(LocalStore, name)))
+        for event, listener in listening:
+            sa.event.listen(sa.Engine, event, listener)
         try:
             yield lambda: count
         finally:
-            sa.event.remove(sa.Engine, "before_cursor_execute", statement)
-            sa.event.remove(sa.Engine, "commit", commit)
-
-
-def _around(act: Callable[..., Any], passes: Callable[[], None]) -> Callable[..., Any]:
-    def acted(*args: Any, **options: Any) -> None:
-        passes()
-        act(*args, **options)
-        passes()
-
-    return acted
+            for event, listener in listening:
+                sa.event.remove(sa.Engine, event, listener)
 
 
 def killed_and_run_again(at: Reached, moment: int) -> dict[str, Any]:
@@ -74,59 +77,46 @@ def killed_and_run_again(at: Reached, moment: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def revoked(template: Reached, tmp_path_factory: pytest.TempPathFactory) -> Reached:
-    """The template with its clip revoked and nothing done about it yet."""
-    import shutil
-
-    folder = tmp_path_factory.mktemp("revoked") / "home"
-    shutil.copytree(template.home.state, folder)
-    home = Home.local(folder, vendor=template.home.vendor)
-    from tests.assets.conftest import World
-
-    world = World(home, dict(template.world.keys), template.world.tables, dict(template.world.grants))
-    world.revoke(template.clip)
-    world.ledger.engine.dispose()
-    return Reached(world, home, template.clip, template.root, template.size)
+    """A home whose clip is revoked, with nothing done about it yet."""
+    at = template.copies(tmp_path_factory.mktemp("revoked"))()
+    at.world.revoke(at.clip)
+    at.world.ledger.engine.dispose()
+    return at
 
 
 @pytest.fixture
-def again(revoked: Reached, tmp_path: Any) -> Copy:
-    import shutil
-
-    made: list[int] = []
-
-    def one() -> Reached:
-        folder = tmp_path / f"home-{len(made)}"
-        made.append(1)
-        shutil.copytree(revoked.home.state, folder)
-        return Reached(
-            revoked.world, Home.local(folder, vendor=revoked.home.vendor), revoked.clip, revoked.root, revoked.size
-        )
-
-    return one
+def again(revoked: Reached, tmp_path: Path) -> Copy:
+    return revoked.copies(tmp_path)
 
 
-def moments_of(at: Reached) -> tuple[int, dict[str, Any]]:
+@pytest.fixture(scope="session")
+def undisturbed(revoked: Reached, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Any]]:
+    """How many moments there are, and the state in which a withdrawal ends that nothing disturbs."""
+    at = revoked.copies(tmp_path_factory.mktemp("undisturbed"))()
     with killed_at(None) as count:
         act_on_ledger(at.home, at.size, NOW, budget_s=600.0)
     return count(), end_state(at.home)
 
 
-PARTS = 12
+Undisturbed = tuple[int, dict[str, Any]]
+PARTS = 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-def test_killed_between_any_two_writes_and_run_again_it_ends_the_same(again: Copy, part: int) -> None:
-    moments, undisturbed = moments_of(again())
-    assert moments > 60
+def test_killed_between_any_two_writes_and_run_again_it_ends_the_same(
+    again: Copy, undisturbed: Undisturbed, part: int
+) -> None:
+    moments, end = undisturbed
+    assert moments > 40
     for moment in range(1 + part, moments + 1, PARTS):
-        assert killed_and_run_again(again(), moment) == undisturbed, f"killed at write {moment} of {moments}"
+        assert killed_and_run_again(again(), moment) == end, f"killed at write {moment} of {moments}"
 
 
-def test_killed_at_some_writes_and_run_again_it_ends_the_same(again: Copy) -> None:
-    moments, undisturbed = moments_of(again())
-    for moment in range(5, moments, moments // 6):
-        assert killed_and_run_again(again(), moment) == undisturbed, f"killed at write {moment} of {moments}"
+def test_killed_at_some_writes_and_run_again_it_ends_the_same(again: Copy, undisturbed: Undisturbed) -> None:
+    moments, end = undisturbed
+    for moment in range(3, moments, moments // 4):
+        assert killed_and_run_again(again(), moment) == end, f"killed at write {moment} of {moments}"
 
 
 def test_killed_again_and_again_nothing_tainted_serves_unnoticed(again: Copy) -> None:

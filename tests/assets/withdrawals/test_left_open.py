@@ -10,9 +10,9 @@ from assets.registry.versions import CANDIDATE, CHAMPION
 from assets.store import LocalStore
 from assets.withdrawals import receipt
 from assets.withdrawals.plan import act_on_ledger
-from tests.assets.conftest import DAY
-from tests.assets.withdrawals.conftest import Copy, register
 from tests.assets.withdrawals.states import NOW
+from tests.rows import DAY
+from tests.worlds import Copy, register
 
 
 def test_what_is_left_keeps_the_withdrawal_open_until_it_is_gone(copied: Copy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +12,8 @@ import pytest
 
 from assets.consent.ledger import Ledger
 from assets.dataset.snapshot import build
-from assets.evaluation.gate import COPIES, OVERALL
-from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
+from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
 from assets.registry.versions import CANDIDATE, CHAMPION, MODEL, Registry
 from assets.requests.parse import parse_line
 from assets.requests.store import list_proposals
@@ -47,22 +45,8 @@ def test_models_that_start_from_each_other_end_the_walk() -> None:
     assert set(downstream({"r-1": {"clip": ("consent.revoked",)}}, models)) == {"a", "b"}
 
 
-@pytest.fixture(scope="module")
-def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated MLflow database with nothing in it: making one takes seconds."""
-    home = Home.local(tmp_path_factory.mktemp("template"))
-    Registry(home).client.create_registered_model(MODEL)
-    return home.state / "mlflow.db"
-
-
 @pytest.fixture
-def registry(small_world: Any, empty_registry: Path) -> Registry:
-    shutil.copyfile(empty_registry, small_world.home.state / "mlflow.db")
-    return Registry(small_world.home)
-
-
-@pytest.fixture
-def add(registry: Registry) -> Add:
+def add(small_world: Any, registry: Registry) -> Add:
     """Registers a version: model key, snapshot root, parent. It has passed the gate and copied nothing."""
 
     def one(key: str, root: str, parent: str | None = None, **tags: str) -> str:

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from assets.consent.withdrawal_log import WITHDRAWAL, Cause, Mark, Plan, WithdrawalLog
+from assets.consent.withdrawal_log import Cause, Mark, Plan, WithdrawalLog
 from assets.home import Home
+from assets.withheld import WITHDRAWAL
 from tests.benchmarks.closure import closure
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

@@ -6,8 +6,8 @@ import json
 
 from assets.signals.task import result_key
 from assets.withdrawals.plan import AUDIT_EVERY, act_on_ledger
-from tests.assets.withdrawals.conftest import Copy, Reached
 from tests.assets.withdrawals.states import NOW, disputed
+from tests.worlds import Copy, Reached
 
 VERSIONS = ("signals-1_shots-1", "signals-2_shots-1")  # older ones are remembered, too
 SIGNALS = {"sharpness": 9.0}

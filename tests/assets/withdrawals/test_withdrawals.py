@@ -16,9 +16,9 @@ from assets.registry.versions import CANDIDATE, CHAMPION
 from assets.withdrawals import receipt as completion
 from assets.withdrawals.artifacts import PolicyError, RetentionPolicy
 from assets.withdrawals.plan import act_on_ledger
-from tests.assets.conftest import DAY
-from tests.assets.withdrawals.conftest import Copy
 from tests.assets.withdrawals.states import NOW, everything
+from tests.rows import DAY
+from tests.worlds import Copy
 from training.consent.keys import public_bytes
 
 

@@ -56,7 +56,7 @@ def short_world() -> list[Delivery]:
 class Demo:
     settings: Settings
     home: Home
-    said: str
+    output: str
     champion: Version
 
     def run(self) -> str:
@@ -95,11 +95,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     settings = settings_in(tmp_path_factory.mktemp("demo"), training=json.dumps(TRAINING))
     if not settings.vendor.is_dir():
         pytest.skip(f"there is no sample footage in {settings.vendor}: make setup")
-    found = Demo(settings, open_home(settings), "", None)  # type: ignore[arg-type]
-    found.said = found.run()
-    assert found.serving, "the demo ended without a champion and did not say so"
-    found.champion = found.serving
-    return found
+    demo = Demo(settings, open_home(settings), "", None)  # type: ignore[arg-type]
+    demo.output = demo.run()
+    assert demo.serving, "the demo ended without a champion and did not say so"
+    demo.champion = demo.serving
+    return demo
 
 
 @dataclass
@@ -123,7 +123,7 @@ def withdrawn(demo: Demo) -> Withdrawn:
     key = demo.settings.state / "demo_people" / f"{person}.key"
     done = demo.rushes("consent", "revoke", f"consent-{delivery}", "--key", str(key))
     assert done.returncode == 0, done.stderr
-    (sensor,) = [one for one in build_sensors(dg.DefaultSensorStatus.STOPPED) if one.name == "ledger_sensor"]
+    (sensor,) = [sensor for sensor in build_sensors(dg.DefaultSensorStatus.STOPPED) if sensor.name == "ledger_sensor"]
     with Session(demo.settings, Console(file=io.StringIO())) as session:
         resources = {"home": demo.home}
         with dg.build_sensor_context(instance=session.instance, cursor=cursor, resources=resources) as context:
@@ -143,12 +143,12 @@ def test_the_demo_ends_with_a_champion_whose_release_is_marked(demo: Demo) -> No
 
 def test_the_demo_answers_a_prompt_with_a_marked_video_and_says_where(demo: Demo) -> None:
     sample = demo.settings.state / "demo-sample.mp4"
-    assert str(sample) in demo.said
+    assert str(sample) in demo.output
     assert read_marks(sample, demo.home.signing).complete
 
 
 def test_the_commands_that_the_demo_suggests_work(demo: Demo, tmp_path: Path) -> None:
-    lines = [line.strip() for line in demo.said.partition("Next:")[2].splitlines()]
+    lines = [line.strip() for line in demo.output.partition("Next:")[2].splitlines()]
     commands = [line for line in lines if "rushes " in line and not line.endswith("make ui")]
     assert len(commands) == 2
     tool = Path(sys.executable).with_name("rushes")

@@ -158,14 +158,14 @@ def test_a_package_that_cannot_be_had_is_named_with_what_pip_said(tmp_path: Path
 def test_sources_name_every_file_with_package_licence_and_hash(tmp_path: Path, index: Index) -> None:
     fetch(tmp_path / "vendor", [package()])
     listed = (tmp_path / "vendor/SOURCES.md").read_text()
-    for said in ("footage/film.mp4", "film-samples==1.0", "CC0-1.0", hashlib.sha256(FILM).hexdigest()):
-        assert said in listed
+    for output in ("footage/film.mp4", "film-samples==1.0", "CC0-1.0", hashlib.sha256(FILM).hexdigest()):
+        assert output in listed
 
 
 def test_every_pin_is_complete_and_stays_below_the_vendor_folder() -> None:
     members = [m for p in PACKAGES for m in p.members]
     assert len({m.target for m in members}) == len(members)
-    for found in [*members, *PACKAGES]:
-        assert len(bytes.fromhex(found.sha256)) == 32
+    for pinned in [*members, *PACKAGES]:
+        assert len(bytes.fromhex(pinned.sha256)) == 32
     assert all(not Path(m.target).is_absolute() and ".." not in Path(m.target).parts for m in members)
     assert all(p.licence for p in PACKAGES)

@@ -57,8 +57,8 @@ def test_signing_the_same_delivery_twice_gives_the_same_envelopes(home: Home) ->
 
 def test_two_homes_have_different_keys(home: Home, tmp_path) -> None:
     delivery, other = DELIVERIES[0], Home.local(tmp_path / "other")
-    one, two = (People.of(h).papers(delivery, digests(delivery))[0]["key_id"] for h in (home, other))
-    assert one != two
+    first, second = (People.of(h).papers(delivery, digests(delivery))[0]["key_id"] for h in (home, other))
+    assert first != second
 
 
 def test_private_keys_are_readable_by_their_owner_only(home: Home) -> None:

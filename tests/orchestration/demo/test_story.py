@@ -15,9 +15,6 @@ from orchestration.demo import run, story
 from orchestration.demo.deliveries import DELIVERIES, REQUESTS
 from orchestration.demo.story import CASES, DemoFailed, require
 from orchestration.demo.world import World
-from tests.assets.evaluation.conftest import empty_registry
-
-__all__ = ["empty_registry"]
 
 WORLD = World(tuple(REQUESTS), DELIVERIES)
 
@@ -25,13 +22,13 @@ WORLD = World(tuple(REQUESTS), DELIVERIES)
 def test_everything_that_did_not_happen_is_listed(home: Home, tmp_path: Path) -> None:
     with pytest.raises(DemoFailed) as failed:
         require(home, WORLD, tmp_path / "sample.mp4")
-    said = str(failed.value)
-    assert all(f"request {request_id} is not in the warehouse" in said for request_id in REQUESTS)
-    assert all(f"registered 0 of {len(d.clips)} files of {d.delivery_id}" in said for d in DELIVERIES)
-    assert all(f"{case.clip} should be {case.reason}" in said for case in CASES)
-    assert "no snapshot was sealed" in said
-    assert "no version is champion (asset champion): no version is registered" in said
-    assert f'"{story.PROMPT}" was not answered' in said
+    output = str(failed.value)
+    assert all(f"request {request_id} is not in the warehouse" in output for request_id in REQUESTS)
+    assert all(f"registered 0 of {len(d.clips)} files of {d.delivery_id}" in output for d in DELIVERIES)
+    assert all(f"{case.clip} should be {case.reason}" in output for case in CASES)
+    assert "no snapshot was sealed" in output
+    assert "no version is champion (asset champion): no version is registered" in output
+    assert f'"{story.PROMPT}" was not answered' in output
 
 
 @pytest.fixture
@@ -76,7 +73,7 @@ def test_the_command_of_a_demo_without_a_champion_fails_and_says_why(
     monkeypatch.setattr(run, "Session", NoSession)
     monkeypatch.setattr(run, "fetch", lambda vendor: None)
     monkeypatch.setattr(run, "build_world", lambda home, deliveries: World())
-    said = rushes("demo", code=1)
-    assert "the demo did not reach its end" in said
-    assert "version 1: learned: too little" in said
-    assert "Next:" not in said
+    output = rushes("demo", code=1)
+    assert "the demo did not reach its end" in output
+    assert "version 1: learned: too little" in output
+    assert "Next:" not in output

@@ -56,9 +56,9 @@ def test_the_world_is_as_large_as_the_demonstration_needs() -> None:
 
 def test_a_withdrawal_comes_after_what_it_withdraws() -> None:
     received = {d.delivery_id: d for d in DELIVERIES}
-    found = [(d, clip) for d in DELIVERIES for clip in d.clips if clip.revoked_by]
-    assert found
-    for delivery, clip in found:
+    withdrawn = [(d, clip) for d in DELIVERIES for clip in d.clips if clip.revoked_by]
+    assert withdrawn
+    for delivery, clip in withdrawn:
         later = received[clip.revoked_by]
         assert later.received_at > delivery.received_at
         assert later.contributor_id == delivery.contributor_id
@@ -85,9 +85,9 @@ def test_cuts_have_even_sides_and_keep_the_pictures_shape() -> None:
 
 
 def test_a_case_without_rows_has_not_ended_as_expected(home: Home) -> None:
-    found = outcome(home.lake, CASES[0])
-    assert not found.as_expected
-    assert found.rows == "no row in media"
+    ended = outcome(home.lake, CASES[0])
+    assert not ended.as_expected
+    assert ended.rows == "no row in media"
 
 
 def inbox(home: Home) -> dict[str, tuple[str, int]]:

@@ -12,10 +12,7 @@ from dagster._core.utils import make_new_run_id
 
 from assets.home import Home
 from orchestration.sensors import build_sensors
-from tests.assets.withdrawals.conftest import empty_registry
 from tests.orchestration.graph import instance_in
-
-__all__ = ["empty_registry"]
 
 DAY = "2026-11-02"
 SENSORS = {sensor.name: sensor for sensor in build_sensors(dg.DefaultSensorStatus.STOPPED)}

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assets.consent.ledger import Ledger
 from assets.dataset.snapshot import build as seal
-from assets.evaluation.gate import COPIES, OVERALL
-from assets.evaluation.scorecards import Scorecard, store_scorecard
 from assets.home import Home
+from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
 from assets.registry.versions import CANDIDATE, CHAMPION, MODEL, Registry
 from assets.requests.store import list_proposals
 from orchestration.schedules import INPUTS_TAG
@@ -24,16 +21,10 @@ Add = Callable[..., str]
 
 
 @pytest.fixture
-def registry(home: Home, empty_registry: Path) -> Registry:
-    shutil.copyfile(empty_registry, home.state / "mlflow.db")
-    return Registry(home)
-
-
-@pytest.fixture
 def add(registry: Registry) -> Add:
     """Registers a version of a snapshot that passed the gate, having copied `copies` clips."""
 
-    def one(key: str, root: str, copies: int = 0) -> str:
+    def register(key: str, root: str, copies: int = 0) -> str:
         row = {
             "metric": COPIES, "slice": OVERALL, "value": float(copies), "ci_low": 0.0, "ci_high": 0.0, "n": 1,
             "unit": "1", "better": "none", "method": "test", "state": "measured", "why": None,
@@ -42,7 +33,7 @@ def add(registry: Registry) -> Add:
         tags = {"model_key": key, "snapshot_root": root, "gate": "passed", "taint": "none"}
         return str(registry.client.create_model_version(MODEL, "file:///nowhere", tags=tags).version)
 
-    return one
+    return register
 
 
 def test_a_withdrawal_acts_on_the_model_asks_for_a_retrain_and_for_new_footage(
@@ -138,10 +129,10 @@ def test_a_consent_that_ends_asks_for_a_retrain_of_its_own(
 def test_a_withdrawal_that_reaches_no_model_asks_for_no_retrain(tick: Tick, small_world: Any) -> None:
     cursor = str(Ledger(small_world.home.database_url).size())
     small_world.revoke(sorted(small_world.grants)[0])
-    said = tick("ledger_sensor", small_world.home, cursor)
-    assert not said.run_requests
-    assert "No model is affected" in said.skip_reason.skip_message
-    assert said.cursor == f"{int(cursor) + 1}:1"
+    output = tick("ledger_sensor", small_world.home, cursor)
+    assert not output.run_requests
+    assert "No model is affected" in output.skip_reason.skip_message
+    assert output.cursor == f"{int(cursor) + 1}:1"
 
 
 def test_a_ledger_that_only_grew_by_grants_asks_for_nothing(tick: Tick, small_world: Any) -> None:
@@ -155,9 +146,9 @@ def test_an_alias_that_was_moved_to_a_version_that_must_not_serve_is_moved_back(
     root = seal(home, datetime.now(UTC)).sealed.root
     good, copier = add("m-1", root), add("m-2", root, copies=2)
     registry.set_alias(CHAMPION, copier)  # as an engineer does in MLflow's UI
-    said = tick("champion_sensor", home).skip_message
+    output = tick("champion_sensor", home).skip_message
     assert registry.alias(CHAMPION) == good
-    assert f"version {copier} must not serve" in said
-    assert "copies" in said
-    assert f"version {good} is champion again" in said
+    assert f"version {copier} must not serve" in output
+    assert "copies" in output
+    assert f"version {good} is champion again" in output
     assert tick("champion_sensor", home).skip_message == f"version {good} may serve"

@@ -18,7 +18,7 @@ from assets.requests.parse import parse_line
 from assets.requests.store import add_request
 from orchestration.schedules import INPUTS_TAG, inputs_of, night_tags, nightly_schedule
 from tests.orchestration.sensors.conftest import run_of
-from tests.reviewers import enrol_reviewers
+from tests.worlds import enrol_reviewers
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ def night(instance: dg.DagsterInstance) -> Callable[..., Any]:
     """Asks the schedule of a site in Brussels on the night of a day."""
     schedule = nightly_schedule("Europe/Brussels", dg.DefaultScheduleStatus.STOPPED)
 
-    def one(home: Home, at: datetime) -> Any:
+    def evaluate(home: Home, at: datetime) -> Any:
         context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at, resources={"home": home})
         with context:
             return schedule.evaluate_tick(context)
 
-    return one
+    return evaluate
 
 
 def tonight(days: int = 0) -> datetime:
@@ -133,8 +133,8 @@ def test_a_night_whose_inputs_cannot_be_read_runs_all_the_same_and_alerts(
     assert "the bucket does not answer" in request.tags["rushes/why"]
     monkeypatch.undo()
     assert night(small_world.home, tonight(1)).run_requests
-    told = [json.loads(line) for line in (small_world.home.state / "alerts.jsonl").read_text().splitlines()]
-    assert [line["state"] for line in told] == ["open", "resolved"]
+    alerts = [json.loads(line) for line in (small_world.home.state / "alerts.jsonl").read_text().splitlines()]
+    assert [line["state"] for line in alerts] == ["open", "resolved"]
 
 
 def test_an_alert_that_cannot_be_kept_costs_no_night(

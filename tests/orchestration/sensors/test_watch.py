@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -61,13 +60,7 @@ def looking(tick: Tick, home: Home) -> Look:
     return look
 
 
-@pytest.fixture
-def registry(home: Home, empty_registry: Path) -> Registry:
-    shutil.copyfile(empty_registry, home.state / "mlflow.db")
-    return Registry(home)
-
-
-def told(home: Home) -> list[str]:
+def alerted(home: Home) -> list[str]:
     path = home.state / "alerts.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
     return [f"{line['condition']} {line['state']}" for line in lines]
@@ -103,7 +96,7 @@ def due() -> float:
 def test_a_young_home_alerts_of_nothing(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
     automation(instance, SCHEDULE, since=time.time())
     assert look().skip_reason.skip_message == "Nothing is wrong."  # type: ignore[union-attr]
-    assert told(home) == []
+    assert alerted(home) == []
 
 
 def test_a_sensor_that_fails_three_ticks_in_a_row_alerts_once_until_it_works_again(
@@ -112,15 +105,15 @@ def test_a_sensor_that_fails_three_ticks_in_a_row_alerts_once_until_it_works_aga
     now = time.time()
     automation(instance, "ledger_sensor", *((TickStatus.FAILURE, now - ago) for ago in (300, 200)))
     look()
-    assert told(home) == []
+    assert alerted(home) == []
     automation(instance, "ledger_sensor", (TickStatus.FAILURE, now - 100))
     assert "the ledger is locked" in look().skip_reason.skip_message  # type: ignore[union-attr]
     automation(instance, "ledger_sensor", (TickStatus.FAILURE, now - 50))
     look()
-    assert told(home) == ["automation: ledger_sensor open"]
+    assert alerted(home) == ["automation: ledger_sensor open"]
     automation(instance, "ledger_sensor", (TickStatus.SKIPPED, now))
     look()
-    assert told(home)[1:] == ["automation: ledger_sensor resolved"]
+    assert alerted(home)[1:] == ["automation: ledger_sensor resolved"]
 
 
 def test_a_sensor_that_is_always_under_way_and_always_fails_alerts(
@@ -131,13 +124,13 @@ def test_a_sensor_that_is_always_under_way_and_always_fails_alerts(
     automation(instance, "ledger_sensor", *((TickStatus.FAILURE, now - ago) for ago in (300, 200, 100)))
     automation(instance, "ledger_sensor", (TickStatus.STARTED, now))
     look()
-    assert told(home) == ["automation: ledger_sensor open"]
+    assert alerted(home) == ["automation: ledger_sensor open"]
 
 
 def test_a_sensor_that_somebody_stopped_alerts(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
     automation(instance, "inbox_sensor", stopped=True)
     look()
-    assert told(home) == ["automation: inbox_sensor open"]
+    assert alerted(home) == ["automation: inbox_sensor open"]
 
 
 def test_a_night_that_did_not_begin_alerts(
@@ -146,10 +139,10 @@ def test_a_night_that_did_not_begin_alerts(
     monkeypatch.setattr(standing, "_champion", lambda home: standing.Standing("1"))
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due() - 24 * HOUR), since=due() - 60)
     look()
-    assert told(home) == ["night: missed open"]
+    assert alerted(home) == ["night: missed open"]
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due()))
     look()
-    assert told(home)[1:] == ["night: missed resolved"]
+    assert alerted(home)[1:] == ["night: missed resolved"]
 
 
 @pytest.mark.parametrize(
@@ -170,13 +163,13 @@ def test_the_night_is_due_when_dagster_begins_it_all_year_round(zone: str) -> No
 def test_a_schedule_whose_tick_failed_alerts_at_once(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
     automation(instance, SCHEDULE, (TickStatus.FAILURE, due()), since=due() - 60)
     look()
-    assert told(home) == [f"automation: {SCHEDULE} open"]
+    assert alerted(home) == [f"automation: {SCHEDULE} open"]
 
 
 def test_a_night_that_was_cancelled_alerts(look: Look, home: Home, instance: dg.DagsterInstance) -> None:
     run_of(instance, "nightly", dg.DagsterRunStatus.CANCELED)
     look()
-    assert told(home) == ["night: cancelled open"]
+    assert alerted(home) == ["night: cancelled open"]
 
 
 def test_a_night_after_which_nothing_serves_alerts_and_beats_no_heart(
@@ -185,7 +178,7 @@ def test_a_night_after_which_nothing_serves_alerts_and_beats_no_heart(
     version = str(registry.client.create_model_version(MODEL, "file:///nowhere", tags={"model_key": "m-1"}).version)
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due()), since=due() - 60)
     (shown,) = look().asset_events
-    assert told(home) == ["champion: nothing serves open"]
+    assert alerted(home) == ["champion: nothing serves open"]
     assert isinstance(shown, dg.AssetCheckEvaluation)
     assert (shown.check_name, shown.passed) == ("something_serves", False)
     assert standing.read_heartbeat(home)["night"] is None
@@ -194,7 +187,7 @@ def test_a_night_after_which_nothing_serves_alerts_and_beats_no_heart(
     registry.tag(version, "taint", "consent.revoked")
     (shown,) = look().asset_events
     assert (shown.passed, shown.severity) == (False, dg.AssetCheckSeverity.ERROR)  # type: ignore[union-attr]
-    assert told(home)[1:] == ["champion: must not serve open", "champion: nothing serves resolved"]
+    assert alerted(home)[1:] == ["champion: must not serve open", "champion: nothing serves resolved"]
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "sqlite:///{folder}/elsewhere.db?timeout=60"])
@@ -204,9 +197,9 @@ def test_a_registry_that_cannot_be_asked_is_unknown_and_not_empty(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     home.store.put(REGISTERED, b"{}")
     elsewhere = replace(home, mlflow_uri=address.format(folder=tmp_path))
-    found = standing.standing_of(elsewhere, datetime.now(UTC))
-    assert found.wrong.keys() == {standing.UNKNOWN}
-    assert found.serious
+    champion = standing.standing_of(elsewhere, datetime.now(UTC))
+    assert champion.wrong.keys() == {standing.UNKNOWN}
+    assert champion.serious
 
 
 def test_nights_that_no_longer_end_well_fail_the_check_where_they_are_expected(home: Home) -> None:
@@ -251,7 +244,7 @@ def test_the_alert_of_a_killed_run_is_over_when_it_was_run_again(
     run(dg.DagsterRunStatus.SUCCESS, lost)
     look()
     first = [f"run {healed} open", f"run {lost} open"]
-    assert told(home) == [*first, f"run {again} open", f"run {healed} resolved"], "each once"
+    assert alerted(home) == [*first, f"run {again} open", f"run {healed} resolved"], "each once"
 
 
 def test_a_failed_check_is_told_until_it_passes_for_the_same_day(
@@ -276,10 +269,10 @@ def test_a_failed_check_is_told_until_it_passes_for_the_same_day(
     look()
     take_in("2026-11-03", True)
     look()
-    assert told(home) == ["check: signals.plausible 2026-11-02 open"]
+    assert alerted(home) == ["check: signals.plausible 2026-11-02 open"]
     take_in("2026-11-02", True)
     look()
-    assert told(home)[1:] == ["check: signals.plausible 2026-11-02 resolved"]
+    assert alerted(home)[1:] == ["check: signals.plausible 2026-11-02 resolved"]
 
 
 def test_an_outside_monitor_hears_of_each_night_that_ended_well_until_it_was_told(

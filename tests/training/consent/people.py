@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,7 +22,7 @@ CLIP, FILE = "c" * 64, "d" * 64
 
 def key_of(name: str) -> Ed25519PrivateKey:
     """The same key for the same name, so that tests can be repeated."""
-    return Ed25519PrivateKey.from_private_bytes(name.encode().ljust(32, b"."))
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
 
 
 def key_id(name: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from assets.evaluation.scorecards import APART
+from assets.model.scorecards import APART
 from tests.training.conftest import TrainingWorld, copied, scene_clip
 from training.data.video import write_mp4
 from training.evaluate.__main__ import main

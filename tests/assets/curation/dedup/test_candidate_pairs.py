@@ -13,7 +13,7 @@ from assets.curation.dedup import candidate_pairs
 from assets.curation.dedup.candidate_pairs import near_pairs
 from assets.curation.dedup.lsh_codes import POOL, TRIES, TURNED, WEIGHTS, Codes, key_codes, packed
 from assets.curation.dedup.lsh_index import WEAK, tried_codes
-from assets.curation.dedup.similarity import COARSE, TURNS, Film, compare
+from assets.curation.dedup.similarity import COARSE, TURNS, ClipHashes, compare
 from assets.signals.phash import HASH_BYTES, unpack
 from tests.benchmarks.many_clips import Planted, clips, film_of, planted
 from tests.benchmarks.many_clips import packed as hashed
@@ -137,7 +137,7 @@ def test_a_crowd_before_one_title_card_costs_a_few_comparisons_a_clip_and_loses_
 def test_a_copy_is_found_although_all_clips_begin_with_one_card(made: Planted) -> None:
     cards = card(len(made.film), 3)
     own = np.split(made.film.frames, made.film.starts[1:])
-    film = Film([np.concatenate([cards[clip], frames]).tobytes() for clip, frames in enumerate(own)])
+    film = ClipHashes([np.concatenate([cards[clip], frames]).tobytes() for clip, frames in enumerate(own)])
     pairs = near_pairs(film)
     wanted = numbered(made.originals[0::7], made.copies[0::7])  # coded again
     assert len(wanted & numbered(pairs.first, pairs.second)) >= 0.95 * len(wanted)
@@ -151,7 +151,7 @@ def test_clips_that_run_out_of_patience_are_counted(monkeypatch: pytest.MonkeyPa
     assert near_pairs(film).unfinished > 0
 
 
-def _never_near(film: Film, ones: np.ndarray, others: np.ndarray) -> object:
+def _never_near(film: ClipHashes, ones: np.ndarray, others: np.ndarray) -> object:
     found = compare(film, ones, others)
     found.structure[:] = 0
     return found

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from assets.curation.dedup.groups import Clip, Known, find_duplicates, known_from
 from assets.curation.dedup.ownership import Standing
-from assets.curation.dedup.similarity import NEAR_CHROMA, NEAR_LIKENESS, Film, compare
+from assets.curation.dedup.similarity import NEAR_CHROMA, NEAR_SIMILARITY, ClipHashes, compare
 from assets.signals.image_quality import bars
 from assets.signals.phash import frame_hash, pack
 from tests.assets.curation.pictures import texture
@@ -89,7 +89,7 @@ def test_an_edited_copy_of_another_owner_fails_as_near(edit: str) -> None:
     assert rows["a"]["kind"] == "original"
     assert (rows["b"]["kind"], rows["b"]["verdict"], rows["b"]["reason"]) == ("near", "fail", "dup.near")
     assert rows["b"]["dup_group"] == "clip-a"
-    assert 0 <= rows["b"]["distance"] <= 1 - NEAR_LIKENESS
+    assert 0 <= rows["b"]["distance"] <= 1 - NEAR_SIMILARITY
     assert rows["c"]["kind"] == "unique"
 
 
@@ -129,8 +129,8 @@ def test_different_simulated_scenes_are_never_merged() -> None:
 def test_flat_pictures_of_other_colours_differ_although_their_structure_agrees() -> None:
     red, blue = (np.full((144, 256, 3), 40, np.uint8) for _ in range(2))
     red[30:90, 60:200, 0] = blue[30:90, 60:200, 2] = 220
-    apart = compare(Film([hashes_of([red] * 6), hashes_of([blue] * 6)]), np.array([0]), np.array([1]))
-    assert apart.structure[0] > NEAR_LIKENESS
+    apart = compare(ClipHashes([hashes_of([red] * 6), hashes_of([blue] * 6)]), np.array([0]), np.array([1]))
+    assert apart.structure[0] > NEAR_SIMILARITY
     assert apart.chroma[0] > NEAR_CHROMA
 
 
@@ -169,7 +169,7 @@ def test_a_pan_is_no_chain_every_member_is_near_its_own_original() -> None:
     found = find_duplicates(clips)
     groups = {row["dup_group"] for row in found.rows}
     assert 5 < len(groups) < len(clips)  # neighbours are near each other, the two ends are not
-    assert all(row["distance"] <= 1 - NEAR_LIKENESS for row in found.rows if row["kind"] == "near")
+    assert all(row["distance"] <= 1 - NEAR_SIMILARITY for row in found.rows if row["kind"] == "near")
 
 
 # -- properties ----------------------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_every_group_has_one_passing_clip_and_it_is_the_earliest_of_the_best_cla
 def test_no_two_clips_that_pass_are_near_each_other(clips: list[Clip]) -> None:
     passing = [row["clip_id"] for row in find_duplicates(clips).rows if row["verdict"] == "pass"]
     hashes = {one.clip_id: one.hashes or b"" for one in reversed(clips)}
-    film = Film([hashes[name] for name in passing if name != "same-frames"])  # whose hashes differ here
+    film = ClipHashes([hashes[name] for name in passing if name != "same-frames"])  # whose hashes differ here
     assert not compare(film, *np.triu_indices(len(film), 1)).near.any()
 
 

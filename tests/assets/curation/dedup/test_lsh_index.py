@@ -10,9 +10,9 @@ import pytest
 
 from assets.curation.dedup import lsh_index, prefilter
 from assets.curation.dedup.lsh_codes import POOL, TURNED, WINDOWS, Codes, key_codes
-from assets.curation.dedup.lsh_index import KINDS, Finds, Table, Told, places, sought, tried_codes
-from assets.curation.dedup.prefilter import look_alike
-from assets.curation.dedup.similarity import COARSE, FINE, FINE_TURNS, TURNS, Film
+from assets.curation.dedup.lsh_index import KINDS, Hits, Reported, Table, buckets_of, searched_entries, tried_codes
+from assets.curation.dedup.prefilter import same_picture
+from assets.curation.dedup.similarity import COARSE, FINE, FINE_TURNS, TURNS, ClipHashes
 from assets.signals.phash import unpack
 from tests.benchmarks.many_clips import film_of, planted
 from tests.benchmarks.many_clips import packed as hashed
@@ -22,44 +22,44 @@ Find = tuple[int, int, int]  # key frame, turn, entry
 
 
 @pytest.fixture(scope="module")
-def film() -> Film:
+def film() -> ClipHashes:
     rng = np.random.default_rng(1)
     real = hashed(rng.standard_normal((300, 144)).cumsum(axis=1), np.zeros((300, 32)))
     return planted(60, 28, real, seed=4).film
 
 
 @pytest.fixture(scope="module")
-def codes(film: Film) -> Iterator[Codes]:
+def codes(film: ClipHashes) -> Iterator[Codes]:
     with ThreadPoolExecutor(1) as pool:
         yield key_codes(film, pool)
 
 
-def looked(codes: Codes, fresh: np.ndarray | None = None) -> tuple[Finds, np.ndarray]:
+def looked(codes: Codes, fresh: np.ndarray | None = None) -> tuple[Hits, np.ndarray]:
     """What all key frames find among all entries, and which meet too many."""
     crowded = np.zeros((len(codes), KINDS), np.uint8)
-    table = Table(codes, CHOSEN, np.arange(codes.seen.size, dtype=np.uint32))
-    return table.look(np.arange(len(codes)), fresh, Told(len(codes)), crowded), crowded
+    table = Table(codes, CHOSEN, np.arange(codes.of_windows.size, dtype=np.uint32))
+    return table.search(np.arange(len(codes)), fresh, Reported(len(codes)), crowded), crowded
 
 
-def listed(finds: Finds) -> list[Find]:
+def listed(finds: Hits) -> list[Find]:
     return list(zip(finds.frame.tolist(), finds.turn.tolist(), finds.entry.tolist(), strict=True))
 
 
 def by_hand(codes: Codes) -> set[Find]:
     """All that is close and stands where a try in a turn looks, without a table and without regard to crowds."""
-    seen, strong, clip = codes.seen.ravel(), codes.strong.ravel(), np.repeat(codes.clip, WINDOWS)
-    there = places(seen, CHOSEN, len(CHOSEN) + 1)
+    seen, strong, clip = codes.of_windows.ravel(), codes.trusted.ravel(), np.repeat(codes.clip, WINDOWS)
+    there = buckets_of(seen, CHOSEN, len(CHOSEN) + 1)
     found = set()
     for frame in range(len(codes)):
         for turn, turned in enumerate(TURNED):
             for code in tried_codes(codes, frame, CHOSEN) ^ turned:
                 apart = seen ^ code
-                differ = np.bitwise_count(apart & codes.strong[frame, 0])
+                differ = np.bitwise_count(apart & codes.trusted[frame, 0])
                 both = differ + np.bitwise_count(apart & strong)
                 close = (
                     (differ <= lsh_index.SEEKER_APART) & (both <= lsh_index.BOTH_APART) & (clip != codes.clip[frame])
                 )
-                here = there == places(np.array([code]), CHOSEN, len(CHOSEN) + 1)
+                here = there == buckets_of(np.array([code]), CHOSEN, len(CHOSEN) + 1)
                 found |= {(frame, turn, int(entry)) for entry in np.flatnonzero(close & here)}
     return found
 
@@ -72,10 +72,10 @@ def test_a_look_finds_what_is_close_in_the_places_where_it_looks_and_nothing_els
 
 
 def test_a_find_is_told_once(codes: Codes) -> None:
-    told, crowded = Told(len(codes)), np.zeros((len(codes), KINDS), np.uint8)
-    table = Table(codes, CHOSEN, np.arange(codes.seen.size, dtype=np.uint32))
-    first = listed(table.look(np.arange(len(codes)), None, told, crowded))
-    again = listed(table.look(np.arange(len(codes)), None, told, crowded))
+    told, crowded = Reported(len(codes)), np.zeros((len(codes), KINDS), np.uint8)
+    table = Table(codes, CHOSEN, np.arange(codes.of_windows.size, dtype=np.uint32))
+    first = listed(table.search(np.arange(len(codes)), None, told, crowded))
+    again = listed(table.search(np.arange(len(codes)), None, told, crowded))
     assert len(set(first)) == len(first)
     assert len(again) < 0.05 * len(first)  # what it forgot, where two finds have one place
 
@@ -87,11 +87,11 @@ def test_only_pairs_with_a_fresh_clip_are_found_where_clips_are_fresh(codes: Cod
     assert set(listed(finds)) == kept
 
 
-def test_all_that_a_frame_finds_stands_where_it_is_sought(codes: Codes) -> None:
+def test_all_that_a_frame_finds_stands_where_it_is_searched_entries(codes: Codes) -> None:
     some = np.arange(0, len(codes), 5)
-    entries = set(sought(codes, some, CHOSEN).tolist())
+    entries = set(searched_entries(codes, some, CHOSEN).tolist())
     assert {entry for frame, _, entry in by_hand(codes) if frame % 5 == 0} <= entries
-    assert len(entries) < 0.5 * codes.seen.size
+    assert len(entries) < 0.5 * codes.of_windows.size
 
 
 def test_who_meets_too_many_is_marked_and_finds_nothing() -> None:
@@ -104,29 +104,31 @@ def test_who_meets_too_many_is_marked_and_finds_nothing() -> None:
     assert crowded[:, 0].all()
 
 
-def test_a_glance_says_what_the_likeness_of_two_frames_says(film: Film, codes: Codes) -> None:
+def test_a_glance_says_what_the_likeness_of_two_frames_says(film: ClipHashes, codes: Codes) -> None:
     finds, _ = looked(codes)
     luma = unpack(film.frames[codes.frame])[0]
     expected = []
     for frame, turn, entry in listed(finds):
         other, window = divmod(entry, WINDOWS)
         coarse = COARSE.described(luma[frame]) * TURNS[turn] @ COARSE.described(luma[other], window)
-        around = [at for at in prefilter._AROUND[window].tolist() if at >= 0]
+        around = [at for at in prefilter.BANDS.around[window].tolist() if at >= 0]
         fine = [FINE.described(luma[frame]) * FINE_TURNS[turn] @ FINE.described(luma[other], at) for at in around]
-        expected.append(coarse >= prefilter.COARSELY and fine[0] >= prefilter.PERHAPS and max(fine) >= prefilter.FINELY)
-    found = look_alike(film, codes, finds)
+        expected.append(
+            coarse >= prefilter.COARSE_LEAST and fine[0] >= prefilter.FINE_MAYBE and max(fine) >= prefilter.FINE_LEAST
+        )
+    found = same_picture(film, codes, finds)
     assert 0.1 < found.mean() < 1
     assert (found == expected).mean() > 0.99  # sums in another order may differ in the last digit
 
 
 def test_the_windows_around_a_window_begin_with_the_same_one() -> None:
-    for window, around in enumerate(prefilter._AROUND):
+    for window, around in enumerate(prefilter.BANDS.around):
         np.testing.assert_allclose(FINE.places[around[0]], COARSE.places[window], atol=1e-6)
 
 
 def test_a_film_without_key_frames_is_looked_through() -> None:
     with ThreadPoolExecutor(1) as pool:
-        codes = key_codes(Film([b"", b""]), pool)
+        codes = key_codes(ClipHashes([b"", b""]), pool)
     finds, crowded = looked(codes)
     assert len(finds.frame) == len(crowded) == 0
-    assert not look_alike(Film([b"", b""]), codes, finds).size
+    assert not same_picture(ClipHashes([b"", b""]), codes, finds).size

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from assets.curation.policy.policy import POLICY
 from assets.curation.policy.verdicts import Evidence, decide
-from assets.curation.reports.day_report import Day, distributions, refused_table, verdict_table
+from assets.curation.reports.day_report import Day, distributions, margin, narrowest, refused_table, verdict_table
 from assets.curation.reports.distributions import histograms, refused
 from assets.curation.reports.drift import DISTANCE, Jump, distance, drifted
 from assets.curation.reports.explain import judged_good
-from assets.curation.reports.margins import margin, narrowest
 
 Row = dict[str, Any]
 SHARP, MOTION = POLICY.check("sharpness"), POLICY.check("motion")
