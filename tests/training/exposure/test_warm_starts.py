@@ -50,7 +50,7 @@ def test_exposure_is_inherited_over_generations(
 
 
 def test_a_parent_of_another_size_is_named(older: TrainingWorld, newer: TrainingWorld, parent: Path) -> None:
-    code, result = run(child(newer, older, parent, size="micro"))
+    code, result = run(child(newer, older, parent, codec_shape={"patch": 8, "channels": 64, "width": 24}))
     assert code == 1
     assert "parent's weights" in result["stopped"]
 
