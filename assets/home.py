@@ -26,7 +26,9 @@ class Home:
     site_timezone: str = "UTC"
     captioner: Path | None = None  # folder of a model that looks at pictures, see curation.captioner
     training: dict[str, Any] = field(default_factory=dict)  # overrides of the training preset, see training.config
-    retention: dict[str, str] = field(default_factory=dict)  # what becomes of withdrawn things, see consent.artifacts
+    retention: dict[str, str] = field(
+        default_factory=dict
+    )  # what becomes of withdrawn things, see withdrawals.artifacts
     executor: str = "local"  # where files are measured, see workers.executor.open_executor
     duckdb_memory: str = ""  # most memory of a DuckDB connection, such as 4GB; empty: a quarter of the machine's
     mlflow_url: str = "http://127.0.0.1:5000"  # MLflow's UI, for links

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._utils.schedules import get_latest_completed_cron_tick
 
-from assets.consent.clip_facts import eligible_digest
+from assets.consent.eligibility import eligible_digest
 from assets.consent.ledger import Ledger
 from assets.consent.reviews import reviews_digest
 from assets.home import Home

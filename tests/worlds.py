@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from assets.consent import platform, reviewers
-from assets.consent.clip_facts import decide
+from assets.consent.eligibility import decide
 from assets.consent.intake import Admitted
 from assets.consent.ledger import Ledger
 from assets.consent.review_queue import review_queue

@@ -6,8 +6,8 @@ The rules of use are in `training.consent`; here events enter the ledger, and th
   `erasure`, `audit`, `ledger_tables` (what the database itself refuses); `proofs` (files that strangers check)
 - Taking in: `platform` (the platform's keys, enrolment), `submissions` (events of deliveries into the ledger), `notices`
 - Judging: `reviews`, `reviewers`, `review_counting` (which approvals count), `reviewer_agreement`, `review_queue`,
-  `rejections`, `disputes`, `contact_sheet` (what a reviewer looks at)
-- Deciding: `clip`, `clip_facts` (what is known of a clip), `eligibility` (the stored decisions), `forecast` (how many, when)
+  `disputes`, `contact_sheet` (what a reviewer looks at)
+- Deciding: `clip`, `clip_facts` (what is known of a clip), `eligibility` (the decisions, stored and explained), `forecast`
 - Looking back: `sealed_members` (which snapshots hold a clip), `reach` (what an event reaches), `standing` (whether a sealed
   snapshot still rests on consent), `withdrawal_log` (what was planned and done about withdrawals)
 """

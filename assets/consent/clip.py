@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,11 @@ from training.consent.canonical import sha256_hex
 from training.consent.eligibility import ClipFacts
 
 ClipKey = tuple[str, str, int]  # clip_id, item_id, shot_index
+
+
+def clip_key(row: Mapping[str, Any]) -> ClipKey:
+    """The clip that a row of the lake is about."""
+    return row["clip_id"], row["item_id"], row["shot_index"]
 
 
 @dataclass(frozen=True)

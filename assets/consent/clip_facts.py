@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from assets.consent import review_counting, reviews
-from assets.consent.clip import Clip, ClipKey
+from assets.consent.clip import Clip, ClipKey, clip_key
 from assets.consent.ledger import Ledger
 from assets.consent.review_counting import Count
 from assets.consent.reviewers import read_register
 from assets.home import Home
-from training.consent.canonical import sha256_hex
-from training.consent.eligibility import ClipFacts, Decision, Person, decision_window, eligible
+from training.consent.eligibility import ClipFacts, Person
 from training.consent.state import ConsentState
 
 _DECLARED = (
@@ -26,6 +24,7 @@ _DECLARED = (
     *("declared_aspect_ratio", "declared_duration_s", "captured_at", "latitude", "longitude", "device"),
     *("source_name", "source_licence", "request_id"),
 )
+CLIP = ("clip_id", "item_id", "shot_index")
 
 
 def clip_facts(home: Home) -> list[ClipFacts]:
@@ -37,7 +36,7 @@ def read_clips(home: Home, state: ConsentState | None = None) -> list[Clip]:
     """Every clip in the lake, in order of clip, item and shot. `state` is the ledger's, read when not given."""
     state = state or ConsentState.fold(Ledger(home.database_url).events())
     tables = _Tables.of(home)
-    clips = {_key(shot): _clip(shot, tables, state) for shot in sorted(home.lake.rows("shots"), key=_key)}
+    clips = {clip_key(shot): _clip(shot, tables, state) for shot in sorted(home.lake.rows("shots"), key=clip_key)}
     judgements, appeals = reviews.reviews_by_clip(home.database_url), reviews.appeals_by_clip(home.database_url)
     for key, clip in clips.items():
         clips[key] = replace(clip, reviews=judgements.get(key, ()), appeals=appeals.get(key, ()))
@@ -65,8 +64,8 @@ class _Tables:
     items: dict[str, dict[str, Any]]
     received_at: dict[str, str]  # by delivery
     payers: dict[str, str]  # by request
-    frames: dict[tuple[Any, ...], str | None]
-    faces: dict[tuple[Any, ...], int | None]
+    frames: dict[str, str | None]  # by file
+    faces: dict[ClipKey, int | None]
     duplicates: dict[ClipKey, dict[str, Any]]
     verdicts: dict[ClipKey, dict[str, set[str]]]
 
@@ -74,20 +73,18 @@ class _Tables:
     def of(cls, home: Home) -> _Tables:
         return cls(
             items={row["item_id"]: row for row in home.lake.rows("delivery_items")},
-            received_at={
-                key[0]: at for key, at in _column(home, "deliveries", ("delivery_id",), "received_at").items()
-            },
-            payers={key[0]: org for key, org in _column(home, "requests", ("request_id",), "org_id").items()},
-            frames=_column(home, "media", ("item_id",), "frames_sha256"),
-            faces=_column(home, "signals", ("clip_id", "item_id", "shot_index"), "faces_max"),
-            duplicates={_key(row): row for row in home.lake.rows("duplicates")},
+            received_at=_column(home, "deliveries", "delivery_id", "received_at"),
+            payers=_column(home, "requests", "request_id", "org_id"),
+            frames=_column(home, "media", "item_id", "frames_sha256"),
+            faces={clip_key(row): row["faces_max"] for row in _columns(home, "signals", *CLIP, "faces_max")},
+            duplicates={clip_key(row): row for row in home.lake.rows("duplicates")},
             verdicts=_verdicts(home),
         )
 
 
 def _clip(shot: dict[str, Any], tables: _Tables, state: ConsentState) -> Clip:
-    key, item = _key(shot), tables.items.get(shot["item_id"], {})
-    frames_sha256, properties = tables.frames.get((shot["item_id"],)), json.loads(item.get("properties_json") or "[]")
+    key, item = clip_key(shot), tables.items.get(shot["item_id"], {})
+    frames_sha256, properties = tables.frames.get(shot["item_id"]), json.loads(item.get("properties_json") or "[]")
     facts = ClipFacts(
         clip_id=shot["clip_id"],
         item_id=shot["item_id"],
@@ -144,38 +141,16 @@ def _verdicts(home: Home) -> dict[ClipKey, dict[str, set[str]]]:
     misses a brief may still be good for the catalogue.
     """
     failed: dict[ClipKey, dict[str, set[str]]] = defaultdict(lambda: {"fatal": set(), "quality": set()})
-    wanted = ["clip_id", "item_id", "shot_index", "check", "verdict", "severity", "reason"]
-    for row in home.lake.read("verdicts").select(wanted).to_pylist():
-        codes = failed[_key(row)]
+    for row in _columns(home, "verdicts", *CLIP, "check", "verdict", "severity", "reason"):
+        codes = failed[clip_key(row)]
         if row["severity"] in codes and row["verdict"] != "pass":
             codes[row["severity"]].add(row["reason"] or f"quality.{row['check']}_{row['verdict']}")
     return dict(failed)
 
 
-def _key(row: dict[str, Any]) -> ClipKey:
-    return row["clip_id"], row["item_id"], row["shot_index"]
+def _column(home: Home, table: str, key: str, column: str) -> dict[str, Any]:
+    return {row[key]: row[column] for row in _columns(home, table, key, column)}
 
 
-def _column(home: Home, table: str, key: tuple[str, ...], column: str) -> dict[tuple[Any, ...], Any]:
-    rows = home.lake.read(table).select([*key, column]).to_pylist()
-    return {tuple(row[name] for name in key): row[column] for row in rows}
-
-
-def decide(home: Home, purpose: str, now: datetime) -> list[tuple[ClipFacts, Decision]]:
-    """Every clip's decision for a purpose, over the window that `now` and the ledger's head give."""
-    ledger = Ledger(home.database_url)
-    head = ledger.head()
-    state = ConsentState.fold(ledger.events(upto=head.size))
-    at, until = decision_window(head, now)
-    return [(clip.facts, eligible(clip.facts, purpose, at, until, state)) for clip in read_clips(home, state)]
-
-
-def eligible_digest(home: Home, now: datetime, purpose: str = "train") -> str:
-    """Digest of what may be used as of `now`: it changes when a consent lapses, with no event."""
-    return sha256_hex(
-        [
-            [facts.clip_id, facts.item_id, facts.shot_index, list(decision.consent_ids)]
-            for facts, decision in decide(home, purpose, now)
-            if decision.eligible
-        ]
-    )
+def _columns(home: Home, table: str, *names: str) -> list[dict[str, Any]]:
+    return home.lake.read(table).select(names).to_pylist()

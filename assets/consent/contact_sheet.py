@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from assets.consent.clip import Clip, digest
+from assets.consent.clip import Clip, ClipKey, clip_key, digest
 from assets.consent.clip_facts import read_clips
 from assets.consent.disputes import Dispute, disputes
 from assets.consent.ledger import Ledger
@@ -62,13 +62,13 @@ def find_clip(clips: Sequence[Clip], identity: str, shot_index: int | None = Non
     return min(matches, key=lambda clip: (not waits(clip), not clip.facts.duplicate_ok, clip.key))
 
 
-def build_sheet(home: Home, clip_key: tuple[str, str, int], now: datetime, pictures: int = PICTURES) -> Sheet:
+def build_sheet(home: Home, key: ClipKey, now: datetime, pictures: int = PICTURES) -> Sheet:
     """Gather the sheet of a clip. Raises LookupError for a clip that the lake does not know."""
     state = ConsentState.fold(Ledger(home.database_url).events())
     clips = read_clips(home, state)
-    clip = next((clip for clip in clips if clip.key == clip_key), None)
+    clip = next((clip for clip in clips if clip.key == key), None)
     if clip is None:
-        raise LookupError(f"no clip {clip_key[0]!r} with this file and shot")
+        raise LookupError(f"no clip {key[0]!r} with this file and shot")
     since, item_id = waiting_since(clip), clip.facts.item_id
     return Sheet(
         clip=clip,
@@ -77,7 +77,7 @@ def build_sheet(home: Home, clip_key: tuple[str, str, int], now: datetime, pictu
         releases=releases(clip.facts, Use(clip.facts.assets, PURPOSE, now, now + HORIZON), state),
         request=_row(home, "requests", request_id=clip.declared["request_id"]),
         media=_row(home, "media", item_id=item_id) or {},
-        verdicts=[row for row in home.lake.rows("verdicts") if _is_of(row, clip)],
+        verdicts=[row for row in home.lake.rows("verdicts") if clip_key(row) == clip.key],
         duplicates=_group(home, clip),
         disputes=[dispute for dispute in disputes(home, clips) if clip in dispute.clips],
         may_judge=tuple(sorted(may_judge(clip, read_register(home.database_url)))),
@@ -85,10 +85,6 @@ def build_sheet(home: Home, clip_key: tuple[str, str, int], now: datetime, pictu
         age_hours=hours_between(since, now),
         appealed=appealed(clip),
     )
-
-
-def _is_of(row: dict[str, Any], clip: Clip) -> bool:
-    return (row["clip_id"], row["item_id"], row["shot_index"]) == clip.key
 
 
 def _row(home: Home, table: str, **wanted: Any) -> dict[str, Any] | None:
@@ -99,7 +95,7 @@ def _row(home: Home, table: str, **wanted: Any) -> dict[str, Any] | None:
 def _group(home: Home, clip: Clip) -> list[dict[str, Any]]:
     """Rows of the clip's duplicate group, its own first."""
     rows = [row for row in home.lake.rows("duplicates") if row["dup_group"] == clip.facts.dup_group]
-    return sorted(rows, key=lambda row: (not _is_of(row, clip), row["item_id"], row["shot_index"]))
+    return sorted(rows, key=lambda row: (clip_key(row) != clip.key, row["item_id"], row["shot_index"]))
 
 
 def write_page(home: Home, clip: Clip, now: datetime) -> tuple[Path, str]:

@@ -77,14 +77,14 @@ def open_dispute(home: Home, clip: Clip, party_id: str, reason: str, key: Ed2551
         raise DisputeError(
             f"nothing says that this clip concerns {party_id}; an officer can open the dispute for them with --platform"
         )
-    return _open(home, clip, party_id, reason, now, key, officer=None)
+    return _open(home, clip, party_id, reason, now, key)
 
 
 def open_for(home: Home, clip: Clip, party_id: str, reason: str, officer: str, now: datetime) -> str:
     """Open a dispute for somebody who has no key, on an officer's word; its identity. Raises as `open_dispute`."""
     if not officer.strip():
         raise DisputeError("the platform opens a dispute on an officer's word: give the officer's name")
-    return _open(home, clip, party_id, reason, now, platform_key(home), officer.strip())
+    return _open(home, clip, party_id, reason, now, officer.strip())
 
 
 def _open(
@@ -93,9 +93,10 @@ def _open(
     party_id: str,
     reason: str,
     now: datetime,
-    key: Ed25519PrivateKey,
-    officer: str | None,
+    signer: Ed25519PrivateKey | str,
 ) -> str:
+    """`signer` is the party's own key, or the name of the officer on whose word the platform signs."""
+    officer = signer if isinstance(signer, str) else None
     if len(codes := closed([reason])) != 1:
         raise DisputeError("a dispute says why: give one code such as legal.privacy")
     digests = frozenset({clip.facts.clip_id})
@@ -111,7 +112,7 @@ def _open(
         opening = {"dispute_id": body["dispute_id"], "officer": officer, "opened_at": time_text(now)}
         with writing(engine_with(home.database_url, _metadata)) as connection:
             connection.execute(_openings.insert().values(**opening))
-    _append(home, body, key, now)
+    _append(home, body, platform_key(home) if isinstance(signer, str) else signer, now)
     return body["dispute_id"]
 
 

@@ -1,18 +1,55 @@
-"""The eligibility table: every clip's decision for a purpose, and proof that the default is no."""
+"""Every clip's decision for a purpose: the eligibility table, proof that the default is no, and all reasons against a clip."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from assets.consent.clip_facts import clip_facts, decide
+from assets.consent.clip import Clip, clip_key
+from assets.consent.clip_facts import clip_facts, read_clips
+from assets.consent.ledger import Ledger
+from assets.consent.review_counting import APPEALED
 from assets.home import Home
 from assets.lake import Written
 from assets.reasons import in_words
-from training.consent.eligibility import PURPOSE, TERRITORY, decision_digest, eligible
+from training.consent.canonical import sha256_hex
+from training.consent.eligibility import (
+    PURPOSE,
+    TERRITORY,
+    ClipFacts,
+    Decision,
+    decision_digest,
+    decision_window,
+    eligible,
+)
 from training.consent.state import ConsentState
+
+
+def ground(home: Home, now: datetime) -> tuple[ConsentState, datetime, datetime]:
+    """What decisions rest on: the ledger folded up to its head, and the window that the head and `now` give."""
+    ledger = Ledger(home.database_url)
+    head = ledger.head()
+    return ConsentState.fold(ledger.events(upto=head.size)), *decision_window(head, now)
+
+
+def decide(home: Home, purpose: str, now: datetime) -> list[tuple[ClipFacts, Decision]]:
+    """Every clip's decision for a purpose, over the window that `now` and the ledger's head give."""
+    state, at, until = ground(home, now)
+    return [(clip.facts, eligible(clip.facts, purpose, at, until, state)) for clip in read_clips(home, state)]
+
+
+def eligible_digest(home: Home, now: datetime, purpose: str = "train") -> str:
+    """Digest of what may be used as of `now`: it changes when a consent lapses, with no event."""
+    return sha256_hex(
+        [
+            [facts.clip_id, facts.item_id, facts.shot_index, list(decision.consent_ids)]
+            for facts, decision in decide(home, purpose, now)
+            if decision.eligible
+        ]
+    )
 
 
 def write(home: Home, now: datetime) -> Written:
@@ -57,7 +94,7 @@ def reason_table(rows: Sequence[Mapping[str, Any]], examples: int = 3) -> list[d
 def default_deny_problems(home: Home, now: datetime) -> list[str]:
     """Where the table says yes without ground, in sentences; empty when default deny holds."""
     rows = home.lake.rows("eligibility")
-    decided = {(row["clip_id"], row["item_id"], row["shot_index"]) for row in rows}
+    decided = {clip_key(row) for row in rows}
     facts = clip_facts(home)
     in_lake = {(clip.clip_id, clip.item_id, clip.shot_index) for clip in facts}
     problems = [f"clip {key[0][:16]} has no decision" for key in sorted(in_lake - decided)]
@@ -74,3 +111,54 @@ def default_deny_problems(home: Home, now: datetime) -> list[str]:
         if eligible(clip, PURPOSE, now, now, nobody).eligible
     ]
     return problems
+
+
+# -- for whoever delivered a clip --------------------------------------------------------------------------------------
+# Who is told one reason of three delivers the same footage again; all of it can be computed again from what is stored.
+
+
+@dataclass(frozen=True)
+class Objection:
+    """One reason. `said_by` is a check, a comparison, the rules or `a reviewer`: those judged are not told who that was."""
+
+    code: str
+    said_by: str
+    detail: str = ""
+
+
+def objections_to(home: Home, clip: Clip, now: datetime, purpose: str = "train") -> list[Objection]:
+    """All reasons against a clip, each code of each source once, in order of code."""
+    objections = {*_of_checks(home, clip), *_of_duplicates(home, clip), *_of_reviewers(clip)}
+    state, at, until = ground(home, now)
+    decision = eligible(clip.facts, purpose, at, until, state)
+    codes = {objection.code for objection in objections}
+    objections |= {Objection(code, "the rules") for code in decision.reasons if code not in codes}
+    return sorted(objections, key=lambda objection: (objection.code, objection.said_by, objection.detail))
+
+
+def _of_checks(home: Home, clip: Clip) -> list[Objection]:
+    rows = (row for row in home.lake.rows("verdicts") if clip_key(row) == clip.key and row["severity"] != "info")
+    return [
+        Objection(
+            row["reason"] or f"quality.{row['check']}_{row['verdict']}", f"check {row['check']}", row["detail"] or ""
+        )
+        for row in rows
+        if row["verdict"] not in ("pass", "not_measured")  # the latter is an error of ours: the rules say that it waits
+    ]
+
+
+def _of_duplicates(home: Home, clip: Clip) -> list[Objection]:
+    rows = (row for row in home.lake.rows("duplicates") if clip_key(row) == clip.key and row["verdict"] != "pass")
+    return [Objection(row["reason"] or "dup.unresolved", "comparison with other footage", row["kind"]) for row in rows]
+
+
+def _of_reviewers(clip: Clip) -> list[Objection]:
+    """Of every rejection that binds, or that was overruled on appeal and is told for that reason."""
+    objections = []
+    for review in clip.reviews:
+        if clip.count.valid(review.id) and review.verdict == "reject":
+            overruled = clip.count.why_not.get(review.id) == APPEALED
+            objections += [
+                Objection(code, "a reviewer", "overruled on appeal" if overruled else "") for code in review.reasons
+            ]
+    return objections

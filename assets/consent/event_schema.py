@@ -12,11 +12,12 @@ from training.consent.times import parse_time
 
 MAX_ENVELOPE_BYTES = 64 * 1024
 
-_HEX64 = re.compile(r"[0-9a-f]{64}")
-_TERRITORY = re.compile(r"\*|[A-Z]{2}")
-_SIGNATURE = re.compile(r"[0-9a-f]{128}")
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
-_CODE = re.compile(r"[a-z]+\.[a-z_]+")
+Check = Callable[[Any], bool]
+
+
+def _matches(pattern: str) -> Check:
+    compiled = re.compile(pattern)
+    return lambda value: isinstance(value, str) and bool(compiled.fullmatch(value))
 
 
 def _identifier(value: Any) -> bool:
@@ -36,58 +37,51 @@ def _time(value: Any) -> bool:
     return True
 
 
-def _hex64(value: Any) -> bool:
-    return isinstance(value, str) and bool(_HEX64.fullmatch(value))
+def _list_of(check: Check) -> Check:
+    return lambda value: isinstance(value, list) and len(value) <= 1000 and all(map(check, value))
 
 
-def _signature(value: Any) -> bool:
-    return isinstance(value, str) and bool(_SIGNATURE.fullmatch(value))
-
-
-def _list_of(check: Callable[[Any], bool], least: int = 0) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and least <= len(value) <= 1000 and all(map(check, value))
-
-
-def _optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _optional(check: Check) -> Check:
     return lambda value: value is None or check(value)
-
-
-def _matches(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and bool(pattern.fullmatch(value))
 
 
 def _text(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 1000
 
 
+_hex64, _signature = _matches(r"[0-9a-f]{64}"), _matches(r"[0-9a-f]{128}")
+_IDENTIFIER = (_identifier, "an identifier of 1 to 128 characters")
+_DIGEST = (_hex64, "a SHA-256 digest in lower-case hexadecimal")
+_MOMENT = (_time, "an RFC 3339 time in UTC")
+
 # field -> (check, what it must be). `type` and the scopes' vocabulary are checked apart, to be named apart.
-_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+_FIELDS: dict[str, tuple[Check, str]] = {
     "schema": (lambda value: value == SCHEMA, f'"{SCHEMA}"'),
     "type": (lambda value: value in TYPES, "one of " + ", ".join(TYPES)),
-    "event_id": (_identifier, "an identifier of 1 to 128 characters"),
-    "consent_id": (_identifier, "an identifier of 1 to 128 characters"),
-    "party_id": (_identifier, "an identifier of 1 to 128 characters"),
-    "actor": (_identifier, "an identifier of 1 to 128 characters"),
+    "event_id": _IDENTIFIER,
+    "consent_id": _IDENTIFIER,
+    "party_id": _IDENTIFIER,
+    "actor": _IDENTIFIER,
     "role": (lambda value: value in ROLES, "one of " + ", ".join(ROLES)),
-    "issued_at": (_time, "an RFC 3339 time in UTC"),
-    "effective_at": (_time, "an RFC 3339 time in UTC"),
+    "issued_at": _MOMENT,
+    "effective_at": _MOMENT,
     "expires_at": (_optional(_time), "null or an RFC 3339 time in UTC"),
     "scopes": (_list_of(lambda value: isinstance(value, str)), "a list of scopes"),
-    "territories": (_list_of(_matches(_TERRITORY)), "a list of ISO 3166-1 alpha-2 codes or *"),
+    "territories": (_list_of(_matches(r"\*|[A-Z]{2}")), "a list of ISO 3166-1 alpha-2 codes or *"),
     "recipients": (_list_of(_identifier), "a list of recipients or *"),
     "assets": (_list_of(_hex64), "a list of SHA-256 digests in lower-case hexadecimal"),
-    "notice_sha256": (_hex64, "a SHA-256 digest in lower-case hexadecimal"),
-    "notice_lang": (_matches(_LANGUAGE), "a language tag such as en or nl-BE"),
-    "terms_sha256": (_hex64, "a SHA-256 digest in lower-case hexadecimal"),
+    "notice_sha256": _DIGEST,
+    "notice_lang": (_matches(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*"), "a language tag such as en or nl-BE"),
+    "terms_sha256": _DIGEST,
     "withdrawal_method": (_text, "a text that says how to withdraw"),
     "prev": (_optional(_identifier), "null or the event that this one amends"),
     "public_key": (_hex64, "an Ed25519 public key in lower-case hexadecimal"),
     "key_id": (_identifier, "the name of a key"),
-    "guardian_id": (_identifier, "an identifier of 1 to 128 characters"),
-    "evidence_sha256": (_hex64, "a SHA-256 digest in lower-case hexadecimal"),
-    "officer": (_identifier, "an identifier of 1 to 128 characters"),
-    "dispute_id": (_identifier, "an identifier of 1 to 128 characters"),
-    "reason": (_matches(_CODE), "a reason code such as legal.privacy"),
+    "guardian_id": _IDENTIFIER,
+    "evidence_sha256": _DIGEST,
+    "officer": _IDENTIFIER,
+    "dispute_id": _IDENTIFIER,
+    "reason": (_matches(r"[a-z]+\.[a-z_]+"), "a reason code such as legal.privacy"),
     "outcome": (lambda value: value in OUTCOMES, "one of " + ", ".join(OUTCOMES)),
 }
 _COMMON = {"schema", "type", "event_id", "party_id", "actor", "issued_at", "effective_at"}

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from assets.consent.clip_facts import read_clips
-from assets.consent.ledger import Ledger
+from assets.consent.eligibility import ground
 from assets.home import Home
-from training.consent.eligibility import ClipFacts, decision_window, eligible
+from training.consent.eligibility import ClipFacts, eligible
 from training.consent.state import ConsentState
 from training.consent.times import HORIZON, shifted
 
@@ -54,10 +54,7 @@ def outlook(home: Home, purpose: str, now: datetime) -> Outlook:
     for row in home.lake.rows("eligibility_history"):
         if row["purpose"] == purpose:
             past.setdefault(date.fromisoformat(row["day"]), {})[row["reason"]] = row["clips"]
-    ledger = Ledger(home.database_url)
-    head = ledger.head()
-    state = ConsentState.fold(ledger.events(upto=head.size))
-    at, _ = decision_window(head, now)
+    state, at, _ = ground(home, now)
     facts = [clip.facts for clip in read_clips(home, state)]
     return Outlook(dict(sorted(past.items())), project(facts, state, purpose, at))
 

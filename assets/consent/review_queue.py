@@ -1,6 +1,6 @@
 """The queue: which clips wait for people, for how long, and who is asked next.
 
-Reads what `facts` gathered; decides nothing about a clip. Nobody is skipped and nothing is accepted because time passes:
+Reads what `clip_facts` gathered; decides nothing about a clip. Nobody is skipped and nothing is accepted because time passes:
 what waits longer than the policy allows is overdue, and from then on everybody who may judge it is asked.
 """
 

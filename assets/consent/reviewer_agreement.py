@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
+from assets.consent.clip import ClipKey, clip_key
 from assets.consent.clip_facts import read_clips
 from assets.consent.reviewers import read_register
 from assets.consent.reviews import all_reviews
@@ -26,7 +27,7 @@ def rows(home: Home) -> list[dict[str, Any]]:
     register = read_register(home.database_url)
     table = []
     for row in all_reviews(home.database_url):
-        clip = clips.get((row["clip_id"], row["item_id"], row["shot_index"]))
+        clip = clips.get(clip_key(row))
         why_not = clip.count.why_not.get(row["id"]) if clip else UNKNOWN_CLIP
         independent = clip is not None and not clip.judged().bars(row["reviewer_id"], row["organisation"])
         table.append(
@@ -65,7 +66,7 @@ def differences(home: Home) -> list[str]:
 
 
 def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("clip_id", "item_id", "shot_index", "reviewer_id", "round"))
+    return *clip_key(row), row["reviewer_id"], row["round"]
 
 
 def void_reviews(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -113,10 +114,10 @@ def _pair(names: str, verdicts: list[tuple[str, str]]) -> dict[str, Any]:
     }
 
 
-def _by_clip(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, str, int], dict[str, str]]:
+def _by_clip(rows: Iterable[dict[str, Any]]) -> dict[ClipKey, dict[str, str]]:
     """Verdict by reviewer, of valid reviews, by clip."""
-    by_clip: dict[tuple[str, str, int], dict[str, str]] = defaultdict(dict)
+    by_clip: dict[ClipKey, dict[str, str]] = defaultdict(dict)
     for row in rows:
         if row["valid"]:
-            by_clip[row["clip_id"], row["item_id"], row["shot_index"]][row["reviewer_id"]] = row["verdict"]
+            by_clip[clip_key(row)][row["reviewer_id"]] = row["verdict"]
     return by_clip

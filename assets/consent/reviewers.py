@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -120,7 +119,7 @@ def enrol(database_url: str, reviewer_id: str, organisation: str, *, by: str, no
         entry = standing.get(reviewer_id)
         if entry is not None and entry.active and entry.organisation == organisation:
             return False
-        _append(connection, register, reviewer_id, organisation, True, by, now)
+        _append(connection, register, Entry(reviewer_id, organisation, True, time_text(now), by))
     return True
 
 
@@ -132,22 +131,14 @@ def retire(database_url: str, reviewer_id: str, *, by: str, now: datetime) -> bo
         if entry is None:
             raise ReviewError(f"{reviewer_id!r} is no registered reviewer; `rushes review reviewers` lists them")
         if entry.active:
-            _append(connection, register, reviewer_id, entry.organisation, False, by, now)
+            _append(connection, register, Entry(reviewer_id, entry.organisation, False, time_text(now), by))
     return entry.active
 
 
-def _append(
-    connection: sa.Connection,
-    register: Register,
-    reviewer_id: str,
-    organisation: str,
-    active: bool,
-    by: str,
-    now: datetime,
-) -> None:
-    if not by.strip():
+def _append(connection: sa.Connection, register: Register, entry: Entry) -> None:
+    if not entry.by.strip():
         raise ReviewError("the register says who changed it: give a name")
     # a clock that was set back does not reorder the register
-    recorded_at = max([time_text(now), *(entry.recorded_at for entry in register.entries[-1:])])
-    row: dict[str, Any] = {"reviewer_id": reviewer_id, "organisation": organisation, "active": active}
-    connection.execute(_reviewers.insert().values(**row, recorded_at=recorded_at, by=by.strip()[:128]))
+    recorded_at = max([entry.recorded_at, *(earlier.recorded_at for earlier in register.entries[-1:])])
+    row = vars(entry) | {"recorded_at": recorded_at, "by": entry.by.strip()[:128]}
+    connection.execute(_reviewers.insert().values(**row))

@@ -1,7 +1,7 @@
 """Human reviews as they are kept: append-only rows beside the ledger, each bound to a digest of what was seen.
 
 Belongs here: the tables of reviews and appeals, what may enter them, and the digest. Which reviews count is decided in
-`counting`, what is left to do in `waiting`, and what it means for a clip in the eligibility rule.
+`review_counting`, what is left to do in `review_queue`, and what it means for a clip in the eligibility rule.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 import sqlalchemy as sa
 
 from assets.consent import reviewers
-from assets.consent.clip import Clip, ClipKey, digest
+from assets.consent.clip import Clip, ClipKey, clip_key, digest
 from assets.consent.review_counting import POLICY, Appeal, Review
 from assets.consent.reviewers import ReviewError, same
 from assets.database import append_only, engine_with, writing
@@ -66,39 +66,42 @@ append_only(_reviews)
 append_only(_appeals)
 
 
-def submit_review(
-    database_url: str,
-    *,
-    clip_id: str,
-    item_id: str,
-    shot_index: int,
-    reviewer_id: str,
-    digest: str,
-    verdict: str,
-    persons_counted: int,
-    now: datetime,
-    reasons: Iterable[str] = (),
-    non_identifiable: int = 0,
-) -> int:
+class Judgement(TypedDict, total=False):
+    """What a reviewer says of a clip; `digest` is that of what they saw, as the queue has it."""
+
+    clip_id: Required[str]
+    item_id: Required[str]
+    shot_index: Required[int]
+    reviewer_id: Required[str]
+    digest: Required[str]
+    verdict: Required[str]
+    persons_counted: Required[int]
+    reasons: Iterable[str]
+    non_identifiable: int
+
+
+def submit_review(database_url: str, now: datetime, **review: Unpack[Judgement]) -> int:
     """Keep a review; returns its round. The same judgement of the same digest again is no new round.
 
-    `digest` is the queue's. Raises ReviewError for a reviewer who is not active on the register, an unknown verdict, a
-    rejection without reasons, an approval with some, or negative counts, and UnknownReason for a code that is not on
-    the list. Whether the reviewer may judge this clip is decided whenever it is counted: people are declared later too.
+    Raises ReviewError for a reviewer who is not active on the register, an unknown verdict, a rejection without reasons, an
+    approval with some, or negative counts, and UnknownReason for a code that is not on the list. Whether the reviewer may
+    judge this clip is decided whenever it is counted: people are declared later too.
     """
-    codes = closed(reasons)
+    verdict, codes = review["verdict"], closed(review.get("reasons", ()))
+    persons_counted, non_identifiable = review["persons_counted"], review.get("non_identifiable", 0)
     if verdict not in ("approve", "reject"):
         raise ReviewError(f"a verdict is approve or reject, not {verdict!r}")
     if (verdict == "reject") != bool(codes):
         raise ReviewError("a rejection says why: give every reason that applies; an approval has none")
     if not all(0 <= people <= MOST_PEOPLE for people in (persons_counted, non_identifiable)):
         raise ReviewError(f"people are counted from 0 to {MOST_PEOPLE}")
-    key = {"clip_id": clip_id, "item_id": item_id, "shot_index": shot_index, "reviewer_id": reviewer_id}
+    clip = {"clip_id": review["clip_id"], "item_id": review["item_id"], "shot_index": review["shot_index"]}
+    key = clip | {"reviewer_id": review["reviewer_id"]}
     own = sa.and_(*(_reviews.c[name] == value for name, value in key.items()))
     register = reviewers.read_register(database_url)
     judgement = {
-        "digest": digest,
-        "organisation": register.judge(reviewer_id).organisation,
+        "digest": review["digest"],
+        "organisation": register.judge(review["reviewer_id"]).organisation,
         "verdict": verdict,
         "reasons_json": json.dumps(codes),
         "persons_counted": persons_counted,
@@ -149,7 +152,7 @@ def reviews_by_clip(database_url: str) -> dict[ClipKey, tuple[Review, ...]]:
     names = set(Review.__dataclass_fields__) - {"reasons"}
     for row in all_reviews(database_url):
         fields = {name: row[name] for name in names}
-        by_clip[row["clip_id"], row["item_id"], row["shot_index"]] += (Review(**fields, reasons=tuple(row["reasons"])),)
+        by_clip[clip_key(row)] += (Review(**fields, reasons=tuple(row["reasons"])),)
     return by_clip
 
 
@@ -157,8 +160,7 @@ def appeals_by_clip(database_url: str) -> dict[ClipKey, tuple[Appeal, ...]]:
     by_clip: dict[ClipKey, tuple[Appeal, ...]] = defaultdict(tuple)
     with engine_with(database_url, _metadata).connect() as connection:
         for row in connection.execute(sa.select(_appeals).order_by(_appeals.c.id)):
-            key = row.clip_id, row.item_id, row.shot_index
-            by_clip[key] += (Appeal(row.digest, row.after_review, row.appealed_at),)
+            by_clip[clip_key(dict(row._mapping))] += (Appeal(row.digest, row.after_review, row.appealed_at),)
     return by_clip
 
 

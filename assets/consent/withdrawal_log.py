@@ -166,7 +166,7 @@ class Withdrawal:
 
     @property
     def by_root(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """As the closure takes it: reasons by clip, by snapshot."""
+        """As lineage takes it: reasons by clip, by snapshot."""
         by_root: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
         for (root, clip_id), reasons in self.reach.items():
             if root:

@@ -2,7 +2,7 @@
 
 A commitment is made at registration and kept for good: in the transactional database, where no row is changed, and beside
 the weights as `models/<model_key>/commitment.json`. What the statement says and how it is checked is in
-`training.consent.proofs.models`.
+`assets.consent.proofs.models`.
 """
 
 from __future__ import annotations

@@ -13,11 +13,10 @@ from typing import Any
 from assets.consent.ledger import Ledger
 from assets.consent.platform import checkpoint_key
 from assets.consent.proofs.statements import file_bytes, sign_statement
+from assets.consent.proofs.verification import COMPLETION
 from assets.consent.withdrawal_log import DONE, Withdrawal, WithdrawalLog
 from assets.home import Home
 from assets.withheld import RESTORATION
-
-SCHEMA = "rushes.completion/1"
 
 
 def key(withdrawal_id: str) -> str:
@@ -42,7 +41,7 @@ def body(log: WithdrawalLog, withdrawal: Withdrawal, policy: Mapping[str, str]) 
         clip = clips.setdefault(clip_id, {"clip_id": clip_id, "reasons": list(reasons), "snapshots": []})
         clip["snapshots"] += [root] if root else []
     return {
-        "schema": SCHEMA,
+        "schema": COMPLETION,
         "withdrawal": withdrawal.id,
         "kind": withdrawal.kind,
         "subject": withdrawal.subject,

@@ -16,11 +16,12 @@ import typer
 
 from assets.consent import disputes as dispute_records
 from assets.consent import reviewers as register
-from assets.consent.clip_facts import Clip, read_clips
+from assets.consent.clip import Clip, digest
+from assets.consent.clip_facts import read_clips
 from assets.consent.contact_sheet import find_clip, write_page
-from assets.consent.rejections import objections_to
+from assets.consent.eligibility import objections_to
 from assets.consent.review_queue import review_queue
-from assets.consent.reviews import all_reviews, digest, submit_review
+from assets.consent.reviews import all_reviews, submit_review
 from assets.consent.reviews import appeal as ask_again
 from assets.home import Home
 from assets.reasons import REASONS, fatal, fit_for_catalogue, in_words

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from assets.consent.clip_facts import decide
+from assets.consent.eligibility import decide
 from assets.consent.ledger import Ledger
 from tests.training.conftest import make_world
 from tests.training.consent.people import FILE, People, bob, clip, key_of

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from assets.consent.clip import Clip, digest
-from assets.consent.clip_facts import clip_facts, decide, read_clips
+from assets.consent.clip_facts import clip_facts, read_clips
 from assets.consent.disputes import adjudicate, open_dispute
-from assets.consent.rejections import objections_to
+from assets.consent.eligibility import decide, objections_to
 from assets.consent.review_counting import Judged, count
 from assets.consent.review_counting import Review as Given
 from assets.consent.reviewers import Entry, Register

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from assets.consent.clip_facts import decide, eligible_digest
+from assets.consent.eligibility import decide, eligible_digest
 from assets.consent.intake import Admitted
 from assets.consent.ledger import Ledger
 from assets.consent.platform import checkpoint_key

@@ -71,20 +71,25 @@ def new_id(prefix: str) -> str:
     return f"{prefix}-{uuid.uuid4().hex}"
 
 
-class Terms(TypedDict, total=False):
+class Stamp(TypedDict, total=False):
+    """What any event may carry besides what it says; without them the party itself signs now, under a fresh identity."""
+
+    actor: str | None  # who signs, where it is not the party: a guardian, or the platform
+    event_id: str | None
+    effective_at: datetime | None
+
+
+class Terms(Stamp, total=False):
     """What a grant says beside who agrees to what; all but the digests of notice and terms has a default."""
 
     notice_sha256: Required[str]
     terms_sha256: Required[str]
     notice_lang: str
     withdrawal_method: str
-    effective_at: datetime | None
     expires_at: datetime | None
     territories: Iterable[str]
     recipients: Iterable[str]
-    actor: str | None  # the party, unless a guardian signs for a minor
     consent_id: str | None
-    event_id: str | None
 
 
 def grant(
@@ -96,9 +101,10 @@ def grant(
     **terms: Unpack[Terms],
 ) -> Body:
     """The body of a grant."""
-    expires_at, effective_at = terms.get("expires_at"), terms.get("effective_at")
+    expires_at = terms.get("expires_at")
+    actor, event_id, effective_at = terms.get("actor"), terms.get("event_id"), terms.get("effective_at")
     return {
-        **_common("grant", party_id, terms.get("actor"), issued_at, effective_at, terms.get("event_id")),
+        **_common("grant", party_id, issued_at, actor=actor, event_id=event_id, effective_at=effective_at),
         "consent_id": terms.get("consent_id") or new_id("consent"),
         "role": role,
         "expires_at": time_text(expires_at) if expires_at else None,
@@ -116,68 +122,49 @@ def grant(
 
 def amend(previous: Mapping[str, Any], issued_at: datetime, *, event_id: str | None = None, **changes: Any) -> Body:
     """The body of an amendment of the grant or amendment `previous`: its terms with `changes` (as JSON values)."""
-    common = _common("amend", previous["party_id"], previous["actor"], issued_at, None, event_id)
+    common = _common("amend", previous["party_id"], issued_at, actor=previous["actor"], event_id=event_id)
     return {**previous, **common, "prev": previous["event_id"], **changes}
 
 
-def revoke(
-    consent_id: str,
-    party_id: str,
-    role: str,
-    issued_at: datetime,
-    *,
-    actor: str | None = None,
-    event_id: str | None = None,
-    effective_at: datetime | None = None,
-) -> Body:
+def revoke(consent_id: str, party_id: str, role: str, issued_at: datetime, **stamp: Unpack[Stamp]) -> Body:
     """The body of a revocation; it needs no terms, no reason and not even the grant."""
-    common = _common("revoke", party_id, actor, issued_at, effective_at, event_id)
-    return {**common, "consent_id": consent_id, "role": role}
+    return {**_common("revoke", party_id, issued_at, **stamp), "consent_id": consent_id, "role": role}
 
 
 def register_key(actor: str, key: Ed25519PrivateKey, issued_at: datetime, *, event_id: str | None = None) -> Body:
     """The body that binds a key to an actor; sign it with that same key."""
-    return {
-        **_common("register_key", actor, None, issued_at, None, event_id),
-        "public_key": public_bytes(key).hex(),
-    }
+    return {**_common("register_key", actor, issued_at, event_id=event_id), "public_key": public_bytes(key).hex()}
 
 
-def revoke_key(
-    owner: str, key_id: str, issued_at: datetime, *, actor: str | None = None, event_id: str | None = None
-) -> Body:
+def revoke_key(owner: str, key_id: str, issued_at: datetime, **stamp: Unpack[Stamp]) -> Body:
     """The body that ends a key; signed by any live key of its owner, or by the platform for an owner who lost them."""
-    return {**_common("revoke_key", owner, actor, issued_at, None, event_id), "key_id": key_id}
+    return {**_common("revoke_key", owner, issued_at, **stamp), "key_id": key_id}
 
 
-def enrol(
-    party_id: str,
-    key_id: str,
-    issued_at: datetime,
-    *,
-    evidence_sha256: str,
-    officer: str,
-    event_id: str | None = None,
-) -> Body:
-    """The body by which the platform attests that an officer verified who holds a key. The evidence stays outside."""
-    attested = {"key_id": key_id, "evidence_sha256": evidence_sha256, "officer": officer}
-    return {**_common("enrol", party_id, PLATFORM, issued_at, None, event_id), **attested}
+class Attested(TypedDict, total=False):
+    """What an officer answers for when the platform attests to somebody; the evidence itself stays outside."""
+
+    evidence_sha256: Required[str]
+    officer: Required[str]
+    event_id: str | None
+
+
+def enrol(party_id: str, key_id: str, issued_at: datetime, **attested: Unpack[Attested]) -> Body:
+    """The body by which the platform attests that an officer verified who holds a key."""
+    return _attestation("enrol", party_id, {"key_id": key_id}, issued_at, attested)
 
 
 def guardian(
-    minor_id: str,
-    guardian_id: str,
-    issued_at: datetime,
-    *,
-    evidence_sha256: str,
-    officer: str,
-    ended: bool = False,
-    event_id: str | None = None,
+    minor_id: str, guardian_id: str, issued_at: datetime, *, ended: bool = False, **attested: Unpack[Attested]
 ) -> Body:
     """The body by which the platform attests that a guardian may sign for a minor, or (`ended`) no longer may."""
-    attested = {"guardian_id": guardian_id, "evidence_sha256": evidence_sha256, "officer": officer}
     type_ = "end_guardian" if ended else "guardian"
-    return {**_common(type_, minor_id, PLATFORM, issued_at, None, event_id), **attested}
+    return _attestation(type_, minor_id, {"guardian_id": guardian_id}, issued_at, attested)
+
+
+def _attestation(type_: str, party_id: str, about: Body, issued_at: datetime, attested: Attested) -> Body:
+    common = _common(type_, party_id, issued_at, actor=PLATFORM, event_id=attested.get("event_id"))
+    return {**common, **about, "evidence_sha256": attested["evidence_sha256"], "officer": attested["officer"]}
 
 
 def dispute(
@@ -185,14 +172,12 @@ def dispute(
     assets: Iterable[str],
     reason: str,
     issued_at: datetime,
-    *,
-    actor: str | None = None,
     dispute_id: str | None = None,
-    event_id: str | None = None,
+    **stamp: Unpack[Stamp],
 ) -> Body:
     """The body that holds footage until it is adjudicated; the platform signs for somebody who has no key."""
     fields = {"dispute_id": dispute_id or new_id("dispute"), "assets": sorted(set(assets)), "reason": reason}
-    return {**_common("dispute", party_id, actor, issued_at, None, event_id), **fields}
+    return {**_common("dispute", party_id, issued_at, **stamp), **fields}
 
 
 def adjudicate(
@@ -200,25 +185,18 @@ def adjudicate(
 ) -> Body:
     """The body by which an officer decides a dispute: `dismissed` ends the hold, `upheld` makes it final."""
     fields = {"dispute_id": dispute_id, "outcome": outcome, "officer": officer}
-    return {**_common("adjudicate", PLATFORM, PLATFORM, issued_at, None, event_id), **fields}
+    return {**_common("adjudicate", PLATFORM, issued_at, event_id=event_id), **fields}
 
 
-def _common(
-    type_: str,
-    party_id: str,
-    actor: str | None,
-    issued_at: datetime,
-    effective_at: datetime | None,
-    event_id: str | None,
-) -> Body:
+def _common(type_: str, party_id: str, issued_at: datetime, **stamp: Unpack[Stamp]) -> Body:
     return {
         "schema": SCHEMA,
         "type": type_,
-        "event_id": event_id or new_id("event"),
+        "event_id": stamp.get("event_id") or new_id("event"),
         "party_id": party_id,
-        "actor": actor or party_id,
+        "actor": stamp.get("actor") or party_id,
         "issued_at": time_text(issued_at),
-        "effective_at": time_text(effective_at or issued_at),
+        "effective_at": time_text(stamp.get("effective_at") or issued_at),
     }
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from assets.consent.clip import Clip
-from assets.consent.clip_facts import decide, read_clips
+from assets.consent.clip_facts import read_clips
 from assets.consent.disputes import DisputeError, adjudicate, disputes, open_dispute, open_for
+from assets.consent.eligibility import decide
 from assets.reasons import UnknownReason
 from tests.training.consent.people import key_of
 from training.consent import events

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from assets.consent.clip import digest
-from assets.consent.clip_facts import clip_facts, decide, read_clips
+from assets.consent.clip_facts import clip_facts, read_clips
+from assets.consent.eligibility import decide
 from assets.consent.review_queue import review_queue
 from assets.consent.reviewers import retire
 from assets.consent.reviews import ReviewError, appeal, submit_review

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from assets.consent.clip import digest
-from assets.consent.clip_facts import clip_facts, decide, eligible_digest, read_clips
+from assets.consent.clip_facts import clip_facts, read_clips
+from assets.consent.eligibility import decide, eligible_digest
 from assets.consent.review_queue import review_queue
 from assets.consent.reviewer_agreement import rows
 from assets.consent.reviews import ReviewError, reviews_digest, submit_review

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -160,7 +159,7 @@ def test_the_record_tells_the_notice_that_was_shown_even_when_a_later_one_is_sho
     home: Home, small_world: Any
 ) -> None:
     first = notices.current(home)
-    later = replace(first, version="2", retention_period="one year")
+    later = first.model_copy(update={"version": "2", "retention_period": "one year"})
     (clip_id,) = small_world.deliver("c-9", clips=1, consent=False)
     small_world.grant(clip_id, "c-9", notice=first.sha256)
     notices.show_from_now(home, later.document())
