@@ -31,6 +31,7 @@ class Home:
     )  # what becomes of withdrawn things, see withdrawals.artifacts
     executor: str = "local"  # where files are measured, see assets.decode.executor
     duckdb_memory: str = ""  # most memory of a DuckDB connection, such as 4GB; empty: a quarter of the machine's
+    mlflow_url: str = "http://127.0.0.1:5000"  # MLflow's UI, for links
     docs_url: str = ""  # where the reports of Great Expectations are served, if they are
     alert_webhook: str | None = field(default=None, repr=False)  # where alerts are posted
     heartbeat_url: str | None = field(default=None, repr=False)  # an outside monitor, told of each good night

@@ -28,6 +28,7 @@ def open_home(settings: Settings) -> Home:
         training=settings.training,
         retention=settings.retention,
         duckdb_memory=settings.duckdb_memory,
+        mlflow_url=settings.mlflow_url,
         docs_url=settings.docs_url,
         alert_webhook=settings.alert_webhook.get_secret_value() if settings.alert_webhook else None,
         heartbeat_url=settings.heartbeat_url.get_secret_value() if settings.heartbeat_url else None,

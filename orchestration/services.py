@@ -35,16 +35,12 @@ class ServiceError(RuntimeError):
 
 def environment(settings: Settings) -> dict[str, str]:
     """The environment in which every service and run finds the same home."""
-    return (
-        os.environ
-        | settings.variables()
-        | {
-            "DAGSTER_HOME": str(prepare_instance(settings)),
-            "RUSHES_MLFLOW_UI": settings.mlflow_url,
-            # a virtual environment that nobody activated: dbt and torchrun are found next to this Python
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        }
-    )
+    own = {
+        "DAGSTER_HOME": str(prepare_instance(settings)),
+        # a virtual environment that nobody activated: dbt and torchrun are found next to this Python
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
+    return os.environ | settings.variables() | own
 
 
 def prepare_instance(settings: Settings) -> Path:

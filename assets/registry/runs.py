@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "rushes"
 DIGEST_LENGTH = 36  # what MLflow keeps of a dataset's digest; the whole root is in the input's tag
-DEFAULT_UI = "http://127.0.0.1:5000"
 _METRIC_NAME = re.compile(r"[^\w\-. :/]")
 
 
@@ -113,11 +112,7 @@ class Tracking:
 
     def run_url(self, run_id: str) -> str:
         """Where MLflow's UI shows the run."""
-        return f"{ui_address()}/#/experiments/{self.ensure_experiment()}/runs/{run_id}"
-
-
-def ui_address() -> str:
-    return os.environ.get("RUSHES_MLFLOW_UI", DEFAULT_UI).rstrip("/")
+        return f"{self.home.mlflow_url.rstrip('/')}/#/experiments/{self.ensure_experiment()}/runs/{run_id}"
 
 
 def without_password(uri: str) -> str:

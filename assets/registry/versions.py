@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.registry.runs import Tracking, existing_is_fine, ui_address, without_password
+from assets.registry.runs import Tracking, existing_is_fine, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -170,7 +170,7 @@ class Registry(Tracking):
 
     def version_url(self, version: str) -> str:
         """Where MLflow's UI shows the version."""
-        return f"{ui_address()}/#/models/{MODEL}/versions/{version}"
+        return f"{self.home.mlflow_url.rstrip('/')}/#/models/{MODEL}/versions/{version}"
 
 
 def versions_of(client: MlflowClient) -> list[Version]:

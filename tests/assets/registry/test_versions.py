@@ -1,5 +1,6 @@
 """The registry over a real MLflow database: runs are found again, versions carry their tags, aliases open and close."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,8 +143,8 @@ def test_a_model_key_cannot_smuggle_a_query(registry: Registry):
         registry.start_run("x' OR tags.model_key != '", "nightly")
 
 
-def test_links_lead_to_the_run_and_to_the_version(registry: Registry, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("RUSHES_MLFLOW_UI", "http://127.0.0.1:5055/")
+def test_links_lead_to_the_run_and_to_the_version(registry: Registry):
+    registry = Registry(replace(registry.home, mlflow_url="http://127.0.0.1:5055/"))
     run_id = registry.start_run("m-1", "nightly")
     assert (
         registry.run_url(run_id) == f"http://127.0.0.1:5055/#/experiments/{registry.ensure_experiment()}/runs/{run_id}"
