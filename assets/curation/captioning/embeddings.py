@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from assets.home import Home
 from assets.withheld import withheld
 from training.consent.eligibility import PURPOSE
+from training.model.text import TextEncoder, TextEncoderError, text_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,8 +52,6 @@ def _first_phrasings(captions: Iterable[Row]) -> list[Row]:
 
 def encoder_name(folder: Path) -> str:
     """The encoder's folder name and the start of its weights' SHA-256."""
-    from training.model.text import TextEncoderError
-
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise TextEncoderError(f"no text encoder at {folder} (model.safetensors is missing): run `make setup`")
@@ -61,8 +60,6 @@ def encoder_name(folder: Path) -> str:
 
 
 def text_vectors(home: Home, model: str, texts: list[str]) -> dict[str, list[float]]:
-    from training.model.text import TextEncoder, text_key
-
     keys = {text: f"cache/embeddings/{model}/{text_key(text)[:2]}/{text_key(text)}.json" for text in texts}
     found = {text: json.loads(home.store.get(key)) for text, key in keys.items() if home.store.exists(key)}
     if missing := [text for text in texts if text not in found]:
@@ -108,8 +105,6 @@ def search(home: Home, words: str, top: int = 10) -> list[Hit]:
 
     Raises SearchError for empty words, for a lake without embeddings, and where these were made by another encoder.
     """
-    from training.model.text import TextEncoder
-
     if not words.strip() or top < 1:
         raise SearchError("say what to search for, and for at least one clip")
     model = encoder_name(home.text_encoder)

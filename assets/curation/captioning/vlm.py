@@ -16,9 +16,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from assets.curation.captioning.embeddings import encoder_name, text_vectors
 from assets.curation.captioning.structured import Facts, caption_row
 from assets.curation.captioning.text_cleaning import clean, misleading_signs, times_conflict, times_named
 from assets.home import Home
+from assets.pages.stills import frames_at
+from training.model.text import TextEncoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,8 +188,6 @@ def moments(shot: Row) -> list[int]:
 
 
 def _told(home: Home, media_key: str, frames: Mapping[int, Any], captioner: Captioner) -> Iterable[tuple[int, str]]:
-    from assets.pages.stills import frames_at
-
     for frame, _, rgb in frames_at(home.store.fetch(media_key), set(frames)):
         yield frame, captioner.caption(rgb)
 
@@ -197,9 +198,6 @@ def _with_likeness(home: Home, rows: list[dict[str, Any]], items: Mapping[str, R
     None where nothing is declared, and for words that are no sentence. Only vectors of what was said are remembered: a
     withdrawal finds those by the rows of this table. Raises training.model.text.TextEncoderError.
     """
-    from assets.curation.captioning.embeddings import encoder_name, text_vectors
-    from training.model.text import TextEncoder
-
     pairs = {
         index: (row["text"], clean(subject, LONGEST))
         for index, row in enumerate(rows)

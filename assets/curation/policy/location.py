@@ -6,15 +6,12 @@ Positions are read as containers write them (ISO 6709) and compared with the gaz
 from __future__ import annotations
 
 import functools
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from assets.curation.policy.gazetteer import Place, gazetteer, nearest
+from assets.curation.policy.gazetteer import Place, Position, distance_km, gazetteer, nearest
 
-EARTH_KM = 6371.0088  # mean radius
 LONGEST = 120  # characters; a longer text is no position
 _COMPACT = re.compile(
     r"(?P<lat>[+-]\d{1,6}(?:[.,]\d+)?)(?P<lon>[+-]\d{1,7}(?:[.,]\d+)?)(?P<alt>[+-]\d+(?:[.,]\d+)?)?"
@@ -25,18 +22,6 @@ _SIDE = (
 )
 _FOR_PEOPLE = re.compile(rf"{_SIDE}([NS])[\s,]*{_SIDE}([EW])(?:[\s,]*(-?\d+(?:[.,]\d+)?)\s*m)?", re.IGNORECASE)
 _WGS84 = re.compile(r"(?i)wgs[_ ]?84(?:[_ ]?g?3?d?)?|epsg:+(?:4326|4979)|")  # an empty one means the same
-
-
-@dataclass(frozen=True)
-class Position:
-    """Degrees north and east of WGS 84; metres above its surface where they were given."""
-
-    latitude: float
-    longitude: float
-    altitude_m: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.latitude:.4f}, {self.longitude:.4f}"
 
 
 def read_position(text: str | None) -> Position | None:
@@ -100,14 +85,6 @@ def _sexagesimal(values: list[float], negative: bool) -> float | None:
 
 def _number(written: str) -> float:
     return float(written.replace(",", "."))
-
-
-def distance_km(one: Position, other: Position) -> float:
-    """Along a great circle, by the haversine formula: within 0.6 % of the ellipsoid's."""
-    south, north = math.radians(one.latitude), math.radians(other.latitude)
-    across = math.radians(other.longitude - one.longitude)
-    chord = math.sin((north - south) / 2) ** 2 + math.cos(south) * math.cos(north) * math.sin(across / 2) ** 2
-    return 2 * EARTH_KM * math.asin(math.sqrt(min(1.0, chord)))
 
 
 Row = Mapping[str, Any]
