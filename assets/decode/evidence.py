@@ -134,7 +134,7 @@ class Evidence:
         self._sum = None
         if len(self.windows) > MAX_WINDOWS:
             self._every *= 2
-            self.windows = [one for one in self.windows if int(one.start_s / WINDOW_S) % self._every == 0]
+            self.windows = [window for window in self.windows if int(window.start_s / WINDOW_S) % self._every == 0]
 
 
 def _packed(luma: np.ndarray) -> str:

@@ -37,15 +37,15 @@ class MarkReader:
     def read(self, result: ProbeResult) -> ProbeResult:
         """The result with what was found in its evidence, and without the evidence."""
         grid, corner, extent = (result.picture[i : i + 2] for i in (0, 2, 4)) if result.picture else ((), (), ())
-        found = None
+        mark = None
         if result.windows:
             spectra = [_unpacked(window) for window in result.windows]
-            found = find_mark(spectra, _pair(grid), _pair(corner), _pair(extent), self.key, self.payloads)
+            mark = find_mark(spectra, _pair(grid), _pair(corner), _pair(extent), self.key, self.payloads)
         result = replace(result, windows=(), picture=())
-        if found is None:
+        if mark is None:
             return result
-        payload = f"{found.payload:08x}" if found.log10_p <= WORTH_NAMING else None
-        return replace(result, watermark_log10_p=found.log10_p, watermark_payload=payload)
+        payload = f"{mark.payload:08x}" if mark.log10_p <= WORTH_NAMING else None
+        return replace(result, watermark_log10_p=mark.log10_p, watermark_payload=payload)
 
 
 def trusted_devices(home: Home) -> Path | None:

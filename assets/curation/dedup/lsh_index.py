@@ -3,7 +3,7 @@
 A bucket is chosen by a hash of the chosen bits of a code. A key frame searches with its whole in every turn, with its
 code as it is and with weak ones of the chosen bits flipped, the likeliest patterns first (query-directed probing, Lv et
 al., Multi-Probe LSH, VLDB 2007). An entry is a hit where few of the signs that both trust differ. Where one search meets
-too many clips, no hits are told apart: the entries are marked for `large_buckets`. What another band reported already
+too many clips, no hits are told apart: the entries are marked for `candidate_pairs`. What another band reported already
 is not reported again.
 
 Unsigned numbers stay unsigned here: compiled code turns a mixture of uint64 and int64 into floating point.

@@ -70,9 +70,11 @@ class Gazetteer:
         Of `Paris, Texas` the second part says which Paris; where it names none of them, it stands alone.
         """
         parts = [part for part in map(str.strip, _PARTS.split(declared)) if part]
-        known = [found for index, part in enumerate(parts) if (found := self._part(part, qualifies=index > 0))]
-        for index, candidates in enumerate(known):
-            within = {(place.country, place.region) for other in known[index + 1 :] for place in other if _wide(place)}
+        by_part = [places for index, part in enumerate(parts) if (places := self._part(part, qualifies=index > 0))]
+        for index, candidates in enumerate(by_part):
+            within = {
+                (place.country, place.region) for other in by_part[index + 1 :] for place in other if _wide(place)
+            }
             if not within:
                 return candidates
             if narrowed := tuple(place for place in candidates if _inside(place, within)):
@@ -85,8 +87,8 @@ class Gazetteer:
         Single words out of a name are not looked up: the Golden Gate Park is not in the town of Golden Gate.
         """
         whole = _LEADING.sub("", part)
-        if qualifies and (found := self.codes.get(fold(whole))):
-            return found
+        if qualifies and (places := self.codes.get(fold(whole))):
+            return places
         return self._named(whole) or self._named(_LEADING.sub("", _WITHIN.split(whole)[-1]))
 
     def _named(self, name: str) -> tuple[Place, ...]:
@@ -137,7 +139,7 @@ def gazetteer() -> Gazetteer:
         for name in names:
             territories[fold(name)] += place
         codes |= {fold(code): tuple(place) for code in short if fold(code) not in codes}
-    by_name, within = ({key: tuple(found) for key, found in one.items()} for one in (cities, territories))
+    by_name, within = ({key: tuple(places) for key, places in table.items()} for table in (cities, territories))
     return Gazetteer(by_name, within, codes)
 
 

@@ -32,10 +32,10 @@ def read_position(text: str | None) -> Position | None:
     words = (text or "").strip().replace("\u2212", "-")
     if not words.isprintable() or len(words) > LONGEST:
         return None
-    found = _compact(words) or _for_people(words)
-    if found is None or not (abs(found.latitude) <= 90 and abs(found.longitude) <= 180):
+    position = _compact(words) or _for_people(words)
+    if position is None or not (abs(position.latitude) <= 90 and abs(position.longitude) <= 180):
         return None
-    return found if (found.latitude, found.longitude) != (0.0, 0.0) else None
+    return position if (position.latitude, position.longitude) != (0.0, 0.0) else None
 
 
 def _compact(words: str) -> Position | None:
@@ -96,14 +96,14 @@ def location(item: Row, own_position: str | None, allowed_km: float) -> Found:
     place, declared = (item["declared_location"] or "").strip(), _declared_position(item)
     own = read_position(own_position)
     threshold = place or (str(declared) if declared else None)
-    away, said = _compared(place, declared, own or declared, "file's" if own else "declared", own is not None)
+    away, notes = _compared(place, declared, own or declared, "file's" if own else "declared", own is not None)
     if own is None:
-        said.append(
+        notes.append(
             f"the file's position {own_position!r} is not understood"
             if own_position
             else "the file carries no position"
         )
-    detail = "; ".join(said)
+    detail = "; ".join(notes)
     value = f"{max(away):.0f} km" if away else None
     if away and max(away) > allowed_km:
         return "fail", value, threshold, f"{detail}; {allowed_km:g} km allowed"
@@ -116,24 +116,24 @@ def _compared(
     place: str, declared: Position | None, position: Position | None, whose: str, own: bool
 ) -> tuple[list[float], list[str]]:
     """Distances in km between what is declared and a position, and what to say about each."""
-    away, said = [], []
+    away, notes = [], []
     if not place:
-        said.append("no place is declared")
+        notes.append("no place is declared")
     elif position is None:
-        said.append(f"{place} declared")
-    elif found := _nearest(place, position):
-        candidate, distance = found
-        known = f"{candidate.name}, {candidate.country}"
+        notes.append(f"{place} declared")
+    elif match := _nearest(place, position):
+        candidate, distance = match
+        description = f"{candidate.name}, {candidate.country}"
         if candidate.kind == "city":
-            known += f" at {candidate.position}"
+            description += f" at {candidate.position}"
         away.append(distance)
-        said.append(f"{place} declared ({known}); the {whose} position {position} is {distance:.0f} km away")
+        notes.append(f"{place} declared ({description}); the {whose} position {position} is {distance:.0f} km away")
     else:
-        said.append(f"{place} declared, which the gazetteer does not know")
+        notes.append(f"{place} declared, which the gazetteer does not know")
     if own and declared is not None and position is not None:
         away.append(distance := distance_km(declared, position))
-        said.append(f"{declared} declared; the file's position {position} is {distance:.0f} km away")
-    return away, said
+        notes.append(f"{declared} declared; the file's position {position} is {distance:.0f} km away")
+    return away, notes
 
 
 @functools.lru_cache(maxsize=1 << 16)  # the clips of a file, and those of a day, share places
