@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +25,21 @@ def settings_in(folder: Path, home: str | None = None, **more: str) -> Settings:
 
 def instance_in(folder: Path) -> dg.DagsterInstance:
     """A real instance on SQLite below `folder`; use it as a context."""
-    folder.mkdir(parents=True)
+    shutil.copytree(_migrated().name, folder)
+    return _instance(folder)
+
+
+@functools.cache
+def _migrated() -> tempfile.TemporaryDirectory[str]:
+    """The databases of an instance with nothing in them: migrating them takes longer than copying."""
+    folder = tempfile.TemporaryDirectory(prefix="dagster-")
+    with _instance(Path(folder.name)) as instance:
+        instance.get_runs()
+        instance.all_instigator_state()
+    return folder
+
+
+def _instance(folder: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}})
 
 
