@@ -64,7 +64,7 @@ class TrainConfig:
     text_encoder: str = ""  # folder of the text encoder; named in the transformer's description
     parent_dir: str = ""  # a finished model's folder to start from: its weights, and what they saw
     ancestors: list[Ancestor] = field(default_factory=list)  # every other snapshot that the weights to start from saw
-    repetition: str = ""  # file that says how often each training clip is seen (data/repeats.py); empty: all alike
+    repetition: str = ""  # file that says how often each training clip is seen (data/repeats.py); empty: equally
     repetition_sha256: str = ""  # its digest
     # where the checkpoints saw another snapshot: begin anew, or continue from them
     other_snapshot: Literal["restart", "continue"] = "restart"
@@ -219,7 +219,7 @@ class EvaluateConfig:
     numbers: str = ""  # file of what was measured of the clips, as TrainConfig has it
     samples: list[dict[str, Any]] | None = None  # {"path", "prompt"} of videos that this model generated
     scenes: int = 24  # simulated prompts whose colour is checked; 0: not measured
-    # held-out trials for each question (evaluate/adherence.py): so many pairs, and as many that move; 0: not measured
+    # held-out trials for each question (evaluate/adherence.py): this many pairs, and as many that move; 0: not measured
     trials: int = 0
     base_dir: str = ""  # the base model of the size, to be compared with; empty: the size has none
     base_scores: str = ""  # file with the base's answers on the trials: read if it is about these, written if not

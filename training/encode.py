@@ -94,7 +94,7 @@ def encode_clips(config: EncodeConfig, members: list[dict[str, Any]]) -> int:
 def encode_clip(
     codec: VideoCodec, clips: FrameClips, clip_id: str, frames: int = CHUNK_FRAMES
 ) -> tuple[Tensor, float, float]:
-    """A clip's latent [C, t, h, w], frames per second and motion, from about so many pictures at a time."""
+    """A clip's latent [C, t, h, w], frames per second and motion. At most about `frames` pictures are held at a time."""
     stride, fps = codec.config.stride, clips.fps(clip_id)
     differences: list[Tensor] = []
 

@@ -160,7 +160,7 @@ def _publish(learner: Learner, run_dir: Path, guard: Guard) -> None:
 
 
 def _clips_seen(run: RunCallback, task: Task) -> dict[str, Any]:
-    """How often the training clips came by: a clip that the run never reached is counted, not hidden.
+    """How often the training clips were seen; clips that the run never reached are counted.
 
     A run that went on from another snapshot's checkpoint counts that one's epochs too.
     """

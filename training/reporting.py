@@ -15,7 +15,7 @@ from typing import Any
 
 
 class Bar:
-    """A progress bar on standard error: how far, how fast, how long still. Nothing where that is no terminal."""
+    """A progress bar on standard error: done, rate and time left. Hidden where that is not a terminal."""
 
     def __init__(self, what: str, total: int, done: int = 0, shown: bool | None = None) -> None:
         from tqdm import tqdm
@@ -24,7 +24,7 @@ class Bar:
         self._bar = tqdm(desc=what, total=total, initial=done, disable=hidden, dynamic_ncols=True, leave=False)
 
     def __call__(self, more: int = 1, **figures: Any) -> None:
-        """So much more is done; the figures stand beside the bar."""
+        """`more` is done; the figures are shown after the bar."""
         self._bar.set_postfix(figures, refresh=False)
         self._bar.update(more)
 

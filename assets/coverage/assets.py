@@ -11,7 +11,8 @@ from assets.coverage.gaps import eligible_counts, gap_rows, proposals
 from assets.coverage.plots import coverage_plot, measures_table
 from assets.curation.captioning.embeddings import encoder_name, text_vectors
 from assets.home import Home
-from assets.pages.metadata import definition_metadata, markdown_table, picture, table_metadata
+from assets.pages.metadata import definition_metadata, picture, table_metadata
+from assets.pages.plots import markdown_table
 from assets.requests.store import list_proposals
 from assets.warehouse.project import mart_rows
 from assets.withheld import withheld
@@ -74,7 +75,7 @@ def coverage_gaps(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
             extra={
                 "missing_units": sum(row["missing_units"] for row in rows if row["dimension"] == "request"),
                 "short_classes": sum(row["dimension"] != "request" for row in rows),
-                "gaps": dg.MetadataValue.md(markdown_table(shown, [[row[name] for name in shown] for row in rows])),
+                "gaps": dg.MetadataValue.md(markdown_table(rows, shown)),
                 "imbalance": dg.MetadataValue.md(measures_table(counts)),
                 "coverage": picture(coverage_plot(counts), "image/png", "share of the eligible clips by class"),
             },
@@ -106,7 +107,7 @@ def request_proposals(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
                 "kept_proposals": len(kept),
                 "bias_gaps": len(gaps),
                 "proposals": dg.MetadataValue.md(
-                    markdown_table(("ask for", "why"), [(row["text"], row["reason"]) for row in rows])
+                    markdown_table([{"ask for": row["text"], "why": row["reason"]} for row in rows])
                 ),
             },
         ),

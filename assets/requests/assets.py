@@ -10,7 +10,8 @@ from typing import Any
 import dagster as dg
 
 from assets.home import Home
-from assets.pages.metadata import definition_metadata, markdown_table, table_metadata
+from assets.pages.metadata import definition_metadata, table_metadata
+from assets.pages.plots import markdown_table
 from assets.requests.document import Unread, take_in
 from assets.requests.spec import Spec, money_problems, problems
 from assets.requests.store import list_requests
@@ -40,8 +41,8 @@ def footage_requests(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     written = home.lake.write("requests", rows)
     extra = {
         "new_from_inbox": new,
-        "requests": dg.MetadataValue.md(_requests_markdown(rows)),
-        "files_not_read": dg.MetadataValue.md(_unread_markdown(unread)),
+        "requests": dg.MetadataValue.md(_requests_table(rows)),
+        "files_not_read": dg.MetadataValue.md(_unread_table(unread)),
     }
     return dg.MaterializeResult(
         metadata=table_metadata(home, "requests", extra=extra),
@@ -57,7 +58,7 @@ def _check_results(rows: Sequence[Mapping[str, Any]], unread: Sequence[Unread]) 
         for row in rows
         if (why := money_problems(row["price_minor"], row["budget_minor"], row["currency"]))
     }
-    files = dg.MetadataValue.md(_unread_markdown(unread))
+    files = dg.MetadataValue.md(_unread_table(unread))
     return [
         dg.AssetCheckResult(check_name=SPEC, passed=not invalid, metadata={"invalid": json.dumps(invalid)}),
         dg.AssetCheckResult(check_name=BUDGET, passed=not unpayable, metadata={"unpayable": json.dumps(unpayable)}),
@@ -76,12 +77,19 @@ def _spec_problems(row: Mapping[str, Any]) -> list[str]:
         return [f"the row does not read as a request: {error!r}"]
 
 
-def _requests_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+def _requests_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(
-        ("request", "asked for", "clips", "not understood"),
-        [(r["request_id"], r["title"], r["target_units"], "; ".join(r["not_understood"]) or "–") for r in rows],
+        [
+            {
+                "request": row["request_id"],
+                "asked for": row["title"],
+                "clips": row["target_units"],
+                "not understood": "; ".join(row["not_understood"]) or "–",
+            }
+            for row in rows
+        ]
     )
 
 
-def _unread_markdown(unread: Sequence[Unread]) -> str:
-    return markdown_table(("file", "why"), [(item.key, item.why) for item in unread]) if unread else "none"
+def _unread_table(unread: Sequence[Unread]) -> str:
+    return markdown_table([{"file": file.key, "why": file.why} for file in unread])

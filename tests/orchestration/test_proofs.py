@@ -107,7 +107,7 @@ def test_a_file_on_the_terminal_is_the_file_byte_for_byte(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         (("verify", "missing.json", "--key", STRANGE), "missing.json"),
         (("verify", "a.json", "--key", "short"), "neither a public key"),

@@ -44,7 +44,7 @@ def read_members(manifest: str | Path, split: str) -> list[dict[str, Any]]:
 
 
 def texts_of(member: Mapping[str, Any]) -> tuple[str, ...]:
-    """All captions of a member, the one that evaluation uses first; its only one where it was sealed with one."""
+    """All captions of a member; evaluation uses the first."""
     return tuple(member.get("captions") or (member["caption"],))
 
 
@@ -131,7 +131,7 @@ class FrameClips:
 
 
 def _pictures(clip_id: str, frames_THWC: Tensor) -> Tensor:
-    """The pictures as they are. DataError where they are none."""
+    """The pictures, checked. Raises DataError for any other tensor."""
     if frames_THWC.dtype != torch.uint8 or frames_THWC.ndim != 4 or frames_THWC.shape[3] != 3:
         raise DataError(f"frames of {clip_id} must be uint8 [T, H, W, 3], got {list(frames_THWC.shape)}")
     return frames_THWC
@@ -212,7 +212,7 @@ class CaptionedClips(Protocol):
 
 
 class PicturesAtAnyShape(Protocol):
-    """Rendered clips that are drawn to stand beside footage of a shape (T, H, W)."""
+    """Rendered clips, drawn at the shape (T, H, W) of the footage in their step."""
 
     clip_ids: list[str]
 

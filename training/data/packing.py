@@ -150,7 +150,7 @@ class Cursor:
             self.epoch, self.pack = self.epoch + 1, 0
 
     def seen(self, items: Sequence[Item], budget: int, seed: int, **options: Any) -> dict[str, int]:
-        """How often each clip has come by until here, from the first epoch on."""
+        """How often each clip has been seen up to the cursor, from the first epoch on."""
         counts = {item.clip_id: occurrences(item.clip_id, item.weight, seed, 0, self.epoch) for item in items}
         if self.pack:
             for pack in plan(items, budget, seed, self.epoch, **options).packs[: self.pack]:

@@ -1,4 +1,4 @@
-"""How often each clip comes by: whole numbers of times an epoch that follow its weight, from (seed, clip, epoch) alone.
+"""How often each clip is seen: a whole number of times an epoch, by its weight and (seed, clip, epoch) alone.
 
 What belongs here: the arithmetic, and the sealed file that states the weights of a snapshot's training clips. How
 weights are chosen is the diversity stage's business; how an epoch's clips share steps is `packing`'s.
@@ -27,7 +27,7 @@ class RepetitionError(ValueError):
 
 
 def occurrences(clip_id: str, weight: int, seed: int, first: int, end: int) -> int:
-    """How often the clip comes by in the epochs `first` to `end` - 1."""
+    """How often the clip is seen in the epochs `first` to `end` - 1."""
     if weight == EVEN:  # nearly all clips of nearly all runs: spare them the hash
         return end - first
     offset = int.from_bytes(hashlib.sha256(f"turn {seed} {clip_id}".encode()).digest()[:8], "big") % EVEN
@@ -71,7 +71,7 @@ def read(path: str | Path, sha256: str, snapshot_root: str, clip_ids: Iterable[s
 
 
 def _check(weights: Mapping[str, int]) -> None:
-    """Every clip comes by some time, and an epoch is as long as it would be without weights."""
+    """Every clip is seen eventually, and an epoch is as long as it would be without weights."""
     unfit = [clip_id for clip_id, weight in weights.items() if type(weight) is not int or weight < 1]
     if unfit:
         raise RepetitionError(f"{len(unfit)} weights are no whole numbers from 1 up, such as that of {min(unfit)}")

@@ -145,7 +145,7 @@ def flow_steps(
         for clip_id in clip_ids:
             source = clips if rendered is None or clip_id in own else rendered
             samples.append(source.read(clip_id, draw_text(source.captions[clip_id], config.seed, clip_id, step)))
-        # like beside like: attention computes neighbours of equal lengths in one call. The weights are all alike.
+        # sorted, because attention computes neighbours of equal lengths in one call; the weights are all equal
         batch = collate(sorted(samples, key=lambda s: (len(s.x_NP), len(s.text_MT))))
         drawn = [draw(config, *pair, step) for pair in zip(batch.clip_ids, batch.grids, strict=True)]
         batch = drop_conditions(batch, [d.keep_text for d in drawn], [d.keep_numbers for d in drawn])

@@ -124,7 +124,7 @@ def colours_right(seen: Seen, colours: tuple[str, ...]) -> bool:
 
 
 def count_right(seen: Seen, colour: str, count: int) -> bool:
-    """Whether so many bodies of the colour are seen in most of the frames that show any."""
+    """Whether most of the frames that show bodies of the colour show `count` of them."""
     counts = [sum(body.colour == colour for body in frame) for frame in seen.bodies]
     shown = [n for n in counts if n]
     return len(shown) >= len(counts) / 3 and sum(n == count for n in shown) >= FRAMES * len(shown)

@@ -31,7 +31,7 @@ FLOW = Metric("heldout_flow_loss", "squared error", "lower", "rectified flow, 8 
 BY_TIME = f"{FLOW.name}_by_time"  # values of it by time instead of by clip
 STEP = Metric("forward_speed", "tokens/s", "none", "one forward pass over the held-out clips, this machine, v1")
 SEED = 0  # of the untrained network
-CLOSED_FORM_CLIPS = 2048  # at most; a covariance of so many clips' tokens changes no more
+CLOSED_FORM_CLIPS = 2048  # at most; the covariance of their tokens changes no more with further clips
 APART = "another latent space"
 
 
@@ -86,7 +86,7 @@ def untrained(config: TransformerConfig) -> Transformer:
 
 
 def spread(members: Sequence[Mapping[str, Any]], most: int = CLOSED_FORM_CLIPS) -> Sequence[Mapping[str, Any]]:
-    """At most so many of the members, evenly over their order."""
+    """At most `most` of the members, evenly over their order."""
     return [members[i * len(members) // most] for i in range(most)] if len(members) > most else members
 
 

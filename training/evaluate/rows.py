@@ -39,7 +39,7 @@ class Metric:
         return self._measured(part, sum(right) / len(right), len(right), *wilson(sum(right), len(right)))
 
     def exact(self, part: str, value: float, n: int) -> Row:
-        """A number that is no mean: a count or a rate of a machine."""
+        """A number that is not a mean: a count, or a rate of a machine."""
         return self._measured(part, value, n)
 
     def missing(self, why: str, part: str = "all") -> Row:

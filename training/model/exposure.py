@@ -2,8 +2,8 @@
 
 An exposure is only ever added to: by training, by going on from a checkpoint, by a parent's weights, by the codec that
 made the latents. It is written into the weights' own file and beside them, in `state.json` and `result.json`; weights
-that do not say what they saw, or whose two statements differ, are not used. Where a run begins is `trainer.resume`'s business,
-and whether the clips are still consented to is the guard's.
+that do not say what they saw, or whose two statements differ, are not used. `trainer.resume` decides where a run begins,
+the guard whether the clips are still consented to.
 
 Who can rewrite the weights' file can rewrite what it says. Against that there is the registered model's signed
 commitment to the file's digest, which is made elsewhere.
@@ -41,7 +41,7 @@ def joined(*exposures: Exposure) -> dict[str, str]:
 
 
 def header(exposure: Exposure | None) -> dict[str, str] | None:
-    """The metadata of a weights file; None where nothing is said, and the weights can then be used by no run."""
+    """The metadata of a weights file; None where it is unknown; no run uses such weights."""
     return None if exposure is None else {HEADER: json.dumps(joined(exposure), separators=(",", ":"))}
 
 
@@ -106,7 +106,7 @@ def mark_tainted(run_dir: Path, violation: ConsentViolation, exposure: Exposure)
 
 
 def _checked(value: Any) -> dict[str, str]:
-    """Roots by time as read from a file. Raises ValueError, also for a time that is none."""
+    """Roots by time as read from a file. Raises ValueError, also for an invalid time."""
     if not isinstance(value, dict) or not all(isinstance(since, str) for since in value.values()):
         raise ValueError(f"not roots with times: {value!r}")
     return {root: time_text(instant(since)) for root, since in sorted(value.items())}

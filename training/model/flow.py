@@ -28,7 +28,7 @@ def keyed(*key: object) -> torch.Generator:
 
 
 def timestep_mean(tokens: int) -> float:
-    """Mean of logit(t) for a clip of so many tokens: linear in log(tokens) through LTX's two points, never below 0."""
+    """Mean of logit(t) for a clip of this number of tokens: linear in log(tokens) through LTX's two points, never below 0."""
     return max(0.0, 0.95 + (2.05 - 0.95) * math.log(tokens / 1024) / math.log(4096 / 1024))
 
 

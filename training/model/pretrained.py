@@ -1,4 +1,4 @@
-"""Autoencoders of others as codecs: LTX, Wan, Cosmos and CogVideoX, in the layout that diffusers saves, from a folder.
+"""Pretrained autoencoders as codecs: LTX, Wan, Cosmos and CogVideoX, from a folder as diffusers saves it.
 
 They are read from disk alone and as safetensors alone: nothing is downloaded and nothing unpickled. Each has its own
 normalisation of latents, kept in its own place; here it is always applied, so that latents come out as the transformer

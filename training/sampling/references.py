@@ -83,7 +83,7 @@ def read_reference(entry: Mapping[Any, Any]) -> Reference:
 def lay(
     codec: VideoCodec, references: Sequence[Reference], frames: int, size: tuple[int, int], fps: float
 ) -> ReferenceLatents:
-    """The references on a video of so many frames of `size` (width, height) at `fps`. Raises ReferencesError."""
+    """The references laid on a video of `frames` frames of `size` (width, height) at `fps`. Raises ReferencesError."""
     stride, (width, height) = codec.config.stride, size
     t = (frames - 1) // stride + 1
     cells = (codec.config.channels, t, height // codec.config.patch, width // codec.config.patch)
@@ -142,7 +142,7 @@ def _latent_frame(keyframe: Reference, t: int, stride: int, fps: float) -> int:
 
 
 def _source(reference: Reference, pictures_THWC: Tensor, frames: int, fps: float) -> Tensor:
-    """So many frames of a source; a picture stands still. Raises ReferencesError for a video that is too short."""
+    """The first `frames` of a source; a picture is repeated. Raises ReferencesError for a video that is too short."""
     if len(pictures_THWC) == 1:
         return pictures_THWC.expand(frames, -1, -1, -1)
     if len(pictures_THWC) < frames:

@@ -44,7 +44,7 @@ class RunCallback(Callback):
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether so many measurements in a row have not improved that the run ends."""
+        """Whether `patience` measurements in a row have not improved."""
         return 0 < self.config.patience <= self.best.since
 
     @property

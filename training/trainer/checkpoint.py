@@ -67,7 +67,7 @@ class Best:
         return {"step": self.step, "measured": self.measured, "since": self.since}
 
     def load(self, state: dict[str, Any], checkpoint: Path, first: bool) -> None:
-        """Take over what `state` gave, and the weights beside it."""
+        """Restore what `state` gave, and the weights from the checkpoint."""
         self.step, self.measured, self.since = state["step"], dict(state["measured"]), state["since"]
         self.weights = load_file(checkpoint / BEST) if first else {}
 

@@ -34,7 +34,7 @@ class Ema:
         self.average = gathered(self.average)
 
     def to(self, device: torch.device) -> None:
-        """Move the average beside the weights."""
+        """Move the average to a device."""
         self.average = {name: average.to(device) for name, average in self.average.items()}
 
     @torch.no_grad()

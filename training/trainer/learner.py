@@ -34,7 +34,7 @@ from training.trainer.throughput import step_flops
 
 Module = TypeVar("Module", bound=nn.Module)
 
-DIVERGED = 20.0  # a loss of so many times the usual one will not come back
+DIVERGED = 20.0  # a loss this many times the usual one does not recover
 
 
 class Divergence(RuntimeError):

@@ -62,7 +62,7 @@ class RunLogger(Logger):
                 self.pipes.report_custom_message(dict(values))
 
     def begin(self, what: str, steps: int, done: int = 0) -> None:
-        """Show a bar from now on, of which so many steps are done."""
+        """Show a bar from now on; `done` of the steps are done already."""
         if self.rank == 0:
             self.bar = Bar(what, steps, done)
 
@@ -77,7 +77,7 @@ class RunLogger(Logger):
             self.bar = None
 
     def result(self, values: Mapping[str, Any]) -> None:
-        """Write result.json, atomically. NaN is not JSON: a number that is none becomes null."""
+        """Write result.json, atomically. NaN is not JSON and becomes null."""
         if self.rank == 0:
             write_json(self.run_dir / "result.json", _plain(values), sort_keys=True)
 

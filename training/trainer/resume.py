@@ -93,7 +93,7 @@ def _seen_by(parent: Path, config: TrainConfig) -> dict[str, str]:
 
 
 def _obstacle(config: TrainConfig, run_dir: Path, changed: list[str]) -> str:
-    """Why the checkpoints are left and the run begins anew; empty where it goes on from them."""
+    """Why the run begins anew; empty where it resumes from the checkpoints."""
     carries_on = config.other_snapshot == "continue"
     if (run_dir / TAINTED).exists():
         if carries_on:

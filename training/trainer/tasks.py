@@ -126,5 +126,5 @@ def _rendered_frames(config: TrainConfig, codec: CodecConfig) -> tuple[RenderedF
 
 
 def spread(members: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """At most so many of the members, evenly over the list."""
+    """At most `most` of the members, evenly over the list."""
     return members[:: -(-len(members) // most)]

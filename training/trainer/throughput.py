@@ -59,7 +59,7 @@ class Meter:
         self.waiting += self._lap()
 
     def ends(self, tokens: int, flops: int) -> None:
-        """The step is done: so many tokens of so many operations (0: not counted)."""
+        """The step is done, with its tokens and operations (0: not counted)."""
         self.working += self._lap()
         self.tokens, self.flops, self.steps = self.tokens + tokens, self.flops + flops, self.steps + 1
         self.offered += max(tokens, self.budget)
