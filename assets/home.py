@@ -29,7 +29,7 @@ class Home:
     retention: dict[str, str] = field(
         default_factory=dict
     )  # what becomes of withdrawn things, see withdrawals.artifacts
-    executor: str = "local"  # where files are measured, see workers.executor.open_executor
+    executor: str = "local"  # where files are measured, see assets.decode.executor
     duckdb_memory: str = ""  # most memory of a DuckDB connection, such as 4GB; empty: a quarter of the machine's
     docs_url: str = ""  # where the reports of Great Expectations are served, if they are
     alert_webhook: str | None = field(default=None, repr=False)  # where alerts are posted

@@ -41,10 +41,10 @@ def to_table(name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """
     table = TABLES[name]
     rows = list(rows)
-    known = {column.name for column in table.columns}
+    columns = {column.name for column in table.columns}
     for row in rows:
-        if unknown := set(row) - known:
-            raise SchemaError(f"{name}: no such column {sorted(unknown)}; the table has {sorted(known)}")
+        if unknown := set(row) - columns:
+            raise SchemaError(f"{name}: no such column {sorted(unknown)}; the table has {sorted(columns)}")
     try:
         arrow = pa.Table.from_pylist(rows, schema=table.schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:

@@ -123,10 +123,10 @@ def remembered(path: Path) -> dict[str, Any]:
     For what only spares a repetition: a file that a failing disk tore must stop nobody.
     """
     try:
-        found = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 class LocalStore:
@@ -149,13 +149,13 @@ class LocalStore:
 
     def list(self, prefix: str) -> Iterator[str]:
         base = self.root / safe_key(prefix.rstrip("/")) if prefix.strip("/") else self.root
-        found = (p.relative_to(self.root).as_posix() for p in base.rglob("*") if p.is_file())
-        yield from sorted(key for key in found if not _hidden(key))
+        keys = (p.relative_to(self.root).as_posix() for p in base.rglob("*") if p.is_file())
+        yield from sorted(key for key in keys if not _hidden(key))
 
     def stamped(self, prefix: str) -> Iterator[tuple[str, str]]:
         for key in self.list(prefix):
-            found = self.path(key).stat()
-            yield key, f"{found.st_size} {found.st_mtime_ns}"
+            entries = self.path(key).stat()
+            yield key, f"{entries.st_size} {entries.st_mtime_ns}"
 
     def folders(self, prefix: str) -> tuple[str, ...]:
         base = self.root / safe_key(prefix.rstrip("/"))

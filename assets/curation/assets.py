@@ -31,9 +31,11 @@ def _measured(
     context: dg.AssetExecutionContext, home: Home, media: Sequence[Mapping[str, Any]]
 ) -> dict[str, clips.Measured]:
     context.log.info(f"{len(clips.accepted(media))} files; those that are not known are measured now")
-    found = clips.measure_files(home, media, context.log.info)
-    context.log.info(f"{len(found)} files; {sum(one.decoded for one in found.values())} decoded now, the others known")
-    return found
+    measured = clips.measure_files(home, media, context.log.info)
+    context.log.info(
+        f"{len(measured)} files; {sum(file.decoded for file in measured.values())} decoded now, the others known"
+    )
+    return measured
 
 
 def _result(
@@ -65,11 +67,11 @@ def shots(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg
     rows = clips.shot_rows(media, measured)
     written = home.lake.write("shots", rows, day)
     failed = [
-        {"file": sha256[:12], "why": one.error} for sha256, one in sorted(measured.items()) if one.error is not None
+        {"file": sha256[:12], "why": file.error} for sha256, file in sorted(measured.items()) if file.error is not None
     ]
     extra = {
         "files": len(measured),
-        "files_decoded_now": sum(one.decoded for one in measured.values()),
+        "files_decoded_now": sum(file.decoded for file in measured.values()),
         "clips": len(rows),
         "boundaries": dict(Counter(row["boundary"] for row in rows)),
         "not_measured": dg.MetadataValue.md(markdown_table(failed)),
@@ -101,8 +103,8 @@ def signals(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
         "camera_motion": dict(Counter(row["camera_motion"] for row in rows)),
         "histograms": dg.MetadataValue.md(day_report.distributions(rows, policy)),
     }
-    found = checks.signals_steady(home, day, policy)
-    return _result(home, "signals", day, written, extra, check_results=[found])
+    steady = checks.signals_steady(home, day, policy)
+    return _result(home, "signals", day, written, extra, check_results=[steady])
 
 
 @dg.asset(
@@ -122,13 +124,13 @@ def visual_captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Ho
     if home.captioner is not None:
         items = {row["item_id"]: row for row in home.lake.rows("delivery_items", day)}
         clips_of_day = [row for row in home.lake.rows("shots", day) if row["clip_id"] not in held]
-        known = home.lake.rows("visual_captions", day)
-        rows = visual_rows(home, clips_of_day, items, LocalCaptioner(home.captioner), known, context.log.info)
+        earlier = home.lake.rows("visual_captions", day)
+        rows = visual_rows(home, clips_of_day, items, LocalCaptioner(home.captioner), earlier, context.log.info)
     written = home.lake.write("visual_captions", rows, day)
-    said = [{key: row[key] for key in ("clip_id", "frame", "text", "likeness")} for row in rows[:12]]
+    examples = [{key: row[key] for key in ("clip_id", "frame", "text", "likeness")} for row in rows[:12]]
     extra = {
         "captioner": rows[0]["captioner"] if rows else "nothing was said" if home.captioner else "none is set",
-        "examples": dg.MetadataValue.md(markdown_table(said)),
+        "examples": dg.MetadataValue.md(markdown_table(examples)),
     }
     return _result(home, "visual_captions", day, written, extra)
 
@@ -150,29 +152,31 @@ def verdicts(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     Decided from stored values alone, by the thresholds of this home: `rushes curate replay` tries others.
     """
     day, policy = context.partition_key, policy_of(home)
-    found = home.lake.rows("shots", day)
-    context.log.info(f"deciding {len(policy.checks)} checks on {len(found)} clips by {policy.name}")
+    shots_of_day = home.lake.rows("shots", day)
+    context.log.info(f"deciding {len(policy.checks)} checks on {len(shots_of_day)} clips by {policy.name}")
     rows = [row for evidence in read_evidence(home, day) for row in decide(evidence, policy)]
     written = home.lake.write("verdicts", rows, day)
     names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items", day)}
     decided = day_report.Day(rows, policy, names)
     results = [
-        checks.every_check_decided(home, day, found, policy),
+        checks.every_check_decided(home, day, shots_of_day, policy),
         checks.one_policy(home, policy),
         checks.all_measured(names, rows),
         checks.refusals_steady(home, day, rows),
     ]
-    return _result(home, "verdicts", day, written, _verdict_metadata(home, day, decided, found), check_results=results)
+    return _result(
+        home, "verdicts", day, written, _verdict_metadata(home, day, decided, shots_of_day), check_results=results
+    )
 
 
 def _verdict_metadata(
-    home: Home, day: str, decided: day_report.Day, found: Sequence[Mapping[str, Any]]
+    home: Home, day: str, decided: day_report.Day, shots_of_day: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     against = decided.against
     shown = {
         "verdicts_by_check": day_report.verdict_table(decided),
         "histograms": day_report.distributions(home.lake.rows("signals", day), decided.policy),
-        **day_report.narrow_sheets(home, decided, found),
+        **day_report.narrow_sheets(home, decided, shots_of_day),
         "refused": day_report.refused_table(decided),
     }
     counts = {
@@ -198,20 +202,20 @@ def duplicates(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
     trimmed, played at another speed, letterboxed or marked with a logo. Only what is new is compared with everything.
     Who is verified comes from the ledger and from the reviews that the refresh before this one counted.
     """
-    found = resolve(home)
-    written = home.lake.write("duplicates", found.rows)
-    kinds = Counter(row["kind"] for row in found.rows)
-    context.log.info(f"{len(found.rows)} clips: {dict(kinds)}; {found.compared} pairs compared in full")
+    resolved = resolve(home)
+    written = home.lake.write("duplicates", resolved.rows)
+    kinds = Counter(row["kind"] for row in resolved.rows)
+    context.log.info(f"{len(resolved.rows)} clips: {dict(kinds)}; {resolved.compared} pairs compared in full")
     refused = [
         {key: str(row[key])[:16] for key in ("clip_id", "item_id", "dup_group", "original_item_id", "kind", "distance")}
-        for row in found.rows
+        for row in resolved.rows
         if row["verdict"] == "fail"
     ]
     extra = {
         "kinds": dict(kinds),
-        "near_pairs": len(found.pairs),
-        "pairs_compared": found.compared,
-        "clips_in_crowds_not_searched_to_the_end": found.unfinished,
+        "near_pairs": len(resolved.pairs),
+        "pairs_compared": resolved.compared,
+        "clips_in_crowds_not_searched_to_the_end": resolved.unfinished,
         "duplicates": dg.MetadataValue.md(markdown_table(refused[:SHOWN])),
     }
     return _result(home, "duplicates", None, written, extra)
@@ -239,12 +243,12 @@ def captions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     for row in home.lake.rows("verdicts", day):
         decided[row["item_id"], row["shot_index"]][row["check"]] = row["verdict"]
     least = policy_of(home).check("subject").low or 0.0
-    seen = rows_by_clip(home.lake.rows("visual_captions", day))
+    visual = rows_by_clip(home.lake.rows("visual_captions", day))
     rows, shots = [], home.lake.rows("shots", day)
-    for shot in (one for one in shots if one["clip_id"] not in held):
+    for shot in (row for row in shots if row["clip_id"] not in held):
         key = (shot["item_id"], shot["shot_index"])
         facts = Facts(shot, items[shot["item_id"]], measured.get(key), decided[key])
-        rows += [*caption_rows(facts), *visual_caption_rows(facts, seen[key], least)]
+        rows += [*caption_rows(facts), *visual_caption_rows(facts, visual[key], least)]
     written = home.lake.write("captions", rows, day)
     longest = [
         {"caption": row["text"], "sources": len(json.loads(row["sources_json"]))}

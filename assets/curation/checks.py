@@ -82,21 +82,21 @@ def one_policy(home: Home, policy: Policy) -> dg.AssetCheckResult:
 
 def all_measured(names: Mapping[str, str], rows: Sequence[Row]) -> dg.AssetCheckResult:
     """`names` are those of files, by item. The metadata name every clip with what went wrong."""
-    found: dict[tuple[str, int, str, str], list[str]] = {}
+    not_measured: dict[tuple[str, int, str, str], list[str]] = {}
     for row in rows:
         if row["verdict"] == NOT_MEASURED:
             key = (row["item_id"], row["shot_index"], row["clip_id"], row["detail"] or "")
-            found.setdefault(key, []).append(row["check"])
+            not_measured.setdefault(key, []).append(row["check"])
     shown = [
         {"clip": clip, "file": names.get(item, item), "shot": shot, "error": text, "checks": ", ".join(checks)}
-        for (item, shot, clip, text), checks in sorted(found.items())
+        for (item, shot, clip, text), checks in sorted(not_measured.items())
     ]
     return dg.AssetCheckResult(
         check_name="all_measured",
         passed=not shown,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
-            "clips_not_measured": len({key[:2] for key in found}),
+            "clips_not_measured": len({key[:2] for key in not_measured}),
             "which": dg.MetadataValue.md(markdown_table(shown[:UNMEASURED_SHOWN])),
         },
     )

@@ -15,10 +15,12 @@ import base64
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from assets.marks.watermark import COLUMNS, ROWS, dct
+
 if TYPE_CHECKING:
     import av
-    import numpy as np
-
 BLOCK = 8
 SIDE_BLOCKS = 32  # a square of 256 x 256 pixels holds enough blocks for the watermark
 WINDOW_S, SAMPLES_PER_WINDOW = 2.0, 8
@@ -86,8 +88,6 @@ class Evidence:
 
     def peak_db(self) -> float | None:
         """The strongest spectral peak; None where no picture was large enough."""
-        import numpy as np
-
         if self._power is None:
             return None
         level = 10 * np.log10(self._power / self._pictures + 1e-6)
@@ -99,8 +99,6 @@ class Evidence:
 
     def _luma(self, frame: av.VideoFrame) -> np.ndarray | None:
         """The square in the middle, float32, in units of eight bits; None where the picture is too small."""
-        import numpy as np
-
         rows, columns = frame.height // BLOCK, frame.width // BLOCK
         if not self.windows and self._sum is None:
             self.grid = rows, columns
@@ -120,8 +118,6 @@ class Evidence:
 
     def _spectrum(self, luma: np.ndarray) -> None:
         """Add the power spectrum of one picture; neighbours' differences first, which flatten a picture's own slope."""
-        import numpy as np
-
         if min(luma.shape) < 64:
             return
         detail = luma[1:-1, 1:-1] - (luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]) / 4
@@ -138,15 +134,11 @@ class Evidence:
         self._sum = None
         if len(self.windows) > MAX_WINDOWS:
             self._every *= 2
-            self.windows = [one for one in self.windows if int(one.start_s / WINDOW_S) % self._every == 0]
+            self.windows = [window for window in self.windows if int(window.start_s / WINDOW_S) % self._every == 0]
 
 
 def _packed(luma: np.ndarray) -> str:
     """Block spectra (orthonormal DCT-II) of a picture as text."""
-    import numpy as np
-
-    from assets.marks.watermark import COLUMNS, ROWS, dct
-
     rows, columns = (side // BLOCK for side in luma.shape)
     blocks = luma.reshape(rows, BLOCK, columns, BLOCK).transpose(0, 2, 1, 3).reshape(-1, BLOCK, BLOCK)
     spectra = (dct() @ blocks @ dct().T)[:, ROWS, COLUMNS] * FIXED_POINT
@@ -155,7 +147,6 @@ def _packed(luma: np.ndarray) -> str:
 
 def _surroundings(level: np.ndarray) -> np.ndarray:
     """The mean of a square around every bin, its own and its next neighbours left out; the spectrum is periodic."""
-    import numpy as np
 
     def summed(reach: int) -> np.ndarray:
         total = np.zeros_like(level)

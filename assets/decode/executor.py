@@ -88,8 +88,8 @@ def run(executor: Executor, work: Work, items: Iterable[Any]) -> Iterator[tuple[
         return None
 
     while True:
-        while len(running) < UNDER_WAY * max(1, executor.slots()) and (one := following()):
-            running[executor.submit(work, one[0])] = one
+        while len(running) < UNDER_WAY * max(1, executor.slots()) and (entry := following()):
+            running[executor.submit(work, entry[0])] = entry
         if not running:
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:

@@ -85,9 +85,9 @@ class Child:
         deadline = time.monotonic() + seconds
         answers = select.poll()  # not select(), which takes no descriptor from 1,024 on
         answers.register(self.process.stdout, select.POLLIN)
-        seen = 0
-        while (end := self._buffer.find(b"\n", seen)) < 0:
-            seen = len(self._buffer)
+        searched = 0
+        while (end := self._buffer.find(b"\n", searched)) < 0:
+            searched = len(self._buffer)
             left = deadline - time.monotonic()
             if left <= 0 or not answers.poll(left * 1000):
                 raise ChildFailed(Code.TIMEOUT, f"no sign of life for {seconds:.1f} s")

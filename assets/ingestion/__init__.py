@@ -2,7 +2,7 @@
 
 - Arriving: `inbox` (folders by day), `manifests` and its schema, `deliveries` and `delivery_items` (rows, before any video is
   opened), `progress` (what a day's intake has done), `recount` (nothing lost)
-- Judging: `origin` (our own watermark), `intake` (files to their place), `gallery`
+- Judging: `origin` (our own watermark), `intake` (files to their place)
 
 Files are read in `assets.decode`; their signals are measured on the same frames.
 """

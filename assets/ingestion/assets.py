@@ -1,7 +1,5 @@
 """What Dagster sees of ingestion: `deliveries` (what was declared) and `media` (what the files really are)."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections import Counter
@@ -14,7 +12,7 @@ from assets.decode.probe_pool import ProbePool
 from assets.home import Home
 from assets.ingestion.deliveries import Day, read_day
 from assets.ingestion.inbox import list_deliveries
-from assets.ingestion.intake import TakenIn, digest_of, lost, take_in, workroom
+from assets.ingestion.intake import Intake, TakenIn, digest_of, lost, take_in, workroom
 from assets.ingestion.origin import MarkReader, trusted_devices
 from assets.ingestion.progress import OURS, begin
 from assets.ingestion.recount import Recount, recount
@@ -66,10 +64,10 @@ def deliveries(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
     day = context.partition_key
     begin(home, day, run_of(context))
     folders = [folder for _, folder in list_deliveries(home.store, day)]
-    found = read_day(home.store, home.lake, day)
-    rows = [delivery.row for delivery in found.deliveries]
-    items = [item.row for item in found.items]
-    consents = [consent for delivery in found.deliveries for consent in delivery.consents]
+    day_read = read_day(home.store, home.lake, day)
+    rows = [delivery.row for delivery in day_read.deliveries]
+    items = [item.row for item in day_read.items]
+    consents = [consent for delivery in day_read.deliveries for consent in delivery.consents]
     written = [
         home.lake.write("deliveries", rows, day),
         home.lake.write("delivery_items", items, day),
@@ -83,14 +81,16 @@ def deliveries(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
         "consent_events": len(consents),
         "requests_answered": dg.MetadataValue.md(markdown_table(_answered(home, items))),
         "quarantined": dg.MetadataValue.md(_refusals(items)),
-        "unfinished_folders": dg.MetadataValue.md(", ".join(f"`{printable(n)}`" for n in found.unfinished) or "*none*"),
+        "unfinished_folders": dg.MetadataValue.md(
+            ", ".join(f"`{printable(n)}`" for n in day_read.unfinished) or "*none*"
+        ),
     }
     return dg.MaterializeResult(
         metadata=table_metadata(home, "deliveries", day, extra),
-        data_version=dg.DataVersion(digest_of(*(one.sha256 for one in written))),
+        data_version=dg.DataVersion(digest_of(*(table.sha256 for table in written))),
         check_results=[
             _manifest_schema(home, day, folders),
-            _manifests_valid(found),
+            _manifests_valid(day_read),
             _requests_known(home, rows),
             _nothing_lost("deliveries", recount(home, day, home.lake.rows("delivery_items", day))),
         ],
@@ -132,9 +132,9 @@ def media(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg
     with ProbePool(anchors=trusted_devices(home), beside=beside_probe(home)) as pool:
         marks = MarkReader.of(home)
         scratch = workroom(home.scratch("intake"), day)
-        taken = take_in(home.store, items, entries, pool, scratch, marks, context.log.info)
+        taken = take_in(Intake(home.store, pool, scratch, marks), items, entries, context.log.info)
         context.log.info(f"{len(taken)} files taken in; {pool.probed} decoded, the others were known")
-    written = home.lake.write("media", [one.row for one in taken], day)
+    written = home.lake.write("media", [file.row for file in taken], day)
     return dg.MaterializeResult(
         metadata=table_metadata(home, "media", day, _media_metadata(items, taken, pool.probed)),
         data_version=dg.DataVersion(written.sha256),
@@ -159,9 +159,9 @@ def _manifest_schema(home: Home, day: str, folders: list[str]) -> dg.AssetCheckR
     )
 
 
-def _manifests_valid(found: Day) -> dg.AssetCheckResult:
-    refused = [d.row for d in found.deliveries if d.row["state"] != "accepted"]
-    doubted = [d for d in found.deliveries if d.received_claim]
+def _manifests_valid(day_read: Day) -> dg.AssetCheckResult:
+    refused = [d.row for d in day_read.deliveries if d.row["state"] != "accepted"]
+    doubted = [d for d in day_read.deliveries if d.received_claim]
     table = [{"folder": row["folder"], "reasons": "; ".join(row["reasons"])} for row in refused]
     table += [
         {"folder": d.row["folder"], "reasons": f"received_at {d.received_claim} is not on the day of its folder"}
@@ -187,9 +187,9 @@ def _answered(home: Home, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _requests_known(home: Home, rows: list[dict[str, Any]]) -> dg.AssetCheckResult:
-    known = {row["request_id"] for row in home.lake.rows("requests")}
+    requests = {row["request_id"] for row in home.lake.rows("requests")}
     unknown = {
-        row["delivery_id"]: row["request_id"] for row in rows if row["request_id"] and row["request_id"] not in known
+        row["delivery_id"]: row["request_id"] for row in rows if row["request_id"] and row["request_id"] not in requests
     }
     return dg.AssetCheckResult(
         check_name="requests_known",
@@ -234,9 +234,9 @@ def _media_check(home: Home, day: str) -> dg.AssetCheckResult:
 def _all_taken_in(items: list[dict[str, Any]], taken: list[TakenIn]) -> dg.AssetCheckResult:
     names = {item["item_id"]: item["file_name"] for item in items}
     shown = [
-        {"file": f"`{names[one.row['item_id']]}`", "why": reason}
-        for one in taken
-        for reason in one.row["reasons"]
+        {"file": f"`{names[file.row['item_id']]}`", "why": reason}
+        for file in taken
+        for reason in file.row["reasons"]
         if code_of(reason) in TEMPORARY | OURS
     ]
     return dg.AssetCheckResult(
@@ -250,24 +250,24 @@ def _all_taken_in(items: list[dict[str, Any]], taken: list[TakenIn]) -> dg.Asset
 
 def _media_metadata(items: list[dict[str, Any]], taken: list[TakenIn], decoded: int) -> dict[str, Any]:
     names = {item["item_id"]: item["file_name"] for item in items}
-    accepted = [one for one in taken if one.row["state"] == "accepted"]
-    refused = [one for one in taken if one.row["state"] != "accepted"]
-    found: dict[str, Any] = {
+    accepted = [file for file in taken if file.row["state"] == "accepted"]
+    refused = [file for file in taken if file.row["state"] != "accepted"]
+    metadata: dict[str, Any] = {
         "files_accepted": len(accepted),
         "files_quarantined": len(refused),
         "files_decoded_now": decoded,
-        "seconds_of_footage": round(sum(one.row["duration_s"] or 0.0 for one in accepted), 2),
-        "refused_for": dg.MetadataValue.md(_counted(reason for one in refused for reason in one.row["reasons"])),
-        "noted": dg.MetadataValue.md(_counted(note for one in accepted for note in one.row["notes"])),
+        "seconds_of_footage": round(sum(file.row["duration_s"] or 0.0 for file in accepted), 2),
+        "refused_for": dg.MetadataValue.md(_counted(reason for file in refused for reason in file.row["reasons"])),
+        "noted": dg.MetadataValue.md(_counted(note for file in accepted for note in file.row["notes"])),
         "origin": dg.MetadataValue.md(_origins(accepted)),
         "quarantined": dg.MetadataValue.md(
-            _refusals([one.row | {"file_name": names[one.row["item_id"]]} for one in refused])
+            _refusals([file.row | {"file_name": names[file.row["item_id"]]} for file in refused])
         ),
     }
-    for title, ones in (("accepted_pictures", accepted), ("refused_pictures", refused)):
-        if image := sheet([(names[one.row["item_id"]], one.thumbnails) for one in ones]):
-            found[title] = picture(image, alt=title.replace("_", " "))
-    return found
+    for title, files in (("accepted_pictures", accepted), ("refused_pictures", refused)):
+        if image := sheet([(names[file.row["item_id"]], file.thumbnails) for file in files]):
+            metadata[title] = picture(image, alt=title.replace("_", " "))
+    return metadata
 
 
 def _counted(reasons: Iterable[str]) -> str:
@@ -287,7 +287,7 @@ def _counted(reasons: Iterable[str]) -> str:
 
 def _origins(accepted: list[TakenIn]) -> str:
     """What the day's accepted files say of where they come from, as Markdown."""
-    counts = Counter((one.row["c2pa_state"], type_name(one.row["c2pa_source_type"] or "")) for one in accepted)
+    counts = Counter((file.row["c2pa_state"], type_name(file.row["c2pa_source_type"] or "")) for file in accepted)
     return markdown_table(
         [
             {"signed provenance": state or "not read", "source type": kind or "none", "files": count}

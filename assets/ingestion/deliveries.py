@@ -64,8 +64,8 @@ def read_delivery(
 ) -> Delivery:
     """One delivery folder as rows. `taken` holds the delivery ids of other deliveries, which cannot be used again;
     `stored` is what `taken_before` gives."""
-    found = {entry.name: entry for entry in entries(store, day, folder)}
-    document, digest, reasons = _read_manifest(store, found.pop(MANIFEST, None))
+    files = {entry.name: entry for entry in entries(store, day, folder)}
+    document, digest, reasons = _read_manifest(store, files.pop(MANIFEST, None))
     named = document if isinstance(document, dict) else {}
     if not reasons:
         reasons = manifest_reasons(document)
@@ -94,9 +94,9 @@ def read_delivery(
         },
         received_claim=claim,
     )
-    bad_papers = _take_consents(store, delivery, found)
-    declared = declared_items(delivery.row, clips, found, stored) if valid and isinstance(clips, list) else []
-    delivery.items = declared + other_items(store, delivery.row, declared, found, bad_papers)
+    bad_papers = _take_consents(store, delivery, files)
+    declared = declared_items(delivery.row, clips, files, stored) if valid and isinstance(clips, list) else []
+    delivery.items = declared + other_items(store, delivery.row, declared, files, bad_papers)
     return delivery
 
 
@@ -144,9 +144,9 @@ def taken_before(store: Store, lake: Lake, day: str) -> dict[str, Entry]:
 def _cleared_away(lake: Lake, row: dict[str, Any], stored: Mapping[str, Entry]) -> Delivery:
     """A delivery whose folder is gone."""
     own, day = row["delivery_id"], row["received_day"]
-    items = [one for one in lake.rows("delivery_items", day) if one["delivery_id"] == own]
-    consents = [one for one in lake.rows("consent_submissions", day) if one["delivery_id"] == own]
-    return Delivery(row, [Item(one, stored.get(one["item_id"])) for one in items], consents)
+    items = [stored_row for stored_row in lake.rows("delivery_items", day) if stored_row["delivery_id"] == own]
+    consents = [stored_row for stored_row in lake.rows("consent_submissions", day) if stored_row["delivery_id"] == own]
+    return Delivery(row, [Item(stored_row, stored.get(stored_row["item_id"])) for stored_row in items], consents)
 
 
 def _read_manifest(store: Store, entry: Entry | None) -> tuple[Any, str, list[str]]:
@@ -188,17 +188,17 @@ def _received_at(claimed: str | None, day: str) -> tuple[str, str | None]:
     return f"{day}T23:59:59Z", claimed
 
 
-def _take_consents(store: Store, delivery: Delivery, found: dict[str, Entry]) -> dict[str, str]:
+def _take_consents(store: Store, delivery: Delivery, files: dict[str, Entry]) -> dict[str, str]:
     """Move consent/*.json out of `found` into the delivery; returns {name: what is wrong} of those that stay."""
     bad: dict[str, str] = {}
     seen: set[str] = set()
-    for name in [name for name in found if name.startswith(CONSENT_FOLDER) and name.endswith(".json")]:
+    for name in [name for name in files if name.startswith(CONSENT_FOLDER) and name.endswith(".json")]:
         try:
-            envelopes = _envelopes(open_entry(store, found[name]))
+            envelopes = _envelopes(open_entry(store, files[name]))
         except (NotJson, OSError) as error:
             bad[name] = str(error)
             continue
-        del found[name]
+        del files[name]
         for text in envelopes:
             if (digest := hashlib.sha256(text.encode()).hexdigest()) not in seen:
                 seen.add(digest)

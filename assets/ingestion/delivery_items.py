@@ -32,7 +32,7 @@ def item_id(delivery_id: str, position: int) -> str:
 
 
 def declared_items(
-    delivery: dict[str, Any], clips: list[dict[str, Any]], found: dict[str, Entry], stored: Mapping[str, Entry]
+    delivery: dict[str, Any], clips: list[dict[str, Any]], files: dict[str, Entry], stored: Mapping[str, Entry]
 ) -> list[Item]:
     """One item a clip of the manifest; takes the files that are named out of `found`.
 
@@ -45,7 +45,7 @@ def declared_items(
         reasons = [Code.REPEATED_NAME.because(f"{name!r} is named more than once")] if names.count(name) > 1 else []
         if wrong := unsafe_name(name):
             reasons.append(Code.UNSAFE_NAME.because(wrong))
-        elif not (same := _files_named(name, found)):
+        elif not (same := _files_named(name, files)):
             entry = stored.get(item_id(delivery["delivery_id"], position))
             if entry is None:
                 reasons.append(Code.MISSING_FILE.because(f"{name!r} is not in the delivery"))
@@ -53,30 +53,30 @@ def declared_items(
             reasons.append(Code.AMBIGUOUS_NAME.because(f"{name!r} could be any of {len(same)} files"))
         elif same[0] not in used:
             used.add(same[0])
-            entry = found[same[0]]
+            entry = files[same[0]]
             if not entry.is_file:
                 reasons.append(Code.NOT_A_FILE.because(f"{name!r} is a {entry.kind}"))
         elif not reasons:  # a file is received once, however often it is named
             reasons.append(Code.REPEATED_NAME.because(f"{name!r} is named by another spelling too"))
         items.append(_item(delivery, position, name, reasons, entry, clip))
     for taken in used:
-        del found[taken]
+        del files[taken]
     return items
 
 
-def _files_named(name: str, found: dict[str, Entry]) -> list[str]:
+def _files_named(name: str, files: dict[str, Entry]) -> list[str]:
     """Files that `name` can mean: the same letters may be composed in one place and decomposed in the other."""
-    if name in found:
+    if name in files:
         return [name]
     form = unicodedata.normalize("NFC", name)
-    return [other for other in found if unicodedata.normalize("NFC", other) == form]
+    return [other for other in files if unicodedata.normalize("NFC", other) == form]
 
 
 def other_items(
-    store: Store, delivery: dict[str, Any], declared: list[Item], found: dict[str, Entry], bad_papers: dict[str, str]
+    store: Store, delivery: dict[str, Any], declared: list[Item], files: dict[str, Entry], bad_papers: dict[str, str]
 ) -> list[Item]:
     """Files that no item took: quarantined, in the order of their content, so that names play no part."""
-    ranked = sorted(((_content_rank(store, entry), name, entry) for name, entry in found.items()), key=lambda r: r[:2])
+    ranked = sorted(((_content_rank(store, entry), name, entry) for name, entry in files.items()), key=lambda r: r[:2])
     clips = {_stem(item.entry.name): item.entry for item in declared if item.entry and item.entry.is_file}
     items = []
     for position, (_, name, entry) in enumerate(ranked, len(declared)):

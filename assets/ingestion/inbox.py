@@ -70,20 +70,20 @@ def is_day(name: str) -> bool:
 
 def list_deliveries(store: Store, day: str | None = None) -> list[tuple[str, str]]:
     """(day, folder) of every complete delivery in order, of one day where that is asked."""
-    found = set()
+    deliveries = set()
     if isinstance(store, LocalStore):
         # not Store.list: that would walk every file of every delivery, and overlook links
         days = [day] if day is not None else os.listdir(store.root / INBOX) if (store.root / INBOX).is_dir() else []
-        for one in filter(is_day, days):
-            for folder in _folders(store.root / INBOX / one):
+        for day_name in filter(is_day, days):
+            for folder in _folders(store.root / INBOX / day_name):
                 if os.path.lexists(folder / MANIFEST):
-                    found.add((one, folder.name))
-        return sorted(found)
+                    deliveries.add((day_name, folder.name))
+        return sorted(deliveries)
     for key in store.list(f"{INBOX}/{day}" if day is not None else INBOX):
         parts = key.split("/")
         if len(parts) == 4 and parts[3] == MANIFEST and is_day(parts[1]):
-            found.add((parts[1], parts[2]))
-    return sorted(found)
+            deliveries.add((parts[1], parts[2]))
+    return sorted(deliveries)
 
 
 def unfinished(store: Store, day: str) -> list[str]:
@@ -100,11 +100,11 @@ def entries(store: Store, day: str, folder: str) -> list[Entry]:
     """Everything in a delivery folder and its sub-folders, by name; the manifest too."""
     prefix = f"{INBOX}/{day}/{folder}/"
     if isinstance(store, LocalStore):
-        found = [Entry(name, prefix + name, kind) for name, kind in _walk(store.root / INBOX / day / folder)]
+        listed = [Entry(name, prefix + name, kind) for name, kind in _walk(store.root / INBOX / day / folder)]
     else:
         stamped = store.stamped(prefix.rstrip("/"))
-        found = [Entry(key.removeprefix(prefix), key, _kind_of_key(key), stamp) for key, stamp in stamped]
-    return sorted(found, key=lambda entry: entry.name)
+        listed = [Entry(key.removeprefix(prefix), key, _kind_of_key(key), stamp) for key, stamp in stamped]
+    return sorted(listed, key=lambda entry: entry.name)
 
 
 def open_entry(store: Store, entry: Entry) -> Path:
@@ -124,8 +124,8 @@ def fingerprint(store: Store, entry: Entry) -> str:
     looks = f"{entry.key}\n{entry.kind}" + (f"\n{entry.stamp}" if entry.stamp else "")
     if isinstance(store, LocalStore):
         try:
-            found = (store.root / entry.key).lstat()
-            looks += f"\n{found.st_size} {found.st_mtime_ns} {found.st_mode} {found.st_uid} {found.st_gid}"
+            status = (store.root / entry.key).lstat()
+            looks += f"\n{status.st_size} {status.st_mtime_ns} {status.st_mode} {status.st_uid} {status.st_gid}"
         except OSError:
             looks += "\ngone"
     return hashlib.sha256(looks.encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -148,11 +148,11 @@ def manifest_sha256(store: Store, day: str, folder: str) -> str:
 
 def unregistered(home: Home) -> list[tuple[str, str]]:
     """(day, folder) of deliveries whose manifest, as it is now, is not in table `deliveries`."""
-    known = {(r["received_day"], r["folder"], r["manifest_sha256"]) for r in home.lake.rows("deliveries")}
+    registered = {(r["received_day"], r["folder"], r["manifest_sha256"]) for r in home.lake.rows("deliveries")}
     return [
         (day, folder)
         for day, folder in list_deliveries(home.store)
-        if (day, printable(folder), manifest_sha256(home.store, day, folder)) not in known
+        if (day, printable(folder), manifest_sha256(home.store, day, folder)) not in registered
     ]
 
 
@@ -266,8 +266,8 @@ def _adopt_remote(store: Store, today: str) -> list[str]:
 def _folders(base: Path) -> Iterator[Path]:
     """Real folders below `base`, by name."""
     if base.is_dir():
-        with os.scandir(base) as found:
-            names = sorted(e.name for e in found if e.is_dir(follow_symlinks=False) and not e.name.startswith("."))
+        with os.scandir(base) as listing:
+            names = sorted(e.name for e in listing if e.is_dir(follow_symlinks=False) and not e.name.startswith("."))
         yield from (base / name for name in names)
 
 
@@ -277,8 +277,8 @@ def _walk(base: Path) -> Iterator[tuple[str, Kind]]:
     while waiting:
         below = waiting.pop()
         try:
-            with os.scandir(base / below) as found:
-                children = [child for child in found if not child.name.startswith(".")]
+            with os.scandir(base / below) as listing:
+                children = [child for child in listing if not child.name.startswith(".")]
         except OSError:
             yield str(below), "unreadable"
             continue

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +92,45 @@ def quarantine_key(sha256: str) -> str:
     return f"quarantine/{sha256[:2]}/{sha256}"
 
 
+@dataclass(frozen=True)
+class Intake:
+    """What files are taken in with: where they are kept, who decodes them, and a folder for working copies."""
+
+    store: Store
+    pool: ProbePool
+    scratch: Path
+    marks: MarkReader
+
+    def admit(self, received: Received, opened: bool) -> ProbeResult:
+        """The verdict on some content, which is kept where the verdict says; what is not `opened` goes to quarantine.
+
+        Raises NotStored, and OSError where a disk is full.
+        """
+        verdict = remembered(self.store, received.sha256, self.pool.version) if opened else NOT_OPENED
+        if verdict and self.store.exists(_kept(received.sha256, verdict)):
+            return verdict
+        _require_room(self.store, self.scratch, received.size)
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            copy = Path(folder) / "file"
+            if _copy(received.path, copy) != received.sha256:
+                raise NotStored(Code.CHANGED.because("the file was not the same when it was read again"))
+            if verdict:
+                self.store.put(_kept(received.sha256, verdict), copy)
+                return verdict
+            wanted = self.pool.beside is not None and self.pool.beside.is_missing(self.store, received.sha256)
+            examined = self.pool.examine(copy, alone=not wanted)
+            result = self.marks.read(examined.result)
+            self.store.put(_kept(received.sha256, result), copy)
+        if self.pool.beside and examined.beside and not result.reasons:
+            self.pool.beside.keep(self.store, received.sha256, examined.beside)
+        remember(self.store, received.sha256, self.pool.version, result)
+        return result
+
+
 def take_in(
-    store: Store,
+    intake: Intake,
     items: Sequence[Mapping[str, Any]],
     entries: Mapping[str, Entry | None],
-    pool: ProbePool,
-    scratch: Path,
-    marks: MarkReader,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[TakenIn]:
     """One row for every item of table `delivery_items`, in order.
@@ -108,44 +139,38 @@ def take_in(
     Content that was probed before is not decoded again. A file that cannot be read or for which there is no room costs
     nobody else anything. `say` hears from time to time how far it is.
     """
-    received = {item["item_id"]: _receive(store, entries.get(item["item_id"])) for item in items}
+    received = {item["item_id"]: _receive(intake.store, entries.get(item["item_id"])) for item in items}
     wanted: dict[tuple[str, bool], Received] = {}  # by content, and whether it is opened
     for item in items:
-        if isinstance(found := received[item["item_id"]], Received):
-            wanted[found.sha256, not _refused_before(item, found)] = found
-    admit = partial(_admit, store, pool, scratch, marks)
-    results = _all_of(wanted, admit, pool, Report(len(wanted), say))
+        if isinstance(file := received[item["item_id"]], Received):
+            wanted[file.sha256, not _refused_before(item, file)] = file
+    results = _all_of(wanted, intake, Report(len(wanted), say))
     for key, result in results.items():  # one after the other there may be room
         if isinstance(result, str) and code_of(result) == Code.NO_ROOM:
-            results[key] = _or_reason(admit, wanted[key], key[1])
-    return [_taken_in(item, received[item["item_id"]], results, pool.version) for item in items]
+            results[key] = _or_reason(intake, wanted[key], key[1])
+    return [_taken_in(item, received[item["item_id"]], results, intake.pool.version) for item in items]
 
 
-def _all_of(
-    wanted: Mapping[tuple[str, bool], Received],
-    admit: Callable[[Received, bool], ProbeResult],
-    pool: ProbePool,
-    report: Report,
-) -> Results:
+def _all_of(wanted: Mapping[tuple[str, bool], Received], intake: Intake, report: Report) -> Results:
     """What became of every content, as many at once as the pool has workers."""
     results: Results = {}
-    with ThreadPoolExecutor(pool.size) as threads:
-        waiting = {threads.submit(_or_reason, admit, found, key[1]): key for key, found in wanted.items()}
+    with ThreadPoolExecutor(intake.pool.size) as threads:
+        waiting = {threads.submit(_or_reason, intake, file, key[1]): key for key, file in wanted.items()}
         try:
             for done in as_completed(waiting):
                 results[waiting[done]] = done.result()
                 report()
         except BaseException:  # a cancelled run must not wait for the files that are being decoded
-            pool.close()
+            intake.pool.close()
             threads.shutdown(cancel_futures=True)
             raise
     return results
 
 
-def _or_reason(admit: Callable[[Received, bool], ProbeResult], received: Received, opened: bool) -> ProbeResult | str:
-    """What `admit` gives, or why the bytes could not be taken."""
+def _or_reason(intake: Intake, received: Received, opened: bool) -> ProbeResult | str:
+    """The verdict, or why the bytes could not be taken."""
     try:
-        return admit(received, opened)
+        return intake.admit(received, opened)
     except NotStored as reason:
         return str(reason)
     except OSError as error:
@@ -173,34 +198,6 @@ def _receive(store: Store, entry: Entry | None) -> Received | str | None:
         if error.errno in DISK_FULL:  # of the copy of what is in an object store
             return Code.NO_ROOM.because("the disk was full before the file was fetched")
         return Code.FILE_GONE.because(f"the file could not be read: {error.strerror or error}")
-
-
-def _admit(
-    store: Store, pool: ProbePool, scratch: Path, marks: MarkReader, received: Received, opened: bool
-) -> ProbeResult:
-    """The verdict on some content, which is kept where the verdict says; what is not `opened` goes to quarantine.
-
-    Raises NotStored, and OSError where a disk is full.
-    """
-    known = remembered(store, received.sha256, pool.version) if opened else NOT_OPENED
-    if known and store.exists(_kept(received.sha256, known)):
-        return known
-    _require_room(store, scratch, received.size)
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        copy = Path(folder) / "file"
-        if _copy(received.path, copy) != received.sha256:
-            raise NotStored(Code.CHANGED.because("the file was not the same when it was read again"))
-        if known:
-            store.put(_kept(received.sha256, known), copy)
-            return known
-        wanted = pool.beside is not None and pool.beside.is_missing(store, received.sha256)
-        examined = pool.examine(copy, alone=not wanted)
-        result = marks.read(examined.result)
-        store.put(_kept(received.sha256, result), copy)
-    if pool.beside and examined.beside and not result.reasons:
-        pool.beside.keep(store, received.sha256, examined.beside)
-    remember(store, received.sha256, pool.version, result)
-    return result
 
 
 def _require_room(store: Store, scratch: Path, size: int) -> None:

@@ -40,10 +40,10 @@ def strict_json(data: bytes) -> Any:
         return value
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(found := dict(pairs)) < len(pairs):
+        if len(values := dict(pairs)) < len(pairs):
             names = [name for name, _ in pairs]
             raise NotJson(f"repeated key {next(name for name in names if names.count(name) > 1)!r}")
-        return found
+        return values
 
     try:
         text = data.decode("utf-8-sig")
@@ -64,9 +64,9 @@ def _deeper_than(value: Any, depth: int) -> bool:
     for _ in range(depth):
         level = [
             child
-            for one in level
-            if isinstance(one, dict | list)
-            for child in (one.values() if isinstance(one, dict) else one)
+            for node in level
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
         ]
     return bool(level)
 
@@ -75,16 +75,16 @@ def strings(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
     """(JSON pointer, text) of every string in a document, keys included."""
     waiting = [(pointer, value)]
     while waiting:
-        where, one = waiting.pop()
-        if isinstance(one, str):
-            yield where, one
-        elif isinstance(one, dict):
-            for key, child in one.items():
+        where, node = waiting.pop()
+        if isinstance(node, str):
+            yield where, node
+        elif isinstance(node, dict):
+            for key, child in node.items():
                 below = f"{where}/{key.replace('~', '~0').replace('/', '~1')}"
                 yield below, key
                 waiting.append((below, child))
-        elif isinstance(one, list):
-            waiting.extend((f"{where}/{index}", child) for index, child in enumerate(one))
+        elif isinstance(node, list):
+            waiting.extend((f"{where}/{index}", child) for index, child in enumerate(node))
 
 
 def is_unicode(text: str) -> bool:
@@ -101,23 +101,23 @@ def _validator() -> Any:
 
 def manifest_reasons(document: Any) -> list[str]:
     """Everything that is wrong with a parsed manifest, each with the JSON pointer of its place."""
-    found = []
+    reasons = []
     for error in sorted(_validator().iter_errors(document), key=lambda e: (e.json_path, e.message)):
         pointer = "".join(f"/{part}" for part in error.absolute_path) or "/"
-        found.append(Code.MANIFEST_SCHEMA.because(f"{pointer}: {error.message}"))
-        if len(found) == MAX_SCHEMA_ERRORS:
-            found.append(Code.MANIFEST_SCHEMA.because(f"and more; the first {MAX_SCHEMA_ERRORS} are listed"))
+        reasons.append(Code.MANIFEST_SCHEMA.because(f"{pointer}: {error.message}"))
+        if len(reasons) == MAX_SCHEMA_ERRORS:
+            reasons.append(Code.MANIFEST_SCHEMA.because(f"and more; the first {MAX_SCHEMA_ERRORS} are listed"))
             break
     for pointer, text in strings(document):
         if pointer.endswith("/file") and pointer.startswith("/clips/"):
             continue  # a bad file name costs its item only
         if not is_unicode(text):
-            found.append(Code.MANIFEST_NOT_UNICODE.because(f"{pointer}: {text!r} is no Unicode text"))
+            reasons.append(Code.MANIFEST_NOT_UNICODE.because(f"{pointer}: {text!r} is no Unicode text"))
         elif any(unicodedata.category(c) == "Cc" for c in text):
-            found.append(Code.MANIFEST_CONTROL_CHARACTER.because(f"{pointer}: {text!r}"))
-    if not found:
-        found.extend(_impossible_times(document))
-    return found
+            reasons.append(Code.MANIFEST_CONTROL_CHARACTER.because(f"{pointer}: {text!r}"))
+    if not reasons:
+        reasons.extend(_impossible_times(document))
+    return reasons
 
 
 def _impossible_times(document: dict[str, Any]) -> Iterator[str]:

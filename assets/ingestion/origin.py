@@ -10,14 +10,14 @@ import base64
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from assets.decode.evidence import FIXED_POINT
 from assets.decode.limits import ProbeResult
 from assets.home import Home
-
-if TYPE_CHECKING:
-    import numpy as np
+from assets.marks.watermark import ROWS, find_mark, payload_of, watermark_key
 
 WORTH_NAMING = -3.0  # log10 of the chance below which the bits that were read are kept
 ANCHORS = "trust/c2pa.pem"  # in the home's local state: roots of capture devices whose signatures are trusted
@@ -31,25 +31,21 @@ class MarkReader:
 
     @classmethod
     def of(cls, home: Home) -> MarkReader:
-        from assets.marks.watermark import payload_of, watermark_key
-
         models = sorted({key.split("/")[1] for key in home.store.list("release") if key.count("/") >= 2})
         return cls(watermark_key(home.signing), tuple(payload_of(model) for model in models))
 
     def read(self, result: ProbeResult) -> ProbeResult:
         """The result with what was found in its evidence, and without the evidence."""
-        from assets.marks.watermark import find_mark
-
         grid, corner, extent = (result.picture[i : i + 2] for i in (0, 2, 4)) if result.picture else ((), (), ())
-        found = None
+        mark = None
         if result.windows:
             spectra = [_unpacked(window) for window in result.windows]
-            found = find_mark(spectra, _pair(grid), _pair(corner), _pair(extent), self.key, self.payloads)
+            mark = find_mark(spectra, _pair(grid), _pair(corner), _pair(extent), self.key, self.payloads)
         result = replace(result, windows=(), picture=())
-        if found is None:
+        if mark is None:
             return result
-        payload = f"{found.payload:08x}" if found.log10_p <= WORTH_NAMING else None
-        return replace(result, watermark_log10_p=found.log10_p, watermark_payload=payload)
+        payload = f"{mark.payload:08x}" if mark.log10_p <= WORTH_NAMING else None
+        return replace(result, watermark_log10_p=mark.log10_p, watermark_payload=payload)
 
 
 def trusted_devices(home: Home) -> Path | None:
@@ -64,9 +60,5 @@ def _pair(values: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _unpacked(window: Mapping[str, Any]) -> np.ndarray:
-    import numpy as np
-
-    from assets.marks.watermark import ROWS
-
     data = np.frombuffer(base64.b64decode(window["spectra"]), "<i2")
     return data.reshape(-1, len(ROWS)).astype(np.float64) / FIXED_POINT

@@ -60,7 +60,7 @@ def _left_over(home: Home, day: str, held: Set[str]) -> tuple[list[str], list[st
     `held` names the files that the inbox holds: one that is gone is not looked for again.
     """
     names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items", day)}
-    said = [
+    reasons = [
         (row["item_id"], reason)
         for row in home.lake.read("media", day, ["item_id", "reasons"]).to_pylist()
         for reason in row["reasons"]
@@ -68,10 +68,10 @@ def _left_over(home: Home, day: str, held: Set[str]) -> tuple[list[str], list[st
         and (names.get(row["item_id"]) in held or code_of(reason) != Code.FILE_GONE)
     ]
     shots = home.lake.read("shots", day, ["item_id", "not_measured"]).to_pylist()
-    said += [(row["item_id"], row["not_measured"]) for row in shots if row["not_measured"]]
+    reasons += [(row["item_id"], row["not_measured"]) for row in shots if row["not_measured"]]
     again: list[str] = []
     unmeasured: list[str] = []
-    for item, reason in sorted(set(said)):
+    for item, reason in sorted(set(reasons)):
         (again if code_of(reason) in TEMPORARY else unmeasured).append(f"{reason} ({names.get(item, item)})")
     return again, unmeasured
 
@@ -95,8 +95,8 @@ def waiting(home: Home) -> list[Waiting]:
         new[day].append(folder)
     records = {key.split("/")[-1].removesuffix(".json") for key in home.store.list(RECORDS)}
     version = functools.cache(lambda: code_version(home))  # reads the weights
-    found = (_of_day(home, day, new[day], version) for day in sorted(records | set(new)))
-    return [one for one in found if one.why]
+    days = (_of_day(home, day, new[day], version) for day in sorted(records | set(new)))
+    return [day_state for day_state in days if day_state.why]
 
 
 def _of_day(home: Home, day: str, new: list[str], version: Callable[[], str]) -> Waiting:
@@ -116,7 +116,7 @@ def _of_day(home: Home, day: str, new: list[str], version: Callable[[], str]) ->
         why += record["again"]
         parts += map(code_of, record["again"])
         if record["unmeasured"] and record["version"] != (now := version()):
-            why += [f"{one}: what measures has changed since" for one in record["unmeasured"]]
+            why += [f"{item}: what measures has changed since" for item in record["unmeasured"]]
             parts.append(now)
     content = hashlib.sha256("\n".join(sorted(map(printable, parts))).encode()).hexdigest()[:16]
     return Waiting(day, tuple(sorted(folders)), tuple(map(printable, why)), content)

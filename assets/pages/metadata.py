@@ -32,10 +32,13 @@ def column_schema(name: str) -> dg.TableSchema:
 
 def definition_metadata(*names: str) -> dict[str, Any]:
     """Metadata known before any run: the table's name and columns (of the first table, where there are several)."""
-    found: dict[str, Any] = {"dagster/table_name": f"lake.{names[0]}", "dagster/column_schema": column_schema(names[0])}
+    metadata: dict[str, Any] = {
+        "dagster/table_name": f"lake.{names[0]}",
+        "dagster/column_schema": column_schema(names[0]),
+    }
     if len(names) > 1:
-        found["tables"] = ", ".join(names)
-    return found
+        metadata["tables"] = ", ".join(names)
+    return metadata
 
 
 def table_metadata(
@@ -44,15 +47,15 @@ def table_metadata(
     """Metadata of a materialisation: row count, columns, where it is, the first rows."""
     rows = home.lake.read(name, partition)
     preview = [{k: _short(v) for k, v in row.items()} for row in rows.slice(0, PREVIEW_ROWS).to_pylist()]
-    found: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "dagster/row_count": rows.num_rows,
         "dagster/column_schema": column_schema(name),
         "dagster/uri": home.store.uri(home.lake.key(name, partition)),
     }
-    found |= dict(extra or {})
+    metadata |= dict(extra or {})
     if preview:  # last: a table this wide would push everything else out of sight
-        found["preview"] = dg.MetadataValue.table([dg.TableRecord(row) for row in preview])
-    return found
+        metadata["preview"] = dg.MetadataValue.table([dg.TableRecord(row) for row in preview])
+    return metadata
 
 
 def run_of(context: dg.AssetExecutionContext) -> str:

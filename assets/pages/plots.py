@@ -165,8 +165,8 @@ def outlook_plot(
     if past and future:
         today = max(past)
         axes.axvline(today, color=INK, linewidth=0.8)
-        said = "today; dashed: if nothing else happens"
-        axes.annotate(said, (today, 1), (5, -9), ("data", "axes fraction"), "offset points", fontsize=8, color=INK)
+        note = "today; dashed: if nothing else happens"
+        axes.annotate(note, (today, 1), (5, -9), ("data", "axes fraction"), "offset points", fontsize=8, color=INK)
     locator = dates.AutoDateLocator(minticks=3, maxticks=8)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_eval_contex
 from jinja2.nodes import EvalContext
 from markupsafe import Markup
 
-from assets.reasons import printable
+from assets.reasons import in_words, printable
 
 LONGEST = 2000  # characters of one value on an HTML page
 
@@ -45,4 +45,4 @@ environment = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-environment.filters["shown"] = shown
+environment.filters |= {"shown": shown, "in_words": in_words}

@@ -8,19 +8,18 @@ home's state folder, for its owner only, and not for long. What a page says is i
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from assets.decode.decoder import open_container, video_stream
 from assets.home import Home
-from assets.pages.html import Html, joined, tag
 from assets.pages.plots import data_uri
+from assets.signals.faces import FaceFinder
 from assets.store import write_atomically
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SIDE = 640  # pixels on the long side
 KEPT = timedelta(days=1)  # pages show people, so they are not left lying around
@@ -46,8 +45,6 @@ def take_stills(home: Home, media_key: str, start_frame: int, end_frame: int, co
 
     Raises FileNotFoundError where the file is not there, or no longer.
     """
-    from assets.signals.faces import FaceFinder
-
     last = end_frame - 1
     count = max(1, min(count, last - start_frame + 1))
     step = (last - start_frame) / max(1, count - 1)
@@ -57,29 +54,6 @@ def take_stills(home: Home, media_key: str, start_frame: int, end_frame: int, co
         Still(index, pts_s, _webp(rgb), finder.boxes(rgb) if finder else None)
         for index, pts_s, rgb in frames_at(home.store.fetch(media_key), wanted)
     ]
-
-
-def gallery(stills: Sequence[Still]) -> Html:
-    """The frames on a page, each with its number, its time and the boxes of faces."""
-    figures = []
-    for still in stills:
-        boxes = joined(*(_box(face) for face in still.faces or ()))
-        image = Html(f'<img alt="frame {still.index}" src="{data_uri(still.webp)}">')
-        seen = "" if not still.faces else f" · {len(still.faces)} face{'s' if len(still.faces) > 1 else ''}"
-        when = "no time given" if still.pts_s is None else f"{still.pts_s:.6f} s"
-        caption = tag("figcaption", f"frame {still.index} · {when}{seen}")
-        figures.append(tag("figure", joined(tag("div", joined(image, boxes), "picture"), caption)))
-    return (
-        tag("div", joined(*figures), "frames")
-        if figures
-        else tag("p", "The file shows no frame of this clip.", "quiet")
-    )
-
-
-def _box(face: Sequence[float]) -> Html:
-    left, top, width, height = (f"{100 * side:.2f}%" for side in face[:4])
-    style = f"left:{left};top:{top};width:{width};height:{height}"
-    return Html(f'<i class="face" style="{style}" title="confidence {face[4]:.2f}"></i>')
 
 
 def keep_page(home: Home, clip_id: str, rest: str, html: str, now: datetime) -> Path:
@@ -103,10 +77,6 @@ def frames_at(path: Path, wanted: set[int]) -> Iterator[tuple[int, float | None,
 
     Read from the front and never sought: a frame's number is then what every other stage calls it.
     """
-    import numpy as np
-
-    from assets.decode.decoder import open_container, video_stream
-
     with open_container(path) as container:
         first: float | None = None
         for index, picture in enumerate(container.decode(video_stream(container))):

@@ -26,7 +26,7 @@ MIN_CHANGE = 12.0  # root mean square difference of the two ends, 8-bit units
 MAX_LEFTOVER, MEAN_LEFTOVER = 0.5, 0.4  # of that difference: in the worst frame, and on average
 MAX_FALL = 0.15  # of the share of the last frame, from one frame to the next
 MAX_JUMP = 0.3  # more in one frame is a cut
-MAX_LIKENESS = 0.9  # correlation of the two ends' luma; one shot that grows darker stays itself
+MAX_CORRELATION = 0.9  # correlation of the two ends' luma; one shot that grows darker stays itself
 MAX_EDGES = 0.7  # edges in the even mixture, of the mean of the ends': two pictures at half their strength
 LEAST_BEFORE = 4  # with fewer frames ahead of it nobody can tell whether a change began there
 GOES_ON = 0.8  # of the stretch's own pace: what changed nearly as fast ahead of it is a moving camera
@@ -99,9 +99,9 @@ class DissolveWatch:
             if _leftover(tried, changes[at], sizes[at])[1].max() > MAX_LEFTOVER:
                 continue  # `mixture` would refuse these frames; it need not look at the others
             rows = np.arange(newest - span, newest + 1) % LONGEST
-            found = mixture(self._recent[rows])
-            if found is not None:
-                middle, clear = found
+            mixed = mixture(self._recent[rows])
+            if mixed is not None:
+                middle, clear = mixed
                 start = len(self._indices) - 1 - span
                 first, even, last = (self._indices[at] for at in (start, start + middle, -1))
                 self.found.append(Dissolve(first, even, last, clear))
@@ -128,7 +128,7 @@ def mixture(frames: np.ndarray) -> tuple[int, float] | None:
     """(index of the even mixture, clearness) when float [n, values] dissolves from its first row to its last."""
     first, change = frames[0], frames[-1] - frames[0]
     luma = frames[:, ::3]
-    if likeness(luma[0], luma[-1]) > MAX_LIKENESS or min(luma[0].std(), luma[-1].std()) < BLANK_STD:
+    if correlation(luma[0], luma[-1]) > MAX_CORRELATION or min(luma[0].std(), luma[-1].std()) < BLANK_STD:
         return None
     share, leftover = _leftover(frames - first, change, change @ change)
     steps = np.diff(share)
@@ -153,16 +153,16 @@ def mixes_edges(luma: np.ndarray, share: np.ndarray) -> bool:
     return bool(min(edges) <= MAX_EDGES * (first + last) / 2 and np.mean(np.array(edges) / predicted) <= MIXED_EDGES)
 
 
-def likeness(first: np.ndarray, second: np.ndarray) -> float:
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Correlation of two pictures; a flat one is like nothing."""
     first, second = first - first.mean(), second - second.mean()
     return float(first @ second / max(1e-6, np.linalg.norm(first) * np.linalg.norm(second)))
 
 
-def settled(found: Sequence[Dissolve]) -> list[Dissolve]:
+def settled(dissolves: Sequence[Dissolve]) -> list[Dissolve]:
     """One dissolve of every group that overlaps: the clearest."""
     kept: list[Dissolve] = []
-    for one in sorted(found, key=lambda dissolve: -dissolve.clear):
-        if all(one.end <= other.start or one.start >= other.end for other in kept):
-            kept.append(one)
+    for dissolve in sorted(dissolves, key=lambda dissolve: -dissolve.clear):
+        if all(dissolve.end <= other.start or dissolve.start >= other.end for other in kept):
+            kept.append(dissolve)
     return sorted(kept, key=lambda dissolve: dissolve.start)

@@ -29,11 +29,11 @@ class FaceFinder:
         if self._size != (width, height):  # setting it costs as much as a tenth of a search
             self._size = width, height
             self._detector.setInputSize(self._size)
-        _, found = self._detector.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-        if found is None:
+        _, faces = self._detector.detect(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        if faces is None:
             return []
         scale = np.array([width, height, width, height], np.float64)
-        rows = [[round(float(v), 4) for v in (*(face[:4] / scale), face[-1])] for face in found]
+        rows = [[round(float(v), 4) for v in (*(face[:4] / scale), face[-1])] for face in faces]
         return sorted(rows, key=lambda row: -row[-1])
 
 

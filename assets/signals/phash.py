@@ -1,6 +1,6 @@
 """The perceptual hash of a frame: what is kept of a picture so that another copy of it can be recognised later.
 
-What belongs here: making, packing and unpacking. How alike two of them are is in `likeness`. A hash is the picture
+`assets.curation.dedup.similarity` compares them. A hash is the picture
 inside its black borders at 12 x 12 pixels of luma, normalised and in sixteen levels, and at 4 x 4 of chroma: 88 bytes,
 176 hexadecimal digits. It is a tiny picture rather than a code, so that every comparison (turned, cropped, with another
 threshold) can be made later from what is stored. Hashes of other lengths are those of other versions of the pass.
@@ -51,9 +51,9 @@ def frame_hash(rgb: np.ndarray, gray: np.ndarray, borders: Borders = WHOLE) -> s
     return (nibbles[0::2] << 4 | nibbles[1::2]).tobytes().hex()
 
 
-def common(one: Borders, other: Borders) -> Borders:
+def common(first: Borders, second: Borders) -> Borders:
     """The borders that two frames of a shot share: what is dark in one of them alone belongs to the picture."""
-    top, bottom, left, right = map(min, one, other)
+    top, bottom, left, right = map(min, first, second)
     return top, bottom, left, right
 
 
@@ -72,12 +72,12 @@ def _inside(picture: np.ndarray, box: tuple[float, float, float, float]) -> np.n
 def pack(hashes: Iterable[str]) -> bytes:
     """`HASH_BYTES` a frame. Raises StaleHash where one is not of this version."""
     packed = []
-    for one in hashes:
-        if len(one) != 2 * HASH_BYTES:
+    for digits in hashes:
+        if len(digits) != 2 * HASH_BYTES:
             raise StaleHash(
-                f"a frame's hash has {len(one)} digits, not {2 * HASH_BYTES}: measure its day's signals again"
+                f"a frame's hash has {len(digits)} digits, not {2 * HASH_BYTES}: measure its day's signals again"
             )
-        packed.append(bytes.fromhex(one))
+        packed.append(bytes.fromhex(digits))
     return b"".join(packed)
 
 

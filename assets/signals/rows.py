@@ -1,8 +1,7 @@
 """From accepted files to clips: rows of tables `shots` and `signals`, from one pass a file that is remembered by content.
 
-What belongs here: which files are measured now, and what becomes of one that could not be (it stays one clip, without
-signals and with the reason, so that no check on it passes or fails). What is done with a file is in `work`, the pass itself in
-`signals`, and who does it in `assets.decode`.
+A file that could not be measured stays one clip, without signals and with the reason, so that no check on it passes or
+fails. `task` measures one file, `assets.decode` runs the tasks.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """What the pass over one file found: `shots` as `signals.measure` gives them, or why there are none.
+    """What the pass over one file found: `shots` as `measure` gives them, or why there are none.
 
     `decoded` says that this call decoded the file, and did not remember it.
     """
@@ -50,24 +49,24 @@ def measure_files(
     until then is kept.
     """
     work = Measuring.of(home)
-    found: dict[str, Measured] = {}
+    measured: dict[str, Measured] = {}
     missing: dict[str, Row] = {}
     for row in accepted(media):
         sha256 = row["bytes_sha256"]
         if home.store.exists(result_key(work.version, sha256)):
-            found[sha256] = _stored(home, work, sha256, decoded=False)
+            measured[sha256] = _stored(home, work, sha256, decoded=False)
         else:
             missing[sha256] = row
     if not missing:
-        return found
+        return measured
     longest_first = sorted(missing, key=lambda sha256: (-(missing[sha256]["duration_s"] or 0), sha256))
     files = [File(sha256, missing[sha256]["media_key"]) for sha256 in longest_first]
     report = Report(len(files), say, progress)
     with open_executor(home.executor, home.store) as executor:
         for file, reason in run(executor, work, files):
-            found[file.sha256] = Measured(error=reason) if reason else _stored(home, work, file.sha256)
+            measured[file.sha256] = Measured(error=reason) if reason else _stored(home, work, file.sha256)
             report(failed=bool(reason))
-    return found
+    return measured
 
 
 def _stored(home: Home, work: Measuring, sha256: str, decoded: bool = True) -> Measured:
@@ -79,11 +78,11 @@ def shot_rows(media: Iterable[Row], measured: Mapping[str, Measured]) -> list[di
     """Rows of table `shots`. A file that could not be measured is one clip over all its frames."""
     rows = []
     for row in accepted(media):
-        found = measured[row["bytes_sha256"]]
-        for index, shot in enumerate(found.shots or [_whole(row)]):
+        file = measured[row["bytes_sha256"]]
+        for index, shot in enumerate(file.shots or [_whole(row)]):
             named = {key: row[key] for key in ("item_id", "received_day", "bytes_sha256", "media_key")}
             fields = ("clip_id", "start_frame", "end_frame", "start_s", "end_s", "boundary")
-            made_by = {"detector_version": DETECTOR_VERSION, "not_measured": found.error}
+            made_by = {"detector_version": DETECTOR_VERSION, "not_measured": file.error}
             rows.append(named | {key: shot[key] for key in fields} | {"shot_index": index} | made_by)
     return rows
 

@@ -2,7 +2,7 @@
 
 What belongs here: the features of every frame that boundaries need, and the decision on them. Frames are seen once,
 in order, through a 64-pixel thumbnail; the decision is a pure function of the features, so that it can be tested and
-tuned without a video. How a dissolve is told is in `dissolves`.
+tuned without a video. `dissolves` recognises dissolves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CUT_CONTENT = 7.0  # mean absolute difference of luma and chroma to the frame be
 CUT_HISTOGRAM = 0.2  # share of pixels that left their colour bin
 CUT_RATIO = 1.6  # how far the change stands out of the motion around it
 CALM_SHARE, CALM_RATIO = 0.5, 8.0  # half of both is a change where it stands out of near stillness
-CUT_LIKENESS = 0.82  # correlation with the frame before, wherever it may have moved; a fast pan shows what was there
+CUT_CORRELATION = 0.82  # correlation with the frame before, wherever it may have moved; a fast pan shows what was there
 UNLIKE, UNLIKE_RATIO = 0.4, 1.3  # what has nothing in common with the frame before need not stand out as much
 CUT_PERSISTENCE = 0.6  # share of the change still there between the frames around; a flash goes back
 SURROUNDINGS = (2, 6)  # frames away from the change that count as around it; a blended frame may sit next to a cut
@@ -57,7 +57,7 @@ class ShotFeatures:
     pts_s: array = field(default_factory=lambda: array("d"))
     content: array = field(default_factory=_floats)  # against the frame before; 0 for the first
     histogram: array = field(default_factory=_floats)  # 0 where the content alone rules out a cut
-    likeness: array = field(default_factory=_floats)  # to the frame before, moved at will; 1 where not looked at
+    correlation: array = field(default_factory=_floats)  # to the frame before, moved at will; 1 where not looked at
     persistence: array = field(default_factory=_floats)  # least difference between the frames before and after
     luma_mean: array = field(default_factory=_floats)
     luma_std: array = field(default_factory=_floats)
@@ -83,12 +83,12 @@ class ShotFeatures:
             moved = self._moved(index, thumb)
             large = moved >= CALM_SHARE * CUT_HISTOGRAM
             if large:
-                like = _likeness(thumb, self._before[-1])
+                like = _correlation(thumb, self._before[-1])
                 self._open.append((index, list(self._before)))
         self.pts_s.append(pts_s)
         self.content.append(content)
         self.histogram.append(moved)
-        self.likeness.append(like)
+        self.correlation.append(like)
         self.persistence.append(content)
         self.luma_mean.append(float(mean[0, 0]))
         self.luma_std.append(float(std[0, 0]))
@@ -115,7 +115,7 @@ class ShotFeatures:
     def _watch(self, index: int, thumb: np.ndarray) -> None:
         self._open = [(at, before) for at, before in self._open if index - at <= CONFIRM_FRAMES]
         for at, before in self._open:
-            self.persistence[at] = min(self.persistence[at], *(_difference(thumb, one) for one in before))
+            self.persistence[at] = min(self.persistence[at], *(_difference(thumb, earlier) for earlier in before))
 
 
 def is_blank(mean: float, std: float) -> bool:
@@ -137,7 +137,7 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
     return sum(cv2.mean(cv2.absdiff(a, b))[:3]) / 3
 
 
-def _likeness(thumb: np.ndarray, before: np.ndarray) -> float:
+def _correlation(thumb: np.ndarray, before: np.ndarray) -> float:
     """The best correlation of the middle of the picture before with any place of this one."""
     import cv2
     import numpy as np
@@ -152,19 +152,19 @@ def find_shots(features: ShotFeatures) -> list[Shot]:
     count = len(features.pts_s)
     if not count:
         return []
-    found: dict[int, tuple[float, Boundary]] = {at: (features.content[at], "cut") for at in _cuts(features)}
+    boundaries: dict[int, tuple[float, Boundary]] = {at: (features.content[at], "cut") for at in _cuts(features)}
     fades = _fades(features)
     for start, end in fades:
-        found[(start + end) // 2] = (float("inf"), "fade")
+        boundaries[(start + end) // 2] = (float("inf"), "fade")
     ramps = [(_ramp(features.luma_std, start, -1), _ramp(features.luma_std, end - 1, 1)) for start, end in fades]
     for dissolve in settled(features.dissolves.found):
-        cut_inside = any(dissolve.start <= at <= dissolve.end for at in found)
+        cut_inside = any(dissolve.start <= at <= dissolve.end for at in boundaries)
         if not cut_inside and not any(start <= dissolve.middle <= end for start, end in ramps):
-            found[dissolve.middle] = (CUT_CONTENT, "dissolve")
-    marks = _apart(found, features.pts_s)
+            boundaries[dissolve.middle] = (CUT_CONTENT, "dissolve")
+    marks = _apart(boundaries, features.pts_s)
     starts = [0, *marks]
     ends = [*marks, count]
-    kinds: list[Boundary] = [*(found[at][1] for at in marks), "end"]
+    kinds: list[Boundary] = [*(boundaries[at][1] for at in marks), "end"]
     return [Shot(*parts) for parts in zip(starts, ends, kinds, strict=True)]
 
 
@@ -186,8 +186,8 @@ def _changes(features: ShotFeatures, at: int, around: Sequence[float]) -> bool:
     return (
         content >= least * CUT_CONTENT
         and features.histogram[at] >= least * CUT_HISTOGRAM
-        and features.likeness[at] <= CUT_LIKENESS
-        and ratio >= (UNLIKE_RATIO if features.likeness[at] <= UNLIKE else CUT_RATIO)
+        and features.correlation[at] <= CUT_CORRELATION
+        and ratio >= (UNLIKE_RATIO if features.correlation[at] <= UNLIKE else CUT_RATIO)
     )
 
 
@@ -227,11 +227,11 @@ def _ramp(contrast: Sequence[float], at: int, step: int) -> int:
     return last
 
 
-def _apart(found: dict[int, tuple[float, Boundary]], pts_s: Sequence[float]) -> list[int]:
+def _apart(boundaries: dict[int, tuple[float, Boundary]], pts_s: Sequence[float]) -> list[int]:
     """Boundaries at least `MIN_SHOT_S` from each other and from both ends; the stronger of two stays."""
     step = (pts_s[-1] - pts_s[0]) / max(1, len(pts_s) - 1)
     kept: list[int] = []
-    for at in sorted(found, key=lambda at: (-found[at][0], at)):
+    for at in sorted(boundaries, key=lambda at: (-boundaries[at][0], at)):
         inside = pts_s[at] >= MIN_SHOT_S and pts_s[-1] + step - pts_s[at] >= MIN_SHOT_S - 1e-6
         if inside and all(abs(pts_s[at] - pts_s[other]) >= MIN_SHOT_S for other in kept):
             kept.append(at)

@@ -26,7 +26,7 @@ WINDOW = 31  # frames, 1 s
 PITCH_HZ = (75, 400)
 QUIET_SHARE = 0.22  # of a second's instants, below half of its mean power
 VOICED_SHARE = 0.15
-VOICED_LIKENESS = 0.5  # of a frame to itself one pitch period later
+VOICED_CORRELATION = 0.5  # of a frame to itself one pitch period later
 
 
 class Sound:
@@ -68,7 +68,7 @@ class Sound:
             for frame in packet.decode():
                 assert isinstance(frame, av.AudioFrame), "a packet of a stream of sound"
                 self._meter(frame)
-                self._listen(frame)
+                self._detect_speech(frame)
         except (av.error.FFmpegError, ValueError):  # the latter: its format changed on the way
             self.broken = True
 
@@ -85,14 +85,14 @@ class Sound:
                 self._at.append(metered.time)
                 self._loudness.append(max(float(momentary), -120.0))
 
-    def _listen(self, frame: av.AudioFrame) -> None:
+    def _detect_speech(self, frame: av.AudioFrame) -> None:
         for mono in self._mono.resample(frame):
             self._samples.append(mono.to_ndarray().ravel())
         if sum(map(len, self._samples)) >= WINDOW * FRAME and frame.time is not None:
-            heard = np.concatenate(self._samples)
-            self._samples = [heard[WINDOW * FRAME :]]
+            samples = np.concatenate(self._samples)
+            self._samples = [samples[WINDOW * FRAME :]]
             self._speech_at.append(frame.time)
-            self._speech.append(is_speech(heard[: WINDOW * FRAME]))
+            self._speech.append(is_speech(samples[: WINDOW * FRAME]))
 
     def between(self, start_s: float, end_s: float) -> dict[str, Any]:
         """The sound columns of table `signals` for a stretch of the film, in seconds from its first picture."""
@@ -100,8 +100,8 @@ class Sound:
         inside = np.frombuffer(self._loudness, np.float32)[(times >= start_s) & (times < end_s)]
         if self.broken or not len(inside):
             return NO_SOUND
-        heard = np.frombuffer(self._speech_at, np.float64) - self.start_s
-        speech = np.frombuffer(self._speech, np.int8)[(heard >= start_s) & (heard < end_s + 0.5)]
+        speech_times = np.frombuffer(self._speech_at, np.float64) - self.start_s
+        speech = np.frombuffer(self._speech, np.int8)[(speech_times >= start_s) & (speech_times < end_s + 0.5)]
         return {
             "loudness_lufs": integrated(inside),
             "silence_fraction": float(np.mean(inside < SILENT_LUFS)),
@@ -134,9 +134,11 @@ def is_speech(samples: np.ndarray) -> bool:
     if mean < 1e-7:  # -70 dB: nothing
         return False
     spectrum = np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32), 2 * FRAME)
-    likeness = np.fft.irfft(np.abs(spectrum) ** 2)[:, :FRAME]
+    correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:, :FRAME]
     window = np.fft.irfft(np.abs(np.fft.rfft(np.hanning(FRAME), 2 * FRAME)) ** 2)[:FRAME]
     low, high = SPEECH_RATE // PITCH_HZ[1], SPEECH_RATE // PITCH_HZ[0]
-    periodic = (likeness[:, low:high] / np.maximum(likeness[:, :1], 1e-9) * (window[0] / window[low:high])).max(axis=1)
-    voiced = (periodic > VOICED_LIKENESS) & (power > 0.1 * mean)
+    periodic = (correlation[:, low:high] / np.maximum(correlation[:, :1], 1e-9) * (window[0] / window[low:high])).max(
+        axis=1
+    )
+    voiced = (periodic > VOICED_CORRELATION) & (power > 0.1 * mean)
     return bool(np.mean(power < 0.5 * mean) >= QUIET_SHARE and voiced.mean() >= VOICED_SHARE)

@@ -99,11 +99,11 @@ def short_film(pictures: Sequence[np.ndarray], path: Path) -> Path:
 
 
 def compared(shots: Sequence[dict[str, Any]]) -> None:
-    from assets.curation.dedup.groups import Clip, find_duplicates
+    from assets.curation.dedup.groups import HashedClip, find_duplicates
     from assets.signals.phash import pack
 
     find_duplicates(
-        Clip(shot["clip_id"], str(at), 0, None, ("", "", "", at), pack(shot["signals"]["frame_phashes"]))
+        HashedClip(shot["clip_id"], str(at), 0, None, ("", "", "", at), pack(shot["signals"]["frame_phashes"]))
         for at, shot in enumerate(shots)
     )
 

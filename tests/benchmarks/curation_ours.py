@@ -40,11 +40,11 @@ def ours(files: Sequence[str]) -> dict[str, Any]:
 
 def copies_among(found: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
     """(original, copy) by the files' positions."""
-    from assets.curation.dedup.groups import Clip, find_duplicates
+    from assets.curation.dedup.groups import HashedClip, find_duplicates
     from assets.signals.phash import pack
 
     clips = [
-        Clip(shot["clip_id"], str(at), index, None, ("", "", "", at), pack(shot["signals"]["frame_phashes"]))
+        HashedClip(shot["clip_id"], str(at), index, None, ("", "", "", at), pack(shot["signals"]["frame_phashes"]))
         for at, one in enumerate(found)
         for index, shot in enumerate(one["shots"])
     ]

@@ -20,7 +20,7 @@ from assets.consent.review_counting import Judged, count
 from assets.consent.review_counting import Review as Given
 from assets.consent.reviewers import Entry, Register
 from assets.consent.reviews import submit_review
-from assets.curation.dedup.groups import Clip as Compared
+from assets.curation.dedup.groups import HashedClip as Compared
 from assets.curation.dedup.groups import find_duplicates
 from assets.signals.phash import HASH_BYTES
 from tests.training.consent.people import key_of

@@ -1,6 +1,6 @@
-"""Clips by what is told of them: the captions nearest in meaning to some words. Exact, over every day of the lake.
+"""Embeddings of captions, and the search for the captions nearest in meaning to some words: exact, over every day.
 
-What belongs here: the search. Vectors come from table `embeddings` in blocks, so memory does not grow with the corpus; a
+A caption is encoded once, ever. Vectors come from table `embeddings` in blocks, so memory does not grow with the corpus; a
 vector of unit length times another is their cosine. Clips that stand withdrawn are left out before anything is ranked:
 their rows leave the lake as well, and this does not wait for that.
 """
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from assets.home import Home
 from assets.withheld import withheld
 from training.consent.eligibility import PURPOSE
+from training.model.text import TextEncoder, TextEncoderError, text_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,8 +52,6 @@ def _first_phrasings(captions: Iterable[Row]) -> list[Row]:
 
 def encoder_name(folder: Path) -> str:
     """The encoder's folder name and the start of its weights' SHA-256."""
-    from training.model.text import TextEncoderError
-
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise TextEncoderError(f"no text encoder at {folder} (model.safetensors is missing): run `make setup`")
@@ -61,15 +60,13 @@ def encoder_name(folder: Path) -> str:
 
 
 def text_vectors(home: Home, model: str, texts: list[str]) -> dict[str, list[float]]:
-    from training.model.text import TextEncoder, text_key
-
     keys = {text: f"cache/embeddings/{model}/{text_key(text)[:2]}/{text_key(text)}.json" for text in texts}
-    found = {text: json.loads(home.store.get(key)) for text, key in keys.items() if home.store.exists(key)}
-    if missing := [text for text in texts if text not in found]:
+    vectors = {text: json.loads(home.store.get(key)) for text, key in keys.items() if home.store.exists(key)}
+    if missing := [text for text in texts if text not in vectors]:
         for text, vector in zip(missing, TextEncoder(home.text_encoder).embed(missing), strict=True):
-            found[text] = [float(value) for value in vector]
-            home.store.put(keys[text], json.dumps(found[text]).encode())
-    return found
+            vectors[text] = [float(value) for value in vector]
+            home.store.put(keys[text], json.dumps(vectors[text]).encode())
+    return vectors
 
 
 BLOCK_ROWS = 65_536  # of 384 floats: 100 MB
@@ -93,7 +90,7 @@ class Hit:
 
 
 @dataclass(frozen=True, order=True)
-class _Found:
+class _Nearest:
     similarity: float
     clip_id: str
     day: str
@@ -108,8 +105,6 @@ def search(home: Home, words: str, top: int = 10) -> list[Hit]:
 
     Raises SearchError for empty words, for a lake without embeddings, and where these were made by another encoder.
     """
-    from training.model.text import TextEncoder
-
     if not words.strip() or top < 1:
         raise SearchError("say what to search for, and for at least one clip")
     model = encoder_name(home.text_encoder)
@@ -119,13 +114,13 @@ def search(home: Home, words: str, top: int = 10) -> list[Hit]:
     return _hits(home, nearest(home, query, model, top))
 
 
-def nearest(home: Home, query: np.ndarray, model: str, top: int) -> list[_Found]:
+def nearest(home: Home, query: np.ndarray, model: str, top: int) -> list[_Nearest]:
     """The clips of the lake nearest to a unit vector f32 [384] of `model`. Raises SearchError for vectors of another."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     gone = pa.array(sorted(withheld(home.database_url)), pa.string())
-    best: dict[str, _Found] = {}
+    best: dict[str, _Nearest] = {}
     for day, block in _blocks(home):
         others = [name for name in pc.unique(block["model"]).to_pylist() if name != model]
         if others:
@@ -135,10 +130,10 @@ def nearest(home: Home, query: np.ndarray, model: str, top: int) -> list[_Found]
             )
         if len(gone):
             block = block.filter(pc.invert(pc.is_in(block["clip_id"], gone)))
-        for found in _best_of(block, day, query, top):
-            if found.clip_id not in best or best[found.clip_id] < found:
-                best[found.clip_id] = found
-        best = {found.clip_id: found for found in heapq.nlargest(top, best.values())}
+        for row in _best_of(block, day, query, top):
+            if row.clip_id not in best or best[row.clip_id] < row:
+                best[row.clip_id] = row
+        best = {row.clip_id: row for row in heapq.nlargest(top, best.values())}
     return sorted(best.values(), reverse=True)
 
 
@@ -155,7 +150,7 @@ def _blocks(home: Home) -> Iterator[tuple[str, pa.RecordBatch]]:
                 yield day, block
 
 
-def _best_of(block: pa.RecordBatch, day: str, query: np.ndarray, top: int) -> list[_Found]:
+def _best_of(block: pa.RecordBatch, day: str, query: np.ndarray, top: int) -> list[_Nearest]:
     """The best `top` clips of a block: rows in order of similarity until so many different clips were met."""
     import numpy as np
 
@@ -170,40 +165,40 @@ def _best_of(block: pa.RecordBatch, day: str, query: np.ndarray, top: int) -> li
             break
         taken = min(count, 2 * taken)
     named = block.select([name for name in COLUMNS if name not in ("vector", "model")]).take(rows).to_pylist()
-    return [_Found(float(similarities[row]), day=day, **name) for row, name in zip(rows, named, strict=True)]
+    return [_Nearest(float(similarities[row]), day=day, **name) for row, name in zip(rows, named, strict=True)]
 
 
-def _hits(home: Home, found: Sequence[_Found]) -> list[Hit]:
-    states, hits = _states(home, found), []
-    for one in found:
-        state, reasons = states.get((one.clip_id, one.item_id, one.shot_index), ("unknown", ()))
-        hits.append(Hit(one.clip_id, one.similarity, _caption(home, one), one.captioner, state, reasons))
+def _hits(home: Home, rows: Sequence[_Nearest]) -> list[Hit]:
+    states, hits = _states(home, rows), []
+    for row in rows:
+        state, reasons = states.get((row.clip_id, row.item_id, row.shot_index), ("unknown", ()))
+        hits.append(Hit(row.clip_id, row.similarity, _caption(home, row), row.captioner, state, reasons))
     return hits
 
 
-def _caption(home: Home, found: _Found) -> str:
-    wanted = [("clip_id", "=", found.clip_id), ("item_id", "=", found.item_id), ("kind", "=", "long")]
-    for row in _where(home, "captions", found.day, wanted):
-        if all(row[name] == getattr(found, name) for name in ("shot_index", "captioner", "variant")):
+def _caption(home: Home, nearest: _Nearest) -> str:
+    filters = [("clip_id", "=", nearest.clip_id), ("item_id", "=", nearest.item_id), ("kind", "=", "long")]
+    for row in _where(home, "captions", nearest.day, filters):
+        if all(row[name] == getattr(nearest, name) for name in ("shot_index", "captioner", "variant")):
             return row["text"]
     return ""
 
 
-def _states(home: Home, found: Sequence[_Found]) -> dict[tuple[str, str, int], tuple[str, tuple[str, ...]]]:
-    wanted = [("clip_id", "in", sorted({one.clip_id for one in found})), ("purpose", "=", PURPOSE)]
+def _states(home: Home, rows: Sequence[_Nearest]) -> dict[tuple[str, str, int], tuple[str, tuple[str, ...]]]:
+    filters = [("clip_id", "in", sorted({row.clip_id for row in rows})), ("purpose", "=", PURPOSE)]
     return {
         (row["clip_id"], row["item_id"], row["shot_index"]): (
             "eligible" if row["eligible"] else "not eligible",
             tuple(row["reasons"]),
         )
-        for row in _where(home, "eligibility", None, wanted)
+        for row in _where(home, "eligibility", None, filters)
     }
 
 
-def _where(home: Home, table: str, day: str | None, wanted: list[tuple[str, str, Any]]) -> list[dict[str, Any]]:
+def _where(home: Home, table: str, day: str | None, filters: list[tuple[str, str, Any]]) -> list[dict[str, Any]]:
     """Rows of one part of a table that fit, read without the rest of it."""
     import pyarrow.parquet as pq
 
-    if not wanted[0][2] or not home.store.exists(key := home.lake.key(table, day)):
+    if not filters[0][2] or not home.store.exists(key := home.lake.key(table, day)):
         return []
-    return pq.read_table(home.store.fetch(key), filters=wanted).to_pylist()
+    return pq.read_table(home.store.fetch(key), filters=filters).to_pylist()

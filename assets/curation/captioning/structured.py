@@ -1,10 +1,10 @@
-"""What a model may be told about a clip: sentences from verified facts and measured signals, each clause with its source.
+"""Structured captions: sentences from verified facts and measured signals, each clause with its source.
 
-What belongs here: which clauses are told, and how they are put together. A declared fact is used unless a check failed
+This module chooses the clauses and puts them together. A declared fact is used unless a check failed
 on it; a declared time of day only when its check passed, wherever the words stand. Real footage is phrased in several
 ways, chosen by the clip's identity, so that a model does not learn one template; simulated scenes keep the wording of
-their own captions, which prompts are written in. What a captioner that looks at the pictures says stands beside these
-rows (see `visual`).
+their own captions, which prompts are written in. What a captioner sees in the
+pictures has rows of its own (see `vlm`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assets.curation.captioning.templates import TEMPLATES, Choice, Clause, Parts, Told, plain, setting_first, text_of
+from assets.curation.captioning.templates import (
+    TEMPLATES,
+    Choice,
+    Clause,
+    Clauses,
+    Parts,
+    plain,
+    setting_first,
+    text_of,
+)
 from assets.curation.captioning.text_cleaning import (
     LONGEST_SUBJECT,
     clean,
@@ -91,7 +100,7 @@ def caption_rows(facts: Facts) -> list[dict[str, Any]]:
     for kind, phrasings in zip(
         ("short", "long"), _simulated(facts) if facts.simulated else _filmed(facts), strict=True
     ):
-        texts: dict[str, Told] = {}
+        texts: dict[str, Clauses] = {}
         for clauses in phrasings:
             texts.setdefault(text_of(clauses), clauses)
         rows += [
@@ -121,7 +130,7 @@ def structured(row: Row) -> bool:
     return row["captioner"].split("/", 1)[0] == "structured"
 
 
-def _simulated(facts: Facts) -> tuple[list[Told], list[Told]]:
+def _simulated(facts: Facts) -> tuple[list[Clauses], list[Clauses]]:
     """A scene's subject may hold its whole caption; what it says already is not said again."""
     subject = _subject(facts)
     if "camera" in subject[0]:
@@ -134,7 +143,7 @@ def _simulated(facts: Facts) -> tuple[list[Told], list[Told]]:
     return [[subject]], [long]
 
 
-def _filmed(facts: Facts) -> tuple[list[Told], list[Told]]:
+def _filmed(facts: Facts) -> tuple[list[Clauses], list[Clauses]]:
     chosen = Choice(facts.shot["clip_id"])
     first = chosen.below(len(TEMPLATES))
     short, long = [], []
@@ -223,7 +232,7 @@ def camera_words(signals: Row) -> Sequence[str]:
 
 
 def _looks(facts: Facts) -> Iterable[tuple[Sequence[str], str]]:
-    """Movement and light, where they are worth a word and do not contradict the time that is told."""
+    """Movement and light, where they are worth a word and do not contradict the declared time."""
     if facts.signals is None:
         return
     motion, light = facts.signals["motion_diag_per_s"], facts.signals["luma_p50"]

@@ -1,6 +1,6 @@
 """How clauses become a caption: the same facts in several orders and sentences, and picks that depend on the clip alone.
 
-What belongs here: form. Which clauses there are, and who says so, is `captions`'.
+Only form is decided here; `structured` chooses the clauses and knows their sources.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 Clause = tuple[str, str]  # words, source; the words between clauses have none
-Told = list[Clause]
+Clauses = list[Clause]
 
 
 class Choice:
@@ -34,59 +34,59 @@ class Parts:
     subject: Clause
     when: Clause | None
     where: Clause | None
-    tail: Told
+    tail: Clauses
     apart: bool = False
 
     @property
-    def setting(self) -> Told:
+    def setting(self) -> Clauses:
         return [clause for clause in (self.where, self.when) if clause]
 
 
-def text_of(clauses: Told) -> str:
+def text_of(clauses: Clauses) -> str:
     return "".join(words for words, _ in clauses).strip()
 
 
-def _chain(clauses: Iterable[Clause], between: str) -> Told:
-    chained: Told = []
+def _chain(clauses: Iterable[Clause], between: str) -> Clauses:
+    chained: Clauses = []
     for clause in clauses:
         chained += [(between, ""), clause] if chained else [clause]
     return chained
 
 
-def _capital(clauses: Told) -> Told:
+def _capital(clauses: Clauses) -> Clauses:
     """The same with a capital at the start."""
     (words, source), *rest = clauses
     return [(words[:1].upper() + words[1:], source), *rest]
 
 
-def _scene(parts: Parts, turned: bool = False) -> Told:
+def _scene(parts: Parts, turned: bool = False) -> Clauses:
     """Subject, place and time as one phrase."""
     setting = parts.setting[::-1] if turned else parts.setting
     return _chain([parts.subject, *setting], "; " if parts.apart else " ")
 
 
-def plain(parts: Parts) -> Told:
+def plain(parts: Parts) -> Clauses:
     """`a bicycle at a wall in Brussels by day, static camera`"""
     return _appended(_scene(parts), parts.tail, ", ")
 
 
-def _turned(parts: Parts) -> Told:
+def _turned(parts: Parts) -> Clauses:
     return _appended(_scene(parts, turned=True), parts.tail, ", ")
 
 
-def _listed(parts: Parts) -> Told:
+def _listed(parts: Parts) -> Clauses:
     return _appended(_scene(parts), parts.tail, "; ")
 
 
-def _sentences(parts: Parts) -> Told:
+def _sentences(parts: Parts) -> Clauses:
     """Sentences, each with its capital and its full stop."""
-    told = _capital(_scene(parts))
+    clauses = _capital(_scene(parts))
     for clause in parts.tail:
-        told += [(". ", ""), *_capital([clause])]
-    return [*told, (".", "")]
+        clauses += [(". ", ""), *_capital([clause])]
+    return [*clauses, (".", "")]
 
 
-def setting_first(parts: Parts) -> Told:
+def setting_first(parts: Parts) -> Clauses:
     """`In Brussels at night, a bicycle at a wall; static camera`"""
     if not parts.setting:
         return _listed(parts)
@@ -94,14 +94,14 @@ def setting_first(parts: Parts) -> Told:
     return _appended([*_capital(_chain(parts.setting, " ")), (between, ""), parts.subject], parts.tail, "; ")
 
 
-def _camera_first(parts: Parts) -> Told:
+def _camera_first(parts: Parts) -> Clauses:
     """`Static camera, low light: a bicycle at a wall in Brussels`"""
     if not parts.tail:
         return _turned(parts)
     return [*_capital(_chain(parts.tail, ", ")), (": ", ""), *_scene(parts)]
 
 
-def _camera_sentence(parts: Parts) -> Told:
+def _camera_sentence(parts: Parts) -> Clauses:
     """`Static camera, low light. In Brussels, a bicycle at a wall`"""
     if not parts.tail:
         return setting_first(parts)
@@ -109,13 +109,13 @@ def _camera_sentence(parts: Parts) -> Told:
     return [*_capital(_chain(parts.tail, ", ")), (". ", ""), *_capital(setting_first(alone))]
 
 
-def _appended(told: Told, tail: Told, between: str) -> Told:
+def _appended(clauses: Clauses, tail: Clauses, between: str) -> Clauses:
     for clause in tail:
-        told = [*told, (between, ""), clause]
-    return told
+        clauses = [*clauses, (between, ""), clause]
+    return clauses
 
 
-TEMPLATES: tuple[Callable[[Parts], Told], ...] = (
+TEMPLATES: tuple[Callable[[Parts], Clauses], ...] = (
     *(plain, setting_first, _sentences, _camera_first),
     *(_listed, _camera_sentence, _turned),
 )

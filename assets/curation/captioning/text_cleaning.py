@@ -1,6 +1,6 @@
 """Words that people declared, made fit to stand in a sentence of ours: clean, short, and without what a check refutes.
 
-What belongs here: text in, text out. Which clause is told, and on whose word, is `captions`'. Nothing is translated:
+Text in, text out. `structured` chooses the clauses and knows their sources. Nothing is translated:
 words that may not be English are told apart, so that no sentence mixes two grammars.
 """
 
@@ -98,12 +98,12 @@ def without_times(words: str) -> str:
     return "" if times_named(rest) else rest
 
 
-def times_conflict(one: str, other: str) -> bool:
+def times_conflict(first: str, second: str) -> bool:
     """Whether nothing can be of both times of day."""
     dark, light = {"night"}, {"morning", "day"}
     rising, sinking = {"dawn", "morning"}, {"evening", "sunset", "dusk"}
     pairs = ((dark, light), (rising, sinking))
-    return any((one in a and other in b) or (one in b and other in a) for a, b in pairs)
+    return any((first in a and second in b) or (first in b and second in a) for a, b in pairs)
 
 
 def stands_apart(words: str) -> bool:

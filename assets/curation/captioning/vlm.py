@@ -1,8 +1,7 @@
-"""What a captioner that looks at the pictures said about each clip, and what of it may be told to a model.
+"""Captions by a vision-language model: which frames it sees, what it says of them, and which captions may be used.
 
-What belongs here: choosing the pictures, remembering what was said of them, how like it is to the declared subject, and
-the rules that its words must pass. The model itself is `captioner`'s. Its words are nobody's verified fact: rows stand
-beside the structured captions under the captioner's name, and those that a rule refuses are kept with the reasons.
+Its words are nobody's verified fact: they are compared with the declared subject and must pass rules. Rows stand beside
+the structured captions under the captioner's name, and those that a rule refuses are kept with the reasons.
 """
 
 from __future__ import annotations
@@ -16,9 +15,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from assets.curation.captioning.embeddings import encoder_name, text_vectors
 from assets.curation.captioning.structured import Facts, caption_row
 from assets.curation.captioning.text_cleaning import clean, misleading_signs, times_conflict, times_named
 from assets.home import Home
+from assets.pages.stills import frames_at
+from training.model.text import TextEncoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +46,7 @@ class Captioner(Protocol):
 
 
 class LocalCaptioner:
-    """The model in `folder`: greedy decoding, so the same picture is always told in the same words."""
+    """The model in `folder`: greedy decoding, so the same picture always gives the same words."""
 
     def __init__(self, folder: Path) -> None:
         """Load it; raises BadCaptioner."""
@@ -63,8 +65,8 @@ class LocalCaptioner:
             raise BadCaptioner(
                 f"{folder}: transformers cannot load it ({' '.join(str(error).split())[:300]})"
             ) from error
-        model, found = loaded
-        if lost := sorted({*map(str, found["missing_keys"]), *map(str, found["mismatched_keys"])}):
+        model, report = loaded
+        if lost := sorted({*map(str, report["missing_keys"]), *map(str, report["mismatched_keys"])}):
             raise BadCaptioner(f"{folder}: the weights lack {len(lost)} tensors that the model has, such as {lost[0]}")
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model: Any = model.to(self._device).eval()
@@ -75,11 +77,11 @@ class LocalCaptioner:
         inputs = self._inputs(rgb).to(self._device)
         with torch.inference_mode():
             ids = self._model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False, num_beams=1)
-        asked = inputs.get("input_ids")
-        if asked is not None and torch.equal(
-            ids[:, : asked.shape[1]], asked
+        prompt = inputs.get("input_ids")
+        if prompt is not None and torch.equal(
+            ids[:, : prompt.shape[1]], prompt
         ):  # the prompt comes back before the answer
-            ids = ids[:, asked.shape[1] :]
+            ids = ids[:, prompt.shape[1] :]
         return self._processor.batch_decode(ids, skip_special_tokens=True)[0].strip()
 
     def _inputs(self, rgb: np.ndarray) -> Any:
@@ -116,12 +118,12 @@ def captioner_name(folder: Path) -> str:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise BadCaptioner(f"{path}: not JSON ({error})") from error
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         raise BadCaptioner(f"{path}: not a configuration")
-    return found
+    return config
 
 
 MOMENTS = (1 / 2, 1 / 6, 5 / 6)  # of a clip's frames: the middle tells most
@@ -185,8 +187,6 @@ def moments(shot: Row) -> list[int]:
 
 
 def _told(home: Home, media_key: str, frames: Mapping[int, Any], captioner: Captioner) -> Iterable[tuple[int, str]]:
-    from assets.pages.stills import frames_at
-
     for frame, _, rgb in frames_at(home.store.fetch(media_key), set(frames)):
         yield frame, captioner.caption(rgb)
 
@@ -197,9 +197,6 @@ def _with_likeness(home: Home, rows: list[dict[str, Any]], items: Mapping[str, R
     None where nothing is declared, and for words that are no sentence. Only vectors of what was said are remembered: a
     withdrawal finds those by the rows of this table. Raises training.model.text.TextEncoderError.
     """
-    from assets.curation.captioning.embeddings import encoder_name, text_vectors
-    from training.model.text import TextEncoder
-
     pairs = {
         index: (row["text"], clean(subject, LONGEST))
         for index, row in enumerate(rows)
@@ -208,18 +205,18 @@ def _with_likeness(home: Home, rows: list[dict[str, Any]], items: Mapping[str, R
     if not pairs:
         return [row | {"likeness": None, "encoder": None} for row in rows]
     encoder = encoder_name(home.text_encoder)
-    said = text_vectors(home, encoder, sorted({text for text, _ in pairs.values()}))
+    vectors = text_vectors(home, encoder, sorted({text for text, _ in pairs.values()}))
     subjects = sorted({subject for _, subject in pairs.values()})
     declared = dict(zip(subjects, TextEncoder(home.text_encoder).embed(subjects), strict=True))
     likeness = {
-        index: round(float(sum(a * b for a, b in zip(said[text], declared[subject], strict=True))), 6)
+        index: round(float(sum(a * b for a, b in zip(vectors[text], declared[subject], strict=True))), 6)
         for index, (text, subject) in pairs.items()
     }
     return [row | {"likeness": likeness.get(index), "encoder": encoder} for index, row in enumerate(rows)]
 
 
-def visual_caption_rows(facts: Facts, seen: Iterable[Row], subject_at_least: float) -> list[dict[str, Any]]:
-    """Rows of table `captions` from a clip's rows of `visual_captions`: told where nothing speaks against it."""
+def visual_caption_rows(facts: Facts, visual: Iterable[Row], subject_at_least: float) -> list[dict[str, Any]]:
+    """Rows of table `captions` from a clip's rows of `visual_captions`: refused where something speaks against it."""
     named = {key: facts.shot[key] for key in KEYS}
     return [
         named
@@ -231,36 +228,36 @@ def visual_caption_rows(facts: Facts, seen: Iterable[Row], subject_at_least: flo
             [(clean(row["text"], LONGEST), f"captioner {row['captioner']}, frame {row['frame']}")],
             refused=[*malformed(row["text"]), *contradictions(row, facts, subject_at_least)],
         )
-        for row in seen
+        for row in visual
     ]
 
 
 def malformed(text: str) -> list[str]:
     """What is wrong with the words themselves, as codes with detail; whatever was declared."""
     words = text.lower().split()
-    found = []
+    problems = []
     if sum(any(map(str.isalpha, word)) for word in words) < 2:
-        found.append("caption.empty: fewer than two words")
+        problems.append("caption.empty: fewer than two words")
     if len(text) > LONGEST:
-        found.append(f"caption.too_long: {len(text)} characters, {LONGEST} allowed")
+        problems.append(f"caption.too_long: {len(text)} characters, {LONGEST} allowed")
     if misleading_signs(text):
-        found.append("caption.control_characters: signs that are not seen or turn the reading order")
+        problems.append("caption.control_characters: signs that are not seen or turn the reading order")
     phrases = Counter(zip(words, words[1:], words[2:], strict=False))
-    stuck = sum(one == other for one, other in pairwise(words))
+    stuck = sum(word == following for word, following in pairwise(words))
     if stuck > REPEATS or max(phrases.values(), default=0) > REPEATS:
-        found.append("caption.repeats: the same words again and again")
-    return found
+        problems.append("caption.repeats: the same words again and again")
+    return problems
 
 
 def contradictions(row: Row, facts: Facts, subject_at_least: float) -> list[str]:
     """Where what was seen speaks against what is declared and was not refuted, with both values."""
-    found, declared, text = [], facts.item["declared_time_of_day"], row["text"]
+    problems, declared, text = [], facts.item["declared_time_of_day"], row["text"]
     if facts.verdicts.get("time_of_day") != "fail":
         others = sorted(time for time in times_named(text) if times_conflict(time, declared))
-        found += [f"caption.contradicts_time_of_day: says {time}, declared is {declared}" for time in others]
+        problems += [f"caption.contradicts_time_of_day: says {time}, declared is {declared}" for time in others]
     if (people := PEOPLE.search(text)) and not json.loads(facts.item["persons_json"]):
-        found.append(f"caption.contradicts_people: says {people[0]}, nobody is declared")
+        problems.append(f"caption.contradicts_people: says {people[0]}, nobody is declared")
     if row["likeness"] is not None and row["likeness"] < subject_at_least:
         subject = facts.item["declared_subject"]
-        found.append(f"caption.contradicts_subject: likeness {row['likeness']:.3f} to the declared {subject!r}")
-    return found
+        problems.append(f"caption.contradicts_subject: likeness {row['likeness']:.3f} to the declared {subject!r}")
+    return problems

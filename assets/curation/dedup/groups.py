@@ -1,8 +1,10 @@
 """Which clips show the same footage, and whose it is: by bytes and decoded frames (one clip id), or near by the hashes
 of their frames, whatever was cut off, turned over, written on or coded again.
 
-What belongs here: groups and their originals. Which pairs are near is in `candidates` and `likeness`, who may own
-footage in `ownership`.
+This module makes groups and their originals. Which pairs are near is in `candidate_pairs` and `similarity`, who may own
+footage in `ownership`. `resolve` reads the clips of all days from the lake: one whose hashes are missing, or of an older
+version of the pass, has none. It is told apart from others by its frames alone and stays unresolved until its day is
+measured again.
 
 Clips are taken in the order in which they may own footage: verified ones first, then as they arrived. Each belongs to
 the earliest original that it is itself near to, and is an original where there is none. So a group does not grow
@@ -29,7 +31,7 @@ Together = tuple[str, str]  # two clip ids, the lower first
 
 
 @dataclass(frozen=True)
-class Clip:
+class HashedClip:
     """What is compared. `order` says when it came; `hashes` are packed (`phash.pack`): empty where all frames are
     blank, None where the clip was not measured, or by an older version of the pass."""
 
@@ -47,7 +49,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Known:
+class Compared:
     """What was compared before: all pairs of `clip_ids`, of which `pairs` are near, with their likeness."""
 
     clip_ids: frozenset[str] = frozenset()
@@ -55,7 +57,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Found:
+class Duplicates:
     """Rows of table `duplicates`, one a clip, and of table `near_pairs`.
 
     `compared` pairs were looked at in full; `unfinished` clips stand in a crowd too dense to be searched to its end.
@@ -67,45 +69,42 @@ class Found:
     unfinished: int
 
 
-def find_duplicates(clips: Iterable[Clip], known: Known | None = None) -> Found:
-    """Compare all clips, or only those that `known` does not know with all, and resolve every group to its owner."""
-    from assets.curation.dedup.candidate_pairs import (
-        near_pairs,  # with a compiler, which listing assets should not load
-    )
+def find_duplicates(clips: Iterable[HashedClip], compared: Compared | None = None) -> Duplicates:
+    """Compare all clips, or only those that `compared` does not have with all, and resolve every group to its owner."""
+    # it loads a compiler, which listing assets should not
+    from assets.curation.dedup.candidate_pairs import near_pairs
 
     ranked = sorted(clips, key=lambda clip: clip.rank)
-    earliest: dict[str, Clip] = {}  # of those with the same frames, in order
+    earliest: dict[str, HashedClip] = {}  # of those with the same frames, in order
     hashes: dict[str, bytes] = {}
     for clip in ranked:
         earliest.setdefault(clip.clip_id, clip)
         if clip.hashes is not None:
             hashes.setdefault(clip.clip_id, clip.hashes)
     names = list(earliest)
-    film = ClipHashes([hashes.get(name, b"") for name in names])
-    known = known or Known()
-    pairs = near_pairs(film, np.array([name not in known.clip_ids for name in names], bool))
-    near = _Near(film, names, known)
-    for first, second, likeness in zip(
-        pairs.first.tolist(), pairs.second.tolist(), pairs.structure.tolist(), strict=True
-    ):
-        near.add(first, second, likeness)
+    packed = ClipHashes([hashes.get(name, b"") for name in names])
+    compared = compared or Compared()
+    pairs = near_pairs(packed, np.array([name not in compared.clip_ids for name in names], bool))
+    near = _Near(packed, names, compared)
+    for pair in zip(pairs.first.tolist(), pairs.second.tolist(), pairs.structure.tolist(), strict=True):
+        near.add(*pair)
     original = dict(zip(names, (earliest[names[index]] for index in near.originals()), strict=True))
     members = Counter(original[clip.clip_id].clip_id for clip in ranked)
     rows = [_row(clip, original[clip.clip_id], members, near, clip.clip_id in hashes) for clip in ranked]
-    return Found(rows, near.rows(), pairs.compared, pairs.unfinished)
+    return Duplicates(rows, near.rows(), pairs.compared, pairs.unfinished)
 
 
 class _Near:
     """The near pairs of clips, by their place in the order."""
 
-    def __init__(self, film: ClipHashes, names: Sequence[str], known: Known) -> None:
-        self.film, self.names = film, names
+    def __init__(self, hashes: ClipHashes, names: Sequence[str], compared: Compared) -> None:
+        self.hashes, self.names = hashes, names
         self.places = {name: place for place, name in enumerate(names)}
         self.likeness: dict[tuple[int, int], float] = {}
         self.earlier: defaultdict[int, list[int]] = defaultdict(list)
-        for (one, other), likeness in known.pairs.items():
-            if one in self.places and other in self.places:  # of clips that are still there
-                first, second = sorted((self.places[one], self.places[other]))
+        for (clip_id, other_id), likeness in compared.pairs.items():
+            if clip_id in self.places and other_id in self.places:  # of clips that are still there
+                first, second = sorted((self.places[clip_id], self.places[other_id]))
                 self.add(first, second, likeness)
 
     def add(self, first: int, second: int, likeness: float) -> None:
@@ -120,36 +119,38 @@ class _Near:
             if clip not in self.earlier:
                 continue
             met = {original[other] for other in self.earlier[clip]}
-            original[clip] = min((one for one in met if self._are_near(one, clip)), default=clip)
+            original[clip] = min((candidate for candidate in met if self._are_near(candidate, clip)), default=clip)
         return original
 
     def _are_near(self, first: int, second: int) -> bool:
         """Compares what only a third clip brought together: in a crowd, nobody is compared with all."""
         if (first, second) not in self.likeness:
-            found = compare(self.film, np.array([first]), np.array([second]))
-            if not found.near[0]:
+            similarity = compare(self.hashes, np.array([first]), np.array([second]))
+            if not similarity.near[0]:
                 return False
-            self.likeness[first, second] = float(found.structure[0])
+            self.likeness[first, second] = float(similarity.structure[0])
         return True
 
-    def between(self, one: str, other: str) -> float:
+    def between(self, clip_id: str, other_id: str) -> float:
         """The likeness of two clips that are near."""
-        first, second = sorted((self.places[one], self.places[other]))
+        first, second = sorted((self.places[clip_id], self.places[other_id]))
         return self.likeness[first, second]
 
     def rows(self) -> list[dict[str, Any]]:
         """Rows of table `near_pairs`."""
-        found = []
+        rows = []
         for (first, second), likeness in self.likeness.items():
-            one, other = sorted((self.names[first], self.names[second]))
-            found.append(
-                {"clip_id": one, "other_clip_id": other, "likeness": round(likeness, 6)}
+            lower, higher = sorted((self.names[first], self.names[second]))
+            rows.append(
+                {"clip_id": lower, "other_clip_id": higher, "likeness": round(likeness, 6)}
                 | {"duplicates_version": DUPLICATES_VERSION}
             )
-        return found
+        return rows
 
 
-def _row(clip: Clip, original: Clip, members: Mapping[str, int], near: _Near, measured: bool) -> dict[str, Any]:
+def _row(
+    clip: HashedClip, original: HashedClip, members: Mapping[str, int], near: _Near, measured: bool
+) -> dict[str, Any]:
     row = {
         "clip_id": clip.clip_id,
         "item_id": clip.item_id,
@@ -173,11 +174,11 @@ def _row(clip: Clip, original: Clip, members: Mapping[str, int], near: _Near, me
     return row | failed | {"kind": "near", "distance": apart, "reason": "dup.own_similar" if own else "dup.near"}
 
 
-def known_from(rows: Iterable[Mapping[str, Any]], pairs: Iterable[Mapping[str, Any]]) -> Known:
+def compared_from(rows: Iterable[Mapping[str, Any]], pairs: Iterable[Mapping[str, Any]]) -> Compared:
     """What tables `duplicates` and `near_pairs` remember of the same version of the method."""
-    mine = [row for row in rows if row["duplicates_version"] == DUPLICATES_VERSION]
-    return Known(
-        frozenset(row["clip_id"] for row in mine if row["kind"] != "unmeasured"),
+    current = [row for row in rows if row["duplicates_version"] == DUPLICATES_VERSION]
+    return Compared(
+        frozenset(row["clip_id"] for row in current if row["kind"] != "unmeasured"),
         {
             (pair["clip_id"], pair["other_clip_id"]): pair["likeness"]
             for pair in pairs
@@ -191,15 +192,15 @@ def known_from(rows: Iterable[Mapping[str, Any]], pairs: Iterable[Mapping[str, A
 _SHOT = ["clip_id", "item_id", "shot_index", "bytes_sha256"]
 
 
-def resolve(home: Home) -> Found:
+def resolve(home: Home) -> Duplicates:
     """Compare what is new with everything, and write tables `duplicates` and `near_pairs`."""
-    known = known_from(home.lake.rows("duplicates"), home.lake.rows("near_pairs"))
-    found = find_duplicates(clips(home), known)
-    home.lake.write("near_pairs", found.pairs)
-    return found
+    compared = compared_from(home.lake.rows("duplicates"), home.lake.rows("near_pairs"))
+    duplicates = find_duplicates(clips(home), compared)
+    home.lake.write("near_pairs", duplicates.pairs)
+    return duplicates
 
 
-def clips(home: Home) -> Iterator[Clip]:
+def clips(home: Home) -> Iterator[HashedClip]:
     """Every clip, with its place in the order of arrival and how far its owner's claim was verified."""
     arrived = {
         row["delivery_id"]: row["received_at"] for row in _rows(home, "deliveries", "delivery_id", "received_at")
@@ -218,7 +219,7 @@ def clips(home: Home) -> Iterator[Clip]:
         of_item = {row["item_id"]: row for row in items}
         for shot in shots:
             key, item = _key(shot), of_item[shot["item_id"]]
-            yield Clip(
+            yield HashedClip(
                 *key,
                 contributor_id=item["contributor_id"],
                 order=(item["received_day"], arrived[item["delivery_id"]], item["delivery_id"], item["position"]),

@@ -3,7 +3,7 @@
 A bucket is chosen by a hash of the chosen bits of a code. A key frame searches with its whole in every turn, with its
 code as it is and with weak ones of the chosen bits flipped, the likeliest patterns first (query-directed probing, Lv et
 al., Multi-Probe LSH, VLDB 2007). An entry is a hit where few of the signs that both trust differ. Where one search meets
-too many clips, no hits are told apart: the entries are marked for `large_buckets`. What another band reported already
+too many clips, no hits are told apart: the entries are marked for `candidate_pairs`. What another band reported already
 is not reported again.
 
 Unsigned numbers stay unsigned here: compiled code turns a mixture of uint64 and int64 into floating point.
@@ -92,19 +92,6 @@ class Search(NamedTuple):
     fresh: np.ndarray
 
 
-class Workspace(NamedTuple):
-    """What the search for one key frame writes: marks of large buckets (uint8 [k, KINDS]), the hits that it keeps with
-    their turns, and room for the codes of one turn, their buckets and the clips met."""
-
-    large: np.ndarray
-    entries: np.ndarray
-    turns: np.ndarray
-    codes: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    clips: np.ndarray
-
-
 @njit(nogil=True, cache=True)
 def _bucket(code, hashing):
     mixed = (code & hashing.mask) * _ODD
@@ -138,22 +125,22 @@ def _sorted_by_bucket(codes, entries, hashing):
 
 
 @njit(nogil=True, cache=True)
-def _try_codes(frame, frames, mask, flips, out):
+def _try_codes(whole, weak, tries, mask, flips, out):
     """Write the codes that a key frame searches with into `out`, the unchanged one first; how many."""
     usable = np.zeros(WEAK, np.uint64)
-    weak = 0
-    for bit in frames.weak[frame]:
-        if weak < WEAK and flips.weights[bit] & mask:
-            usable[weak] = flips.weights[bit]
-            weak += 1
+    bits = 0
+    for bit in weak:
+        if bits < WEAK and flips.weights[bit] & mask:
+            usable[bits] = flips.weights[bit]
+            bits += 1
     count = 0
     for pattern in flips.patterns:
-        if count == frames.tries[frame]:
+        if count == tries:
             break
-        if pattern >> weak:  # of a bit that there is not
+        if pattern >> bits:  # of a bit that there is not
             continue
-        code = frames.whole[frame]
-        for rank in range(weak):
+        code = whole
+        for rank in range(bits):
             if pattern >> rank & 1:
                 code ^= usable[rank]
         out[count] = code
@@ -167,7 +154,8 @@ def _searched_buckets(seekers, frames, hashing, flips):
     searched = np.zeros(1 << np.int64(hashing.bits), np.bool_)
     codes = np.empty(TRIES, np.uint64)
     for frame in seekers:
-        for number in range(_try_codes(frame, frames, hashing.mask, flips, codes)):
+        tried = _try_codes(frames.whole[frame], frames.weak[frame], frames.tries[frame], hashing.mask, flips, codes)
+        for number in range(tried):
             for turn in range(len(flips.turned)):
                 searched[_bucket(codes[number] ^ flips.turned[turn], hashing)] = True
     return searched
@@ -197,83 +185,75 @@ def _add_clip(clips, count, clip):
 
 
 @njit(nogil=True, cache=True)
-def _mark(work, frame, turn, first, last):
-    """Mark a key frame in its turn, and its kept hits from `first` to `last` - 1."""
-    work.large[frame, WINDOWS - 1 + turn if turn else 0] = 1
-    for at in range(first, last):
-        work.large[np.int64(work.entries[at]) // WINDOWS, np.int64(work.entries[at]) % WINDOWS] = 1
-
-
-@njit(nogil=True, cache=True, forceinline=True)  # a call would copy all arrays' descriptors
-def _search_turn(frame, turn, tried, kept, search, work):
-    """Add what a key frame hits in one turn, with `tried` codes, to the `kept` hits; how many there are then.
-
-    A turn that meets too many clips, or has no room left, keeps nothing and is marked.
-    """
-    frames, buckets, fresh = search.frames, search.buckets, search.fresh
-    for at in range(tried):  # all buckets first: they are far apart in memory, and are fetched at the same time
-        bucket = _bucket(work.codes[at] ^ search.flips.turned[turn], buckets.hashing)
-        work.low[at], work.high[at] = buckets.start[bucket], buckets.start[bucket + 1]
-    own, trusted = frames.clip[frame], frames.trusted[frame * WINDOWS]
-    kept_before, met = kept, 0
-    for at in range(tried):
-        if work.high[at] - work.low[at] > BUCKET_MOST:
-            _mark(work, frame, turn, 0, 0)
-            continue
-        code = work.codes[at] ^ search.flips.turned[turn]
-        for place in range(work.low[at], work.high[at]):
-            apart = buckets.codes[place] ^ code
-            differ = _count_ones(apart & trusted)
-            if differ > SEEKER_APART:
-                continue
-            entry = buckets.entries[place]
-            other = frames.clip[np.int64(entry) // WINDOWS]
-            if other == own or differ + _count_ones(apart & frames.trusted[entry]) > BOTH_APART:
-                continue
-            if len(fresh) and not (fresh[own] or fresh[other]):
-                continue
-            met = met if met > CLIPS_MOST else _add_clip(work.clips, met, other)
-            if met > CLIPS_MOST or kept == ROOM:
-                met = CLIPS_MOST + 1
-                _mark(work, frame, turn, kept_before, kept)
-                work.large[np.int64(entry) // WINDOWS, np.int64(entry) % WINDOWS] = 1
-                kept = kept_before
-                continue
-            work.entries[kept], work.turns[kept] = entry, turn
-            kept += 1
-    return kept
+def _mark(large, entry):
+    large[np.int64(entry) // WINDOWS, np.int64(entry) % WINDOWS] = 1
 
 
 @njit(nogil=True, cache=True)
 def _search(first, seekers, search, large, reported, hits):
     """What `seekers` from number `first` on hit, into `hits`, until they are nearly full: the next number, and how many.
 
-    A hit is one number: key frame, turn and entry. `reported` is a hash table of hits that were reported already, which
-    forgets where two have one slot: they are reported again.
+    A hit is one number: key frame, turn and entry. `large` [k, KINDS] marks those that meet too many. `reported` is a
+    hash table of hits that were reported already, which forgets where two have one slot: they are reported again.
     """
-    shift = _U(64 - np.int64(np.log2(len(reported))))
-    buckets = np.empty((2, TRIES), np.int64)
-    clips = np.empty((2, CLIPS_MOST), np.int64)
-    codes, entries, turns = np.empty(TRIES, np.uint64), np.empty(ROOM, np.uint32), np.empty(ROOM, np.uint8)
-    work = Workspace(large, entries, turns, codes, buckets[0], buckets[1], clips[0])
+    # arrays are taken out of their tuples once: taking them out in the loops counts references, which costs as much as
+    # the search
+    (clip, whole, weak, tries, trusted), (hashing, start, entries, codes), flips, fresh = search
+    turned, shift = flips.turned, _U(64 - np.int64(np.log2(len(reported))))
+    tried, low, high = np.empty(TRIES, np.uint64), np.empty(TRIES, np.int64), np.empty(TRIES, np.int64)
+    kept_entries, kept_turns = np.empty(ROOM, np.uint32), np.empty(ROOM, np.uint8)
+    turn_clips, all_clips = np.empty(CLIPS_MOST, np.int64), np.empty(CLIPS_MOST, np.int64)
     count = 0
     for number in range(first, len(seekers)):
         if count > len(hits) - ROOM:
             return number, count
         frame = seekers[number]
-        tried = _try_codes(frame, search.frames, search.buckets.hashing.mask, search.flips, codes)
+        own, own_trusted = clip[frame], trusted[frame * WINDOWS]
+        searches = _try_codes(whole[frame], weak[frame], tries[frame], hashing.mask, flips, tried)
         kept, met = 0, 0
-        for turn in range(len(search.flips.turned)):
-            kept_before = kept
-            kept = _search_turn(frame, turn, tried, kept, search, work)
+        for turn in range(len(turned)):
+            kind = WINDOWS - 1 + turn if turn else 0
+            # all buckets first: they are far apart in memory, and are fetched at the same time
+            for at in range(searches):
+                bucket = _bucket(tried[at] ^ turned[turn], hashing)
+                low[at], high[at] = start[bucket], start[bucket + 1]
+            kept_before, met_in_turn = kept, 0
+            for at in range(searches):
+                if high[at] - low[at] > BUCKET_MOST:
+                    large[frame, kind] = 1
+                    continue
+                code = tried[at] ^ turned[turn]
+                for place in range(low[at], high[at]):
+                    apart = codes[place] ^ code
+                    differ = _count_ones(apart & own_trusted)
+                    if differ > SEEKER_APART:
+                        continue
+                    entry = entries[place]
+                    other = clip[np.int64(entry) // WINDOWS]
+                    if other == own or differ + _count_ones(apart & trusted[entry]) > BOTH_APART:
+                        continue
+                    if len(fresh) and not (fresh[own] or fresh[other]):
+                        continue
+                    met_in_turn = met_in_turn if met_in_turn > CLIPS_MOST else _add_clip(turn_clips, met_in_turn, other)
+                    if met_in_turn > CLIPS_MOST or kept == ROOM:  # this turn keeps nothing
+                        met_in_turn = CLIPS_MOST + 1
+                        large[frame, kind] = 1
+                        _mark(large, entry)
+                        for late in range(kept_before, kept):
+                            _mark(large, kept_entries[late])
+                        kept = kept_before
+                        continue
+                    kept_entries[kept], kept_turns[kept] = entry, turn
+                    kept += 1
             for at in range(kept_before, kept):
                 if met <= CLIPS_MOST:
-                    met = _add_clip(clips[1], met, search.frames.clip[np.int64(entries[at]) // WINDOWS])
+                    met = _add_clip(all_clips, met, clip[np.int64(kept_entries[at]) // WINDOWS])
         for at in range(kept):
             if met > CLIPS_MOST:
-                _mark(work, frame, turns[at], at, at + 1)
+                large[frame, WINDOWS - 1 + kept_turns[at] if kept_turns[at] else 0] = 1
+                _mark(large, kept_entries[at])
                 continue
-            hit = (_U(frame) << _U(34)) | (_U(turns[at]) << _U(32)) | _U(entries[at])
+            hit = (_U(frame) << _U(34)) | (_U(kept_turns[at]) << _U(32)) | _U(kept_entries[at])
             slot = np.int64((hit * _ODD) >> shift)
             if reported[slot] != hit:
                 reported[slot] = hits[count] = hit
@@ -286,7 +266,7 @@ def _mark_large(start, entries, large):
     for bucket in range(len(start) - 1):
         if start[bucket + 1] - start[bucket] > BUCKET_MOST:
             for at in range(start[bucket], start[bucket + 1]):
-                large[np.int64(entries[at]) // WINDOWS, np.int64(entries[at]) % WINDOWS] = 1
+                _mark(large, entries[at])
 
 
 @dataclass
@@ -347,7 +327,8 @@ def searched_entries(codes: Codes, seekers: np.ndarray, chosen: np.ndarray) -> n
 def tried_codes(codes: Codes, frame: int, chosen: np.ndarray) -> np.ndarray:
     """uint64: the codes that a key frame searches with where the bits `chosen` decide, the unchanged one first."""
     out = np.empty(TRIES, np.uint64)
-    return out[: _try_codes(frame, KeyFrames.of(codes), Hashing.by(chosen).mask, FLIPS, out)]
+    mask = Hashing.by(chosen).mask
+    return out[: _try_codes(codes.whole[frame], codes.weak[frame], codes.tries[frame], mask, FLIPS, out)]
 
 
 def buckets_of(codes: np.ndarray, chosen: np.ndarray, size: int) -> np.ndarray:

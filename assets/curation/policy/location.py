@@ -6,15 +6,12 @@ Positions are read as containers write them (ISO 6709) and compared with the gaz
 from __future__ import annotations
 
 import functools
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from assets.curation.policy.gazetteer import Place, gazetteer, nearest
+from assets.curation.policy.gazetteer import Place, Position, distance_km, gazetteer, nearest
 
-EARTH_KM = 6371.0088  # mean radius
 LONGEST = 120  # characters; a longer text is no position
 _COMPACT = re.compile(
     r"(?P<lat>[+-]\d{1,6}(?:[.,]\d+)?)(?P<lon>[+-]\d{1,7}(?:[.,]\d+)?)(?P<alt>[+-]\d+(?:[.,]\d+)?)?"
@@ -27,18 +24,6 @@ _FOR_PEOPLE = re.compile(rf"{_SIDE}([NS])[\s,]*{_SIDE}([EW])(?:[\s,]*(-?\d+(?:[.
 _WGS84 = re.compile(r"(?i)wgs[_ ]?84(?:[_ ]?g?3?d?)?|epsg:+(?:4326|4979)|")  # an empty one means the same
 
 
-@dataclass(frozen=True)
-class Position:
-    """Degrees north and east of WGS 84; metres above its surface where they were given."""
-
-    latitude: float
-    longitude: float
-    altitude_m: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.latitude:.4f}, {self.longitude:.4f}"
-
-
 def read_position(text: str | None) -> Position | None:
     """The position in ISO 6709; None where the text is none that is understood.
 
@@ -47,10 +32,10 @@ def read_position(text: str | None) -> Position | None:
     words = (text or "").strip().replace("\u2212", "-")
     if not words.isprintable() or len(words) > LONGEST:
         return None
-    found = _compact(words) or _for_people(words)
-    if found is None or not (abs(found.latitude) <= 90 and abs(found.longitude) <= 180):
+    position = _compact(words) or _for_people(words)
+    if position is None or not (abs(position.latitude) <= 90 and abs(position.longitude) <= 180):
         return None
-    return found if (found.latitude, found.longitude) != (0.0, 0.0) else None
+    return position if (position.latitude, position.longitude) != (0.0, 0.0) else None
 
 
 def _compact(words: str) -> Position | None:
@@ -102,14 +87,6 @@ def _number(written: str) -> float:
     return float(written.replace(",", "."))
 
 
-def distance_km(one: Position, other: Position) -> float:
-    """Along a great circle, by the haversine formula: within 0.6 % of the ellipsoid's."""
-    south, north = math.radians(one.latitude), math.radians(other.latitude)
-    across = math.radians(other.longitude - one.longitude)
-    chord = math.sin((north - south) / 2) ** 2 + math.cos(south) * math.cos(north) * math.sin(across / 2) ** 2
-    return 2 * EARTH_KM * math.asin(math.sqrt(min(1.0, chord)))
-
-
 Row = Mapping[str, Any]
 Found = tuple[str, str | None, str | None, str]  # verdict, value, threshold, detail
 
@@ -119,14 +96,14 @@ def location(item: Row, own_position: str | None, allowed_km: float) -> Found:
     place, declared = (item["declared_location"] or "").strip(), _declared_position(item)
     own = read_position(own_position)
     threshold = place or (str(declared) if declared else None)
-    away, said = _compared(place, declared, own or declared, "file's" if own else "declared", own is not None)
+    away, notes = _compared(place, declared, own or declared, "file's" if own else "declared", own is not None)
     if own is None:
-        said.append(
+        notes.append(
             f"the file's position {own_position!r} is not understood"
             if own_position
             else "the file carries no position"
         )
-    detail = "; ".join(said)
+    detail = "; ".join(notes)
     value = f"{max(away):.0f} km" if away else None
     if away and max(away) > allowed_km:
         return "fail", value, threshold, f"{detail}; {allowed_km:g} km allowed"
@@ -139,24 +116,24 @@ def _compared(
     place: str, declared: Position | None, position: Position | None, whose: str, own: bool
 ) -> tuple[list[float], list[str]]:
     """Distances in km between what is declared and a position, and what to say about each."""
-    away, said = [], []
+    away, notes = [], []
     if not place:
-        said.append("no place is declared")
+        notes.append("no place is declared")
     elif position is None:
-        said.append(f"{place} declared")
-    elif found := _nearest(place, position):
-        candidate, distance = found
-        known = f"{candidate.name}, {candidate.country}"
+        notes.append(f"{place} declared")
+    elif match := _nearest(place, position):
+        candidate, distance = match
+        description = f"{candidate.name}, {candidate.country}"
         if candidate.kind == "city":
-            known += f" at {candidate.position}"
+            description += f" at {candidate.position}"
         away.append(distance)
-        said.append(f"{place} declared ({known}); the {whose} position {position} is {distance:.0f} km away")
+        notes.append(f"{place} declared ({description}); the {whose} position {position} is {distance:.0f} km away")
     else:
-        said.append(f"{place} declared, which the gazetteer does not know")
+        notes.append(f"{place} declared, which the gazetteer does not know")
     if own and declared is not None and position is not None:
         away.append(distance := distance_km(declared, position))
-        said.append(f"{declared} declared; the file's position {position} is {distance:.0f} km away")
-    return away, said
+        notes.append(f"{declared} declared; the file's position {position} is {distance:.0f} km away")
+    return away, notes
 
 
 @functools.lru_cache(maxsize=1 << 16)  # the clips of a file, and those of a day, share places

@@ -40,16 +40,16 @@ def provenance(media: Row) -> Judged:
     asked = "a whole manifest"
     if state in (None, "absent"):
         return "unmeasurable", None, asked, "no C2PA manifest; absence is neutral"
-    said = f"{kind or 'no source type'}{f'; {detail}' if detail else ''}"
+    declared = f"{kind or 'no source type'}{f'; {detail}' if detail else ''}"
     if state in BROKEN:
-        return "fail", state, asked, f"the manifest is {state}: {said}"
+        return "fail", state, asked, f"the manifest is {state}: {declared}"
     if state == "trusted" and kind in CAPTURED:
-        return "pass", "trusted capture", asked, f"a trusted device signs that it captured this: {said}"
+        return "pass", "trusted capture", asked, f"a trusted device signs that it captured this: {declared}"
     return (
         "pass",
         state,
         asked,
-        f"the manifest is whole, its signer {'known' if state == 'trusted' else 'unknown'}: {said}",
+        f"the manifest is whole, its signer {'known' if state == 'trusted' else 'unknown'}: {declared}",
     )
 
 

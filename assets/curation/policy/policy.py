@@ -1,7 +1,7 @@
 """What is asked of every clip: the one place for thresholds, with units, severities and rejection codes.
 
 What belongs here: numbers and names. How a check is decided is in `verdicts`, how an installation changes a number
-without touching the code in `tuning`. Every verdict records the threshold it was made with and the policy's `name`,
+without touching the code in `policy_overrides`. Every verdict records the threshold it was made with and the policy's `name`,
 which changes with any number, so a corpus can be decided again from the stored signals without decoding anything.
 
 Severity `fatal` means never eligible, `quality` means not good enough or not what was declared, `info` never blocks.

@@ -44,14 +44,14 @@ def read_changes(home: Home) -> dict[str, dict[str, Any]]:
         return {}
     where = home.store.uri(KEY)
     try:
-        found = yaml.load(home.store.get(KEY), _Strict)
+        changes = yaml.load(home.store.get(KEY), _Strict)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PolicyError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
-    if found is None:
+    if changes is None:
         return {}
-    if not isinstance(found, dict) or not all(isinstance(change, dict) for change in found.values()):
+    if not isinstance(changes, dict) or not all(isinstance(change, dict) for change in changes.values()):
         raise PolicyError(f"{where} is not a list of checks with their changes, such as `sharpness: {{low: 8}}`")
-    return {str(check): {str(field): value for field, value in change.items()} for check, change in found.items()}
+    return {str(check): {str(field): value for field, value in change.items()} for check, change in changes.items()}
 
 
 def write_changes(home: Home, changes: Changes) -> None:
@@ -66,7 +66,7 @@ def write_changes(home: Home, changes: Changes) -> None:
 
 def with_settings(changes: Changes, settings: list[str]) -> dict[str, dict[str, Any]]:
     """The changes with `check.field=value` added; the value `default` takes one away. Raises PolicyError."""
-    found = {check: dict(change) for check, change in changes.items()}
+    checks = {check: dict(change) for check, change in changes.items()}
     for setting in settings:
         name, equals, text = setting.partition("=")
         check, dot, field = name.strip().partition(".")
@@ -74,10 +74,10 @@ def with_settings(changes: Changes, settings: list[str]) -> dict[str, dict[str, 
             raise PolicyError(f"{setting!r} sets nothing; write it as sharpness.low=8, or sharpness.low={DEFAULT}")
         _settable(_known(check, POLICY), field)
         if (value := _read(text)) == DEFAULT:
-            found.get(check, {}).pop(field, None)
+            checks.get(check, {}).pop(field, None)
         else:
-            found.setdefault(check, {})[field] = value
-    return {check: change for check, change in found.items() if change}
+            checks.setdefault(check, {})[field] = value
+    return {check: change for check, change in checks.items() if change}
 
 
 def tuned(changes: Changes, base: Policy = POLICY) -> Policy:

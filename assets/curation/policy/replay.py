@@ -76,14 +76,14 @@ def replay(
         say(done, len(days))
         rows = walk.decide(home, day)
         if write:
-            _write(home, day, rows, walk.found.days_written)
+            _write(home, day, rows, walk.replay.days_written)
         else:
             for _ in rows:
                 pass
     say(len(days), len(days))
-    walk.found.days = len(days)
-    walk.found.checks = [one for one in walk.moved.values() if one.examples]
-    return walk.found
+    walk.replay.days = len(days)
+    walk.replay.checks = [moved for moved in walk.moved.values() if moved.examples]
+    return walk.replay
 
 
 def _write(home: Home, day: str, rows: Iterator[Row], written: dict[str, str]) -> None:
@@ -97,9 +97,11 @@ def _write(home: Home, day: str, rows: Iterator[Row], written: dict[str, str]) -
 class _Walk:
     """Counts while rows go by, so that no more than a day is ever held."""
 
-    def __init__(self, found: Replay, policy: Policy) -> None:
-        self.found, self.policy = found, policy
-        self.moved = {one.name: Moved(one.name, one.threshold if one.column else None) for one in policy.checks}
+    def __init__(self, replay: Replay, policy: Policy) -> None:
+        self.replay, self.policy = replay, policy
+        self.moved = {
+            check.name: Moved(check.name, check.threshold if check.column else None) for check in policy.checks
+        }
 
     def decide(self, home: Home, day: str) -> Iterator[Row]:
         """The verdicts of a day, counted as they are taken."""
@@ -111,33 +113,33 @@ class _Walk:
             yield from rows
 
     def _clip(self, rows: Sequence[Row], before: Mapping[str, Row]) -> None:
-        found = self.found
+        replay = self.replay
         was_good = bool(before) and not any(map(blocks, before.values()))
         is_good = not any(map(blocks, rows))
-        found.clips += 1
-        found.good_before += was_good
-        found.good_after += is_good
-        found.newly_good += is_good and not was_good
-        found.newly_refused += was_good and not is_good
-        found.policies_before[_policy_of(next(iter(before.values()), None))] += 1
+        replay.clips += 1
+        replay.good_before += was_good
+        replay.good_after += is_good
+        replay.newly_good += is_good and not was_good
+        replay.newly_refused += was_good and not is_good
+        replay.policies_before[_policy_of(next(iter(before.values()), None))] += 1
         for row in rows:
             old = before.get(row["check"])
             if old is None or (old["verdict"], old["severity"]) != (row["verdict"], row["severity"]):
                 self._move(row, old)
 
     def _move(self, row: Row, old: Row | None) -> None:
-        one = self.moved[row["check"]]
+        moved = self.moved[row["check"]]
         was, now = old["verdict"] if old else None, row["verdict"]
-        one.newly_passing += was not in (None, "pass") and now == "pass"
-        one.newly_failing += was == "pass" and now != "pass"
-        one.otherwise += was != now and (was is None or "pass" not in (was, now))
+        moved.newly_passing += was not in (None, "pass") and now == "pass"
+        moved.newly_failing += was == "pass" and now != "pass"
+        moved.otherwise += was != now and (was is None or "pass" not in (was, now))
         was_blocking = old is not None and blocks(old)
-        one.newly_blocking += blocks(row) and not was_blocking
-        one.newly_harmless += was_blocking and not blocks(row)
-        if one.threshold is not None and old is not None:
-            one.threshold_before = old["threshold"]
-        if len(one.examples) < EXAMPLES:
-            one.examples.append(row["clip_id"])
+        moved.newly_blocking += blocks(row) and not was_blocking
+        moved.newly_harmless += was_blocking and not blocks(row)
+        if moved.threshold is not None and old is not None:
+            moved.threshold_before = old["threshold"]
+        if len(moved.examples) < EXAMPLES:
+            moved.examples.append(row["clip_id"])
 
 
 def _policy_of(row: Row | None) -> str:
@@ -146,7 +148,7 @@ def _policy_of(row: Row | None) -> str:
 
 def _stored(home: Home, day: str) -> Before:
     """What is recorded of a day's clips, by clip and check."""
-    found: dict[Key, dict[str, Row]] = defaultdict(dict)
+    rows: dict[Key, dict[str, Row]] = defaultdict(dict)
     for row in home.lake.read("verdicts", day, _COMPARED).to_pylist():
-        found[row["item_id"], row["shot_index"]][row["check"]] = row
-    return found
+        rows[row["item_id"], row["shot_index"]][row["check"]] = row
+    return rows

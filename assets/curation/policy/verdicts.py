@@ -219,10 +219,10 @@ def _faces(check: Check, evidence: Evidence) -> Finding:
     declared = sum(bool(person.get("identifiable")) for person in people)
     if evidence.signals is None:
         return _not_measured(evidence, str(declared))
-    if (found := evidence.signals["faces_max"]) is None:
+    if (faces := evidence.signals["faces_max"]) is None:
         return _unmeasurable("no face detector was there", str(declared))
-    detail = f"at most {found} faces in a sampled frame, {declared} identifiable people declared"
-    return Finding(_passed(found <= declared), str(found), str(declared), detail)
+    detail = f"at most {faces} faces in a sampled frame, {declared} identifiable people declared"
+    return Finding(_passed(faces <= declared), str(faces), str(declared), detail)
 
 
 def _loudness(check: Check, evidence: Evidence) -> Finding:
@@ -248,12 +248,12 @@ def _subject(check: Check, evidence: Evidence) -> Finding:
         return Finding("not_yet", None, declared, "a reviewer decides whether this is what is seen")
     best = max(alike, key=lambda row: row["likeness"])
     value = f"{best['likeness']:.3f}"
-    said = f"{declared} declared; {best['captioner']} saw: {best['text'][:200]}; likeness {value}"
+    captions = f"{declared} declared; {best['captioner']} saw: {best['text'][:200]}; likeness {value}"
     if best["likeness"] >= (check.high or 1.0):
-        return Finding("pass", value, declared, said)
+        return Finding("pass", value, declared, captions)
     if all(row["likeness"] < (check.low or 0.0) for row in alike):
-        return Finding("fail", value, declared, said)
-    return Finding("not_yet", value, declared, f"{said}; a reviewer decides")
+        return Finding("fail", value, declared, captions)
+    return Finding("not_yet", value, declared, f"{captions}; a reviewer decides")
 
 
 _SPECIAL: dict[str, Callable[[Check, Evidence], Finding]] = {
@@ -284,10 +284,10 @@ def by_clip(rows: Sequence[Row]) -> dict[Key, Row]:
 
 def rows_by_clip(rows: Sequence[Row]) -> dict[Key, list[Row]]:
     """The same for tables with several rows a clip; none is an empty list."""
-    found: dict[Key, list[Row]] = defaultdict(list)
+    by_clip: dict[Key, list[Row]] = defaultdict(list)
     for row in rows:
-        found[row["item_id"], row["shot_index"]].append(row)
-    return found
+        by_clip[row["item_id"], row["shot_index"]].append(row)
+    return by_clip
 
 
 def read_evidence(home: Home, day: str) -> Iterator[Evidence]:

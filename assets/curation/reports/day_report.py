@@ -42,11 +42,11 @@ class Day:
     @property
     def against(self) -> dict[Key, list[Row]]:
         """By clip the verdicts that block it; empty for a good one."""
-        found: dict[Key, list[Row]] = {(row["item_id"], row["shot_index"]): [] for row in self.rows}
+        blocking: dict[Key, list[Row]] = {(row["item_id"], row["shot_index"]): [] for row in self.rows}
         for row in self.rows:
             if blocks(row):
-                found[row["item_id"], row["shot_index"]].append(row)
-        return found
+                blocking[row["item_id"], row["shot_index"]].append(row)
+        return blocking
 
     def name(self, key: Key, limit: int) -> str:
         file, shot = self.names.get(key[0], key[0]), f" · shot {key[1]}"
@@ -100,11 +100,11 @@ def distributions(signals: Iterable[Row], policy: Policy) -> str:
 
 def narrow_sheets(home: Home, day: Day, shots: Iterable[Row]) -> dict[str, str]:
     """Contact sheets of the clips that were accepted or refused most narrowly, by title, as Markdown images."""
-    wanted = {(shot["item_id"], shot["shot_index"]): shot for shot in shots}
+    by_key = {(shot["item_id"], shot["shot_index"]): shot for shot in shots}
     accepted, refused = narrowest(day.rows, day.policy, SHEET_CLIPS)
     titles = {"worst_accepted": accepted, "best_rejected": refused}
     hidden, cache = frozenset(withheld(home.database_url)), CachedResults(home)
-    return {title: _sheet(cache, day, wanted, hidden, found) for title, found in titles.items()}
+    return {title: _sheet(cache, day, by_key, hidden, clips) for title, clips in titles.items()}
 
 
 def _sheet(
@@ -112,10 +112,10 @@ def _sheet(
     day: Day,
     shots: Mapping[Key, Row],
     hidden: frozenset[str],
-    found: Sequence[tuple[Key, Margin]],
+    clips: Sequence[tuple[Key, Margin]],
 ) -> str:
     frames, labels = [], []
-    for key, margin in found:
+    for key, margin in clips:
         shot = shots[key]
         jpeg = None if shot["clip_id"] in hidden else cache.thumbnail(shot)
         if jpeg:
@@ -157,12 +157,12 @@ class Margin:
 def margin(check: Check, value: float) -> Margin | None:
     """The margin to the bound that is nearer, or that was broken; None where there is no bound to be near."""
     bounds = (("at least", check.low, 1), ("at most", check.high, -1))
-    found = [
+    margins = [
         Margin(check.name, value, bound, side, sign * (value - bound) / abs(bound))
         for side, bound, sign in bounds
         if bound
     ]
-    return min(found, key=lambda one: one.share, default=None)
+    return min(margins, key=lambda margin: margin.share, default=None)
 
 
 def narrowest(
@@ -172,24 +172,24 @@ def narrowest(
 
     A refused clip is as far off as the worst of what it failed; it is listed when all of that has a margin.
     """
-    asked = {check.name: check for check in policy.checks if check.column}
+    bounded = {check.name: check for check in policy.checks if check.column}
     measured: dict[Key, list[Margin]] = defaultdict(list)
     against: dict[Key, list[Margin | None]] = defaultdict(list)
     for row in rows:
-        key, check = (row["item_id"], row["shot_index"]), asked.get(row["check"])
-        found = margin(check, float(row["value"])) if check and row["value"] is not None else None
+        key, check = (row["item_id"], row["shot_index"]), bounded.get(row["check"])
+        distance = margin(check, float(row["value"])) if check and row["value"] is not None else None
         if blocks(row):
-            against[key].append(found)
-        elif found and row["severity"] in BLOCKING_SEVERITIES:
-            measured[key].append(found)
+            against[key].append(distance)
+        elif distance and row["severity"] in BLOCKING_SEVERITIES:
+            measured[key].append(distance)
     accepted = [
-        (key, min(margins, key=lambda one: one.share)) for key, margins in measured.items() if key not in against
+        (key, min(margins, key=lambda entry: entry.share)) for key, margins in measured.items() if key not in against
     ]
     refused = []
     for key, failed in against.items():
-        known = [one for one in failed if one is not None]
-        if len(known) == len(failed):
-            refused.append((key, min(known, key=lambda one: one.share)))
-    accepted.sort(key=lambda one: (one[1].share, one[0]))
-    refused.sort(key=lambda one: (-one[1].share, one[0]))
+        margins_of = [entry for entry in failed if entry is not None]
+        if len(margins_of) == len(failed):
+            refused.append((key, min(margins_of, key=lambda entry: entry.share)))
+    accepted.sort(key=lambda entry: (entry[1].share, entry[0]))
+    refused.sort(key=lambda entry: (-entry[1].share, entry[0]))
     return accepted[:count], refused[:count]

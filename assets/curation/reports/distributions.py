@@ -83,11 +83,11 @@ def _edges(check: Check, values: np.ndarray) -> tuple[np.ndarray, bool]:
 def _dress(axes: Any, check: Check, values: np.ndarray) -> None:
     below, above = refused(check, values)
     inside = len(values) - below - above
-    said = [f"{below} below {check.low:g}"] if check.low is not None else []
-    said += [f"{inside} inside"]
-    said += [f"{above} above {check.high:g}"] if check.high is not None else []
+    counts = [f"{below} below {check.low:g}"] if check.low is not None else []
+    counts += [f"{inside} inside"]
+    counts += [f"{above} above {check.high:g}"] if check.high is not None else []
     axes.set_title(check.name.replace("_", " "), fontsize=10.5, color=INK, loc="left", fontweight="bold", pad=16)
-    axes.text(0, 1.03, " · ".join(said), transform=axes.transAxes, fontsize=8.5, color=INK)
+    axes.text(0, 1.03, " · ".join(counts), transform=axes.transAxes, fontsize=8.5, color=INK)
     unit = check.unit or ""
     axes.set_xlabel(unit if len(unit) < 42 else unit[:40] + "…", fontsize=8.5, color=INK)
     axes.set_ylabel("clips (log)" if axes.get_yscale() == "log" else "clips", fontsize=8.5, color=INK)

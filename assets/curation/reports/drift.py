@@ -51,12 +51,12 @@ def drifted(
     today: Mapping[str, Sequence[float]], before: Mapping[str, Sequence[float]]
 ) -> dict[str, tuple[float, float, float]]:
     """Signals whose distribution moved: (distance, median before, median today), farthest first."""
-    found = {}
+    moved = {}
     for name, values in today.items():
         earlier = before.get(name, ())
         if min(len(values), len(earlier)) < FEWEST:
             continue
         far = distance(values, earlier)
         if far >= DISTANCE and far > DISTANCE_C * sqrt((len(values) + len(earlier)) / (len(values) * len(earlier))):
-            found[name] = far, float(np.median(earlier)), float(np.median(values))
-    return dict(sorted(found.items(), key=lambda one: -one[1][0]))
+            moved[name] = far, float(np.median(earlier)), float(np.median(values))
+    return dict(sorted(moved.items(), key=lambda entry: -entry[1][0]))

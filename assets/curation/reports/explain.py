@@ -120,36 +120,36 @@ def _checks(policy: Policy, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Verdicts in the policy's order, each with what it asks; a check that is new to the policy is not decided yet."""
     stored = {row["check"]: row for row in rows}
     fields = ("value", "unit", "threshold", "check_version", "verdict", "severity", "reason", "detail")
-    found = []
+    checks = []
     for check in policy.checks:
         row = stored.get(check.name, {"verdict": "not_decided", "severity": check.severity, "unit": check.unit})
-        found.append(
+        checks.append(
             {"check": check.name, "asks": check.asks}
             | {field: row.get(field) for field in fields}
             | {"blocks": check.name in stored and blocks(row)}
         )
-    return found
+    return checks
 
 
 def _declared(item: Row, rows: Sequence[Row]) -> list[dict[str, Any]]:
     stored = {row["check"]: row for row in rows}
-    found, of_check = [], ("verdict", "severity", "detail")
+    compared, of_check = [], ("verdict", "severity", "detail")
     for field, columns, check in DECLARED:
-        said, row = [item[column] for column in columns], stored.get(check, {})
-        told = {"field": field, "declared": None if None in said else "x".join(map(str, said))}
-        found.append(told | {"measured": row.get("value")} | {name: row.get(name) for name in of_check})
-    return found
+        values, row = [item[column] for column in columns], stored.get(check, {})
+        claim = {"field": field, "declared": None if None in values else "x".join(map(str, values))}
+        compared.append(claim | {"measured": row.get("value")} | {name: row.get(name) for name in of_check})
+    return compared
 
 
 def _group(home: Home, shot: Row) -> tuple[str | None, list[dict[str, Any]]]:
     """What kind of duplicate the clip is, and the others of its group."""
     rows = home.lake.rows("duplicates")
-    mine = next(iter(_of(rows, shot)), None)
-    if mine is None:
+    own = next(iter(_of(rows, shot)), None)
+    if own is None:
         return None, []
-    others = [row for row in rows if row["dup_group"] == mine["dup_group"] and row is not mine]
+    others = [row for row in rows if row["dup_group"] == own["dup_group"] and row is not own]
     fields = ("clip_id", "item_id", "shot_index", "kind", "distance", "reason")
-    return mine["kind"], [{field: row[field] for field in fields} for row in others]
+    return own["kind"], [{field: row[field] for field in fields} for row in others]
 
 
 def _captions(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -232,18 +232,18 @@ def find_shot(home: Home, name: str, shot_index: int | None = None) -> dict[str,
     items = {row["item_id"]: row for row in home.lake.rows("delivery_items")}
     shots = home.lake.rows("shots")
     for test in (_is_called, _begins_with):
-        found = [shot for shot in shots if test(shot, items.get(shot["item_id"], {}), name)]
-        if found:
+        matches = [shot for shot in shots if test(shot, items.get(shot["item_id"], {}), name)]
+        if matches:
             break
     else:
         raise LookupError(_unknown(name, items, shots))
-    wanted = [shot for shot in found if shot_index in (None, shot["shot_index"])]
-    if not wanted:
-        raise LookupError(f"{name!r} has shots {', '.join(str(s['shot_index']) for s in found)}, not {shot_index}")
-    if len({shot["clip_id"] for shot in wanted}) > 1:
-        raise LookupError(f"{name!r} could be {_listed(wanted, items)}; give more of it, or --shot")
+    chosen = [shot for shot in matches if shot_index in (None, shot["shot_index"])]
+    if not chosen:
+        raise LookupError(f"{name!r} has shots {', '.join(str(s['shot_index']) for s in matches)}, not {shot_index}")
+    if len({shot["clip_id"] for shot in chosen}) > 1:
+        raise LookupError(f"{name!r} could be {_listed(chosen, items)}; give more of it, or --shot")
     originals = {(row["clip_id"], row["item_id"]) for row in home.lake.rows("duplicates") if row["verdict"] == "pass"}
-    return min(wanted, key=lambda shot: ((shot["clip_id"], shot["item_id"]) not in originals, shot["received_day"]))
+    return min(chosen, key=lambda shot: ((shot["clip_id"], shot["item_id"]) not in originals, shot["received_day"]))
 
 
 def _is_called(shot: Row, item: Row, name: str) -> bool:

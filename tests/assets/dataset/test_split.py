@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.curation.dedup.groups import Clip, find_duplicates
+from assets.curation.dedup.groups import HashedClip, find_duplicates
 from assets.dataset.split import Group, SplitClip, SplitError, groups, split
 from assets.signals.phash import HASH_BYTES
 
@@ -51,11 +51,11 @@ def test_no_contributor_and_no_duplicate_group_is_on_both_sides(clips: list[Spli
 
 
 @st.composite
-def deliveries(draw: st.DrawFn) -> list[Clip]:
+def deliveries(draw: st.DrawFn) -> list[HashedClip]:
     """Clips of a few people, some of which show what others show."""
     footage = [random.Random(seed).randbytes(6 * HASH_BYTES) for seed in range(4)]
     return [
-        Clip(
+        HashedClip(
             clip_id=f"clip-{index}",
             item_id=f"item-{index}",
             shot_index=0,
@@ -69,7 +69,7 @@ def deliveries(draw: st.DrawFn) -> list[Clip]:
 
 @settings(max_examples=25, deadline=None)
 @given(deliveries())
-def test_clips_that_are_near_each_other_are_on_one_side_whoever_delivered_them(clips: list[Clip]) -> None:
+def test_clips_that_are_near_each_other_are_on_one_side_whoever_delivered_them(clips: list[HashedClip]) -> None:
     found = find_duplicates(clips)
     group = {row["clip_id"]: row["dup_group"] for row in found.rows}
     owner = {clip.clip_id: clip.contributor_id or "" for clip in clips}

@@ -82,13 +82,13 @@ def test_a_day_waits_until_the_last_table_of_its_intake_is_written(home: Home, t
 def test_an_intake_that_was_killed_is_finished_with_the_same_bytes(
     home: Home, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*arguments: Any) -> Any:
-        (arguments[2] / "tmp-of-a-process-that-was-killed").mkdir()
-        (arguments[2] / "tmp-of-a-process-that-was-killed" / "file").write_bytes(b"half")
+    def killed(self: intake.Intake, *_: Any) -> Any:
+        (self.scratch / "tmp-of-a-process-that-was-killed").mkdir()
+        (self.scratch / "tmp-of-a-process-that-was-killed" / "file").write_bytes(b"half")
         raise RuntimeError("as good as killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(intake, "_admit", killed)
+        patch.setattr(intake.Intake, "admit", killed)
         assert not materialise(home).success
     assert why(home) == ["its intake did not come to its end"]
     assert materialise(home).success

@@ -18,7 +18,7 @@ from assets.decode.probe_pool import ProbePool
 from assets.decode.process import Children
 from assets.home import Home
 from assets.ingestion.inbox import Entry
-from assets.ingestion.intake import take_in
+from assets.ingestion.intake import Intake, take_in
 from assets.ingestion.origin import MarkReader
 from assets.reasons import Code, code_of
 from assets.signals.measure import measure
@@ -130,7 +130,8 @@ def take(home: Home, *films: Path, say: Callable[[str], None] = lambda text: Non
         )
         entries[f"i-{at}"] = Entry(path.name, key, "file")
     with ProbePool(workers=1, beside=beside_probe(home)) as pool:
-        taken = take_in(home.store, items, entries, pool, home.scratch("intake"), MarkReader.of(home), say)
+        intake = Intake(home.store, pool, home.scratch("intake"), MarkReader.of(home))
+        taken = take_in(intake, items, entries, say)
     return [one.row for one in taken]
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import training.model.text
+from assets.curation.captioning import embeddings
 from assets.curation.captioning.embeddings import embedding_rows
 from assets.home import Home
+from training.model.text import TextEncoderError
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             vectors = np.random.default_rng(len(texts)).normal(size=(len(texts), 384)).astype(np.float32)
             return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    monkeypatch.setattr(training.model.text, "TextEncoder", Encoder)
+    monkeypatch.setattr(embeddings, "TextEncoder", Encoder)
     return asked
 
 
@@ -70,5 +71,5 @@ def test_long_captions_become_rows_and_each_text_is_encoded_once(equipped: Home,
 def test_a_missing_encoder_says_what_to_run_and_is_not_missed_without_captions(home: Home, tmp_path: Path) -> None:
     bare = dataclasses.replace(home, vendor=tmp_path / "nothing")
     assert embedding_rows(bare, []) == []
-    with pytest.raises(training.model.text.TextEncoderError, match="make setup"):
+    with pytest.raises(TextEncoderError, match="make setup"):
         embedding_rows(bare, [caption(0, "a wall")])

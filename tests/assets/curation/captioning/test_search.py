@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import training.model.text
 from assets.curation.captioning import embeddings as search
 from assets.curation.captioning.embeddings import SearchError, encoder_name
 from assets.home import Home
@@ -35,7 +34,7 @@ def equipped(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
         def embed(self, texts: Sequence[str]) -> np.ndarray:
             return np.stack([unit(int(text)) for text in texts])
 
-    monkeypatch.setattr(training.model.text, "TextEncoder", Encoder)
+    monkeypatch.setattr(search, "TextEncoder", Encoder)
     weights = tmp_path / "vendor" / "minilm" / "model.safetensors"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"weights")

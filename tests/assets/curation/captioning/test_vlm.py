@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import training.model.text
-from assets.curation.captioning import embeddings, vlm
+from assets.curation.captioning import vlm
+from assets.curation.captioning.embeddings import embedding_rows
 from assets.curation.captioning.structured import Facts
 from assets.curation.captioning.vlm import (
     PROMPT_VERSION,
@@ -50,8 +50,8 @@ def filmed(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A home with a film that is red for 12 frames, then blue for 12; every text is like every other by 0.5."""
     frames = np.concatenate([np.repeat(one[None], 12, axis=0) for one in (RED, BLUE)])
     home.store.put("media/film.mp4", write_mp4(tmp_path / "film.mp4", frames, 8.0))
-    monkeypatch.setattr(embeddings, "encoder_name", lambda folder: "encoder")
-    monkeypatch.setattr(embeddings, "text_vectors", lambda home, model, texts: {t: [0.5, 0.5] for t in texts})
+    monkeypatch.setattr(vlm, "encoder_name", lambda folder: "encoder")
+    monkeypatch.setattr(vlm, "text_vectors", lambda home, model, texts: {t: [0.5, 0.5] for t in texts})
 
     class Encoder:
         def __init__(self, path: Path) -> None:
@@ -60,7 +60,7 @@ def filmed(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
         def embed(self, texts: list[str]) -> np.ndarray:
             return np.full((len(texts), 2), 0.5)
 
-    monkeypatch.setattr(training.model.text, "TextEncoder", Encoder)
+    monkeypatch.setattr(vlm, "TextEncoder", Encoder)
     return home
 
 
@@ -178,8 +178,8 @@ def test_what_speaks_against_declared_facts_is_kept_and_not_told(
 
 
 def test_refused_words_get_no_vector(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embeddings, "encoder_name", lambda folder: "encoder")
-    monkeypatch.setattr(embeddings, "text_vectors", lambda home, model, texts: {t: [0.0] * 384 for t in texts})
+    monkeypatch.setattr(vlm, "encoder_name", lambda folder: "encoder")
+    monkeypatch.setattr(vlm, "text_vectors", lambda home, model, texts: {t: [0.0] * 384 for t in texts})
     own = {"clip_id": "c", "item_id": "i", "shot_index": 0, "received_day": "2026-11-02", "kind": "long"}
     rows = [
         own | {"captioner": "structured/2", "variant": 0, "text": "told", "refused": []},
@@ -187,7 +187,7 @@ def test_refused_words_get_no_vector(home: Home, monkeypatch: pytest.MonkeyPatch
         own | {"captioner": "visual/m", "variant": 0, "text": "refused", "refused": ["caption.empty"]},
         own | {"captioner": "visual/m", "variant": 1, "text": "seen", "refused": []},
     ]
-    made = embeddings.embedding_rows(home, rows)
+    made = embedding_rows(home, rows)
     assert [(row["captioner"], row["variant"]) for row in made] == [("structured/2", 0), ("visual/m", 1)]
 
 

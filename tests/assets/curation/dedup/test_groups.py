@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.curation.dedup.groups import Clip, Known, find_duplicates, known_from
+from assets.curation.dedup.groups import Compared, HashedClip, compared_from, find_duplicates
 from assets.curation.dedup.ownership import Standing
 from assets.curation.dedup.similarity import NEAR_CHROMA, NEAR_SIMILARITY, ClipHashes, compare
 from assets.signals.image_quality import bars
@@ -44,16 +44,18 @@ def scene(seed: int) -> bytes:
     return hashes_of(render(random_scene(seed), 256, 144, 10, 4.0))
 
 
-def clip(name: str, hashes: bytes | None = b"", owner: str = "c-1", day: int = 1, clip_id: str | None = None) -> Clip:
+def clip(
+    name: str, hashes: bytes | None = b"", owner: str = "c-1", day: int = 1, clip_id: str | None = None
+) -> HashedClip:
     order = (f"2026-11-{day:02}", f"2026-11-{day:02}T08:00:00Z", f"d-{name}", 0)
-    return Clip(clip_id or f"clip-{name}", f"item-{name}", 0, owner, order, hashes)
+    return HashedClip(clip_id or f"clip-{name}", f"item-{name}", 0, owner, order, hashes)
 
 
 def by_item(rows: list[dict]) -> dict[str, dict]:
     return {row["item_id"].removeprefix("item-"): row for row in rows}
 
 
-def resolved(*clips: Clip) -> dict[str, dict]:
+def resolved(*clips: HashedClip) -> dict[str, dict]:
     return by_item(find_duplicates(clips).rows)
 
 
@@ -176,7 +178,7 @@ def test_a_pan_is_no_chain_every_member_is_near_its_own_original() -> None:
 
 
 @st.composite
-def crowds(draw: st.DrawFn) -> list[Clip]:
+def crowds(draw: st.DrawFn) -> list[HashedClip]:
     """Clips that share pictures and identities at random; every order of arrival is distinct."""
     count = draw(st.integers(2, 8))
     footage = [moving(seed, 5) for seed in range(3)]
@@ -199,7 +201,7 @@ def crowds(draw: st.DrawFn) -> list[Clip]:
 
 @settings(max_examples=40, deadline=None)
 @given(crowds(), st.randoms(use_true_random=False))
-def test_the_result_does_not_depend_on_the_order_of_the_input(clips: list[Clip], rng: random.Random) -> None:
+def test_the_result_does_not_depend_on_the_order_of_the_input(clips: list[HashedClip], rng: random.Random) -> None:
     shuffled = list(clips)
     rng.shuffle(shuffled)
     assert by_item(find_duplicates(clips).rows) == by_item(find_duplicates(shuffled).rows)
@@ -207,10 +209,10 @@ def test_the_result_does_not_depend_on_the_order_of_the_input(clips: list[Clip],
 
 @settings(max_examples=40, deadline=None)
 @given(crowds(), st.integers(0, 8))
-def test_comparing_day_by_day_finds_what_comparing_at_once_finds(clips: list[Clip], split: int) -> None:
+def test_comparing_day_by_day_finds_what_comparing_at_once_finds(clips: list[HashedClip], split: int) -> None:
     clips = [one for one in clips if one.clip_id != "same-frames"]  # whose hashes differ here, as they never do
     first = find_duplicates(clips[:split])
-    then = find_duplicates(clips, known_from(first.rows, first.pairs))
+    then = find_duplicates(clips, compared_from(first.rows, first.pairs))
     at_once = find_duplicates(clips)
     assert by_item(then.rows) == by_item(at_once.rows)
     assert {(p["clip_id"], p["other_clip_id"]) for p in then.pairs} == {
@@ -222,15 +224,15 @@ def test_what_is_known_is_not_compared_again() -> None:
     clips = [clip("a", hashes_of(moving(1))), clip("b", hashes_of(moving(1)), "c-2", 2)]
     first = find_duplicates(clips)
     assert first.compared == 1
-    again = find_duplicates(clips, known_from(first.rows, first.pairs))
+    again = find_duplicates(clips, compared_from(first.rows, first.pairs))
     assert (again.compared, by_item(again.rows)) == (0, by_item(first.rows))
     other_version = [row | {"duplicates_version": "older"} for row in first.rows]
-    assert known_from(other_version, []) == Known()
+    assert compared_from(other_version, []) == Compared()
 
 
 @settings(max_examples=40, deadline=None)
 @given(crowds())
-def test_every_group_has_one_passing_clip_and_it_is_the_earliest_of_the_best_claims(clips: list[Clip]) -> None:
+def test_every_group_has_one_passing_clip_and_it_is_the_earliest_of_the_best_claims(clips: list[HashedClip]) -> None:
     rows = find_duplicates(clips).rows
     arrival = {one.item_id: one.rank for one in clips}
     groups: dict[str, list[dict]] = {}
@@ -243,7 +245,7 @@ def test_every_group_has_one_passing_clip_and_it_is_the_earliest_of_the_best_cla
 
 @settings(max_examples=20, deadline=None)
 @given(crowds())
-def test_no_two_clips_that_pass_are_near_each_other(clips: list[Clip]) -> None:
+def test_no_two_clips_that_pass_are_near_each_other(clips: list[HashedClip]) -> None:
     passing = [row["clip_id"] for row in find_duplicates(clips).rows if row["verdict"] == "pass"]
     hashes = {one.clip_id: one.hashes or b"" for one in reversed(clips)}
     film = ClipHashes([hashes[name] for name in passing if name != "same-frames"])  # whose hashes differ here

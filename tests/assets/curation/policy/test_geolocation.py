@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.curation.policy.location import Position, distance_km, read_position
+from assets.curation.policy.gazetteer import Position, distance_km
+from assets.curation.policy.location import read_position
 
 LATITUDES = st.floats(-90, 90, allow_nan=False).map(lambda degrees: round(degrees, 4))
 LONGITUDES = st.floats(-180, 180, allow_nan=False).map(lambda degrees: round(degrees, 4))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.curation.policy.gazetteer import Gazetteer, fold, gazetteer, nearest
-from assets.curation.policy.location import Position, location
+from assets.curation.policy.gazetteer import Gazetteer, Position, fold, gazetteer, nearest
+from assets.curation.policy.location import location
 
 BRUSSELS = Position(50.85, 4.35)
 
