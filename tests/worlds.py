@@ -346,9 +346,7 @@ def reached(home: Home) -> Reached:
 
 def register(home: Home, key: str, root: str, parent: str | None = None, **tags: str) -> str:
     """A trained and registered model that passed the gate and copied nothing; its version."""
-    from assets.evaluation.scorecards import Scorecard, store_scorecard
-
-    from assets.evaluation.gate import COPIES, OVERALL
+    from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
     from assets.registry.versions import MODEL, Registry
 
     row = {

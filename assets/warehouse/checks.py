@@ -12,6 +12,7 @@ import dagster as dg
 
 from assets.home import Home
 from assets.tables import TABLES
+from expectations.validate import validate
 
 if TYPE_CHECKING:
     from expectations.validate import ValidationOutcome
@@ -38,8 +39,6 @@ def snapshot_meets_expectations(home: dg.ResourceParam[Home]) -> dg.AssetCheckRe
 
 
 def _check(home: Home, suite: str, table: str) -> dg.AssetCheckResult:
-    from expectations.validate import validate
-
     rows = home.lake.read(table)
     if not rows.num_rows:
         return dg.AssetCheckResult(passed=True, description=f"nothing is in {table} yet")

@@ -22,6 +22,7 @@ from assets.curation.reports.explain import page as explanation_page
 from assets.home import Home
 from assets.pages.stills import keep_page, take_stills
 from orchestration.commands.shared import facts, home, open_page, plain, short, stderr, stdout, table
+from orchestration.services import prepare_instance
 from orchestration.settings import Settings
 
 app = typer.Typer(help="Show the policy, try other thresholds, and explain verdicts.", no_args_is_help=True)
@@ -111,8 +112,6 @@ def replay(
 def _report_to_dagster(outcome: Replay) -> None:
     """Report the new partitions of `verdicts`, so that Dagster's pages and what depends on them know."""
     import dagster as dg
-
-    from orchestration.services import prepare_instance
 
     os.environ["DAGSTER_HOME"] = str(prepare_instance(Settings.load()))
     with dg.DagsterInstance.get() as instance:
