@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assets.decode.process import Children
-from assets.decode.ray import OnRay
+from assets.decode.ray import RayExecutor
 from assets.decode.work import Executor, Host, MachineLost, Work
 from assets.reasons import printable
 from assets.store import Store
@@ -27,7 +27,7 @@ LOST = "machine.lost"  # the reason of an item that is given up after them
 SAY_EVERY_S = 15.0
 
 
-class ThisMachine:
+class LocalExecutor:
     """Child processes of this process; as many as there are processors, unless `size` says otherwise."""
 
     def __init__(self, store: Store, size: int | None = None) -> None:
@@ -35,7 +35,7 @@ class ThisMachine:
         self._threads = ThreadPoolExecutor(self._size)
         self._children: dict[Work, Children] = {}
 
-    def __enter__(self) -> ThisMachine:
+    def __enter__(self) -> LocalExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,8 +68,8 @@ def open_executor(setting: str, store: Store) -> Executor:
     """The executor that a setting names; raises ValueError where it names none."""
     _, _, more = checked(setting).partition(":")
     if is_local(setting):
-        return ThisMachine(store, int(more) if more else None)
-    return OnRay(store.address, setting if more.startswith("//") else more)
+        return LocalExecutor(store, int(more) if more else None)
+    return RayExecutor(store.address, setting if more.startswith("//") else more)
 
 
 def run(executor: Executor, work: Work, items: Iterable[Any]) -> Iterator[tuple[Any, str | None]]:

@@ -33,7 +33,7 @@ OBJECT_STORE_BYTES = 80 << 20  # nothing large passes through it
 COUNTED_EVERY_S = 5.0
 
 
-class OnRay:
+class RayExecutor:
     """The cluster at `where`, as `ray.init` names it (`HOST:PORT`, `ray://HOST:PORT`); without, one of this machine.
 
     A connection that this process has already is used, and left open.
@@ -45,7 +45,7 @@ class OnRay:
         self._slots, self._counted = 0, float("-inf")
         self._closing = ExitStack()
 
-    def __enter__(self) -> OnRay:
+    def __enter__(self) -> RayExecutor:
         own = {} if self._where else OWN | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
         for name, value in (QUIET | own).items():
             os.environ.setdefault(name, value)

@@ -174,14 +174,6 @@ def outlook_plot(
     return _png(figure)
 
 
-def bar_plot(values: Mapping[str, float], title: str = "", ylabel: str = "") -> bytes:
-    """A PNG of named horizontal bars, longest names readable."""
-    figure, axes = _axes(title, ylabel, "")
-    names = list(values)[::-1]
-    axes.barh(names, [values[name] for name in names], color=ACCENT)
-    return _png(figure)
-
-
 @dataclass(frozen=True)
 class Shares:
     """A panel of `share_plot`: classes with their share, 0 to 1, and the share it is compared with, if any.

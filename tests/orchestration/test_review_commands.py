@@ -83,7 +83,7 @@ def test_the_sheet_is_one_page_that_asks_for_nothing_and_runs_nothing(rushes: Ru
     assert rushes.opened == []  # type: ignore[attr-defined]
     assert "<script" not in page
     assert "\x1b" not in page
-    assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in page
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
     assert "default-src &#x27;none&#x27;" in page or "default-src 'none'" in page
     addresses = re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?([^"\'\s>]+)', page)
     assert addresses
@@ -113,7 +113,7 @@ def test_faces_are_boxed_where_a_detector_is(rushes: Rushes, world: World, monke
         def boxes(self, rgb: Any) -> list[list[float]]:
             return [[0.1, 0.2, 0.3, 0.4, 0.9]]
 
-    monkeypatch.setattr("assets.signals.faces.FaceFinder", Finder)
+    monkeypatch.setattr("assets.pages.stills.FaceFinder", Finder)
     monkeypatch.setattr("assets.home.Home.face_detector", Path(__file__))
     page = Path(rushes("show", clip(world).facts.clip_id[:12], "--no-open").strip()).read_text()
     assert page.count('style="left:10.00%;top:20.00%;width:30.00%;height:40.00%"') == 12

@@ -21,9 +21,9 @@ from assets.decode.executor import (
     LOST,
     TRIES,
     UNDER_WAY,
+    LocalExecutor,
     Progress,
     Report,
-    ThisMachine,
     checked,
     open_executor,
     run,
@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def outcomes(store: LocalStore, work: Measuring, files: list[File]) -> dict[str, str | None]:
-    with ThisMachine(store, 2) as here:
+    with LocalExecutor(store, 2) as here:
         return {name_of(file): reason for file, reason in run(here, work, files)}
 
 
@@ -97,7 +97,7 @@ def test_a_result_for_which_there_is_no_room_costs_its_own_file_alone(
 def test_an_executor_that_is_left_ends_what_is_under_way(store: LocalStore, tmp_path: Path) -> None:
     work = scripted(tmp_path / "fake")
     began = time.monotonic()
-    with ThisMachine(store, 2) as here:
+    with LocalExecutor(store, 2) as here:
         results = run(here, work, stored(store, "a", "silent", "silent-too", "b"))
         assert next(results)[1] is None
     assert time.monotonic() - began < 30
@@ -108,7 +108,7 @@ def test_an_installation_that_lacks_something_blames_no_file(store: LocalStore, 
     script.write_text("raise SystemExit(3)")
     work = scripted(tmp_path / "fake")
     broken = Measuring(work.version, None, (), work.limits, (work.command[0], str(script)))
-    with ThisMachine(store, 1) as here, pytest.raises(Unavailable, match="exit status 3"):
+    with LocalExecutor(store, 1) as here, pytest.raises(Unavailable, match="exit status 3"):
         list(run(here, broken, stored(store, "a")))
 
 
@@ -215,7 +215,9 @@ def test_no_more_files_are_open_than_there_are_processes(store: LocalStore, tmp_
 
 @pytest.mark.parametrize("setting", ["local", "local:4", "ray", "ray:10.0.0.7:6379", "ray://head.example:10001"])
 def test_a_setting_names_an_executor(setting: str, store: LocalStore) -> None:
-    assert type(open_executor(setting, store)).__name__ == ("ThisMachine" if setting.startswith("local") else "OnRay")
+    assert type(open_executor(setting, store)).__name__ == (
+        "LocalExecutor" if setting.startswith("local") else "RayExecutor"
+    )
 
 
 @pytest.mark.parametrize(
