@@ -233,7 +233,7 @@ def test_a_clip_without_a_finite_latent_is_left_out_of_training_and_without_any_
     told = 'if task == "transformer": (run_dir / "left_out").write_text(json.dumps(config["left_out"]))'
     nights.scripted(f"BEST = 5\n{SCRIPT.replace('np.ones((2, 2), np.float32)', value)}\n{told}\n")
     result = nights.run(nights.home, *PAIR)
-    (said,) = (c for c in result.get_asset_check_evaluations() if c.check_name == dataset.LATENT_CHECK)
+    (said,) = (c for c in result.get_asset_check_evaluations() if c.check_name == stage.LATENT_CHECK)
     assert (result.success, said.passed) == (not every, False)
     assert bad in said.metadata["clips"].value
     left_out = [json.loads(path.read_text()) for path in nights.home.state.rglob("left_out")]
