@@ -137,7 +137,7 @@ def test_whatever_address_mlflow_accepts_leads_to_the_models(
 def test_an_empty_registry_is_not_taken_for_this_homes(copied: Copy, tmp_path: Path) -> None:
     """As MLflow makes one wherever an address leads that is wrong."""
     reached = copied()
-    Registry(reached.home)._remember()
+    Registry(reached.home).remember()
     elsewhere = replace(reached.home, mlflow_uri=f"sqlite:///{tmp_path / 'other.db'}")
     with pytest.raises(RegistryLost, match="RUSHES_MLFLOW_URI"):
         Registry(elsewhere).versions()
