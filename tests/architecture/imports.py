@@ -36,7 +36,7 @@ class Import:
         return f"{self.module}:{self.line} imports {self.target}"
 
 
-@dataclass
+@dataclass(eq=False)
 class Graph:
     """All modules with their files, the imports among them, and the libraries that each loads when it is imported."""
 

@@ -36,7 +36,6 @@ def refused(home: Home, empty_registry: Path) -> Home:
     """A home whose only version was refused by the gate."""
     shutil.copyfile(empty_registry, home.state / "mlflow.db")
     tags = {"model_key": "m-1", "gate": "refused", "gate_reasons": "learned: too little"}
-    Registry(home).client.create_registered_model(MODEL)
     Registry(home).client.create_model_version(MODEL, "file:///nowhere", tags=tags)
     return home
 
