@@ -46,7 +46,7 @@ def test_an_import_inside_a_function_is_of_a_module_that_loads_a_heavy_library()
 def test_the_rule_sees_what_it_is_there_for() -> None:
     sample = graph().imports
     assert any(item.deferred for item in sample), "heavy libraries are loaded late somewhere"
-    assert "torch" in graph().loads("training.sampling.sampler.sample")
+    assert "torch" in graph().loads("training.sampling.sampler")
     assert {rank(f"assets.{stage}") for stage in STAGES}.isdisjoint({rank("assets.home"), rank("training")})
 
 
