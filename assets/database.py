@@ -157,16 +157,16 @@ def guard_problems(connection: sa.Connection, tables: Sequence[sa.Table]) -> Ite
     for table in tables:
         guards: list[Guard] = table.info[_GUARDS][dialect]
         if dialect == "sqlite":
-            found, expected = _in_sqlite(connection, table), {guard.trigger: guard.sqlite() for guard in guards}
+            present, expected = _in_sqlite(connection, table), {guard.trigger: guard.sqlite() for guard in guards}
             expected[table.name] = str(CreateTable(table).compile(dialect=connection.dialect)).strip()
         else:
-            found, expected = _in_postgresql(connection, table), _expected_in_postgresql(connection, guards)
-        for name in sorted(expected.keys() | found.keys()):
-            if name not in found:
+            present, expected = _in_postgresql(connection, table), _expected_in_postgresql(connection, guards)
+        for name in sorted(expected.keys() | present.keys()):
+            if name not in present:
                 yield f"guard {name} is missing: whoever can write to the database can change the past"
             elif name not in expected:
                 yield f"{name} on {table.name} is not the ledger's: it may change or swallow what is written"
-            elif found[name] != expected[name]:
+            elif present[name] != expected[name]:
                 yield f"{name} was altered"
 
 

@@ -258,7 +258,7 @@ _SENTENCES: dict[str, dict[str, str]] = {
     },
 }
 REASONS: dict[str, str] = {
-    f"{family}.{name}": said for family, names in _SENTENCES.items() for name, said in names.items()
+    f"{family}.{name}": sentence for family, names in _SENTENCES.items() for name, sentence in names.items()
 }
 # what the platform's own rules say; no reviewer names these
 _RULES = {
@@ -297,16 +297,16 @@ class UnknownReason(ValueError):
 
 def closed(codes: Iterable[str]) -> tuple[str, ...]:
     """The codes, each once and sorted. Raises UnknownReason for one that is not on the list."""
-    given = sorted({code.strip() for code in codes} - {""})
-    for code in given:
+    distinct = sorted({code.strip() for code in codes} - {""})
+    for code in distinct:
         if code not in REASONS:
             near = difflib.get_close_matches(code, REASONS, n=4, cutoff=0.5) or _of_family(code) or sorted(_SENTENCES)
             raise UnknownReason(f"no such reason: {code!r}; near it are {', '.join(near)}")
-    return tuple(given)
+    return tuple(distinct)
 
 
 def _of_family(code: str) -> list[str]:
-    return [known for known in REASONS if known.split(".")[0] == code.split(".")[0]]
+    return [reason for reason in REASONS if reason.split(".")[0] == code.split(".")[0]]
 
 
 def family(code: str) -> str:

@@ -152,11 +152,11 @@ def _of_streams(container: InputContainer, stream: VideoStream) -> Iterator[tupl
         yield Code.DATA_STREAMS, f"{count} streams"
 
 
-def sorted_traits(found: Iterator[tuple[Code, str]], refused: tuple[str, ...]) -> tuple[list[str], list[str]]:
+def sorted_traits(traits: Iterator[tuple[Code, str]], refused: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """(reasons, notes): the policy's part in a verdict."""
     reasons: list[str] = []
     notes: list[str] = []
-    for code, detail in found:
+    for code, detail in traits:
         (reasons if code in refused else notes).append(code.because(detail))
     return reasons, notes
 

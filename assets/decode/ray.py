@@ -90,7 +90,7 @@ class RayExecutor:
             if (error := done.exception()) is None:
                 answer.set_result(done.result())
             else:
-                answer.set_exception(_told(error))
+                answer.set_exception(_translated(error))
 
         ref.future().add_done_callback(settle)
         return answer
@@ -108,7 +108,7 @@ def _this_machine(closing: ExitStack) -> dict[str, Any]:
     }
 
 
-def _told(error: BaseException) -> BaseException:
+def _translated(error: BaseException) -> BaseException:
     """MachineLost where Ray lost whoever had the item; what the work itself raised; or else Ray's error."""
     from ray import exceptions as ray_errors
 

@@ -54,7 +54,7 @@ class DissolveWatch:
         self._indices: list[int] = []
         self._taken = 0
         self._begun = 0  # where the shot began, as far as known
-        self._told = -QUIET
+        self._reported = -QUIET
         self._last_s = float("-inf")
 
     def add(self, index: int, pts_s: float, thumb: np.ndarray) -> bool:
@@ -72,9 +72,9 @@ class DissolveWatch:
         self._steps[place] = cv2.norm(self._recent[place], self._recent[before])
         self._indices = [*self._indices[-LONGEST + 1 :], index]
         self._taken += 1
-        if self._taken % EVERY or not self._try() or self._taken < self._told + QUIET:
+        if self._taken % EVERY or not self._try() or self._taken < self._reported + QUIET:
             return False
-        self._told = self._taken
+        self._reported = self._taken
         return True
 
     def cut(self) -> None:

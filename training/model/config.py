@@ -46,7 +46,7 @@ def _explained(kind: Any, problem: Mapping[str, Any]) -> str:
     if what == "missing":
         return f"missing key {name}"
     if what == "unexpected_keyword_argument":
-        names = [known.name for known in dataclasses.fields(kind)]
+        names = [item.name for item in dataclasses.fields(kind)]
         close = difflib.get_close_matches(name, names, n=1)
         return f"unknown key {name!r}; " + (
             f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(names)}"

@@ -142,16 +142,16 @@ def visual_rows(
     shots: Sequence[Row],
     items: Mapping[str, Row],
     captioner: Captioner,
-    known: Iterable[Row] = (),
+    earlier: Iterable[Row] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> list[dict[str, Any]]:
     """Rows of table `visual_captions` for these clips, up to one for each of `MOMENTS`.
 
-    What the same captioner said of the same clip before (`known`) is not asked again. A file that does not decode any
+    What the same captioner said of the same clip before (`earlier`) is not asked again. A file that does not decode any
     more, or that the captioner fails over, leaves its clips without words. Raises what went wrong with all of several.
     """
     before = {
-        (row["clip_id"], row["frame"] - row["start_frame"]): row for row in known if row["captioner"] == captioner.name
+        (row["clip_id"], row["frame"] - row["start_frame"]): row for row in earlier if row["captioner"] == captioner.name
     }
     texts: dict[tuple[str, int], str] = {key: row["text"] for key, row in before.items()}
     missing: dict[str, dict[int, set[tuple[str, int]]]] = defaultdict(lambda: defaultdict(set))
@@ -162,11 +162,11 @@ def visual_rows(
     failed: list[Exception] = []
     for done, (media_key, frames) in enumerate(sorted(missing.items()), 1):
         try:
-            for frame, text in _told(home, media_key, frames, captioner):
+            for frame, text in _captioned(home, media_key, frames, captioner):
                 texts |= dict.fromkeys(frames[frame], text)
         except Exception as error:  # whatever a file provokes in a decoder or a model
             failed.append(error)
-            say(f"{media_key}: nothing could be told of its pictures ({type(error).__name__}: {error})")
+            say(f"{media_key}: its pictures could not be captioned ({type(error).__name__}: {error})")
         say(f"{captioner.name} looked at {done} of {len(missing)} files")
     if len(failed) == len(missing) > 1:
         raise failed[0]
@@ -186,7 +186,7 @@ def moments(shot: Row) -> list[int]:
     return list(dict.fromkeys(shot["start_frame"] + int(count * moment) for moment in MOMENTS if count > 0))
 
 
-def _told(home: Home, media_key: str, frames: Mapping[int, Any], captioner: Captioner) -> Iterable[tuple[int, str]]:
+def _captioned(home: Home, media_key: str, frames: Mapping[int, Any], captioner: Captioner) -> Iterable[tuple[int, str]]:
     for frame, _, rgb in frames_at(home.store.fetch(media_key), set(frames)):
         yield frame, captioner.caption(rgb)
 

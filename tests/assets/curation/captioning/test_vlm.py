@@ -83,10 +83,10 @@ def test_each_clip_is_told_from_its_own_pictures_the_middle_first(filmed: Home) 
 def test_a_clip_is_shown_to_a_captioner_once_and_again_to_another(filmed: Home) -> None:
     first, again, other = Told(), Told(), Told()
     rows = visual_rows(filmed, [shot(0)], ITEMS, first)
-    assert visual_rows(filmed, [shot(0), shot(1)], ITEMS, again, known=rows)[:3] == rows
+    assert visual_rows(filmed, [shot(0), shot(1)], ITEMS, again, earlier=rows)[:3] == rows
     assert (first.shown, again.shown) == (3, 3)
     other.name = "visual/other-1/prompt-1"
-    assert len(visual_rows(filmed, [shot(0)], ITEMS, other, known=rows)) == 3
+    assert len(visual_rows(filmed, [shot(0)], ITEMS, other, earlier=rows)) == 3
     assert other.shown == 3
 
 
