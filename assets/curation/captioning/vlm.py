@@ -151,7 +151,9 @@ def visual_rows(
     more, or that the captioner fails over, leaves its clips without words. Raises what went wrong with all of several.
     """
     before = {
-        (row["clip_id"], row["frame"] - row["start_frame"]): row for row in earlier if row["captioner"] == captioner.name
+        (row["clip_id"], row["frame"] - row["start_frame"]): row
+        for row in earlier
+        if row["captioner"] == captioner.name
     }
     texts: dict[tuple[str, int], str] = {key: row["text"] for key, row in before.items()}
     missing: dict[str, dict[int, set[tuple[str, int]]]] = defaultdict(lambda: defaultdict(set))
@@ -186,7 +188,9 @@ def moments(shot: Row) -> list[int]:
     return list(dict.fromkeys(shot["start_frame"] + int(count * moment) for moment in MOMENTS if count > 0))
 
 
-def _captioned(home: Home, media_key: str, frames: Mapping[int, Any], captioner: Captioner) -> Iterable[tuple[int, str]]:
+def _captioned(
+    home: Home, media_key: str, frames: Mapping[int, Any], captioner: Captioner
+) -> Iterable[tuple[int, str]]:
     for frame, _, rgb in frames_at(home.store.fetch(media_key), set(frames)):
         yield frame, captioner.caption(rgb)
 
