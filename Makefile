@@ -32,7 +32,7 @@ demo: setup ## Run the whole graph on the sample world
 ui: setup ## Dagster UI and daemon, and the MLflow UI, on loopback
 	$(BIN)/rushes ui
 
-test: setup ## Fast tests, under 6 minutes on two cores
+test: setup ## Fast tests, about 6 minutes on two cores
 	$(PYTEST) -m "not slow"
 
 test-slow: setup ## The slow ones: real daemon, S3 server, kill and resume, the demo end to end

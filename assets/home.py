@@ -24,12 +24,13 @@ class Home:
     mlflow_uri: str = field(repr=False)  # MLflow tracking and registry
     vendor: Path  # pinned weights and sample footage, fetched by the set-up
     site_timezone: str = "UTC"
-    captioner: Path | None = None  # folder of a model that looks at pictures, see curation.captioner
+    captioner: Path | None = None  # folder of a model that looks at pictures, see curation.captioning.vlm
     training: dict[str, Any] = field(default_factory=dict)  # overrides of the training preset, see training.config
-    retention: dict[str, str] = field(
-        default_factory=dict
-    )  # what becomes of withdrawn things, see withdrawals.artifacts
+    evaluation: dict[str, int] = field(default_factory=dict)  # how much a scorecard looks at, see evaluation.measuring
+    retention: dict[str, str] = field(default_factory=dict)  # of withdrawn things, see withdrawals.artifacts
     executor: str = "local"  # where files are measured, see assets.decode.executor
+    launcher: str = "local"  # where the processes of training are, see assets.model.launcher
+    kubernetes: dict[str, Any] = field(default_factory=dict)  # the pods of training, see assets.model.on_kubernetes
     duckdb_memory: str = ""  # most memory of a DuckDB connection, such as 4GB; empty: a quarter of the machine's
     mlflow_url: str = "http://127.0.0.1:5000"  # MLflow's UI, for links
     docs_url: str = ""  # where the reports of Great Expectations are served, if they are
@@ -73,6 +74,11 @@ class Home:
     def face_detector(self) -> Path:
         """YuNet's ONNX file; where it is absent, faces are unmeasurable."""
         return self.vendor / "yunet.onnx"
+
+    @property
+    def networks(self) -> Path:
+        """Folder of the pretrained networks that measure videos (training/networks)."""
+        return self.vendor / "networks"
 
     @property
     def signing(self) -> Path:

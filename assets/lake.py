@@ -20,6 +20,13 @@ import pyarrow.parquet as pq
 from assets.store import LocalStore, Store, write_atomically
 from assets.tables import TABLES, Table
 
+ClipKey = tuple[str, str, int]  # clip_id, item_id, shot_index
+
+
+def clip_key(row: Mapping[str, Any]) -> ClipKey:
+    """The clip that a row is about."""
+    return row["clip_id"], row["item_id"], row["shot_index"]
+
 
 class SchemaError(ValueError):
     """Rows that do not fit their table."""
@@ -97,10 +104,9 @@ class Lake:
         """Replace a table, or one day of it. Same bytes are not written again."""
         key, arrow = self.key(name, partition), to_table(name, rows)
         data = parquet_bytes(arrow)
-        digest = hashlib.sha256(data).hexdigest()
-        if not (self.store.exists(key) and hashlib.sha256(self.store.get(key)).hexdigest() == digest):
+        if not (self.store.exists(key) and self.store.get(key) == data):
             self.store.put(key, data)
-        return Written(key, arrow.num_rows, digest)
+        return Written(key, arrow.num_rows, hashlib.sha256(data).hexdigest())
 
     def read(self, name: str, partition: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """The whole table, or one day of it; an empty table of the right schema where nothing was written.

@@ -1,8 +1,8 @@
 """Why footage is refused: every code for a delivery, a file or a clip, what it means to people, and how it is written.
 
 A reason is a code with a sentence (`media.truncated: the file ends at byte 254934 of 509868`), so that a program can
-count it and a contributor can act on it. Codes of `TRAITS` are no faults: a file that has one is accepted and the trait
-noted, unless the probe's limits refuse it. Text that came from outside goes through `printable` first.
+count it and a contributor can act on it. A file with a code of `TRAITS` is accepted and the trait noted,
+unless the probe's limits refuse it. Text that came from outside goes through `printable` first.
 """
 
 from __future__ import annotations
@@ -11,169 +11,119 @@ import difflib
 import errno
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Self
 
 MAX_TEXT = 300
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # of an OSError: no fault of what is written
 
+_MANIFEST = "Correct delivery.json and deliver the folder again."
+_AGAIN = "Copy or export it again from the original and deliver that."
+_OURS = "That may be our fault: its next version tries again. A fresh export may help."
+_NOTED = "Accepted as it is."
+
 
 class Code(StrEnum):
+    """Each with its advice: what it means, and what whoever delivered can do. Traits are noted, and refuse nothing."""
+
+    advice: str
+    is_trait: bool
+
+    def __new__(cls, value: str, advice: str, is_trait: bool = False) -> Self:
+        code = str.__new__(cls, value)
+        code._value_, code.advice, code.is_trait = value, advice, is_trait
+        return code
+
+    # fmt: off
     # the manifest, for a whole delivery
-    MANIFEST_NOT_A_FILE = "manifest.not_a_file"
-    MANIFEST_TOO_LARGE = "manifest.too_large"
-    MANIFEST_NOT_JSON = "manifest.not_json"
-    MANIFEST_SCHEMA = "manifest.schema"
-    MANIFEST_CONTROL_CHARACTER = "manifest.control_character"
-    MANIFEST_NOT_UNICODE = "manifest.not_unicode"
-    MANIFEST_DUPLICATE_ID = "manifest.duplicate_id"
+    MANIFEST_NOT_A_FILE = "manifest.not_a_file", "delivery.json must be a plain file. " + _MANIFEST
+    MANIFEST_TOO_LARGE = "manifest.too_large", "The manifest is larger than any real one. " + _MANIFEST
+    MANIFEST_NOT_JSON = "manifest.not_json", "The manifest is not strict JSON. " + _MANIFEST
+    MANIFEST_SCHEMA = "manifest.schema", "A field of the manifest is missing, unknown or of another form. " + _MANIFEST
+    MANIFEST_CONTROL_CHARACTER = ("manifest.control_character",
+        "A text in the manifest carries control characters. " + _MANIFEST)
+    MANIFEST_NOT_UNICODE = "manifest.not_unicode", "A text in the manifest is not valid Unicode. " + _MANIFEST
+    MANIFEST_DUPLICATE_ID = "manifest.duplicate_id", "The delivery's id is taken. Give it a new one."
     # one item of a delivery
-    DELIVERY_QUARANTINED = "item.delivery_quarantined"
-    UNSAFE_NAME = "item.unsafe_name"
-    REPEATED_NAME = "item.repeated_name"
-    AMBIGUOUS_NAME = "item.ambiguous_name"
-    MISSING_FILE = "item.missing_file"
-    NOT_A_FILE = "item.not_a_file"
-    NOT_IN_MANIFEST = "item.not_in_manifest"
-    SIDECAR_TOO_LARGE = "item.sidecar_too_large"
-    CONSENT_UNREADABLE = "item.consent_unreadable"
+    DELIVERY_QUARANTINED = "item.delivery_quarantined", "The file came with a manifest that was refused. " + _MANIFEST
+    UNSAFE_NAME = "item.unsafe_name", "The name leaves its folder or carries control characters. Rename the file."
+    REPEATED_NAME = "item.repeated_name", "Two clips name one file. Name each file once."
+    AMBIGUOUS_NAME = "item.ambiguous_name", "The name fits several files. Rename them apart."
+    MISSING_FILE = "item.missing_file", "A named file did not come. Deliver it."
+    NOT_A_FILE = "item.not_a_file", "A link or a special file. Deliver the file itself."
+    NOT_IN_MANIFEST = "item.not_in_manifest", "The manifest does not name this file. Describe it there, or leave it out."
+    SIDECAR_TOO_LARGE = "item.sidecar_too_large", "A file beside a clip is larger than the clip. Leave it out."
+    CONSENT_UNREADABLE = "item.consent_unreadable", "The consent file cannot be read. Export the signed events again."
     # the file itself
-    FILE_GONE = "media.file_gone"
-    CHANGED = "media.changed"
-    NO_ROOM = "media.no_room"
-    OTHER_BYTES = "media.other_bytes"
-    EMPTY = "media.empty"
-    TOO_LARGE = "media.too_large"
-    NOT_VIDEO = "media.not_video"
-    ENCRYPTED = "media.encrypted"
-    EXTERNAL_DATA = "media.external_data"
-    AUDIO_ONLY = "media.audio_only"
-    COVER_PICTURE_ONLY = "media.cover_picture_only"
-    NO_VIDEO_STREAM = "media.no_video_stream"
-    UNKNOWN_CODEC = "media.unknown_codec"
-    NO_FRAMES = "media.no_frames"
-    SINGLE_FRAME = "media.single_frame"
-    ZERO_DURATION = "media.zero_duration"
-    FRAMES_MISSING = "media.frames_missing"
-    TRUNCATED = "media.truncated"
-    OVERDECLARED_FRAMES = "media.overdeclared_frames"
-    OVERDECLARED_DURATION = "media.overdeclared_duration"
-    BROKEN_STRUCTURE = "media.broken_structure"
-    CHECKSUM = "media.checksum"
-    DECODE_ERRORS = "media.decode_errors"
-    TOO_MANY_PIXELS = "media.too_many_pixels"
-    TOO_SMALL = "media.too_small"
-    TOO_MANY_FRAMES = "media.too_many_frames"
-    TOO_LONG = "media.too_long"
-    SIZE_CHANGES = "media.size_changes"
-    OUT_OF_MEMORY = "media.out_of_memory"
-    TIMEOUT = "media.timeout"
-    CRASHED = "media.crashed"
+    FILE_GONE = "media.file_gone", "The file could not be read. It is tried again; if it is gone, deliver it again."
+    CHANGED = "media.changed", "The file changed while it was taken in. It is taken in again when it is complete."
+    NO_ROOM = "media.no_room", "Our disk had no room for it, which is not the file's fault. It is taken in when there is."
+    OTHER_BYTES = ("media.other_bytes",
+        "Not the file that the manifest's sha256 names: damaged or exchanged on its way. " + _AGAIN)
+    EMPTY = "media.empty", "The file is empty. " + _AGAIN
+    TOO_LARGE = "media.too_large", "The file is larger than the platform takes. Deliver it in parts."
+    NOT_VIDEO = "media.not_video", "Not a known container of footage. Deliver MP4, MOV, MKV, WebM, AVI, MPEG or MXF."
+    ENCRYPTED = "media.encrypted", "The pictures are encrypted. Deliver them without protection."
+    EXTERNAL_DATA = "media.external_data", "The file refers to pictures in another file. Export a self-contained one."
+    AUDIO_ONLY = "media.audio_only", "There is sound and no picture. Deliver the video."
+    COVER_PICTURE_ONLY = "media.cover_picture_only", "The only picture is a cover beside the sound. Deliver the video."
+    NO_VIDEO_STREAM = "media.no_video_stream", "No stream of moving pictures. Deliver the video."
+    UNKNOWN_CODEC = ("media.unknown_codec",
+        "No decoder here knows the pictures' codec. Export as H.264, HEVC, VP9, AV1 or ProRes.")
+    NO_FRAMES = "media.no_frames", "Not one picture could be decoded. " + _AGAIN
+    SINGLE_FRAME = "media.single_frame", "A single picture is not a video. Deliver the video."
+    ZERO_DURATION = "media.zero_duration", "All pictures have the same time. " + _AGAIN
+    FRAMES_MISSING = "media.frames_missing", "Pictures that are stored do not decode. " + _AGAIN
+    TRUNCATED = "media.truncated", "The end of the file is missing. " + _AGAIN
+    OVERDECLARED_FRAMES = "media.overdeclared_frames", "The header promises more pictures than are stored. " + _AGAIN
+    OVERDECLARED_DURATION = "media.overdeclared_duration", "The header promises a longer film than is stored. " + _AGAIN
+    BROKEN_STRUCTURE = ("media.broken_structure",
+        "Parts of the container do not fit together, so pictures may be missing. " + _AGAIN)
+    CHECKSUM = "media.checksum", "The file does not match the checksum that it carries. " + _AGAIN
+    DECODE_ERRORS = "media.decode_errors", "Pictures are damaged. " + _AGAIN
+    TOO_MANY_PIXELS = "media.too_many_pixels", "The pictures are larger than the platform takes. Export them smaller."
+    TOO_SMALL = "media.too_small", "The pictures are too small to show anything. Deliver the original size."
+    TOO_MANY_FRAMES = "media.too_many_frames", "More pictures than the platform takes in one file. Deliver it in parts."
+    TOO_LONG = "media.too_long", "Longer than the platform takes in one file. Deliver it in parts."
+    SIZE_CHANGES = "media.size_changes", "The pictures change their size within the file. Export them at one size."
+    OUT_OF_MEMORY = ("media.out_of_memory",
+        "Decoding took more memory than one file may. Export it with fewer reference pictures.")
+    TIMEOUT = "media.timeout", "Decoding made no progress in the time that one file may take. " + _OURS
+    CRASHED = "media.crashed", "The decoder broke down over this file. " + _OURS
     # traits: noted, not refused
-    VARIABLE_FRAME_RATE = "media.variable_frame_rate"
-    MISSING_TIMESTAMPS = "media.missing_timestamps"
-    REPEATED_TIMESTAMPS = "media.repeated_timestamps"
-    NEGATIVE_TIMESTAMPS = "media.negative_timestamps"
-    EDIT_LIST = "media.edit_list"
-    ROTATED = "media.rotated"
-    ODD_SIZE = "media.odd_size"
-    NON_SQUARE_PIXELS = "media.non_square_pixels"
-    INTERLACED = "media.interlaced"
-    HIGH_BIT_DEPTH = "media.high_bit_depth"
-    HDR = "media.hdr"
-    SEVERAL_VIDEO_STREAMS = "media.several_video_streams"
-    COVER_PICTURE = "media.cover_picture"
-    SUBTITLES = "media.subtitles"
-    DATA_STREAMS = "media.data_streams"
-    UNDERDECLARED = "media.underdeclared"
-    FOREIGN_BYTES = "media.foreign_bytes"
-    OTHER_EXTENSION = "media.other_extension"
-    COMPLAINTS = "media.complaints"
+    VARIABLE_FRAME_RATE = ("media.variable_frame_rate",
+        "The pace of the pictures varies. Accepted; their own times are kept.", True)
+    MISSING_TIMESTAMPS = "media.missing_timestamps", "Pictures carry no time. Accepted; the nominal rate places them.", True
+    REPEATED_TIMESTAMPS = ("media.repeated_timestamps",
+        "Pictures share a time or go back. Accepted; each follows the one before.", True)
+    NEGATIVE_TIMESTAMPS = ("media.negative_timestamps",
+        "The film starts before zero. Accepted; times start at the first picture.", True)
+    EDIT_LIST = "media.edit_list", "An edit list hides or rearranges what is stored. Accepted as it is shown.", True
+    ROTATED = "media.rotated", "Shown turned. Accepted; sizes are those of the picture as shown.", True
+    ODD_SIZE = "media.odd_size", "A side has an odd number of pixels. " + _NOTED, True
+    NON_SQUARE_PIXELS = ("media.non_square_pixels",
+        "Players stretch the pixels. Accepted; sizes are those of the stored pixels.", True)
+    INTERLACED = "media.interlaced", "Pictures are woven of two fields. Accepted; prefer progressive footage.", True
+    HIGH_BIT_DEPTH = "media.high_bit_depth", "More than eight bits a sample. " + _NOTED, True
+    HDR = "media.hdr", "High dynamic range. Accepted; it is shown here without tone mapping, so prefer SDR.", True
+    SEVERAL_VIDEO_STREAMS = "media.several_video_streams", "Several streams of pictures. Only the first is taken.", True
+    COVER_PICTURE = "media.cover_picture", "A cover picture beside the film. It is ignored.", True
+    SUBTITLES = "media.subtitles", "Subtitles. They are ignored.", True
+    DATA_STREAMS = "media.data_streams", "Streams or attachments that are neither picture nor sound. They are ignored.", True
+    UNDERDECLARED = ("media.underdeclared",
+        "More is stored than the header promises. Accepted; all that is stored is taken.", True)
+    FOREIGN_BYTES = "media.foreign_bytes", "Bytes follow the end of the film. They are ignored.", True
+    OTHER_EXTENSION = "media.other_extension", "The name ends as another kind of file does. Accepted as what it is.", True
+    COMPLAINTS = "media.complaints", "The decoder complained, and all pictures came out. " + _NOTED, True
+    # fmt: on
 
     def because(self, detail: str) -> str:
         """The reason as tables hold it: `code: detail`."""
         return f"{self.value}: {printable(detail)}"
 
-    @property
-    def advice(self) -> str:
-        """What it means, and what whoever delivered can do."""
-        return FAULTS.get(self) or TRAITS[self]
 
-
+FAULTS = frozenset(code for code in Code if not code.is_trait)
+TRAITS = frozenset(code for code in Code if code.is_trait)
 TEMPORARY = frozenset({Code.FILE_GONE, Code.CHANGED, Code.NO_ROOM})  # the next look at the inbox tries again
-_MANIFEST = "Correct delivery.json and deliver the folder again."
-_AGAIN = "Copy or export it again from the original and deliver that."
-_OURS = "That may be our fault: its next version tries again. A fresh export may help."
-_NOTED = "Accepted as it is."
-FAULTS: dict[Code, str] = {
-    Code.MANIFEST_NOT_A_FILE: "delivery.json must be a plain file. " + _MANIFEST,
-    Code.MANIFEST_TOO_LARGE: "The manifest is larger than any real one. " + _MANIFEST,
-    Code.MANIFEST_NOT_JSON: "The manifest is not strict JSON. " + _MANIFEST,
-    Code.MANIFEST_SCHEMA: "A field of the manifest is missing, unknown or of another form. " + _MANIFEST,
-    Code.MANIFEST_CONTROL_CHARACTER: "A text in the manifest carries control characters. " + _MANIFEST,
-    Code.MANIFEST_NOT_UNICODE: "A text in the manifest is no Unicode text. " + _MANIFEST,
-    Code.MANIFEST_DUPLICATE_ID: "The delivery's id is taken. Give it a new one.",
-    Code.DELIVERY_QUARANTINED: "The file came with a manifest that was refused. " + _MANIFEST,
-    Code.UNSAFE_NAME: "The name leaves its folder or carries control characters. Rename the file.",
-    Code.REPEATED_NAME: "Two clips name one file. Name each file once.",
-    Code.AMBIGUOUS_NAME: "The name fits several files. Rename them apart.",
-    Code.MISSING_FILE: "A named file did not come. Deliver it.",
-    Code.NOT_A_FILE: "A link or a special file. Deliver the file itself.",
-    Code.NOT_IN_MANIFEST: "The manifest does not name this file. Describe it there, or leave it out.",
-    Code.SIDECAR_TOO_LARGE: "A file beside a clip is larger than the clip. Leave it out.",
-    Code.CONSENT_UNREADABLE: "The consent file cannot be read. Export the signed events again.",
-    Code.FILE_GONE: "The file could not be read when it was taken in. It is tried again; if it is gone, deliver it again.",
-    Code.CHANGED: "The file changed while it was taken in. It is taken in again when it is complete.",
-    Code.NO_ROOM: "There was no room on our disk for the file, which is no fault of it. It is taken in when there is.",
-    Code.OTHER_BYTES: "Not the file that the manifest's sha256 names: it was damaged or exchanged on its way. "
-    + _AGAIN,
-    Code.EMPTY: "The file is empty. " + _AGAIN,
-    Code.TOO_LARGE: "The file is larger than the platform takes. Deliver it in parts.",
-    Code.NOT_VIDEO: "No container of footage that is known here. Deliver MP4, MOV, MKV, WebM, AVI, MPEG or MXF.",
-    Code.ENCRYPTED: "The pictures are encrypted. Deliver them without protection.",
-    Code.EXTERNAL_DATA: "The file refers to pictures in another file. Export a self-contained one.",
-    Code.AUDIO_ONLY: "There is sound and no picture. Deliver the video.",
-    Code.COVER_PICTURE_ONLY: "The only picture is a cover beside the sound. Deliver the video.",
-    Code.NO_VIDEO_STREAM: "No stream of moving pictures. Deliver the video.",
-    Code.UNKNOWN_CODEC: "No decoder here knows the pictures' codec. Export as H.264, HEVC, VP9, AV1 or ProRes.",
-    Code.NO_FRAMES: "Not one picture could be decoded. " + _AGAIN,
-    Code.SINGLE_FRAME: "One picture is no moving picture. Deliver the video.",
-    Code.ZERO_DURATION: "All pictures have the same time. " + _AGAIN,
-    Code.FRAMES_MISSING: "Pictures that are stored do not decode. " + _AGAIN,
-    Code.TRUNCATED: "The end of the file is missing. " + _AGAIN,
-    Code.OVERDECLARED_FRAMES: "The header promises more pictures than are stored. " + _AGAIN,
-    Code.OVERDECLARED_DURATION: "The header promises a longer film than is stored. " + _AGAIN,
-    Code.BROKEN_STRUCTURE: "Parts of the container do not fit together, so pictures may be missing. " + _AGAIN,
-    Code.CHECKSUM: "The file does not match the checksum that it carries. " + _AGAIN,
-    Code.DECODE_ERRORS: "Pictures are damaged. " + _AGAIN,
-    Code.TOO_MANY_PIXELS: "The pictures are larger than the platform takes. Export them smaller.",
-    Code.TOO_SMALL: "The pictures are too small to show anything. Deliver the original size.",
-    Code.TOO_MANY_FRAMES: "More pictures than the platform takes in one file. Deliver it in parts.",
-    Code.TOO_LONG: "Longer than the platform takes in one file. Deliver it in parts.",
-    Code.SIZE_CHANGES: "The pictures change their size within the file. Export them at one size.",
-    Code.OUT_OF_MEMORY: "Decoding took more memory than one file may. Export it with fewer reference pictures.",
-    Code.TIMEOUT: "Decoding made no progress in the time that one file may take. " + _OURS,
-    Code.CRASHED: "The decoder broke down over this file. " + _OURS,
-}
-TRAITS: dict[Code, str] = {
-    Code.VARIABLE_FRAME_RATE: "The pace of the pictures varies. Accepted; their own times are kept.",
-    Code.MISSING_TIMESTAMPS: "Pictures carry no time. Accepted; the nominal rate places them.",
-    Code.REPEATED_TIMESTAMPS: "Pictures share a time or go back in it. Accepted; each follows the one before.",
-    Code.NEGATIVE_TIMESTAMPS: "The film starts before zero. Accepted; times count from the first picture.",
-    Code.EDIT_LIST: "An edit list hides or rearranges what is stored. Accepted as it is shown.",
-    Code.ROTATED: "Shown turned. Accepted; sizes are those of the picture as shown.",
-    Code.ODD_SIZE: "A side has an odd number of pixels. " + _NOTED,
-    Code.NON_SQUARE_PIXELS: "Players stretch the pixels. Accepted; sizes are those of the stored pixels.",
-    Code.INTERLACED: "Pictures are woven of two fields. Accepted; prefer progressive footage.",
-    Code.HIGH_BIT_DEPTH: "More than eight bits a sample. " + _NOTED,
-    Code.HDR: "High dynamic range. Accepted; it is shown here without tone mapping, so prefer SDR.",
-    Code.SEVERAL_VIDEO_STREAMS: "Several streams of pictures. Only the first is taken.",
-    Code.COVER_PICTURE: "A cover picture beside the film. It is ignored.",
-    Code.SUBTITLES: "Subtitles. They are ignored.",
-    Code.DATA_STREAMS: "Streams or attachments that are neither picture nor sound. They are ignored.",
-    Code.UNDERDECLARED: "More is stored than the header promises. Accepted; all that is stored is taken.",
-    Code.FOREIGN_BYTES: "Bytes follow the end of the film. They are ignored.",
-    Code.OTHER_EXTENSION: "The name ends as another kind of file does. Accepted as what it is.",
-    Code.COMPLAINTS: "The decoder complained, and all pictures came out. " + _NOTED,
-}
 
 
 def code_of(reason: str) -> str:
@@ -183,8 +133,7 @@ def code_of(reason: str) -> str:
 
 def advice_on(reason: str) -> str:
     """What a reason as tables hold it means; nothing for a code that is not known (any more)."""
-    code = code_of(reason)
-    return Code(code).advice if code in set(Code) else ""
+    return next((code.advice for code in Code if code == code_of(reason)), "")
 
 
 def printable(text: str, limit: int = MAX_TEXT) -> str:
@@ -283,7 +232,7 @@ _RULES = {
     "review.appealed": "overruled on appeal",
     "dup.unresolved": "not compared with other footage yet",
     "quality.unresolved": "not checked yet",
-    "platform.not_measured": "the platform failed to measure it, which is no fault of it, and will try again",
+    "platform.not_measured": "the platform failed to measure it, which is not its fault, and will try again",
     "metadata.provenance_broken": "its signed provenance does not hold, which alone proves nothing",
     "review.spectral_pattern": "a regular pattern in its fine detail: look closely whether it was generated",
 }
@@ -300,13 +249,10 @@ def closed(codes: Iterable[str]) -> tuple[str, ...]:
     distinct = sorted({code.strip() for code in codes} - {""})
     for code in distinct:
         if code not in REASONS:
-            near = difflib.get_close_matches(code, REASONS, n=4, cutoff=0.5) or _of_family(code) or sorted(_SENTENCES)
+            relatives = [reason for reason in REASONS if family(reason) == family(code)]
+            near = difflib.get_close_matches(code, REASONS, n=4, cutoff=0.5) or relatives or sorted(_SENTENCES)
             raise UnknownReason(f"no such reason: {code!r}; near it are {', '.join(near)}")
     return tuple(distinct)
-
-
-def _of_family(code: str) -> list[str]:
-    return [reason for reason in REASONS if reason.split(".")[0] == code.split(".")[0]]
 
 
 def family(code: str) -> str:

@@ -46,10 +46,13 @@ class Store(Protocol):
         """Names of the folders directly below `prefix`, sorted; costs nothing for what lies deeper."""
 
     def delete(self, key: str) -> None:
-        """Remove `key`; a missing key is no error."""
+        """Remove `key`, if it is there."""
 
     def fetch(self, key: str) -> Path:
         """A local, read-only file with the content of `key` (itself for a local store, a cached copy for S3)."""
+
+    def release(self, key: str) -> None:
+        """Give back the room of a fetched copy; what is stored stays."""
 
     def uri(self, key: str) -> str:
         """Where a person finds it."""
@@ -67,9 +70,14 @@ class Address:
     endpoint: str | None = None
     region: str | None = None
 
+    @property
+    def remote(self) -> bool:
+        """Whether it is a bucket, which outlives any machine."""
+        return self.place.startswith("s3://")
+
     def open(self, cache: Path) -> Store:
-        """The store; `cache` is for what is fetched from a bucket. Raises FileNotFoundError where there is none."""
-        if not self.place.startswith("s3://"):
+        """The store; `cache` is for what is fetched from a bucket. Raises FileNotFoundError where it is missing."""
+        if not self.remote:
             if not (folder := Path(self.place)).is_dir():
                 raise FileNotFoundError(f"{folder} is not a folder on {platform.node()}: share it, or use a bucket")
             return LocalStore(folder)
@@ -97,28 +105,34 @@ def _hidden(key: str) -> bool:
     return any(part.startswith(".") for part in key.split("/"))
 
 
-def write_atomically(path: Path, data: bytes | Path) -> None:
-    """Write to a temporary name in the same folder, flush to disk, rename."""
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary name in the same folder to write to: flushed to disk and renamed to `path`, or not there at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=path.suffix)
+    os.close(handle)
+    draft = Path(name)
     try:
-        with os.fdopen(handle, "wb") as out:
-            if isinstance(data, Path):
-                with data.open("rb") as source:
-                    shutil.copyfileobj(source, out, 1 << 20)
-            else:
-                out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.chmod(0o644)
+        draft.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
 
 
+def write_atomically(path: Path, data: bytes | Path) -> None:
+    with whole(path) as draft:
+        if isinstance(data, Path):
+            shutil.copyfile(data, draft)
+        else:
+            draft.write_bytes(data)
+
+
 def remembered(path: Path) -> dict[str, Any]:
-    """A small JSON object that was written to this file; empty where there is none, or none that can be read.
+    """A small JSON object that was written to this file; empty where it is missing or cannot be read.
 
     For what only spares a repetition: a file that a failing disk tore must stop nobody.
     """
@@ -170,6 +184,9 @@ class LocalStore:
         if not path.is_file():
             raise FileNotFoundError(f"nothing is stored under {key!r} in {self.root}")
         return path
+
+    def release(self, key: str) -> None:
+        """Nothing was copied."""
 
     def uri(self, key: str) -> str:
         return self.path(key).as_uri()
@@ -271,17 +288,18 @@ class S3Store:
         return path
 
     def _download(self, key: str, path: Path) -> None:
-        """In parts, whatever the size; the file is whole or not there."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-            with self._as_files_do(key):
-                self.client.download_file(self.bucket, self._name(key), part := str(Path(folder) / "part"))
-            os.replace(part, path)
+        """In parts, whatever the size."""
+        with whole(path) as draft, self._as_files_do(key):
+            self.client.download_file(self.bucket, self._name(key), str(draft))
 
     def _cached(self, key: str, etag: str) -> Path:
         """Keyed by content, so that a replaced object is never served from the cache."""
         digest = hashlib.sha256(f"{self.bucket}/{self._name(key)}/{etag}".encode()).hexdigest()
         return self.cache / digest[:2] / f"{digest}{Path(key).suffix}"
+
+    def release(self, key: str) -> None:
+        if etag := self._etag(key):
+            self._cached(key, etag).unlink(missing_ok=True)
 
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{self._name(key)}"

@@ -1,7 +1,7 @@
 """The closed lists of words for footage: what a manifest may declare, a signal may say and a class may be called.
 
-Everything written in Python takes them from here. A test holds to them what cannot: the schema of manifests, the
-variables of the dbt project, the expectation suites, and the tables of phrases that have one entry a word.
+Everything written in Python takes them from here, and the expectation suites are given them. A test compares what cannot:
+the schema of manifests, the variables of the dbt project, and the tables of phrases and rules that have one entry a word.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 TIMES_OF_DAY = ("night", "dawn", "morning", "day", "evening", "sunset", "dusk")
-CAMERA_MOTIONS = ("static", "pan", "tilt", "zoom", "roll", "handheld")
+DAYLIGHT = ("morning", "day")  # when "low light" would be a contradiction
+# pairs of times of day: nothing is of one of both
+OPPOSITES = ((("night",), DAYLIGHT), (("dawn", "morning"), ("evening", "sunset", "dusk")))
+CAMERA_MOVES = ("pan", "tilt", "zoom", "roll")  # each with a direction and a speed
+CAMERA_MOTIONS = ("static", *CAMERA_MOVES, "handheld")
 MOTIONS = ("still", "calm", "moderate", "lively", "fast")
 ASPECTS = ("portrait", "square", "landscape", "wide")
 LENGTHS = ("under 3 s", "3 to 10 s", "over 10 s")

@@ -1,4 +1,4 @@
-"""Great Expectations suites, a module a table: what must hold of rows, said apart from the code that writes them.
+"""Great Expectations suites: what must hold of rows, kept apart from the code that writes them.
 
-`validate` runs a suite over a frame, `report` makes its HTML stand alone. Nothing here imports the platform.
+`suites` lists the expectations of each table, `validate` runs them over a frame. Nothing here imports the platform.
 """

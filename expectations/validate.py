@@ -1,4 +1,4 @@
-"""Runs a suite over a frame and says what it found, in plain Python; writes the HTML report where it is asked to.
+"""Runs a suite over a frame and returns the failures in plain Python; writes the HTML report where it is asked to.
 
 Frames only: Great Expectations' SQL path reports every expectation over DuckDB as failed. An expectation that could not
 be computed is an error here and never a quiet failure.
@@ -7,21 +7,19 @@ be computed is an error here and never a quiet failure.
 from __future__ import annotations
 
 import fcntl
-import importlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from expectations.report import stand_alone
+from expectations.suites import SUITES, Suite, Words
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SUITES = ("deliveries", "media", "signals", "snapshot")
 EXAMPLES = 5
 
 
@@ -58,23 +56,25 @@ class ValidationOutcome:
 
 
 def validate(
-    name: str, df: pd.DataFrame, data_docs: Path | None = None, columns: Mapping[str, str] | None = None
+    name: str, df: pd.DataFrame, words: Words, data_docs: Path | None = None, columns: Mapping[str, str] | None = None
 ) -> ValidationOutcome:
     """Validate `df` with the suite `name`; with `data_docs` also replace the HTML report in `data_docs/<name>`.
-    `columns` are descriptions of columns, which the report's page of the suite shows.
 
-    Raises KeyError for an unknown suite and ExpectationError where an expectation could not be computed.
+    `words` are the closed lists of words by dimension; `columns` are descriptions of columns for the report's page of the
+    suite. Raises KeyError for an unknown suite and ExpectationError where an expectation could not be computed.
     """
     if name not in SUITES:
         raise KeyError(f"no suite {name!r}; there are {', '.join(SUITES)}")
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    module = importlib.import_module(f"expectations.{name}")
-    frame = module.prepare(df) if hasattr(module, "prepare") else df
-    expectations = _suite(module, columns or {})
+    suite = SUITES[name](words)
+    frame, expectations, page = suite.prepare(df), _expectations(suite, columns or {}), None
     if data_docs is None:
-        result, page = _run(name, frame, module.KEY, expectations, None), None
+        result = _run(name, frame, suite.key, expectations, None)
     else:
-        result, page = _with_report(name, frame, module.KEY, expectations, data_docs)
+        data_docs.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=data_docs, prefix=".project-") as project:
+            result = _run(name, frame, suite.key, expectations, Path(project))
+            page = _publish(Path(project), data_docs / name)
     _refuse_exceptions(name, result)
     severity = result.get_max_severity_failure()
     return ValidationOutcome(
@@ -87,38 +87,20 @@ def validate(
     )
 
 
-def _with_report(
-    name: str, df: pd.DataFrame, key: tuple[str, ...], expectations: list[Any], data_docs: Path
-) -> tuple[Any, Path]:
-    """Run in a project of its own beside the report, then put the finished report in place of the old one."""
-    data_docs.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data_docs, prefix=".project-") as project:
-        result = _run(name, df, key, expectations, Path(project))
-        site = next(Path(project).glob("gx/uncommitted/data_docs/local_site"))
-        stand_alone(site)
-        report = data_docs / name
-        with (data_docs / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another run may finish its report at the same moment
-            if report.exists():
-                report.rename(Path(project) / "old")
-            site.rename(report)
-    return result, report / "index.html"
-
-
-def _suite(module: ModuleType, columns: Mapping[str, str]) -> list[Any]:
+def _expectations(suite: Suite, columns: Mapping[str, str]) -> list[Any]:
     import great_expectations.expectations as gxe
 
-    expectations: list[Any] = module.suite(gxe)
-    for expectation in expectations:
-        expectation.notes = columns.get(getattr(expectation, "column", ""))
-    return expectations
+    return [
+        getattr(gxe, expectation)(**arguments, severity=severity, notes=columns.get(arguments.get("column", "")))
+        for severity in ("critical", "warning", "info")
+        for expectation, arguments in getattr(suite, severity)
+    ]
 
 
 def _run(name: str, df: pd.DataFrame, key: tuple[str, ...], expectations: list[Any], project: Path | None) -> Any:
     import great_expectations as gx
     from great_expectations.checkpoint import UpdateDataDocsAction
 
-    actions: list[Any] = [UpdateDataDocsAction(name="write_data_docs")] if project else []
     context: Any = (
         gx.get_context(mode="file", project_root_dir=str(project)) if project else gx.get_context(mode="ephemeral")
     )
@@ -129,7 +111,7 @@ def _run(name: str, df: pd.DataFrame, key: tuple[str, ...], expectations: list[A
     checkpoint = gx.Checkpoint(
         name=name,
         validation_definitions=[definition],
-        actions=actions,
+        actions=[UpdateDataDocsAction(name="write_data_docs")] if project else [],
         result_format={
             "result_format": "SUMMARY",
             "unexpected_index_column_names": list(key),
@@ -152,14 +134,11 @@ def _refuse_exceptions(name: str, result: Any) -> None:
 
 def _failure(item: Any) -> Failure:
     config, result = item.expectation_config, item.result or {}
-    kwargs = config.kwargs
-    column = kwargs.get("column") or ", ".join(
-        kwargs.get("column_list") or filter(None, (kwargs.get("column_A"), kwargs.get("column_B")))
-    )
+    columns = [config.kwargs.get(name) for name in ("column", "column_A", "column_B")]
     observed = result.get("observed_value")
     return Failure(
         expectation=config.type,
-        column=column,
+        column=", ".join(config.kwargs.get("column_list") or filter(None, columns)),
         severity=str(getattr(config.severity, "value", config.severity)),
         unexpected_count=result.get("unexpected_count"),
         examples=tuple(
@@ -168,3 +147,53 @@ def _failure(item: Any) -> Failure:
         ),
         observed=None if observed is None else str(observed),
     )
+
+
+# -- the report ---------------------------------------------------------------------------------------------------------
+
+_REMOTE = re.compile(
+    r"<link\b[^>]*href=\"https?://[^>]*>|<script\b[^>]*src=\"https?://[^>]*>\s*</script>"
+    r"|<img\b[^>]*src=\"https?://[^>]*>|<footer\b.*?</footer>",
+    re.DOTALL,
+)
+_STYLE = """<style>
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; margin: 2rem auto; max-width: 70rem; padding: 0 1rem }
+table { border-collapse: collapse; margin: .5rem 0 1rem }
+td, th { border: 1px solid #d8dee6; padding: .3rem .6rem; text-align: left }
+h4, h5, h6 { font-size: 1rem; margin: 1.5rem 0 .3rem }
+a { color: #2f6f9f }
+ol.breadcrumb, nav ul { list-style: none; padding: 0 }
+nav li { display: inline-block; margin-right: .8rem }
+.alert-danger, .failed { color: #c0392b }
+button, input, .cooltip-text { display: none }
+</style>"""
+
+
+def _publish(project: Path, report: Path) -> Path:
+    """Put the finished report of the project in place of the old one; its first page."""
+    site = next(project.glob("gx/uncommitted/data_docs/local_site"))
+    stand_alone(site)
+    with (report.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may finish its report at the same moment
+        if report.exists():
+            report.rename(project / "old")
+        site.rename(report)
+    return report / "index.html"
+
+
+def stand_alone(site: Path) -> Path:
+    """Rewrite every page below `site`, so that it loads nothing from elsewhere; returns the page of the result.
+
+    The pages as generated load styles, scripts and a logo from public hosts. Here they get one small style sheet instead,
+    and the index leads straight to the validation result.
+    """
+    for page in site.rglob("*.html"):
+        text = _REMOTE.sub("", page.read_text(encoding="utf-8"))
+        page.write_text(text.replace("</head>", f"{_STYLE}</head>", 1), encoding="utf-8")
+    result = sorted((site / "validations").rglob("*.html"))[-1].relative_to(site)
+    (site / "index.html").write_text(
+        f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={result.as_posix()}">'
+        f'<a href="{result.as_posix()}">Validation result</a>\n',
+        encoding="utf-8",
+    )
+    return result

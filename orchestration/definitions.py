@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
+from assets.home import Home
 from assets.warehouse.project import dbt_resource
+from orchestration.choices import TrainingChoices
 from orchestration.jobs import jobs
-from orchestration.resources import open_home
 from orchestration.schedules import nightly_schedule
 from orchestration.sensors import build_sensors
-from orchestration.settings import Settings, be_quiet
+from orchestration.settings import Settings, be_quiet, open_home
 
 # a stage is a folder of `assets` and a group in the UI, in the order in which a clip passes through them
 STAGES = (
@@ -27,7 +29,6 @@ OWN_GROUPS = {"coverage", "warehouse"}
 
 def build(settings: Settings) -> dg.Definitions:
     """The definitions of one installation."""
-    home = dg.ResourceDefinition(lambda _: open_home(settings), description="The home that the settings name.")
     assets: list[Any] = []
     checks: list[dg.AssetChecksDefinition] = []
     for stage in STAGES:
@@ -43,10 +44,21 @@ def build(settings: Settings) -> dg.Definitions:
         jobs=jobs,
         schedules=[nightly_schedule(settings.timezone, schedule_status)],
         sensors=build_sensors(dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED),
-        resources={"home": home, "dbt": dbt_resource()},
+        resources={"home": _home(settings), "training": TrainingChoices(), "dbt": dbt_resource()},
         # a run is a process already; steps in it share one import of the code location
         executor=dg.in_process_executor,
     )
+
+
+def _home(settings: Settings) -> dg.ResourceDefinition:
+    """The home that the settings name, with the training that the run was launched with."""
+
+    @dg.resource(required_resource_keys={"training"}, config_schema={}, description="Where everything of Rushes is.")
+    def home(context: dg.InitResourceContext) -> Home:
+        opened = open_home(settings)
+        return replace(opened, training=context.resources.training.over(opened.training))
+
+    return home
 
 
 be_quiet()

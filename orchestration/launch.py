@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,22 +34,18 @@ class Client(DagsterGraphQLClient):
     def __init__(self, settings: Settings, timeout_s: int = 120) -> None:
         super().__init__("127.0.0.1", port_number=settings.ui_port, timeout=timeout_s)
 
-    def run(self, job: str, tags: dict[str, str] | None = None) -> str:
-        """Launch a job; the run's id."""
-        try:
-            return self.submit_job_execution(job, LOCATION, REPOSITORY, tags=tags)
-        except DagsterGraphQLClientError as error:
-            raise LaunchError(f"Dagster refused to run {job}: {_reason(error)}") from error
+    def run(self, job: str, tags: dict[str, str] | None = None, config: dict[str, Any] | None = None) -> str:
+        """Launch a job, with its run configuration; the run's id."""
+        with _refusals(f"to run {job}"):
+            return self.submit_job_execution(job, LOCATION, REPOSITORY, run_config=config or {}, tags=tags)
 
     def backfill(self, job: str, partitions: Sequence[str], title: str) -> str:
         """Launch a backfill of a partitioned job over days; the backfill's id."""
         repository = {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
         selector = {"partitionSetName": f"{job}_partition_set", "repositorySelector": repository}
         params = {"selector": selector, "partitionNames": list(partitions), "title": title, "tags": []}
-        try:
+        with _refusals(f"a backfill of {job}"):
             answer = self._execute(LAUNCH_PARTITION_BACKFILL_MUTATION, {"backfillParams": params})
-        except DagsterGraphQLClientError as error:
-            raise LaunchError(f"Dagster refused a backfill of {job}: {_reason(error)}") from error
         result = answer["launchPartitionBackfill"]
         if result["__typename"] != "LaunchBackfillSuccess":
             raise LaunchError(f"Dagster refused a backfill of {job}: {result}")
@@ -64,9 +61,14 @@ class Client(DagsterGraphQLClient):
         return Path(folder).resolve() == dagster_home.resolve()
 
 
-def _reason(error: DagsterGraphQLClientError) -> str:
-    """What Dagster answered, or why it did not: the text of such an error repeats the whole query."""
-    return str(error.__cause__) if error.__cause__ else ": ".join(map(str, error.args))
+@contextlib.contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """Dagster's errors with what it answered, or why it did not: their own text repeats the whole query."""
+    try:
+        yield
+    except DagsterGraphQLClientError as error:
+        reason = error.__cause__ or ": ".join(map(str, error.args))
+        raise LaunchError(f"Dagster refused {what}: {reason}") from error
 
 
 def add_days(instance: dg.DagsterInstance, days: Iterable[str]) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 
 import dagster as dg
 
-from assets.evaluation import promotion, standing
+from assets.evaluation import promotion
 from assets.home import Home
 from assets.ingestion.inbox import adopt_loose_folders
 from assets.ingestion.progress import Waiting, waiting
 from assets.partitions import received_days
-from assets.registry.versions import CHAMPION, Registry
+from assets.registry import CHAMPION, Registry
 from assets.withdrawals.plan import Actions, act_on_ledger
 from assets.withdrawals.receipt import key as receipt_key
 from orchestration import alerts, watch
@@ -193,7 +193,7 @@ def watch_champion(
     context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]
 ) -> dg.SensorResult | dg.SkipReason:
     """Verify the champion and act on it here; there is never a run to launch."""
-    outcome = promotion.reconcile_champion(home)
+    outcome = promotion.reconcile_champion(home, "the sensor on the champion")
     events = _moved(context.instance, home, outcome)
     return dg.SensorResult(skip_reason=outcome, asset_events=events) if events else dg.SkipReason(outcome)
 
@@ -217,12 +217,12 @@ def _moved(instance: dg.DagsterInstance, home: Home, why: str) -> list[Event]:
 def watch_nights(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Home]) -> dg.SensorResult:
     """Alert on lasting conditions. The cursor holds up to when ended runs were read, and the last check on `champion`."""
     now, last = dt.datetime.now(dt.UTC), json.loads(context.cursor or "{}")
-    nights, champion = watch.nights(home, context.instance, now), standing.champion_of(home)
+    nights, champion = watch.nights(home, context.instance, now), promotion.champion_of(home)
     unreached = watch.beat(home, now, nights, well=not champion.wrong)
-    champion = standing.with_nights(home, champion, now)
+    champion = promotion.with_nights(home, champion, now)
     wrong = {f"{watch.CHAMPION}{kind}": reason for kind, reason in champion.wrong.items()}
     if young := not (champion.expected or nights.ended):
-        wrong.pop(f"{watch.CHAMPION}{standing.NOTHING}", None)
+        wrong.pop(f"{watch.CHAMPION}{promotion.NOTHING}", None)
     since = dt.datetime.fromisoformat(last["runs"]) if "runs" in last else now - dt.timedelta(days=1)
     failed, passed, upto = watch.checks(context.instance, since)
     wrong |= nights.wrong | watch.automation(context.instance, SENSORS) | failed
@@ -233,11 +233,11 @@ def watch_nights(context: dg.SensorEvaluationContext, home: dg.ResourceParam[Hom
     return dg.SensorResult(skip_reason=summary[:2000], cursor=json.dumps(cursor), asset_events=events)
 
 
-def _check(champion: standing.Standing) -> dg.AssetCheckEvaluation:
+def _check(champion: promotion.Standing) -> dg.AssetCheckEvaluation:
     """The check on `champion` between two nights."""
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey("champion"),
-        check_name=standing.CHECK,
+        check_name=promotion.CHECK,
         passed=not champion.wrong,
         severity=dg.AssetCheckSeverity.ERROR if champion.serious else dg.AssetCheckSeverity.WARN,
         description=str(champion),

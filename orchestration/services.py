@@ -45,17 +45,17 @@ def environment(settings: Settings) -> dict[str, str]:
 
 def prepare_instance(settings: Settings) -> Path:
     """DAGSTER_HOME with this checkout's dagster.yaml in it; an edited one is kept, and the difference is reported."""
-    target, ours = settings.dagster_home / "dagster.yaml", INSTANCE_FILE.read_bytes()
+    target, shipped = settings.dagster_home / "dagster.yaml", INSTANCE_FILE.read_bytes()
     note = target.with_name("dagster.yaml.sha256")  # digest of what was written there last
     noted = note.read_text().split() if note.is_file() else []
-    theirs = target.read_bytes() if target.is_file() else None
-    if theirs is not None and theirs != ours and _digest(theirs) not in {*noted, *EARLIER_INSTANCE_FILES}:
-        _report_kept(target, theirs, ours)
+    present = target.read_bytes() if target.is_file() else None
+    if present is not None and present != shipped and _digest(present) not in {*noted, *EARLIER_INSTANCE_FILES}:
+        _report_kept(target, present, shipped)
         return settings.dagster_home
-    if theirs != ours:
-        write_atomically(target, ours)
-    if noted != [_digest(ours)]:
-        write_atomically(note, f"{_digest(ours)}\n".encode())
+    if present != shipped:
+        write_atomically(target, shipped)
+    if noted != [_digest(shipped)]:
+        write_atomically(note, f"{_digest(shipped)}\n".encode())
     return settings.dagster_home
 
 
@@ -63,13 +63,13 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _report_kept(target: Path, theirs: bytes, ours: bytes) -> None:
+def _report_kept(target: Path, present: bytes, shipped: bytes) -> None:
     """Once a process: what this version's file would change in the edited one."""
     if target in _reported:
         return
     _reported.add(target)
     try:
-        before, after = dict(_flat(yaml.safe_load(theirs))), dict(_flat(yaml.safe_load(ours)))
+        before, after = dict(_flat(yaml.safe_load(present))), dict(_flat(yaml.safe_load(shipped)))
         names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         changes = ", ".join(f"{name}: {after.get(name)}" for name in names)
         what = f"would set {changes}" if changes else "differs in comments only"

@@ -19,10 +19,11 @@ from assets.ingestion.inbox import adopt_loose_folders, is_day, loose
 from assets.ingestion.progress import waiting
 from assets.reasons import printable
 from orchestration import launch, schedules, services
-from orchestration.resources import open_home
-from orchestration.settings import Settings
+from orchestration.choices import TrainingChoices
+from orchestration.settings import Settings, open_home
 
 JOBS = ("ask", "intake", "refresh", "retrain", "nightly")
+TRAINING = ("retrain", "nightly")  # the jobs among them that train
 STEPS_A_DAY = 10  # of an intake, as the progress bar counts them; where the number is wrong, the bar ends early
 ASK_EVERY_S, GONE_S = 10.0, 120.0  # how often Dagster is asked whether it answers, and for how long it may not
 LOOK_EVERY_S = 2.0  # how often the services are looked at
@@ -92,10 +93,16 @@ class Session:
         if name == "nightly":
             inputs = schedules.inputs_of(open_home(self.settings), dt.datetime.now(dt.UTC))
             tags = schedules.night_tags(inputs, "requested by a person") | (tags or {})
-        run_id = self.client.run(name, tags)
+        run_id = self.client.run(name, tags, self._training() if name in TRAINING else None)
         with self._progress(name) as report:
             launch.follow_run(self.instance, run_id, report, self._still_up)
         return run_id
+
+    def _training(self) -> dict[str, Any] | None:
+        """The training of this command's environment, if it names any: services that run already have their own."""
+        if "training" not in self.settings.model_fields_set:
+            return None
+        return {"resources": {"training": {"config": TrainingChoices.of(self.settings.training)}}}
 
     def _print(self, message: str) -> None:
         self.console.print(f"intake: {message}", highlight=False, markup=False)

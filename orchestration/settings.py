@@ -1,6 +1,7 @@
 """Settings: each field of `Settings` is a variable RUSHES_* of the environment, with a default that works on a laptop.
 
 Nothing else in `orchestration` reads RUSHES_*; the command line, the code location and the services get a `Settings`.
+`open_home` makes the home that they name.
 """
 
 from __future__ import annotations
@@ -9,12 +10,24 @@ import json
 import os
 import zoneinfo
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, Json, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    DirectoryPath,
+    Field,
+    Json,
+    NonNegativeInt,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from assets.decode.executor import checked as known_executor
+from assets.home import Home
+from assets.model.launcher import checked as known_launcher
+from assets.store import LocalStore, S3Store, Store
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_HOME = str(ROOT / ".rushes")
@@ -104,6 +117,22 @@ class Settings(BaseSettings):
         True, description="on, or off to leave schedules and sensors stopped until somebody starts them in the UI"
     )
     training: Json[dict[str, Any]] = Field(NO_JSON, description="a JSON object that overrides the training preset")
+    evaluation: Json[dict[Literal["clips", "camera_trials", "twins"], NonNegativeInt]] = Field(
+        NO_JSON,
+        description='a JSON object: how much a scorecard looks at, e.g. {"clips": 64}; for models measured from now on',
+    )
+    training_launcher: Annotated[str, AfterValidator(known_launcher)] = Field(
+        "local",
+        description="where training runs: local, torchrun:PROCESSES, ray, ray:HOST:PORT, ray://HOST:PORT or k8s",
+    )
+    kubernetes: Json[dict[str, Any]] = Field(
+        NO_JSON,
+        description='a JSON object: the pods of the launcher k8s, e.g. {"image": "registry/rushes:1", "secret": "rushes"}',
+    )
+    device: str = Field(
+        "",
+        description="where models compute: cuda, cuda:1, mps or cpu; without it a GPU if there is one, else the processor",
+    )
     retention: Json[dict[str, str]] = Field(
         NO_JSON,
         description='a JSON object: what becomes of withdrawn things, e.g. {"derived": "seal", "media": "keep"}',
@@ -175,3 +204,44 @@ def _explain(settings: type[Settings], problem: Any) -> str:
     value = f"={problem['input']!r}" if field.repr and name not in {"alert_webhook", "heartbeat_url"} else ""
     reason = problem.get("ctx", {}).get("error") or problem["msg"]
     return f"{PREFIX}{name.upper()}{value}: {reason} ({field.description})"
+
+
+# -- the home that the settings name --------------------------------------------------------------------------------------
+
+
+def open_home(settings: Settings) -> Home:
+    """The home, local or on S3, with its folders made. The assets see this only, as the resource `home` of a run."""
+    settings.state.mkdir(parents=True, exist_ok=True)
+    return Home(
+        store=_store(settings),
+        state=settings.state,
+        database_url=settings.database_url,
+        mlflow_uri=settings.mlflow_uri,
+        vendor=settings.vendor,
+        site_timezone=settings.timezone,
+        captioner=settings.captioner,
+        executor=settings.executor,
+        training=settings.training,
+        evaluation={str(name): count for name, count in settings.evaluation.items()},
+        launcher=settings.training_launcher,
+        kubernetes=settings.kubernetes,
+        retention=settings.retention,
+        duckdb_memory=settings.duckdb_memory,
+        mlflow_url=settings.mlflow_url,
+        docs_url=settings.docs_url,
+        alert_webhook=settings.alert_webhook.get_secret_value() if settings.alert_webhook else None,
+        heartbeat_url=settings.heartbeat_url.get_secret_value() if settings.heartbeat_url else None,
+    )
+
+
+def _store(settings: Settings) -> Store:
+    """Credentials and endpoint of S3 come from the usual AWS variables, never from the settings."""
+    if not settings.remote:
+        Path(settings.home).mkdir(parents=True, exist_ok=True)
+        return LocalStore(Path(settings.home))
+    from dagster_aws.s3 import S3Resource  # takes a second to import; only a home on S3 pays for it
+
+    bucket, _, prefix = settings.home.removeprefix("s3://").partition("/")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    s3 = S3Resource(region_name=os.environ.get("AWS_REGION", "us-east-1"), endpoint_url=endpoint)
+    return S3Store(s3.get_client(), bucket, prefix.strip("/"), settings.state / "s3_cache")

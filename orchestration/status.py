@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import duckdb
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
@@ -18,8 +19,8 @@ from assets.consent.ledger import Ledger
 from assets.evaluation.report import headline, not_measured
 from assets.home import Home
 from assets.model import published
-from assets.registry.versions import CHAMPION, Registry, Version
-from assets.warehouse.opening import opened
+from assets.registry import CHAMPION, Registry, Version
+from assets.warehouse.opening import mart_rows
 from orchestration.commands.shared import facts, short, table
 
 LISTED = 25  # quarantined files that the status names
@@ -46,13 +47,10 @@ class Status:
 
 
 def mart(home: Home, name: str) -> list[dict[str, Any]]:
-    """All rows of a mart; none when the warehouse was never built."""
+    """All rows of a mart; none where it or the warehouse was never built."""
     try:
-        with opened(home) as connection:
-            if name not in {row[0] for row in connection.execute("show tables").fetchall()}:
-                return []
-            return connection.table(name).to_arrow_table().to_pylist()
-    except FileNotFoundError:
+        return mart_rows(home, name)
+    except (FileNotFoundError, duckdb.CatalogException):
         return []
 
 

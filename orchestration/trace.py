@@ -13,10 +13,10 @@ from typing import Any
 from rich.tree import Tree
 
 from assets.consent.ledger import Ledger
-from assets.consent.sealed_members import SealedSnapshots, manifest_key, sealed_snapshots
+from assets.consent.sealed_members import manifest_key, sealed_snapshots
 from assets.consent.withdrawal_log import DONE, Item, Withdrawal, WithdrawalLog
 from assets.home import Home
-from assets.registry.versions import Registry
+from assets.registry import Registry
 from assets.withdrawals.artifacts import made_of
 from assets.withdrawals.receipt import key as receipt_key
 from assets.withheld import RESTORATION
@@ -51,6 +51,12 @@ def _resolve(values: Iterable[str | None], identity: str) -> str | None:
         options = ", ".join(short(value, 24) for value in matches[:5])
         raise LookupError(f"{identity!r} could be {options}; give more of it")
     return matches[0] if matches else None
+
+
+def _row(home: Home, table: str, key: str, identity: str) -> Row | None:
+    """The row of a table whose key begins with `identity`; None where there is none."""
+    rows = {row[key]: row for row in home.lake.rows(table)}
+    return rows.get(_resolve(rows, identity) or "")
 
 
 def _clip(home: Home, identity: str) -> Tree | None:
@@ -139,13 +145,12 @@ def _versions(home: Home, branch: Tree, root: str) -> None:
 
 
 def _request(home: Home, identity: str) -> Tree | None:
-    requests = {row["request_id"]: row for row in home.lake.rows("requests")}
-    request_id = _resolve(requests, identity)
-    if request_id is None:
+    request = _row(home, "requests", "request_id", identity)
+    if request is None:
         return None
-    request = requests[request_id]
-    asked = plain(f"{request['org_id']}: {request['title']} ({request['status']})")
-    tree = Tree(f"request [bold]{request_id}[/] of {asked}")
+    request_id = request["request_id"]
+    order = plain(f"{request['org_id']}: {request['title']} ({request['status']})")
+    tree = Tree(f"request [bold]{request_id}[/] of {order}")
     for row in mart(home, "fct_clips"):
         if row.get("request_id") == request_id:
             state = "eligible" if row.get("eligible") else "not eligible"
@@ -154,11 +159,10 @@ def _request(home: Home, identity: str) -> Tree | None:
 
 
 def _item(home: Home, identity: str) -> Tree | None:
-    items = {row["item_id"]: row for row in home.lake.rows("delivery_items")}
-    item_id = _resolve(items, identity)
-    if item_id is None:
+    item = _row(home, "delivery_items", "item_id", identity)
+    if item is None:
         return None
-    item = items[item_id]
+    item_id = item["item_id"]
     tree = Tree(f"file [bold]{item_id}[/]: {item['state']} {plain(', '.join(item['reasons']))}")
     _delivered(tree, item)
     for media in home.lake.rows("media", item["received_day"]):
@@ -211,19 +215,16 @@ def _consent(home: Home, identity: str) -> Tree | None:
         scopes = f", {' '.join(event.body['scopes'])}" if "scopes" in event.body else ""
         tree.add(f"entry {event.seq}: {event.type} of {event.recorded_at:%Y-%m-%d %H:%M:%S}Z{scopes}")
     members = snapshots.members(snapshots.concerned({party}, ())).items()
-    _sealed_clips(snapshots, tree, [number for number, member in members if identity in member.consent_ids])
+    rested = [number for number, member in members if identity in member.consent_ids]
+    for root, numbers in snapshots.holding(rested).items():
+        clips = sorted(member.clip_id for member in snapshots.members(set(numbers)).values())
+        shown = ", ".join(short(clip, 16) for clip in clips[:10])
+        tree.add(f"{len(clips)} of its clips went into snapshot {root}: {shown}")
     leaves = {event.leaf_hash for event in events}
     for withdrawal in log.find(party):
         if any(cause.identity in leaves or identity in cause.identity for cause in withdrawal.causes):
             _show_withdrawal(home, log, tree, withdrawal)
     return tree
-
-
-def _sealed_clips(snapshots: SealedSnapshots, tree: Tree, numbers: Sequence[int]) -> None:
-    for root, held in snapshots.holding(list(numbers)).items():
-        clips = sorted(member.clip_id for member in snapshots.members(set(held)).values())
-        shown = ", ".join(short(clip, 16) for clip in clips[:10])
-        tree.add(f"{len(clips)} of its clips went into snapshot {root}: {shown}")
 
 
 def _withdrawal(home: Home, identity: str) -> Tree | None:

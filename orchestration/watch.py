@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster._core.scheduler.instigation import TickStatus
 
-from assets.evaluation import standing
+from assets.evaluation import promotion
 from assets.home import Home
 from assets.store import write_atomically
 from orchestration import alerts
@@ -145,7 +145,7 @@ def _evaluations(instance: dg.DagsterInstance, run_id: str) -> Iterator[tuple[st
     events = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION).records
     for event in (record.event_log_entry.dagster_event for record in events):
         check = event.asset_check_evaluation_data if event else None
-        if check is None or check.asset_key.to_user_string() in HANDED_IN or check.check_name == standing.CHECK:
+        if check is None or check.asset_key.to_user_string() in HANDED_IN or check.check_name == promotion.CHECK:
             continue
         name = f"{check.asset_key.to_user_string()}.{check.check_name}"
         if check.passed:
@@ -159,7 +159,7 @@ def beat(home: Home, now: dt.datetime, nights: Nights, well: bool) -> str | None
 
     Returns why the monitor could not be reached. It alerts when it hears nothing, also when this machine is gone.
     """
-    before = standing.read_heartbeat(home)
+    before = promotion.read_heartbeat(home)
     night = nights.ended.isoformat() if nights.ended and well else before.get("night")
     notified, failed = before.get("told"), None
     if home.heartbeat_url and night and night != notified:
@@ -167,5 +167,5 @@ def beat(home: Home, now: dt.datetime, nights: Nights, well: bool) -> str | None
         notified = notified if failed else night
     since = nights.since.isoformat() if nights.since else None
     after = {"night": night, "since": since, "looked_at": now.isoformat(), "told": notified}
-    write_atomically(home.state / standing.HEARTBEAT, json.dumps(after, indent=1).encode())
+    write_atomically(home.state / promotion.HEARTBEAT, json.dumps(after, indent=1).encode())
     return f"{HEARTBEAT} could not be reached ({failed})" if failed else None

@@ -1,15 +1,21 @@
-"""The two stores keep one promise: whole objects, safe keys, the same bytes back."""
+"""The stores keep objects whole under safe keys; the lake takes rows that fit and replaces a partition whole."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assets.home import Home
+from assets.lake import SchemaError
 from assets.store import LocalStore, S3Store, Store, safe_key
+from assets.tables import TABLES
+from tests.bucket import bucket
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -17,24 +23,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "local":
         yield LocalStore(tmp_path / "store")
         return
-    boto3 = pytest.importorskip("boto3")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        client = boto3.client(
-            "s3",
-            endpoint_url=f"http://{host}:{port}",
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
-        client.create_bucket(Bucket="footage")
+    with bucket("footage") as client:
         yield S3Store(client, "footage", "rushes/home", tmp_path / "cache")
-    finally:
-        server.stop()
 
 
 def test_what_was_put_is_what_is_got_listed_fetched_and_deleted(store: Store, tmp_path: Path) -> None:
@@ -69,6 +59,15 @@ def test_what_is_deleted_leaves_no_fetched_copy(store: Store) -> None:
     copy = store.fetch("frames/a")
     store.delete("frames/a")
     assert not copy.exists()
+
+
+def test_what_is_released_stays_stored_and_gives_back_the_room_of_its_copy(store: Store) -> None:
+    store.put("media/a", b"pictures")
+    copy = store.fetch("media/a")
+    store.release("media/a")
+    store.release("media/none")
+    assert copy.exists() == isinstance(store, LocalStore)
+    assert store.fetch("media/a").read_bytes() == b"pictures"
 
 
 def test_a_replaced_object_is_fetched_anew(store: Store) -> None:
@@ -107,3 +106,80 @@ def test_a_failed_write_leaves_the_old_object_and_no_litter(tmp_path: Path) -> N
         store.put("a/b", tmp_path / "not-there")
     assert store.get("a/b") == b"old"
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+
+
+# -- the lake --------------------------------------------------------------------------------------------------------
+
+
+def gap(request_id: str, missing: int = 1) -> dict[str, object]:
+    return {
+        "dimension": "request", "cell": request_id, "have_units": 1, "want_units": 2, "missing_units": missing,
+        "asked_units": missing, "eligible_units": 1, "reason": "request.unfilled", "detail": "1 of 2",
+    }  # fmt: skip
+
+
+def caption(clip_id: str, day: str) -> dict[str, object]:
+    return {
+        "clip_id": clip_id, "item_id": "i", "shot_index": 0, "received_day": day, "kind": "short",
+        "variant": 0, "text": "a street", "sources_json": "[]", "captioner": "structured/1", "refused": [],
+    }  # fmt: skip
+
+
+def test_the_same_rows_in_any_order_give_the_same_bytes(home: Home) -> None:
+    rows = [gap(f"r-{number}") for number in range(50)]
+    first = home.lake.write("coverage_gaps", rows)
+    random.Random(0).shuffle(rows)
+    assert home.lake.write("coverage_gaps", rows).sha256 == first.sha256
+
+
+def test_vectors_are_stored_plainly_and_everything_else_is_compressed(home: Home) -> None:
+    row = {"clip_id": "c", "item_id": "i", "shot_index": 0, "received_day": "2026-11-02", "model": "m"}
+    row |= {"captioner": "structured/2", "variant": 0, "vector": [0.5] * 384}
+    home.lake.write("embeddings", [row], "2026-11-02")
+    assert home.lake.rows("embeddings", "2026-11-02") == [row]
+    with pq.ParquetFile(home.store.fetch(home.lake.key("embeddings", "2026-11-02"))) as file:
+        group = file.metadata.row_group(0)
+        stored = {group.column(at).path_in_schema: group.column(at).compression for at in range(group.num_columns)}
+    assert stored.pop("vector.list.element") == "UNCOMPRESSED"
+    assert set(stored.values()) == {"ZSTD"}
+
+
+def test_rewriting_the_same_rows_touches_no_file(home: Home) -> None:
+    written = home.lake.write("coverage_gaps", [gap("r-1")])
+    before = home.store.fetch(written.key).stat().st_mtime_ns
+    home.lake.write("coverage_gaps", [gap("r-1")])
+    assert home.store.fetch(written.key).stat().st_mtime_ns == before
+
+
+def test_a_day_is_replaced_whole_and_the_others_stay(home: Home) -> None:
+    home.lake.write("captions", [caption("a", "2026-11-02"), caption("b", "2026-11-02")], "2026-11-02")
+    home.lake.write("captions", [caption("c", "2026-11-03")], "2026-11-03")
+    home.lake.write("captions", [caption("d", "2026-11-02")], "2026-11-02")
+    assert {row["clip_id"] for row in home.lake.rows("captions")} == {"c", "d"}
+    assert home.lake.partitions("captions") == ["2026-11-02", "2026-11-03"]
+
+
+def test_a_table_nobody_wrote_reads_as_no_rows_with_its_columns(home: Home) -> None:
+    table = home.lake.read("signals")
+    assert table.num_rows == 0
+    assert table.schema.names == TABLES["signals"].schema.names
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([gap("r") | {"colour": "red"}], "no such column"),
+        ([gap("r"), gap("r", 2)], "repeated key"),
+        ([{"cell": "r"}], "must not be null"),
+        ([gap("r") | {"want_units": "many"}], "coverage_gaps"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_and_name_the_table(home: Home, rows: list, message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
+        home.lake.write("coverage_gaps", rows)
+    assert not home.store.exists(home.lake.key("coverage_gaps"))
+
+
+def test_every_table_has_a_file_for_sql_even_before_its_first_row(home: Home, tmp_path) -> None:
+    root = home.lake.mirror(tmp_path / "mirror")
+    assert {path.parent.name for path in root.glob("*/schema.parquet")} == set(TABLES)

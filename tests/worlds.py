@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from assets.consent import platform, reviewers
+from assets.consent import platform, reviews
+from assets.consent.clips import Clip, digest, read_clips
 from assets.consent.eligibility import decide
 from assets.consent.intake import Admitted
 from assets.consent.ledger import Ledger
@@ -37,9 +38,9 @@ from training.data.video import write_mp4
 from training.simulate import random_scene, render
 
 if TYPE_CHECKING:
-    from assets.registry.versions import Registry
+    from assets.registry import Registry
 
-SIGNED_AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
+SIGNED_AT, REVIEWED_AT = datetime(2026, 11, 1, 12, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)
 NOTICE = hashlib.sha256(b"notice").hexdigest()
 REVIEWERS = ("v-1", "v-2")
 WIDTH, HEIGHT, FPS, FRAMES = 160, 96, 10.0, 24
@@ -63,7 +64,7 @@ def enrol_reviewers(database_url: str, *names: str, organisation: str | None = N
     """Put these names on the register of reviewers, each of an organisation of their own unless it is given."""
     for name in names:
         at = datetime(2026, 11, 1, 9, tzinfo=UTC)
-        reviewers.enrol(database_url, name, organisation or f"org-of-{name}", by="o-ida", now=at)
+        reviews.enrol_reviewer(database_url, name, organisation or f"org-of-{name}", by="o-ida", now=at)
 
 
 def approve_all(home: Home) -> None:
@@ -71,9 +72,9 @@ def approve_all(home: Home) -> None:
     enrol_reviewers(home.database_url, *REVIEWERS)
     for row in review_queue(home):
         clip = {name: row[name] for name in ("clip_id", "item_id", "shot_index", "digest")}
-        said = {"verdict": "approve", "persons_counted": 0, "non_identifiable": row["faces_max"] or 0}
+        verdict = {"verdict": "approve", "persons_counted": 0, "non_identifiable": row["faces_max"] or 0}
         for reviewer in REVIEWERS:
-            submit_review(home.database_url, reviewer_id=reviewer, now=datetime.now(UTC), **clip, **said)
+            submit_review(home.database_url, reviewer_id=reviewer, now=datetime.now(UTC), **clip, **verdict)
 
 
 def grant_for(party: str, digests: list[str], consent_id: str, **terms: Any) -> events.Envelope:
@@ -235,6 +236,31 @@ class World:
         outcome = self.ledger.append(events.sign(body, key_of(actor)), now)
         assert isinstance(outcome, Admitted), outcome
 
+    def release(self, party: str, role: str, clip_id: str) -> None:
+        """Somebody else whom the clip needs agrees to training."""
+        now = datetime.now(UTC)
+        body = events.grant(party, role, [clip_id], ["train"], now, notice_sha256=NOTICE, terms_sha256=NOTICE)
+        self._append(party, body, now)
+
+    def clip(self) -> Clip:
+        """The only clip, as it is now."""
+        (clip,) = read_clips(self.home)
+        return clip
+
+    def review(self, reviewer: str, verdict: str = "approve", *reasons: str, **more: Any) -> int:
+        """A judgement of the only clip, or of `clip`."""
+        clip = more.pop("clip", None) or self.clip()
+        key = dict(zip(("clip_id", "item_id", "shot_index"), clip.key, strict=True))
+        codes = reasons or (("quality.focus",) if verdict == "reject" else ())
+        values = {"verdict": verdict, "reasons": codes, "persons_counted": 0, "now": REVIEWED_AT} | more
+        return submit_review(self.home.database_url, reviewer_id=reviewer, digest=digest(clip), **key, **values)
+
+    def reasons(self, now: datetime | None = None) -> tuple[str, ...]:
+        """All reasons against the only clip."""
+        ((_, decision),) = decide(self.home, "train", now or datetime.now(UTC))
+        assert decision.eligible == (not decision.reasons)
+        return decision.reasons
+
     def settle(self, *, review: bool = True, forced: Iterable[str] = ()) -> None:
         """Write the lake, let two reviewers approve what they are asked about, and write the mart as rules decide.
 
@@ -262,10 +288,10 @@ class World:
                 " (clip_id text, item_id text, shot_index bigint, eligible boolean, reasons text[])"
             )
             for facts, decision in decide(self.home, "train", datetime.now(UTC)):
-                said = (True, []) if facts.clip_id in forced else (decision.eligible, list(decision.reasons))
+                decided = (True, []) if facts.clip_id in forced else (decision.eligible, list(decision.reasons))
                 connection.execute(
                     "insert into mart_training_eligibility values (?, ?, ?, ?, ?)",
-                    [facts.clip_id, facts.item_id, facts.shot_index, *said],
+                    [facts.clip_id, facts.item_id, facts.shot_index, *decided],
                 )
 
 
@@ -301,7 +327,7 @@ class Reached:
 
     @property
     def registry(self) -> Registry:
-        from assets.registry.versions import Registry
+        from assets.registry import Registry
 
         return Registry(self.home)
 
@@ -327,7 +353,7 @@ def reached(home: Home) -> Reached:
     The home has the database of a registry.
     """
     from assets.dataset.snapshot import build
-    from assets.registry.versions import CANDIDATE, CHAMPION, Registry
+    from assets.registry import CANDIDATE, CHAMPION, Registry
 
     world = World(home).settled()
     sealed = build(home, datetime.now(UTC)).sealed
@@ -346,8 +372,8 @@ def reached(home: Home) -> Reached:
 
 def register(home: Home, key: str, root: str, parent: str | None = None, **tags: str) -> str:
     """A trained and registered model that passed the gate and copied nothing; its version."""
-    from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
-    from assets.registry.versions import MODEL, Registry
+    from assets.model.published import COPIES, OVERALL, Scorecard, store_scorecard
+    from assets.registry import MODEL, Registry
 
     row = {
         "metric": COPIES, "slice": OVERALL, "value": 0.0, "ci_low": 0.0, "ci_high": 0.0, "n": 1, "unit": "1",

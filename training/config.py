@@ -7,6 +7,7 @@ that does not fit is a ConfigError that names it. Shapes of models are in `model
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
@@ -30,17 +31,14 @@ from training.model.config import (
 )
 
 # What base, benchmark and nights have in common. What a clip shows is decided at more noise than its few tokens say, and
-# words are learned where most steps give nothing but the caption.
+# words are learned where most steps give nothing but the caption. Steps across patches' borders are what the eye finds first.
 RECIPE: dict[str, dict[str, Any]] = {
-    "codec": {},
+    "codec": {"borders": 2.0},
     "transformer": {"noise_shift": 1.3, "text_mode": 2.0, "numeric_dropout": 0.3},
 }
 
-# by task: what its weights are judged by on held-out clips, and whether more of it is better
-HELD_OUT: dict[str, tuple[str, bool]] = {
-    "codec": ("heldout/psnr_db", True),
-    "transformer": ("heldout/flow_loss", False),
-}
+# by task: what its weights are judged by on held-out clips; less of it is better
+HELD_OUT: dict[str, str] = {"codec": "heldout/codec_loss", "transformer": "heldout/flow_loss"}
 Frequency = Annotated[float, Field(ge=0)]
 Pair = Field(min_length=2, max_length=2)
 # a snapshot that the parent, the codec or a checkpoint to go on from ever saw: its root, and its manifest's file
@@ -59,6 +57,14 @@ class TrainConfig:
     frames_dir: str = ""  # codec: <clip_id>.safetensors with `frames`
     latents_dir: str = ""  # transformer: <clip_id>.safetensors with `latent`
     left_out: list[str] = field(default_factory=list)  # transformer: clips of the manifest that have no latent
+    # A pretrained base to tune in place of a model of `size`: a folder as diffusers saves a pipeline, see model/base_folder.py.
+    # `lora`: "rank", "alpha" and "targets", names of the maps that get an adapter. No rendered clips, and text mode alone.
+    base: str = ""
+    base_sha256: str = ""  # the digest that it must have
+    base_licence: str = ""  # under which you have it, where the folder does not say
+    tuning: Literal["lora", "full"] = "lora"
+    lora: dict[str, Any] = field(default_factory=dict)
+    time_mean: float | None = None  # transformer: mean of logit(t); None: it grows with a clip's tokens
     codec_dir: str = ""  # transformer: codec.safetensors and codec.json
     text_dir: str = ""  # transformer: <sha256 of text>.safetensors with `tokens`
     text_encoder: str = ""  # folder of the text encoder; named in the transformer's description
@@ -78,19 +84,33 @@ class TrainConfig:
     rendered_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     rendered_clips: Positive = 4096
     seed: int = 0
-    steps: Positive = 800
+    steps: NotNegative = 800  # 0: as many as the minutes allow
+    # A budget of time: the run ends with the last step that fits, and the rate falls with the share that is spent. What came
+    # out of it depends on the machine. With steps too, whichever ends first. 0: the steps decide.
+    minutes: Annotated[float, Field(ge=0)] = 0.0
     eval_every: Positive = 100
     checkpoint_every: Positive = 100
     patience: NotNegative = 0  # held-out measurements in a row without improvement that end the run; 0: none do
     lr: Annotated[float, Field(gt=0)] = 2e-3
+    matrix_lr: Annotated[float, Field(ge=0)] = 0.0  # transformer: Muon's rate for matrices; 0: AdamW has all
     batch_tokens: Positive = 1280  # codec: latent cells; transformer: tokens
     batch_squares: NotNegative = 0  # transformer: most that a step's squared lengths sum to; 0: no bound
     warmup: int = 30
-    decay: float = 0.4  # share of the steps, at the end, over which the rate falls to a twentieth
+    decay: float = 0.4  # share of the run, at the end, over which the rate falls to a twentieth
     weight_decay: float = 0.01
+    # codec: weight of LPIPS beside the squared error, which needs `networks`; and of a critic that tells filmed from remade
+    perceptual: Annotated[float, Field(ge=0)] = 0.0
+    adversarial: Annotated[float, Field(ge=0)] = 0.0
+    borders: Annotated[float, Field(ge=0)] = 0.0  # codec: weight of the steps across patches' borders
+    networks: str = ""  # folder of the pretrained networks that measure
     train_encoder: bool = True  # codec: a run from a parent never does, so that its latents stay the parent's
     ema_decay: float = 0.995
     caption_dropout: float = 0.1
+    # relative frequencies of a clip's captions, see data/clips.py: its own first one, all long and all short ones; all 0:
+    # each phrasing as often as the next
+    structured_caption: Frequency = 0.0
+    long_captions: Frequency = 0.0
+    short_captions: Frequency = 0.0
     numeric_dropout: float = 0.1
     noise_shift: float = 0.0  # transformer: added to the mean of logit(t), see flow.draw_timestep
     text_mode: Frequency = 0.7  # relative frequencies of the conditioning modes, see conditioning.drawn_frames
@@ -105,12 +125,21 @@ class TrainConfig:
     # of several processes: each has the whole model (ddp), or a shard of it (fsdp; transformer)
     strategy: Literal["ddp", "fsdp"] = "ddp"
     compile: bool = True  # the transformer's blocks, on a GPU
+    # compute a block's activations anew for the backward pass, which takes a third more time and a tenth of the memory
+    activation_checkpointing: bool = False
+    device: str = ""  # where to compute, see training.device; empty: RUSHES_DEVICE, else a GPU, else the processor
 
     def __post_init__(self) -> None:
         if self.size not in LADDER:
             raise ConfigError(f"size must be one of {', '.join(LADDER)}, got {self.size!r}")
+        if not self.steps and not self.minutes:
+            raise ConfigError("a run needs steps or minutes; both are 0")
         if self.strategy == "fsdp" and self.task == "codec":
             raise ConfigError("strategy fsdp is for the transformer: a codec fits into every process")
+        if self.matrix_lr and self.strategy == "fsdp":
+            raise ConfigError("matrix_lr needs whole matrices in every process: strategy ddp, or matrix_lr 0")
+        if self.base:
+            self._check_base()
         if bool(self.repetition) != bool(self.repetition_sha256):
             raise ConfigError("repetition and repetition_sha256 go together: the file and its digest, or neither")
         if not self.modes:
@@ -122,13 +151,34 @@ class TrainConfig:
             needed = ["codec_dir"] if self.task == "transformer" else []
         if self.rendered_share and self.task == "transformer":
             needed.append("text_encoder")
+        if self.perceptual:
+            needed.append("networks")
         if absent := [name for name in needed if not getattr(self, name)]:
             raise ConfigError(f"task {self.task} needs {', '.join(absent)}")
         _ = self.codec, self.transformer, self.sampling  # raises where a shape does not fit
 
+    def _check_base(self) -> None:
+        if self.rendered_share:
+            raise ConfigError("a base is tuned on the snapshot alone: rendered_share must be 0")
+        if self.strategy == "fsdp":
+            raise ConfigError("a base is tuned whole in each process: strategy must be ddp")
+        if unknown := sorted(self.lora.keys() - {"rank", "alpha", "targets"}):
+            raise ConfigError(f"lora has rank, alpha and targets, not {', '.join(unknown)}")
+        for name in ("rank", "alpha"):
+            if not isinstance(value := self.lora.get(name, 1), int) or value < 1:
+                raise ConfigError(f"lora: {name} must be a whole number of at least 1, got {value!r}")
+        targets = self.lora.get("targets", ["to_q"])
+        if not isinstance(targets, list) or not targets or not all(isinstance(name, str) for name in targets):
+            raise ConfigError(f"lora: targets must be a list of names of maps, got {targets!r}")
+
     @property
     def rendered_only(self) -> bool:
         return self.rendered_share == 1
+
+    @property
+    def last_step(self) -> int:
+        """The step after which a run ends in any case."""
+        return self.steps or sys.maxsize - 1
 
     @property
     def packing(self) -> dict[str, Any]:
@@ -150,12 +200,15 @@ class TrainConfig:
         """The size's, with what `sampling_shape` changes and this run's `noise_shift`."""
         if "noise_shift" in self.sampling_shape:
             raise ConfigError("sampling_shape: noise_shift is that of training; set noise_shift itself")
-        changed = _shaped("sampling_shape", LADDER[self.size].sampling, self.sampling_shape)
+        own = SamplingConfig() if self.base else LADDER[self.size].sampling
+        changed = _shaped("sampling_shape", own, self.sampling_shape)
         return replace(changed, noise_shift=self.noise_shift)
 
     @property
     def modes(self) -> dict[str, float]:
-        """Relative frequency of each of MODES that is trained."""
+        """Relative frequency of each of MODES that is trained. A pretrained base makes videos from text alone."""
+        if self.base:
+            return {"text": 1.0}
         return {name: weight for name in MODES if (weight := getattr(self, f"{name}_mode"))}
 
 
@@ -171,7 +224,12 @@ class EncodeConfig:
     latents_dir: str
     text_dir: str
     text_encoder: str
+    # where a size's pictures lie in no folder: a JSON list of where each clip is (data/cut.py: SOURCE), of which latents are
+    # made in shards
+    sources: str = ""
+    size: str = "nano"  # of those latents
     ancestors: list[Ancestor] = field(default_factory=list)  # of the codec, as TrainConfig has them
+    device: str = ""  # as TrainConfig has it
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -197,6 +255,7 @@ class GenerateConfig:
     # {"role", "path", "seconds"}, see sampling/references.py
     references: list[dict[Literal["role", "path", "seconds"], Any]] = field(default_factory=list)
     strength: float = 0.7  # video-to-video: how much of the source goes, from 0 (nothing) to 1 (all)
+    device: str = ""  # as TrainConfig has it
 
     def __post_init__(self) -> None:
         for entry in self.references:
@@ -221,9 +280,19 @@ class EvaluateConfig:
     scenes: int = 24  # simulated prompts whose colour is checked; 0: not measured
     # held-out trials for each question (evaluate/adherence.py): this many pairs, and as many that move; 0: not measured
     trials: int = 0
+    camera_trials: NotNegative = 0  # held-out trials that ask for a move of the camera; 0: not measured
+    networks: str = ""  # folder of pretrained networks (training/networks); empty: what needs them is not measured
+    clips: NotNegative = 0  # held-out captions that the model makes videos of, for the networks to look at; 0: none
+    twins: NotNegative = (
+        0  # clips of each kind whose violated twins must be noticed (evaluate/twins.py); 0: not measured
+    )
+    classes: str = (
+        ""  # file of the clips' classes, {clip_id: {dimension: class}}: slices beside those of aspect and motion
+    )
     base_dir: str = ""  # the base model of the size, to be compared with; empty: the size has none
     base_scores: str = ""  # file with the base's answers on the trials: read if it is about these, written if not
     seed: int = 0
+    device: str = ""  # as TrainConfig has it
 
 
 def read_config(kind: type[Config], path: str | Path) -> Config:

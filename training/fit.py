@@ -27,7 +27,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 
-from training import process
+from training import device, process
 from training.config import TrainConfig, read_config
 from training.consent.guard import ConsentGuard, ConsentViolation, Guard, RenderedOnly
 from training.data.clips import DataError
@@ -38,9 +38,9 @@ from training.data.steps import Share, ahead
 from training.model import exposure
 from training.model.config import ConfigError
 from training.trainer.callback import RunCallback, shown
+from training.trainer.checkpoint import Start, find_start
 from training.trainer.learner import Divergence, Learner
-from training.trainer.logger import RunLogger, run_logger
-from training.trainer.resume import Start, find_start
+from training.trainer.metrics import RunLogger, run_logger
 from training.trainer.tasks import Task, open_task
 
 DONE, UNFIT, REFUSED, DIVERGED = 0, 1, 3, 4
@@ -78,6 +78,9 @@ def fit(config: TrainConfig, logger: RunLogger, until: int | None = None) -> int
     except (DataError, PackingError, RepetitionError) as error:
         result |= {"stopped": f"data: {error}"}
         code = UNFIT
+    except ConfigError as error:
+        result |= {"stopped": f"configuration: {error}"}
+        code = UNFIT
     else:
         code = DONE
     result["seconds"] = round(logger.seconds, 2)
@@ -109,8 +112,8 @@ def _run_guarded(run: RunCallback, result: dict[str, Any]) -> None:
 
 
 def _run(run: RunCallback, result: dict[str, Any]) -> None:
-    config, logger = run.config, run.logger
-    task = open_task(config)
+    config, logger, place = run.config, run.logger, device.chosen(run.config.device)
+    task = open_task(config, place)
     learner = task.learner
     result["packing"] = packing_report(plan(task.items, config.batch_tokens, config.seed, 0, **config.packing))
     if alone := result["packing"]["over_budget"]:
@@ -122,9 +125,9 @@ def _run(run: RunCallback, result: dict[str, Any]) -> None:
         result["resumed_from_step"] = run.done
     result |= {"start": run.measured, "parameters": learner.parameter_count}
     share = Share(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
-    if not run.finished:
+    if not run.finished and learner.learns:
         with closing(ahead(task.steps(run.start.cursor, run.done + 1, share))) as steps:
-            _trainer(run, share.world).fit(learner, train_dataloaders=steps)
+            _trainer(run, share.world, place).fit(learner, train_dataloaders=steps)
     if run.interrupted:
         result["stopped"] = f"interrupted after step {run.until}"
         return
@@ -132,7 +135,7 @@ def _run(run: RunCallback, result: dict[str, Any]) -> None:
         run.measure(learner, run.done)
     run.guard.check()
     result |= {"end": run.best.measured, "best_step": run.best.step, "last": run.last["measured"]}
-    result |= {"steps": run.done, "early_stop": run.done < config.steps}
+    result |= {"steps": run.done, "early_stop": learner.learns and not run.complete}
     result["clips_seen"] = _clips_seen(run, task)
     learner.average.gather()
     if logger.rank == 0:
@@ -176,23 +179,23 @@ def _clips_seen(run: RunCallback, task: Task) -> dict[str, Any]:
     }
 
 
-def _trainer(run: RunCallback, world: int) -> Trainer:
+def _trainer(run: RunCallback, world: int, place: torch.device) -> Trainer:
     """Lightning's loop, devices and strategies, with this package's logger and callback."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning", message=r".*(does not have many workers|GPU available).*")
-    warnings.filterwarnings("ignore", module="lightning", message=r".*LeafSpec.*")
+    warnings.filterwarnings("ignore", module="lightning", message=r".*(LeafSpec|in eval mode).*")
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return Trainer(
-        accelerator="auto",
-        devices=local,
+        accelerator=place.type,
+        devices=[place.index] if world == 1 and place.index is not None else local,
         num_nodes=max(1, world // local),
         strategy=_strategy(run.config, world),
-        precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
+        precision="bf16-mixed" if place.type == "cuda" else "32-true",
         max_epochs=1,  # the steps decide: an epoch of the data is not an epoch of this iterable
         callbacks=[run],
         logger=run.logger,
         enable_checkpointing=False,  # see trainer/checkpoint.py
-        enable_progress_bar=False,  # see reporting.py
+        enable_progress_bar=False,  # see process.Bar
         enable_model_summary=False,
         use_distributed_sampler=False,
         default_root_dir=run.config.run_dir,

@@ -11,9 +11,7 @@ What belongs here: the budgets, and making a base. Finding one is `base`'s.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -22,16 +20,18 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
+from training import device
 from training.base import BASES, TASKS
 from training.config import RECIPE, TrainConfig
+from training.consent.canonical import file_sha256
 from training.evaluate.adherence import heldout_trials, trial_rows
 from training.fit import DONE, fit
 from training.model import exposure
 from training.model.config import ConfigError, build
-from training.reporting import write_json
-from training.sampling.videos import Pipeline
+from training.process import atomically, write_json
+from training.sampling.sampler import Pipeline
 from training.simulate.supply import FPS
-from training.trainer.logger import run_logger
+from training.trainer.metrics import run_logger
 
 JUDGED = 48  # held-out trials of each kind for the card
 # The budget of each size that has a base; the rest of the recipe is shared with the nights (config.RECIPE).
@@ -70,7 +70,7 @@ def make(size: str, out: Path, work: Path, text_encoder: Path, budget: float = 1
 
 def _judged(folder: Path, text_encoder: Path) -> list[dict[str, Any]]:
     """The rows of the held-out trials that every night asks its model, too."""
-    pipeline = Pipeline.open(folder, text_encoder)
+    pipeline = Pipeline.open(folder, text_encoder, device.chosen())
     trials = list(heldout_trials(JUDGED, (pipeline.model.sampling.frames - 1) / FPS).values())
     videos = pipeline([trial.caption() for trial in trials], range(len(trials)))
     return trial_rows("all", videos, trials, FPS)
@@ -80,7 +80,7 @@ def card(size: str, folder: Path, results: Mapping[str, Any]) -> str:
     """What the base is, saw, reaches and is for, in Markdown."""
     digests = "\n".join(
         f"- `{task}.safetensors`: {results[task]['parameters']:,} parameters, {results[task]['steps']:,} steps, SHA-256 "
-        f"`{hashlib.sha256((folder / f'{task}.safetensors').read_bytes()).hexdigest()}`"
+        f"`{file_sha256(folder / f'{task}.safetensors')}`"
         for task in TASKS
     )
     trials = results["trials"].items()
@@ -104,12 +104,10 @@ On {JUDGED} pairs and {JUDGED} moving scenes with seeds that were never trained 
 
 def publish(run_dir: Path, task: str, out: Path) -> None:
     """The run's weights in half precision, which is enough to start from, and their description."""
-    out.mkdir(parents=True, exist_ok=True)
     halves = {name: tensor.half().contiguous() for name, tensor in load_file(run_dir / f"{task}.safetensors").items()}
-    partial = out / f".{task}.{os.getpid()}.partial"
-    save_file(halves, partial, exposure.header({}))
-    partial.chmod(0o644)
-    os.replace(partial, out / f"{task}.safetensors")
+    with atomically(out / f"{task}.safetensors") as partial:
+        save_file(halves, partial, exposure.header({}))
+        partial.chmod(0o644)
     shutil.copyfile(run_dir / f"{task}.json", out / f"{task}.json")
 
 

@@ -1,4 +1,4 @@
-"""What a training process arranges for itself: it ends with its launcher, and it keeps freed memory. Needs no torch.
+"""What every training process has: its lifeline, the memory it keeps, a progress bar, whole files. Needs no torch.
 
 The launcher holds a lock on a file that only it locks; the operating system frees it when the launcher is gone, killed
 or not. Every process that finds the file's name in its environment waits for that lock and then ends: also the several
@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import json
 import os
 import sys
 import threading
-from typing import IO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
 
 LIFELINE = "RUSHES_LIFELINE"  # the file that the launcher locks as long as it lives
 PRESENCE = "RUSHES_TRAINING_PRESENCE"  # the file that each process locks together with its like, as long as it lives
@@ -53,3 +57,58 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):
         return False
     return bool(mallopt(TRIM_THRESHOLD, KEPT)) and bool(mallopt(MMAP_THRESHOLD, MAPPED))
+
+
+class Bar:
+    """A progress bar on standard error: done, rate and time left. Hidden where that is not a terminal.
+
+    It is tqdm itself: Lightning's bar draws into log files too, knows no total of an endless loader, and begins at 0 after
+    a resume.
+    """
+
+    def __init__(self, what: str, total: int | None, done: int = 0, shown: bool | None = None) -> None:
+        from tqdm import tqdm
+
+        hidden = None if shown is None else not shown  # None: tqdm looks whether it is a terminal
+        self._bar = tqdm(desc=what, total=total, initial=done, disable=hidden, dynamic_ncols=True, leave=False)
+
+    def __call__(self, more: int = 1, **figures: Any) -> None:
+        """`more` is done; the figures are shown after the bar."""
+        self._bar.set_postfix(figures, refresh=False)
+        self._bar.update(more)
+
+    def say(self, text: str) -> None:
+        """A line on standard output that does not break the bar."""
+        self._bar.write(text)
+
+    def close(self) -> None:
+        self._bar.refresh()  # as it ended: updates in quick succession are not all drawn
+        self._bar.close()
+
+
+@contextmanager
+def bar(what: str, total: int) -> Iterator[Bar]:
+    """A Bar that is closed at the end."""
+    progress = Bar(what, total)
+    try:
+        yield progress
+    finally:
+        progress.close()
+
+
+@contextmanager
+def atomically(path: Path) -> Iterator[Path]:
+    """A path to write to inside the block; `path` is replaced by it at the end, or is as it was after an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any, **options: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    with atomically(path) as partial:
+        partial.write_text(json.dumps(value, indent=1, **options) + "\n")

@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from training import process
+from training import device, process
 from training.config import GenerateConfig, read_config
 from training.data.video import write_mp4
 from training.model.config import ConfigError, build
 from training.model.text import TextEncoderError
-from training.reporting import bar, write_json
+from training.process import bar, write_json
+from training.sampling.base_pipeline import open_pipeline
 from training.sampling.references import read_reference
-from training.sampling.sampler import Sampler
-from training.sampling.videos import Options, Pipeline
+from training.sampling.sampler import Options, Sampler
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def write_videos(c: GenerateConfig, progress: Callable[[int], None] = lambda don
     seeds = list(range(len(c.prompts))) if c.seeds is None else c.seeds
     if len(seeds) != len(c.prompts):
         raise ValueError(f"{len(c.prompts)} prompts need as many seeds, got {len(seeds)}")
-    pipeline = Pipeline.open(c.model_dir, c.text_encoder)
+    pipeline = open_pipeline(c.model_dir, c.text_encoder, device.chosen(c.device))
     low, high = c.guidance_interval
     more: dict[str, Any] = {"method": c.method, "interval": (low, high), "rescale": c.guidance_rescale}
     options = Options(

@@ -4,10 +4,10 @@ The rules of use are in `training.consent`; here events enter the ledger, and th
 
 - The ledger: `ledger` (append, erase, prove), `admission` (which events enter; `event_schema`: their shape), `intake`,
   `erasure`, `audit`, `ledger_tables` (what the database itself refuses); `proofs` (files that strangers check)
-- Taking in: `platform` (the platform's keys, enrolment), `submissions` (events of deliveries into the ledger), `notices`
-- Judging: `reviews`, `reviewers`, `review_counting` (which approvals count), `reviewer_agreement`, `review_queue`,
-  `disputes`, `contact_sheet` (what a reviewer looks at)
-- Deciding: `clip`, `clip_facts` (what is known of a clip), `eligibility` (the decisions, stored and explained), `forecast`
+- The platform's side: `platform` (its keys, enrolment, events of deliveries), `notices`
+- Reviewing: `reviews` (the register, reviews and appeals as kept), `review_counting` (which approvals count),
+  `review_queue`, `reviewer_agreement`, `disputes` (and appeals), `contact_sheet` (what a reviewer looks at)
+- Deciding: `clips` (what is known of a clip), `eligibility` (the decisions, stored, explained and forecast)
 - Looking back: `sealed_members` (which snapshots hold a clip), `reach` (what an event reaches), `standing` (whether a sealed
   snapshot still rests on consent), `withdrawal_log` (what was planned and done about withdrawals)
 """

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets.consent import eligibility as deciding
-from assets.consent import forecast, reviewer_agreement, submissions
+from assets.consent import platform, reviewer_agreement
 from assets.consent.audit import audit, structure_problems
 from assets.consent.disputes import disputes
 from assets.consent.ledger import Ledger
@@ -27,8 +27,8 @@ from training.consent.eligibility import PURPOSE
 )
 def consent_ledger(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
     """Signed consent events in one order under a Merkle root: those that came with deliveries are offered to it here."""
-    intake = submissions.take_in(home, datetime.now(UTC))
-    events, refusals = submissions.export(home)
+    intake = platform.take_in(home, datetime.now(UTC))
+    events, refusals = platform.export(home)
     context.log.info(f"{intake.admitted} events admitted, {intake.already} known, {intake.refused.total()} refused")
     refused = [{"rule": rule, "events": count} for rule, count in sorted(intake.refused.items())]
     return dg.MaterializeResult(
@@ -166,20 +166,20 @@ def eligibility(home: dg.ResourceParam[Home]) -> dg.MaterializeResult[Any]:
     now = datetime.now(UTC)
     written = deciding.write(home, now)
     rows = home.lake.rows("eligibility")
-    forecast.record(home, rows, PURPOSE, now)
-    ahead = forecast.outlook(home, PURPOSE, now)
+    deciding.record_counts(home, rows, PURPOSE, now)
+    ahead = deciding.outlook(home, PURPOSE, now)
     yes = sum(row["eligible"] for row in rows)
     extra: dict[str, Any] = {
         "eligible": yes,
         "not_eligible": len(rows) - yes,
         "reasons": dg.MetadataValue.md(markdown_table(deciding.reason_table(rows))),
-        "ahead": dg.MetadataValue.md(markdown_table(forecast.turning_points(ahead.future))),
+        "ahead": dg.MetadataValue.md(markdown_table(deciding.turning_points(ahead.future))),
     }
     if rows:
         drawn = outlook_plot(
             ahead.past,
             ahead.future,
-            forecast.ELIGIBLE,
+            deciding.ELIGIBLE,
             "Clips that may be trained on, and what keeps others out",
             "clips",
         )

@@ -21,10 +21,10 @@ from assets.consent.ledger_tables import checkpoints
 from assets.database import guard_problems
 from training.consent import merkle
 from training.consent.canonical import canonical, parse_strictly, sha256_hex
-from training.consent.checkpoint import checkpoint_holds
 from training.consent.database import open_engine
-from training.consent.ledger import LedgerReader
-from training.consent.tables import TILE, commitment_leaf, erasures, events, leaves, metadata, subtrees
+from training.consent.keys import checkpoint_holds
+from training.consent.ledger import LedgerReader, bodiless
+from training.consent.tables import TILE, erasures, events, leaf_of, leaves, metadata, subtrees
 from training.consent.times import parse_time
 
 _CHUNK = 2000  # entries judged on one look at the past
@@ -77,7 +77,7 @@ def _tree_problems(connection: sa.Connection) -> Iterator[str]:
     query = sa.select(leaves).order_by(leaves.c.seq)
     for row in connection.execution_options(yield_per=_STREAM).execute(query):
         if row.seq != growing.size:
-            yield f"event {growing.size} is missing: the sequence goes on with {row.seq}"
+            yield f"event {growing.size} is missing: the next one is {row.seq}"
             return
         if row.recorded_at < previous:
             yield f"event {row.seq} was recorded before the one ahead of it"
@@ -120,14 +120,7 @@ def _erasure_problems(connection: sa.Connection) -> Iterator[str]:
     both = sa.select(events.c.seq).join(erasures, erasures.c.seq == events.c.seq).order_by(events.c.seq)
     for row in connection.execute(both):
         yield f"event {row.seq} is declared erased and still there"
-    neither = (
-        sa.select(leaves.c.seq)
-        .outerjoin(events, events.c.seq == leaves.c.seq)
-        .outerjoin(erasures, erasures.c.seq == leaves.c.seq)
-        .where(events.c.seq.is_(None), erasures.c.seq.is_(None))
-        .order_by(leaves.c.seq)
-    )
-    for row in connection.execute(neither):
+    for row in connection.execute(bodiless().order_by(leaves.c.seq)):
         yield f"event {row.seq} is gone without a declared erasure"
 
 
@@ -180,8 +173,8 @@ def _entry_problems(row: Any, envelope: Any, register: Register) -> Iterator[str
         yield f"event {row.place} should not have been admitted: {refusal.rule} ({refusal.detail})"
         return
     register.record(envelope)
-    body, line = canonical(envelope["body"]), canonical(envelope)
-    if commitment_leaf(row.salt, row.recorded_at, body, bytes.fromhex(envelope["sig"])).hex() != row.leaf_hash:
+    line = canonical(envelope)
+    if leaf_of(row.salt, row.recorded_at, envelope).hex() != row.leaf_hash:
         yield f"event {row.place} is not what its leaf commits to"
     if row.envelope.encode() != line or row.envelope_sha256 != sha256_hex(line):
         yield f"event {row.place} is not kept in canonical form under its digest"

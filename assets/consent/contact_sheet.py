@@ -10,14 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from assets.consent.clip import Clip, ClipKey, clip_key, digest
-from assets.consent.clip_facts import read_clips
+from assets.consent.clips import Clip, digest, read_clips
 from assets.consent.disputes import Dispute, disputes
 from assets.consent.ledger import Ledger
 from assets.consent.review_counting import POLICY
 from assets.consent.review_queue import appealed, hours_between, may_judge, waiting_since, waits
-from assets.consent.reviewers import read_register
+from assets.consent.reviews import read_register
 from assets.home import Home
+from assets.lake import ClipKey, clip_key
 from assets.pages.render import render
 from assets.pages.stills import Still, keep_page, take_stills
 from assets.reasons import in_words
@@ -144,7 +144,7 @@ def _people(sheet: Sheet) -> dict[str, Any]:
     seen = max(facts.faces_max or 0, facts.persons_counted or 0)
     adds_up = facts.faces_max is not None and seen <= released + facts.non_identifiable
     if facts.faces_max is None:
-        explanation = "no detector looked at it: it cannot be used, whoever approves it"
+        explanation = "no detector looked at it, so it cannot be used even if approved"
     elif adds_up:
         explanation = "nobody is seen beyond those"
     else:

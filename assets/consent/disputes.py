@@ -8,20 +8,19 @@ eligibility rule's business. Besides the ledger, only the name of the officer wh
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from assets.consent.clip import Clip
-from assets.consent.clip_facts import read_clips
+from assets.consent.clips import Clip, digest, read_clips
 from assets.consent.intake import Refused
 from assets.consent.platform import platform_key, platform_ledger
 from assets.consent.review_counting import POLICY
 from assets.consent.review_queue import hours_between
-from assets.consent.reviewers import same
+from assets.consent.reviews import ReviewError, appeal_rows, review_engine, review_rows, same
 from assets.database import append_only, engine_with, writing
 from assets.home import Home
 from assets.reasons import closed
@@ -67,47 +66,29 @@ class Dispute:
         return self.outcome is None and self.age_hours(now) > POLICY.sla_hours
 
 
-def open_dispute(home: Home, clip: Clip, party_id: str, reason: str, key: Ed25519PrivateKey, now: datetime) -> str:
-    """Open a dispute about a clip with one's own key; its identity. The same one again is the one that is open.
+def open_dispute(
+    home: Home, clip: Clip, party_id: str, reason: str, signer: Ed25519PrivateKey | str, now: datetime
+) -> str:
+    """Open a dispute about a clip; its identity. The same one again is the one that is open.
 
-    Raises DisputeError for somebody whom the clip does not concern as far as is known (the platform opens it for them)
-    and where the ledger refuses, and UnknownReason for a code that is not on the list.
+    `signer` is the party's own key, or the name of the officer on whose word the platform signs for somebody without one.
+    Raises DisputeError for a key of somebody whom the clip does not concern as far as is known and where the ledger
+    refuses, and UnknownReason for a code that is not on the list.
     """
-    if same(party_id) not in {same(party) for party in clip.concerned}:
+    officer = signer.strip() if isinstance(signer, str) else None
+    if officer == "":
+        raise DisputeError("the platform opens a dispute on an officer's word: give the officer's name")
+    if officer is None and same(party_id) not in {same(party) for party in clip.concerned}:
         raise DisputeError(
             f"nothing says that this clip concerns {party_id}; an officer can open the dispute for them with --platform"
         )
-    return _open(home, clip, party_id, reason, now, key)
-
-
-def open_for(home: Home, clip: Clip, party_id: str, reason: str, officer: str, now: datetime) -> str:
-    """Open a dispute for somebody who has no key, on an officer's word; its identity. Raises as `open_dispute`."""
-    if not officer.strip():
-        raise DisputeError("the platform opens a dispute on an officer's word: give the officer's name")
-    return _open(home, clip, party_id, reason, now, officer.strip())
-
-
-def _open(
-    home: Home,
-    clip: Clip,
-    party_id: str,
-    reason: str,
-    now: datetime,
-    signer: Ed25519PrivateKey | str,
-) -> str:
-    """`signer` is the party's own key, or the name of the officer on whose word the platform signs."""
-    officer = signer if isinstance(signer, str) else None
     if len(codes := closed([reason])) != 1:
         raise DisputeError("a dispute says why: give one code such as legal.privacy")
-    digests = frozenset({clip.facts.clip_id})
+    asked = (party_id, codes[0], frozenset({clip.facts.clip_id}))
     for earlier in disputes(home):
-        if earlier.outcome is None and (earlier.party_id, earlier.reason, earlier.digests) == (
-            party_id,
-            *codes,
-            digests,
-        ):
+        if earlier.outcome is None and (earlier.party_id, earlier.reason, earlier.digests) == asked:
             return earlier.dispute_id
-    body = events.dispute(party_id, digests, codes[0], now, actor=PLATFORM if officer else None)
+    body = events.dispute(party_id, {clip.facts.clip_id}, codes[0], now, actor=PLATFORM if officer else None)
     if officer:  # before the event: an opening without a dispute means nothing, a dispute without its opening would
         opening = {"dispute_id": body["dispute_id"], "officer": officer, "opened_at": time_text(now)}
         with writing(engine_with(home.database_url, _metadata)) as connection:
@@ -182,3 +163,29 @@ def _append(home: Home, body: events.Body, key: Ed25519PrivateKey, now: datetime
     outcome = platform_ledger(home).append(events.sign(body, key), now)
     if isinstance(outcome, Refused):
         raise DisputeError(f"the ledger refused it: {outcome.rule.value}: {outcome.detail}")
+
+
+def appeal(database_url: str, clip: Clip, contributor_id: str, now: datetime) -> bool:
+    """Ask that people who have not judged this clip yet decide again; False where that was asked already.
+
+    Raises ReviewError for anybody but the contributor, for a clip that is not rejected, and for one appeal too many.
+    """
+    facts, seen = clip.facts, digest(clip)
+    if not facts.contributor_id or same(contributor_id) != same(facts.contributor_id):
+        raise ReviewError(f"only {facts.contributor_id or 'the contributor'} can appeal; others open a dispute")
+    if not facts.rejections:
+        raise ReviewError("this clip is not rejected; there is nothing to appeal against")
+    key = dict(zip(("clip_id", "item_id", "shot_index"), clip.key, strict=True)) | {"digest": seen}
+    same_clip = sa.and_(*(appeal_rows.c[name] == value for name, value in key.items()))
+    with writing(review_engine(database_url)) as connection:
+        after: int = connection.execute(sa.select(sa.func.max(review_rows.c.id))).scalar_one()
+        earlier: Sequence[int] = (
+            connection.execute(sa.select(appeal_rows.c.after_review).where(same_clip)).scalars().all()
+        )
+        if len(earlier) >= POLICY.appeals:
+            if not any(review.id > max(earlier) for review in clip.reviews):
+                return False
+            raise ReviewError("the appeal was decided; what changes about the clip itself is judged afresh")
+        row = key | {"after_review": after, "contributor_id": contributor_id, "appealed_at": time_text(now)}
+        connection.execute(appeal_rows.insert().values(**row))
+    return True

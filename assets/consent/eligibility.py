@@ -1,24 +1,24 @@
-"""Every clip's decision for a purpose: the eligibility table, proof that the default is no, and all reasons against a clip."""
+"""Every clip's decision for a purpose: the eligibility table, proof that the default is no, all reasons against a clip, and how
+many clips were and will be eligible.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from assets.consent.clip import Clip, clip_key
-from assets.consent.clip_facts import clip_facts, read_clips
+from assets.consent.clips import Clip, clip_facts, read_clips
 from assets.consent.ledger import Ledger
 from assets.consent.review_counting import APPEALED
 from assets.home import Home
-from assets.lake import Written
+from assets.lake import Written, clip_key
 from assets.reasons import in_words
 from training.consent.canonical import sha256_hex
 from training.consent.eligibility import (
     PURPOSE,
-    TERRITORY,
     ClipFacts,
     Decision,
     decision_digest,
@@ -26,6 +26,7 @@ from training.consent.eligibility import (
     eligible,
 )
 from training.consent.state import ConsentState
+from training.consent.times import HORIZON, shifted
 
 
 def ground(home: Home, now: datetime) -> tuple[ConsentState, datetime, datetime]:
@@ -65,7 +66,7 @@ def write(home: Home, now: datetime) -> Written:
                 "eligible": decision.eligible,
                 "reasons": list(decision.reasons),
                 "consent_ids": list(decision.consent_ids),
-                "decision_digest": decision_digest(facts, PURPOSE, TERRITORY, decision.consent_ids),
+                "decision_digest": decision_digest(facts, PURPOSE, decision.consent_ids),
             }
             for facts, decision in decide(home, PURPOSE, now)
         ],
@@ -113,13 +114,13 @@ def default_deny_problems(home: Home, now: datetime) -> list[str]:
     return problems
 
 
-# -- for whoever delivered a clip --------------------------------------------------------------------------------------
-# Who is told one reason of three delivers the same footage again; all of it can be computed again from what is stored.
+# -- all reasons, for the contributor ----------------------------------------------------------------------------------
+# A contributor who learns one reason of three delivers the same footage again.
 
 
 @dataclass(frozen=True)
 class Objection:
-    """One reason. `said_by` is a check, a comparison, the rules or `a reviewer`: those judged are not told who that was."""
+    """One reason. `said_by` is a check, a comparison, the rules or `a reviewer`; which reviewer is not disclosed."""
 
     code: str
     said_by: str
@@ -153,7 +154,7 @@ def _of_duplicates(home: Home, clip: Clip) -> list[Objection]:
 
 
 def _of_reviewers(clip: Clip) -> list[Objection]:
-    """Of every rejection that binds, or that was overruled on appeal and is told for that reason."""
+    """Reasons of every rejection that counts, and of those that were overruled on appeal."""
     objections = []
     for review in clip.reviews:
         if clip.count.valid(review.id) and review.verdict == "reject":
@@ -162,3 +163,93 @@ def _of_reviewers(clip: Clip) -> list[Objection]:
                 Objection(code, "a reviewer", "overruled on appeal" if overruled else "") for code in review.reasons
             ]
     return objections
+
+
+# -- over time ---------------------------------------------------------------------------------------------------------
+# The past is recorded: one partition a UTC day, written whenever eligibility is decided on that day, never afterwards. The
+# future is computed by asking the same rule about later dates; only clips whose consents begin or end need asking.
+
+ELIGIBLE, NOT_ELIGIBLE = "eligible", "not_eligible"
+AHEAD, STEP = timedelta(weeks=26), timedelta(weeks=1)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Clips by reason (`eligible` among them) on days: as recorded up to today, and as computed from today on."""
+
+    past: dict[date, dict[str, int]]
+    future: dict[date, dict[str, int]]
+
+
+def counts(decisions: Iterable[tuple[bool, Iterable[str]]]) -> dict[str, int]:
+    """How many clips are in, out, and out for each reason, from (eligible, reasons) of each; one counts under all its
+    reasons."""
+    counter = Counter({ELIGIBLE: 0, NOT_ELIGIBLE: 0})
+    for yes, reasons in decisions:
+        counter.update([ELIGIBLE] if yes else [NOT_ELIGIBLE, *reasons])
+    return dict(counter)
+
+
+def record_counts(home: Home, rows: Iterable[Mapping[str, object]], purpose: str, now: datetime) -> None:
+    """Keep the counts of table `eligibility` as those of today; what other days recorded stays."""
+    day = now.astimezone(UTC).date().isoformat()
+    counted = counts((bool(row["eligible"]), row["reasons"]) for row in rows)  # type: ignore[misc]
+    keys = [{"day": day, "purpose": purpose, "reason": reason, "clips": clips} for reason, clips in counted.items()]
+    others = [row for row in home.lake.rows("eligibility_history", day) if row["purpose"] != purpose]
+    home.lake.write("eligibility_history", [*others, *keys], day)
+
+
+def outlook(home: Home, purpose: str, now: datetime) -> Outlook:
+    """What was recorded for a purpose, and what the rule says of the coming weeks on today's ledger."""
+    past: dict[date, dict[str, int]] = {}
+    for row in home.lake.rows("eligibility_history"):
+        if row["purpose"] == purpose:
+            past.setdefault(date.fromisoformat(row["day"]), {})[row["reason"]] = row["clips"]
+    state, at, _ = ground(home, now)
+    facts = [clip.facts for clip in read_clips(home, state)]
+    return Outlook(dict(sorted(past.items())), project(facts, state, purpose, at))
+
+
+def project(facts: Iterable[ClipFacts], state: ConsentState, purpose: str, at: datetime) -> dict[date, dict[str, int]]:
+    """Counts by day, a week apart, for half a year from `at` on, each decided over the training horizon from that day."""
+    days = [shifted(at, STEP * week) for week in range(AHEAD // STEP + 1)]
+    lasting: list[ClipFacts] = []
+    moving: list[ClipFacts] = []
+    for clip in facts:
+        (moving if changes_after(clip, state, at) else lasting).append(clip)
+
+    def counts_on(clips: Iterable[ClipFacts], day: datetime) -> dict[str, int]:
+        decisions = (eligible(clip, purpose, day, shifted(day, HORIZON), state) for clip in clips)
+        return counts((decision.eligible, decision.reasons) for decision in decisions)
+
+    always = Counter(counts_on(lasting, at))
+    by_day: dict[date, dict[str, int]] = {}
+    for day in days:
+        count = always.copy()
+        count.update(counts_on(moving, day))  # not `+`, which drops what is zero
+        by_day[day.date()] = dict(count)
+    return by_day
+
+
+def changes_after(clip: ClipFacts, state: ConsentState, at: datetime) -> bool:
+    """Whether any consent that speaks of this clip begins or ends after `at` by itself, with no further event."""
+    for party in clip.parties:
+        for consent in state.consents(party, clip.assets):
+            moments = [moment for terms in consent.terms for moment in (terms.acts_from, terms.ends_at) if moment]
+            if consent.revoked_from is not None:
+                moments.append(consent.revoked_from)
+            if any(moment > at for moment in moments):
+                return True
+    return False
+
+
+def turning_points(future: Mapping[date, Mapping[str, int]]) -> list[dict[str, object]]:
+    """Days from which fewer or more clips are eligible than before: {from, eligible, change}."""
+    turns: list[dict[str, object]] = []
+    before: int | None = None
+    for day, counted in future.items():
+        now = counted[ELIGIBLE]
+        if before is not None and now != before:
+            turns.append({"from": day.isoformat(), "eligible": now, "change": f"{now - before:+d}"})
+        before = now
+    return turns

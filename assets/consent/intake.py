@@ -6,7 +6,6 @@ offered, however malformed, gets further than the refusals. The rules themselves
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from training.consent import merkle, tree
 from training.consent.canonical import CanonicalError, canonical, parse_strictly, sha256_hex
 from training.consent.database import portions
 from training.consent.events import CONSENT_TYPES, IDENTITY_TYPES, Envelope
-from training.consent.tables import TILE, commitment_leaf, events, leaves, not_erased, sortable_time, subtrees
+from training.consent.tables import TILE, events, leaf_of, leaves, not_erased, sortable_time, subtrees
 from training.consent.times import parse_time, time_text
 
 _LONGEST_DETAIL = 1000
@@ -105,8 +104,7 @@ class _Batch:
     def admit(self, offer: Offer) -> Admitted:
         assert offer.line is not None
         salt, seq, envelope = secrets.token_bytes(32), self.size, offer.envelope
-        signature = bytes.fromhex(envelope["sig"])
-        leaf = commitment_leaf(salt, self.recorded_at, canonical(envelope["body"]), signature).hex()
+        leaf = leaf_of(salt, self.recorded_at, envelope).hex()
         self.leaves.append({"seq": seq, "leaf_hash": leaf, "recorded_at": self.recorded_at})
         kept = {"envelope_sha256": offer.digest, "salt": salt, "envelope": offer.line.decode()}
         self.events.append({"seq": seq, **search_columns(envelope), **kept})
@@ -114,9 +112,22 @@ class _Batch:
         return Admitted(seq, leaf, parse_time(self.recorded_at))
 
     def refuse(self, offer: Offer, refusal: Refusal, now: str) -> Refused:
-        row = refusal_row(offer.received, offer.envelope, offer.line, refusal, now)
+        """Of a long envelope the beginning is kept, of one that was erased nothing but digests."""
+        body = offer.envelope.get("body") if isinstance(offer.envelope, dict) else None
+        consent_id = body.get("consent_id") if isinstance(body, dict) else None
+        digest = sha256_hex(offer.received)
+        row = {
+            "event_sha256": digest,
+            "rule": refusal.rule.value,
+            "detail": _text(refusal.detail.encode("utf-8", "replace")[:_LONGEST_DETAIL]),
+            "refused_at": now,
+            "received": "" if refusal.rule is Rule.ERASED else _text(offer.received[:MAX_ENVELOPE_BYTES]),
+            "received_bytes": len(offer.received),
+            "envelope_sha256": offer.digest if offer.line is not None else None,
+            "consent_id_sha256": sha256_hex(consent_id.encode()) if isinstance(consent_id, str) else None,
+        }
         self.refusals.append(row)
-        return Refused(refusal.rule, refusal.detail, row["event_sha256"])
+        return Refused(refusal.rule, refusal.detail, digest)
 
     def write(self, connection: sa.Connection) -> None:
         if self.leaves:
@@ -128,15 +139,11 @@ class _Batch:
 def take_in(connection: sa.Connection, received: Iterable[Received], now: datetime) -> list[Admitted | Refused]:
     """One outcome for each, in order; within one transaction of the only writer."""
     outcomes: list[Admitted | Refused] = []
-    for offers in _chunks(map(Offer.read, received)):
-        outcomes += _take_in_chunk(connection, offers, now)
+    offers = map(Offer.read, received)
+    while chunk := list(islice(offers, _CHUNK)):
+        outcomes += _take_in_chunk(connection, chunk, now)
     grow(connection)
     return outcomes
-
-
-def _chunks(offers: Iterator[Offer]) -> Iterator[list[Offer]]:
-    while chunk := list(islice(offers, _CHUNK)):
-        yield chunk
 
 
 def _take_in_chunk(connection: sa.Connection, offers: list[Offer], now: datetime) -> list[Admitted | Refused]:
@@ -152,7 +159,10 @@ def _take_in_chunk(connection: sa.Connection, offers: list[Offer], now: datetime
         refusal = offer.problem or erased.refusal(offer.digest, offer.envelope)
         if not refusal and offer.digest in admitted_before:
             outcomes.append(replace(admitted_before[offer.digest], already=True))
-        elif refusal := refusal or judge(register, offer.envelope, judged_at) or _judge_times(offer, now):
+        # whether its times are plausible goes by the clock: the ledger's own times may have leapt ahead
+        elif refusal := (
+            refusal or judge(register, offer.envelope, judged_at) or judge_times(offer.envelope["body"], now)
+        ):
             outcomes.append(batch.refuse(offer, refusal, time_text(now)))
         else:
             admitted = batch.admit(offer)
@@ -161,10 +171,6 @@ def _take_in_chunk(connection: sa.Connection, offers: list[Offer], now: datetime
             outcomes.append(admitted)
     batch.write(connection)
     return outcomes
-
-
-def _judge_times(offer: Offer, now: datetime) -> Refusal | None:
-    return judge_times(offer.envelope["body"], now)  # by the clock: the ledger's own times may have leapt ahead
 
 
 def _known(connection: sa.Connection, digests: Iterable[str]) -> dict[str, Admitted]:
@@ -198,7 +204,8 @@ def register_for(connection: sa.Connection, needs: Needs, before: int | None = N
 
     def named(column: sa.Column[Any], names: Collection[str], *types: str) -> Iterator[Any]:
         where = [*earlier, events.c.type.in_(types)] if types else earlier
-        for some in portions(name for name in names if storable(name)):
+        # what no database can hold is nowhere in it; no identifier that the schema lets in is such a name
+        for some in portions(name for name in names if len(name) <= 128 and "\x00" not in name):
             query = sa.select(events.c.seq, events.c.event_id, events.c.envelope)
             yield from connection.execute(query.where(column.in_(some), *where))
 
@@ -213,11 +220,6 @@ def register_for(connection: sa.Connection, needs: Needs, before: int | None = N
         register.record(parse_strictly(envelope))
     register.event_ids.update(row.event_id for row in named(events.c.event_id, needs.event_ids))
     return register
-
-
-def storable(name: str) -> bool:
-    """Whether a database can hold the name at all; no identifier that the schema lets in fails this."""
-    return len(name) <= 128 and "\x00" not in name
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------
@@ -238,31 +240,9 @@ def search_columns(envelope: Envelope) -> dict[str, str | None]:
     }
 
 
-def refusal_row(
-    received: bytes, envelope: Any, line: bytes | None, refusal: Refusal, refused_at: str
-) -> dict[str, Any]:
-    """What is kept of a refused envelope: of a long one the beginning, of one that was erased nothing but digests."""
-    return {
-        "event_sha256": hashlib.sha256(received).hexdigest(),
-        "rule": refusal.rule.value,
-        "detail": _text(refusal.detail.encode("utf-8", "replace")[:_LONGEST_DETAIL]),
-        "refused_at": refused_at,
-        "received": "" if refusal.rule is Rule.ERASED else _text(received[:MAX_ENVELOPE_BYTES]),
-        "received_bytes": len(received),
-        "envelope_sha256": sha256_hex(line) if line is not None else None,
-        "consent_id_sha256": _consent_digest(envelope),
-    }
-
-
 def _text(received: bytes) -> str:
     """As text that every database can hold; what is not becomes U+FFFD."""
     return received.decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
-
-
-def _consent_digest(envelope: Any) -> str | None:
-    body = envelope.get("body") if isinstance(envelope, dict) else None
-    consent_id = body.get("consent_id") if isinstance(body, dict) else None
-    return sha256_hex(consent_id.encode()) if isinstance(consent_id, str) else None
 
 
 def keep_refusals(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:

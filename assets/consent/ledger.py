@@ -19,9 +19,9 @@ from assets.consent.intake import Admitted, Received, Refused
 from assets.consent.ledger_tables import checkpoints, refusals
 from assets.database import create_tables, grant_writer, writing
 from training.consent import tree
-from training.consent.checkpoint import sign_checkpoint
 from training.consent.database import open_engine
 from training.consent.events import PLATFORM, register_key, sign
+from training.consent.keys import sign_checkpoint
 from training.consent.ledger import LedgerReader
 from training.consent.tables import events, leaves, metadata
 from training.consent.times import instant, time_text

@@ -1,4 +1,4 @@
-"""The privacy notice that people are shown before they sign, with everything that a consent record has to tell of it.
+"""The privacy notice that people see before they sign, with everything that a consent record has to contain.
 
 An event carries a notice's SHA-256 (of its canonical form), so the notice itself is kept here under that name for as long
 as there are events. Belongs here: the built-in notices, the one that a home shows now, and finding an old one again.
@@ -19,7 +19,7 @@ CURRENT = "notices/current.json"  # what an operator put there; without it the l
 
 
 class NoticeError(ValueError):
-    """A notice that leaves out what has to be told; the message says what."""
+    """An incomplete notice; the message names what is missing or wrong."""
 
 
 def _each_scope(purposes: dict[str, str]) -> dict[str, str]:

@@ -15,9 +15,8 @@ from assets.consent.sealed_members import Member, SealedSnapshots, Sealing
 from assets.consent.withdrawal_log import Cause, Pair, WithdrawalLog
 from training.consent.eligibility import ClipFacts, eligible
 from training.consent.events import DISPUTE_TYPES, Event
-from training.consent.evidence import proven_events
-from training.consent.ledger import LedgerReader
-from training.consent.state import ConsentState, Use
+from training.consent.ledger import LedgerReader, proven_events
+from training.consent.state import Audience, ConsentState, Use
 from training.consent.times import SKEW, shifted, time_text
 
 Reached = Mapping[str, Mapping[str, tuple[str, ...]]]  # snapshot root -> clip_id -> reasons
@@ -81,14 +80,14 @@ def decide(
     usable: set[str] = set()
     for sealing in first_sealings(snapshots):
         for member in (members[number] for number in held.get(sealing.root, ())):
-            pair = (sealing.root, member.clip_id)
-            reasons = reached_members(sealing, [member], state, now)
-            if usable_now(sealing, member, state, now):
-                usable.add(member.clip_id)
-            if not reasons:
+            pair, asked = (sealing.root, member.clip_id), (state, sealing.audience)
+            if eligible(member.facts, sealing.purpose, now, now, *asked).eligible:
+                usable.add(member.clip_id)  # it could be sealed again, whatever happened in between
+            decision = eligible(member.facts, sealing.purpose, min(sealing.at, now), now, *asked)
+            if decision.eligible:
                 standing.add(pair)
                 continue
-            reached[pair] = reasons[member.clip_id]
+            reached[pair] = decision.reasons
             theirs = [event for subject in _subjects(member.facts, state) for event in about.get(subject, ())]
             causes[pair] = causes_of(member.facts, sealing, state, theirs, now)
     return Reach(reached, causes, frozenset(standing - set(reached)), frozenset(usable))
@@ -135,17 +134,17 @@ def _by_subject(events: Iterable[Event]) -> dict[Subject, list[Event]]:
 
 
 def _subjects(facts: ClipFacts, state: ConsentState) -> set[Subject]:
-    """Whatever an event must be about to have taken this clip's consent; not all that its people ever said."""
-    spoken = {(p, consent.consent_id) for p in facts.parties for consent in state.consents(p, facts.assets)}
+    """What an event must be about to affect this clip's consent: not everything that its people ever signed."""
+    consents = {(p, consent.consent_id) for p in facts.parties for consent in state.consents(p, facts.assets)}
     disputes = {("", d.dispute_id) for digest in facts.assets for d in state.disputes_by_digest.get(digest, ())}
-    return spoken | disputes | {(party, "") for party in facts.parties}
+    return consents | disputes | {(party, "") for party in facts.parties}
 
 
 def first_sealings(snapshots: SealedSnapshots) -> list[Sealing]:
     """Of every snapshot and use the earliest sealing: from then on its clips were in use."""
-    earliest: dict[tuple[str, str, str, str], Sealing] = {}
+    earliest: dict[tuple[str, str, Audience], Sealing] = {}
     for sealing in snapshots.sealings():
-        use = (sealing.root, sealing.purpose, sealing.territory, sealing.recipient)
+        use = (sealing.root, sealing.purpose, sealing.audience)
         if use not in earliest or sealing.at < earliest[use].at:
             earliest[use] = sealing
     return sorted(earliest.values(), key=lambda sealing: sealing.number)
@@ -154,35 +153,15 @@ def first_sealings(snapshots: SealedSnapshots) -> list[Sealing]:
 # -- what took it ----------------------------------------------------------------------------------------------------
 
 
-def reached_members(
-    sealing: Sealing, members: Iterable[Member], state: ConsentState, now: datetime
-) -> dict[str, tuple[str, ...]]:
-    """Clips of a snapshot whose consent did not hold without a gap from its sealing until `now`, with the reasons."""
-    start, reached = min(sealing.at, now), {}
-    for member in members:
-        decision = eligible(
-            member.facts, sealing.purpose, start, now, state, sealing.territory, recipient=sealing.recipient
-        )
-        if not decision.eligible:
-            reached[member.clip_id] = decision.reasons
-    return reached
-
-
-def usable_now(sealing: Sealing, member: Member, state: ConsentState, now: datetime) -> bool:
-    """Whether the clip could be sealed again at this moment, whatever happened in between."""
-    asked = (sealing.purpose, now, now, state, sealing.territory)
-    return eligible(member.facts, *asked, recipient=sealing.recipient).eligible
-
-
 def causes_of(
     facts: ClipFacts, sealing: Sealing, state: ConsentState, events: Iterable[Event], now: datetime
 ) -> tuple[Cause, ...]:
     """What took the consent from a reached clip. `events` are all of its people, and all disputes, in ledger order."""
-    use = Use(facts.assets, sealing.purpose, min(sealing.at, now), now, sealing.territory, sealing.recipient)
+    use = Use(facts.assets, sealing.purpose, min(sealing.at, now), now, sealing.audience)
     causes = {cause for event in events if (cause := _event_cause(event, facts, use, state))} | _endings(
         facts, use, state
     )
-    if not causes:  # an event that was erased, or one that no rule here names: never hidden, whoever was the cause
+    if not causes:  # an event that was erased, or one that no rule here names: reported all the same
         subject = facts.contributor_id or facts.clip_id
         causes = {Cause(subject, "unexplained", f"{sealing.root}/{facts.clip_id}", time_text(sealing.at))}
     return tuple(sorted(causes, key=lambda cause: (cause.seq is None, cause.seq or 0, cause.identity)))

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from assets.consent.reviewers import Register, same
+from assets.consent.reviews import Appeal, Register, Review, same
 from training.consent.eligibility import APPROVALS_NEEDED
 
 Key = TypeVar("Key", bound=Hashable)
@@ -39,31 +39,6 @@ class ReviewPolicy:
 
 
 POLICY = ReviewPolicy()
-
-
-@dataclass(frozen=True)
-class Review:
-    """One judgement as kept; `id` is its place in the order of all judgements."""
-
-    id: int
-    reviewer_id: str
-    organisation: str
-    round: int
-    digest: str
-    verdict: str
-    persons_counted: int
-    non_identifiable: int
-    reviewed_at: str
-    reasons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Appeal:
-    """A contributor asks that others judge; `after` is the last review given before."""
-
-    digest: str
-    after: int
-    appealed_at: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ what waits longer than the policy allows is overdue, and from then on everybody 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from assets.consent.clip import Clip, digest
-from assets.consent.clip_facts import read_clips
+from assets.consent.clips import Clip, digest, read_clips
 from assets.consent.review_counting import POLICY
-from assets.consent.reviewers import Entry, Register, read_register, same
+from assets.consent.reviews import Entry, Register, read_register, same
 from assets.home import Home
 from assets.reasons import fit_for_catalogue
 from training.consent.times import parse_time
@@ -100,7 +99,7 @@ def hours_between(since: str, now: datetime) -> float:
 
 
 def _row(clip: Clip, register: Register, now: datetime) -> dict[str, Any]:
-    facts, since = clip.facts, waiting_since(clip)
+    facts, judged, since = clip.facts, clip.judged(), waiting_since(clip)
     age_hours = hours_between(since, now)
     overdue, free = age_hours > POLICY.sla_hours, may_judge(clip, register)
     return {
@@ -119,7 +118,10 @@ def _row(clip: Clip, register: Register, now: datetime) -> dict[str, Any]:
         "approvals": facts.approvals,
         "codes": list(clip.count.codes),
         "appealed": appealed(clip),
-        "barred": sorted({*clip.concerned, *_organisation_of_payer(clip, register)}),
+        # and reviewers who work for the organisation that requested the clip
+        "barred": sorted(
+            {*clip.concerned, *(n for n, e in register.active().items() if judged.bars(n, e.organisation))}
+        ),
         "reviewers": sorted({review.reviewer_id for review in clip.reviews if clip.count.valid(review.id)}),
         "may_judge": sorted(free),
         "offered": _offered(clip, free, overdue),
@@ -128,9 +130,3 @@ def _row(clip: Clip, register: Register, now: datetime) -> dict[str, Any]:
         "overdue": overdue,
         "digest": digest(clip),
     }
-
-
-def _organisation_of_payer(clip: Clip, register: Register) -> Iterable[str]:
-    """Reviewers who work for whoever asked for this clip and pays for it."""
-    judged = clip.judged()
-    return [name for name, entry in register.active().items() if judged.bars(name, entry.organisation)]

@@ -1,4 +1,4 @@
-"""Table `reviews`, and what it tells about the reviewers: who agrees with whom, and more often than chance explains.
+"""Table `reviews`, and statistics on the reviewers: who agrees with whom, and whether more often than by chance.
 
 Belongs here: rows and statistics for people to look at. No number of this module decides anything about a clip.
 """
@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
-from assets.consent.clip import ClipKey, clip_key
-from assets.consent.clip_facts import read_clips
-from assets.consent.reviewers import read_register
-from assets.consent.reviews import all_reviews
+from assets.consent.clips import read_clips
+from assets.consent.reviews import all_reviews, read_register
 from assets.home import Home
+from assets.lake import ClipKey, clip_key
 from assets.reasons import fit_for_catalogue
 
 UNKNOWN_CLIP = "review.unknown_clip"
@@ -79,7 +78,7 @@ def void_reviews(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def agreement(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Over clips with two or more valid reviews: how many, and the share on which all said the same."""
+    """Over clips with two or more valid reviews: how many, and the share with one verdict."""
     shared = [judged for judged in _by_clip(rows).values() if len(judged) > 1]
     numbers: dict[str, Any] = {"reviewed_twice": len(shared)}
     return numbers | ({"agreement": sum(len(set(j.values())) == 1 for j in shared) / len(shared)} if shared else {})

@@ -7,7 +7,6 @@ facts mean for a withdrawal is `reach`'s; where the things made of a clip lie is
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ import sqlalchemy as sa
 
 from assets.database import append_only, engine_with, writing
 from assets.home import Home
-from training.consent.canonical import CanonicalError, canonical, parse_strictly
+from training.consent.canonical import CanonicalError, canonical, parse_strictly, sha256_hex
 from training.consent.database import BigId, portions
 from training.consent.eligibility import ClipFacts
 from training.consent.snapshot import member_leaf, members_root
+from training.consent.state import Audience
 from training.consent.times import instant
 
 metadata = sa.MetaData()
@@ -84,8 +84,7 @@ class Sealing:
     root: str
     manifest_sha256: str
     purpose: str
-    territory: str
-    recipient: str
+    audience: Audience
     at: datetime
     until: datetime
     ledger_size: int
@@ -122,23 +121,15 @@ class SealedSnapshots:
             if connection.execute(sa.select(sealing_rows.c.number).where(same)).first():
                 return
             if not connection.execute(sa.select(set_rows.c.n).where(set_rows.c.root == manifest["root"])).first():
-                numbers = numbered(connection, leaves)
-                row = {"root": manifest["root"], "n": len(numbers), "members": bitmap(numbers)}
+                numbers = _numbered(connection, leaves)
+                row = {"root": manifest["root"], "n": len(numbers), "members": _bitmap(numbers)}
                 connection.execute(sa.insert(set_rows), row)
             connection.execute(
                 sa.insert(sealing_rows),
-                {
-                    "number": next_number(connection, sealing_rows),
-                    "root": manifest["root"],
-                    "manifest_sha256": manifest_sha256,
-                    "purpose": manifest["purpose"],
-                    "territory": manifest["territory"],
-                    "recipient": manifest.get("recipient", "*"),
-                    "opens_at": manifest["at"],
-                    "until": manifest["until"],
-                    "ledger_size": manifest["ledger"]["size"],
-                    "ledger_root": manifest["ledger"]["root"],
-                },
+                {name: manifest[name] for name in ("root", "purpose", "territory", "until")}
+                | {"number": _next_number(connection, sealing_rows), "manifest_sha256": manifest_sha256}
+                | {"opens_at": manifest["at"], "recipient": manifest.get("recipient", "*")}
+                | {f"ledger_{name}": manifest["ledger"][name] for name in ("size", "root")},
             )
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -147,13 +138,13 @@ class SealedSnapshots:
         """Every sealing with a number above `after`, in the order in which they were recorded."""
         query = sa.select(sealing_rows).where(sealing_rows.c.number > after).order_by(sealing_rows.c.number)
         with self.engine.connect() as connection:
-            return [sealing_of(row) for row in connection.execute(query)]
+            return [_sealing_of(row) for row in connection.execute(query)]
 
     def sealing(self, root: str, manifest_sha256: str) -> Sealing | None:
         same = (sealing_rows.c.root == root) & (sealing_rows.c.manifest_sha256 == manifest_sha256)
         with self.engine.connect() as connection:
             row = connection.execute(sa.select(sealing_rows).where(same)).first()
-        return sealing_of(row) if row else None
+        return _sealing_of(row) if row else None
 
     def roots(self) -> set[str]:
         with self.engine.connect() as connection:
@@ -193,11 +184,11 @@ class SealedSnapshots:
 
     def members(self, numbers: Iterable[int]) -> dict[int, Member]:
         """The members themselves, by number."""
-        return {row.number: member_of(row) for row in self._rows(member_rows.c.number, numbers)}
+        return {row.number: _member_of(row) for row in self._rows(member_rows.c.number, numbers)}
 
     def of_clips(self, clip_ids: Iterable[str]) -> list[Member]:
         """Every member ever sealed of these clips; a clip whose facts changed has several."""
-        return [member_of(row) for row in self._rows(member_rows.c.clip_id, clip_ids)]
+        return [_member_of(row) for row in self._rows(member_rows.c.clip_id, clip_ids)]
 
     def _rows(self, column: sa.Column[Any], values: Iterable[Any]) -> Iterator[Any]:
         with self.engine.connect() as connection:
@@ -223,7 +214,7 @@ def sealed_snapshots(home: Home) -> SealedSnapshots:
 
 def record_snapshot(home: Home, manifest: Mapping[str, Any]) -> None:
     """Called with a snapshot that is about to be put into the store."""
-    SealedSnapshots(home.database_url).record(manifest, hashlib.sha256(canonical(dict(manifest))).hexdigest())
+    SealedSnapshots(home.database_url).record(manifest, sha256_hex(dict(manifest)))
 
 
 def _record_stored(home: Home, snapshots: SealedSnapshots, root: str) -> None:
@@ -232,7 +223,7 @@ def _record_stored(home: Home, snapshots: SealedSnapshots, root: str) -> None:
         data = home.store.get(manifest_key(root))
         manifest = parse_strictly(data.decode())
         if members_root(manifest["members"]) == root == manifest["root"]:
-            snapshots.record(manifest, hashlib.sha256(data).hexdigest())
+            snapshots.record(manifest, sha256_hex(data))
     except (FileNotFoundError, UnicodeDecodeError, CanonicalError, KeyError, TypeError):
         return
 
@@ -240,55 +231,49 @@ def _record_stored(home: Home, snapshots: SealedSnapshots, root: str) -> None:
 # -- rows ----------------------------------------------------------------------------------------------------------
 
 
-def numbered(connection: sa.Connection, leaves: Mapping[str, Mapping[str, Any]]) -> list[int]:
+def _numbered(connection: sa.Connection, leaves: Mapping[str, Mapping[str, Any]]) -> list[int]:
     """Numbers of all these members; those that were never sealed before get one."""
     kept: dict[str, int] = {}
     for some in portions(leaves):
         query = sa.select(member_rows.c.leaf_hash, member_rows.c.number).where(member_rows.c.leaf_hash.in_(some))
         kept |= {row.leaf_hash: row.number for row in connection.execute(query)}
-    first = next_number(connection, member_rows)
+    first = _next_number(connection, member_rows)
     fresh = {leaf: first + i for i, leaf in enumerate(leaf for leaf in leaves if leaf not in kept)}
     for some in portions(fresh):
-        _insert(connection, [(fresh[leaf], leaf, leaves[leaf]) for leaf in some])
+        rows, people, named = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
+        for leaf in some:
+            number, member, facts = fresh[leaf], leaves[leaf], _facts(leaves[leaf])
+            key = {"number": number, "leaf_hash": leaf, "clip_id": member["clip_id"]}
+            rows.append(key | {"member": canonical(member).decode()})
+            people += [{"party_id": party, "number": number} for party in sorted(facts.parties)]
+            named += [{"digest": digest, "number": number} for digest in sorted(facts.assets)]
+        for table, values in ((member_rows, rows), (party_rows, people), (digest_rows, named)):
+            if values:
+                connection.execute(sa.insert(table), values)
     return sorted((kept | fresh).values())
-
-
-def _insert(connection: sa.Connection, fresh: list[tuple[int, str, Mapping[str, Any]]]) -> None:
-    facts = {number: _facts(member) for number, _, member in fresh}
-    connection.execute(
-        sa.insert(member_rows),
-        [
-            {"number": number, "leaf_hash": leaf, "clip_id": member["clip_id"], "member": canonical(member).decode()}
-            for number, leaf, member in fresh
-        ],
-    )
-    people = [{"party_id": party, "number": number} for number, f in facts.items() for party in sorted(f.parties)]
-    named = [{"digest": digest, "number": number} for number, f in facts.items() for digest in sorted(f.assets)]
-    if people:
-        connection.execute(sa.insert(party_rows), people)
-    connection.execute(sa.insert(digest_rows), named)
 
 
 def _facts(member: Mapping[str, Any]) -> ClipFacts:
     return ClipFacts.from_dict({"properties": [], **member["facts"]})  # facts from before property owners were asked
 
 
-def member_of(row: Any) -> Member:
+def _member_of(row: Any) -> Member:
     member = parse_strictly(row.member)
     return Member(row.number, _facts(member), member["media_key"], tuple(member["consent_ids"]))
 
 
-def sealing_of(row: Any) -> Sealing:
-    fields = {name: value for name, value in row._mapping.items() if name not in {"opens_at", "until"}}
-    return Sealing(at=instant(row.opens_at), until=instant(row.until), **fields)
+def _sealing_of(row: Any) -> Sealing:
+    fields = {name: row._mapping[name] for name in Sealing.__dataclass_fields__.keys() & row._mapping.keys()}
+    opens_at, until = instant(row.opens_at), instant(row.until)
+    return Sealing(**fields | {"at": opens_at, "until": until, "audience": Audience(row.territory, row.recipient)})
 
 
-def bitmap(numbers: list[int]) -> bytes:
+def _bitmap(numbers: list[int]) -> bytes:
     bits: dict[int, int] = defaultdict(int)
     for number in numbers:
         bits[number >> 3] |= 1 << (number & 7)
     return bytes(bits[j] for j in range(max(bits) + 1)) if bits else b""
 
 
-def next_number(connection: sa.Connection, table: sa.Table) -> int:
+def _next_number(connection: sa.Connection, table: sa.Table) -> int:
     return connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.number) + 1, 0))).scalar_one()

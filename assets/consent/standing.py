@@ -20,12 +20,11 @@ from assets.consent.withdrawal_log import WithdrawalLog
 from assets.database import engine_with, writing
 from assets.home import Home
 from training.consent.canonical import CanonicalError, file_sha256
-from training.consent.checkpoint import Checkpoint
 from training.consent.database import BigId
 from training.consent.eligibility import PURPOSE, eligible
-from training.consent.evidence import EvidenceBroken, require_bodies
 from training.consent.guard import WHOLE, ConsentGuard, ConsentViolation
-from training.consent.ledger import LedgerMissing, LedgerReader
+from training.consent.keys import Checkpoint
+from training.consent.ledger import EvidenceBroken, LedgerMissing, LedgerReader, require_bodies
 from training.consent.times import instant, now_utc, time_text
 
 _metadata = sa.MetaData()
@@ -133,7 +132,7 @@ def _require(
     start = min(s.at for s in snapshots.sealings() if s.root == sealing.root)
     reasons = {}
     for member in members.values():
-        asked = (sealing.purpose, start, max(sealing.until, now), state, sealing.territory, sealing.recipient)
+        asked = (sealing.purpose, start, max(sealing.until, now), state, sealing.audience)
         if not (decision := eligible(member.facts, *asked)).eligible:
             reasons[member.clip_id] = decision.reasons
     if reasons:

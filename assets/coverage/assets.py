@@ -8,13 +8,13 @@ import numpy as np
 
 from assets.coverage.classes import DIMENSIONS, UNKNOWN, Embed, class_rows
 from assets.coverage.gaps import eligible_counts, gap_rows, proposals
-from assets.coverage.plots import coverage_plot, measures_table
+from assets.coverage.measures import coverage_plot, measures_table
 from assets.curation.captioning.embeddings import encoder_name, text_vectors
 from assets.home import Home
 from assets.pages.metadata import definition_metadata, picture, table_metadata
 from assets.pages.plots import markdown_table
 from assets.requests.store import list_proposals
-from assets.warehouse.project import mart_rows
+from assets.warehouse.opening import mart_rows
 from assets.withheld import withheld
 from training.model.text import TextEncoderError
 

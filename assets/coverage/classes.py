@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from assets import vocabulary
-from assets.consent.clip import ClipKey
 from assets.curation.captioning.structured import is_simulated
 from assets.home import Home
+from assets.lake import ClipKey
 
 UNKNOWN = "unknown"
 Row = Mapping[str, Any]

@@ -114,14 +114,12 @@ def caps_of(dimensions: Mapping[str, Coded], policy: WeightPolicy = POLICY) -> d
 def limits(balance: Balance, dimensions: Mapping[str, Coded], policy: WeightPolicy = POLICY) -> list[list[str]]:
     """For each clip that is seen less than once an epoch: the dimensions in which its class is seen less than its size."""
     used = [name for name in dimensions if name in policy.temper or name in policy.caps]
-    lowered = {name: _lowered(dimensions[name], balance.ratios)[dimensions[name].codes] for name in used}
+    lowered = {}
+    for name in used:
+        coded = dimensions[name]
+        lowered[name] = (coded.sums(balance.ratios) < coded.sums() * (1 - _NEAR))[coded.codes]
     rare = balance.weights < EVEN
     return [[name for name in used if lowered[name][clip]] if rare[clip] else [] for clip in range(len(rare))]
-
-
-def _lowered(coded: Coded, ratios: np.ndarray) -> np.ndarray:
-    """bool [classes]: seen less than its size."""
-    return coded.sums(ratios) < coded.sums() * (1 - _NEAR)
 
 
 def _cells(codes: Sequence[np.ndarray], clips: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 - `dedup`: copies of the same footage, and whose they are
 - `captioning`: captions, what a captioner sees, embeddings, search
 - `policy`: thresholds, verdicts, and deciding again by another policy
-- `reports`: one clip explained, and the pages of a day
+- `explain` shows one clip, `day_report` a day; nothing is decoded or decided there
 - `assets` is what Dagster sees, `checks` what it checks there
 
 What is measured is in `assets.signals`. No module here decides on consent, and `policy.policy` is the only place of

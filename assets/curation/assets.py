@@ -7,21 +7,20 @@ from typing import Any
 
 import dagster as dg
 
-from assets.curation import checks
+from assets.curation import checks, day_report
 from assets.curation.captioning.embeddings import embedding_rows
 from assets.curation.captioning.structured import Facts, caption_rows
 from assets.curation.captioning.vlm import LocalCaptioner, visual_caption_rows, visual_rows
 from assets.curation.dedup.groups import resolve
 from assets.curation.policy.policy_overrides import policy_of
 from assets.curation.policy.verdicts import NOT_MEASURED, Key, by_clip, decide, read_evidence, rows_by_clip
-from assets.curation.reports import day_report
 from assets.home import Home
 from assets.ingestion.progress import finish
 from assets.lake import Written
 from assets.pages.metadata import definition_metadata, run_of, table_metadata
 from assets.pages.plots import markdown_table
 from assets.partitions import received_days
-from assets.signals import rows as clips
+from assets.signals import files as clips
 from assets.withheld import withheld
 
 SHOWN = 200  # rows of a table for people

@@ -1,59 +1,48 @@
-"""The checks that curation's assets make on what they wrote: complete, decided by one policy, and like the days before."""
+"""The checks that curation's assets make on what they wrote: complete, decided by one policy, and like the days before.
+
+A day that is unlike the days before it is a warning for people to look: a new kind of footage, a broken camera model, or a
+changed pass. Nothing is refused for it, and the bounds are such that small days do not trip them.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
 from typing import Any
 
 import dagster as dg
+import numpy as np
 
 from assets.curation.policy.policy import Policy
 from assets.curation.policy.verdicts import NOT_MEASURED, blocks, missing_verdicts
-from assets.curation.reports.drift import DAYS_BEFORE, Jump, drifted
 from assets.home import Home
-from assets.pages.plots import markdown_table
+from assets.pages.metadata import check_specs, warning
 
 Row = Mapping[str, Any]
-UNMEASURED_SHOWN = 100
-VERDICT_CHECKS = [
-    dg.AssetCheckSpec(
-        "every_check_decided",
-        asset="verdicts",
-        blocking=True,
-        description="Every clip of the day has a typed verdict for every check of the policy.",
-    ),
-    dg.AssetCheckSpec(
-        "one_policy",
-        asset="verdicts",
-        description="All days are decided by the policy that holds now (a warning: `rushes curate replay --apply`).",
-    ),
-    dg.AssetCheckSpec(
-        "all_measured",
-        asset="verdicts",
-        description="The platform failed at no check of any clip (a warning: such clips wait, and are tried again by the"
-        " next version).",
-    ),
-    dg.AssetCheckSpec(
-        "refusals_steady",
-        asset="verdicts",
-        description=f"The share of refused clips, in all and by check, is like that of the {DAYS_BEFORE} days before"
-        " (a warning).",
-    ),
-]
-SIGNAL_CHECKS = [
-    dg.AssetCheckSpec(
-        "signals_steady",
-        asset="signals",
-        description=f"Each signal is distributed as on the {DAYS_BEFORE} days before (a warning).",
-    )
-]
+DAYS_BEFORE = 14
+FEWEST = 20  # clips on either side; below that nothing is said
+SHARE_JUMP, SHARE_Z = 0.10, 3.3  # in the share itself, and in its standard errors (one day in a thousand by chance)
+DISTANCE, DISTANCE_C = 0.25, 1.95  # of the distributions, and the same bound for them (Kolmogorov and Smirnov)
+VERDICT_CHECKS = check_specs(
+    "verdicts",
+    blocking={"every_check_decided"},
+    every_check_decided="Every clip of the day has a typed verdict for every check of the policy.",
+    one_policy="All days are decided by the policy that holds now (a warning: `rushes curate replay --apply`).",
+    all_measured="The platform failed at no check of any clip (a warning: such clips wait, and are tried again by the"
+    " next version).",
+    refusals_steady=f"The share of refused clips, in all and by check, is like that of the {DAYS_BEFORE} days before"
+    " (a warning).",
+)
+SIGNAL_CHECKS = check_specs(
+    "signals", signals_steady=f"Each signal is distributed as on the {DAYS_BEFORE} days before (a warning)."
+)
 
 
 def every_check_decided(home: Home, day: str, shots: Sequence[Row], policy: Policy) -> dg.AssetCheckResult:
     """Read back from the lake: what was written counts, not what was meant."""
-    verdicts = home.lake.rows("verdicts", day)
-    missing = missing_verdicts(shots, verdicts, policy)
+    missing = missing_verdicts(shots, home.lake.rows("verdicts", day), policy)
     return dg.AssetCheckResult(
         check_name="every_check_decided",
         passed=not missing,
@@ -62,22 +51,12 @@ def every_check_decided(home: Home, day: str, shots: Sequence[Row], policy: Poli
 
 
 def one_policy(home: Home, policy: Policy) -> dg.AssetCheckResult:
-    other = {}
-    for day in home.lake.partitions("verdicts"):
-        named = {text.partition("/")[0] for text in _distinct(home, day)}
-        if named - {policy.name}:
-            other[day] = ", ".join(sorted(named - {policy.name}))
-    shown = [{"day": day, "decided by": names} for day, names in sorted(other.items(), reverse=True)[:20]]
-    return dg.AssetCheckResult(
-        check_name="one_policy",
-        passed=not other,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "policy": policy.name,
-            "days_decided_otherwise": len(other),
-            "which": dg.MetadataValue.md(markdown_table(shown)),
-        },
-    )
+    others = []
+    for day in sorted(home.lake.partitions("verdicts"), reverse=True):
+        versions = home.lake.read("verdicts", day, ["check_version"])["check_version"].unique().to_pylist()
+        if names := {version.partition("/")[0] for version in versions} - {policy.name}:
+            others.append({"day": day, "decided by": ", ".join(sorted(names))})
+    return warning("one_policy", others, policy=policy.name, days_decided_otherwise=len(others))
 
 
 def all_measured(names: Mapping[str, str], rows: Sequence[Row]) -> dg.AssetCheckResult:
@@ -87,23 +66,11 @@ def all_measured(names: Mapping[str, str], rows: Sequence[Row]) -> dg.AssetCheck
         if row["verdict"] == NOT_MEASURED:
             key = (row["item_id"], row["shot_index"], row["clip_id"], row["detail"] or "")
             not_measured.setdefault(key, []).append(row["check"])
-    shown = [
+    table = [
         {"clip": clip, "file": names.get(item, item), "shot": shot, "error": text, "checks": ", ".join(checks)}
         for (item, shot, clip, text), checks in sorted(not_measured.items())
     ]
-    return dg.AssetCheckResult(
-        check_name="all_measured",
-        passed=not shown,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "clips_not_measured": len({key[:2] for key in not_measured}),
-            "which": dg.MetadataValue.md(markdown_table(shown[:UNMEASURED_SHOWN])),
-        },
-    )
-
-
-def _distinct(home: Home, day: str) -> list[str]:
-    return home.lake.read("verdicts", day, ["check_version"])["check_version"].unique().to_pylist()
+    return warning("all_measured", table, clips_not_measured=len({key[:2] for key in not_measured}))
 
 
 def refusals_steady(home: Home, day: str, rows: Sequence[Row]) -> dg.AssetCheckResult:
@@ -123,17 +90,7 @@ def refusals_steady(home: Home, day: str, rows: Sequence[Row]) -> dg.AssetCheckR
         for name, jump in jumps.items()
         if jump.notable
     ]
-    return dg.AssetCheckResult(
-        check_name="refusals_steady",
-        passed=not table,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "day": day,
-            "clips": clips_today,
-            "clips_before": clips_before,
-            "moved": dg.MetadataValue.md(markdown_table(table)),
-        },
-    )
+    return warning("refusals_steady", table, "moved", day=day, clips=clips_today, clips_before=clips_before)
 
 
 def _refusals(rows: Iterable[Row]) -> tuple[Counter[str], int]:
@@ -141,7 +98,7 @@ def _refusals(rows: Iterable[Row]) -> tuple[Counter[str], int]:
     clips, refused = set(), set()
     counts: Counter[str] = Counter()
     for row in rows:
-        if row["verdict"] == NOT_MEASURED:  # `all_measured` tells of them
+        if row["verdict"] == NOT_MEASURED:  # `all_measured` lists them
             continue
         clips.add((row["item_id"], row["shot_index"]))
         if blocks(row):
@@ -157,17 +114,11 @@ def signals_steady(home: Home, day: str, policy: Policy) -> dg.AssetCheckResult:
     for earlier in _days_before(home, "signals", day):
         for column, values in _values(home, earlier, columns).items():
             before[column] += values
-    moved = drifted(_values(home, day, columns), before)
     table = [
         {"signal": name, "distance": f"{far:.2f}", "median before": f"{then:.4g}", "median today": f"{now:.4g}"}
-        for name, (far, then, now) in moved.items()
+        for name, (far, then, now) in drifted(_values(home, day, columns), before).items()
     ]
-    return dg.AssetCheckResult(
-        check_name="signals_steady",
-        passed=not table,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"day": day, "moved": dg.MetadataValue.md(markdown_table(table))},
-    )
+    return warning("signals_steady", table, "moved", day=day)
 
 
 def _values(home: Home, day: str, columns: list[str]) -> dict[str, list[float]]:
@@ -177,3 +128,50 @@ def _values(home: Home, day: str, columns: list[str]) -> dict[str, list[float]]:
 
 def _days_before(home: Home, table: str, day: str) -> list[str]:
     return sorted(earlier for earlier in home.lake.partitions(table) if earlier < day)[-DAYS_BEFORE:]
+
+
+# -- drift -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Jump:
+    """A share today and before, in clips."""
+
+    today: tuple[int, int]
+    before: tuple[int, int]
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        return self.today[0] / max(1, self.today[1]), self.before[0] / max(1, self.before[1])
+
+    @property
+    def notable(self) -> bool:
+        """Whether the share moved by more than chance, and by enough to matter, in either direction."""
+        if min(self.today[1], self.before[1]) < FEWEST:
+            return False
+        now, then = self.shares
+        pooled = (self.today[0] + self.before[0]) / (self.today[1] + self.before[1])
+        error = sqrt(pooled * (1 - pooled) * (1 / self.today[1] + 1 / self.before[1]))
+        return abs(now - then) >= SHARE_JUMP and abs(now - then) > SHARE_Z * error
+
+
+def distance(today: Sequence[float], before: Sequence[float]) -> float:
+    """The largest difference between the two cumulative distributions, 0 to 1."""
+    a, b = np.sort(np.asarray(today, np.float64)), np.sort(np.asarray(before, np.float64))
+    at = np.concatenate([a, b])
+    return float(np.abs(np.searchsorted(a, at, "right") / len(a) - np.searchsorted(b, at, "right") / len(b)).max())
+
+
+def drifted(
+    today: Mapping[str, Sequence[float]], before: Mapping[str, Sequence[float]]
+) -> dict[str, tuple[float, float, float]]:
+    """Signals whose distribution moved: (distance, median before, median today), farthest first."""
+    moved = {}
+    for name, values in today.items():
+        earlier = before.get(name, ())
+        if min(len(values), len(earlier)) < FEWEST:
+            continue
+        far = distance(values, earlier)
+        if far >= DISTANCE and far > DISTANCE_C * sqrt((len(values) + len(earlier)) / (len(values) * len(earlier))):
+            moved[name] = far, float(np.median(earlier)), float(np.median(values))
+    return dict(sorted(moved.items(), key=lambda entry: -entry[1][0]))

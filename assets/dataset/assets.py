@@ -146,7 +146,11 @@ def members_root_recomputes(home: dg.ResourceParam[Home]) -> dg.AssetCheckResult
     code_version="1",
 )
 def renditions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
-    """The members as the model sees them: 17 frames at 8 a second, about 64 pixels a side. Made once for a clip."""
+    """The members as the model sees them, made once for a clip: for nano 17 frames at 8 a second of about 64 pixels a side.
+
+    Of sizes from S upwards it is the squares that the autoencoder trains on; their latents are made straight from the files.
+    """
+    policy = rendering.rung(home).pictures
     members = sealing.current(home).members
     rendered = rendering.render_all(home, members)
     context.log.info(f"decoded {rendered.made} clips, {len(rendered.keys) - rendered.made} were there")
@@ -157,8 +161,8 @@ def renditions(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
         metadata={
             "clips": len(rendered.keys),
             "decoded_now": rendered.made,
-            "version": rendering.VERSION,
-            "dagster/uri": home.store.uri(f"frames/{rendering.VERSION}"),
+            "version": policy.name,
+            "dagster/uri": home.store.uri(f"frames/{policy.name}"),
             "contact_sheet": picture(sheet, alt="members of the snapshot"),
         },
         check_results=[left_out_check(RENDITION_CHECK, rendered.failed)],

@@ -1,27 +1,28 @@
 """Training frames: each member of a snapshot as a few small pictures, made once and kept by content.
 
-The moment, the size and the crop are chosen here. A clip's identity is the hash of its frames, so a rendition is found under
-`frames/<version>/<clip_id>.safetensors` for ever and a second run decodes nothing. Because a decoder may crash, frames are
-decoded in a child process, `python -m assets.dataset.renditions '<limits as JSON>'`: it reads a JSON line a request and
-answers each with `{"rendition": <base64>}` or `{"error": <why>}`. `assets.decode.process` bounds it.
+The size of model that the home trains says which moment, size and crop (`training.data.policy`). A clip's identity is the hash
+of its frames, so a rendition is found under `frames/<policy>/<clip_id>.safetensors` for ever and a second run decodes nothing.
+Because a decoder may crash, frames are decoded in a child process, `python -m assets.dataset.renditions '<limits as JSON>'`:
+it reads a JSON line a request and answers each with `{"rendition": <base64>}` or `{"error": <why>}`. `assets.decode.process`
+bounds it.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.decode.limits import Limits
-from assets.decode.process import Children, Unavailable
-from assets.decode.worker import serve
+from assets.decode.process import Children, Limits, Unavailable, serve
 from assets.reasons import DISK_FULL
+from training.data.cut import cut
+from training.data.policy import DataPolicy, RenditionError, choose_moment
 from training.data.video import read_frames
+from training.model.config import LADDER, Size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,67 +30,32 @@ if TYPE_CHECKING:
     from assets.home import Home
 
 COMMAND = (sys.executable, "-m", "assets.dataset.renditions")
-VERSION = "17f-8hz-64px-1"  # change it whenever a pixel may change
-
-FRAMES = 17  # 4k + 1, as the causal autoencoder wants
-FPS = 8.0
-AREA = 64 * 64  # pixels, about
-MULTIPLE = 16  # of both sides
-WIDEST = 2.0  # aspect ratios beyond 2:1 either way are cropped
+NANO = LADDER["nano"].data
 RENDER_FIELDS = ("clip_id", "start_frame", "end_frame")  # of a member, which `render` needs
 
 
-class RenditionError(ValueError):
-    """A member's pictures cannot be made."""
+def size_of(home: Home) -> str:
+    """The rung of the ladder that the home's training settings name. Raises RenditionError."""
+    settings = home.training
+    preset = settings.get("preset")  # that of a size has its name
+    default = preset if preset in LADDER else "nano"
+    size = str(settings.get("codec", {}).get("size") or settings.get("size") or default)
+    if size not in LADDER:
+        raise RenditionError(f"no size {size!r} to cut clips for; there are {', '.join(LADDER)}")
+    return size
 
 
-@dataclass(frozen=True)
-class Moment:
-    """Which source frames make the rendition: `indices` count from the start of the file."""
-
-    indices: tuple[int, ...]
-    fps: float
-
-    @property
-    def first(self) -> int:
-        return self.indices[0]
-
-    @property
-    def end(self) -> int:
-        return self.indices[-1] + 1
+def rung(home: Home) -> Size:
+    return LADDER[size_of(home)]
 
 
-def choose_moment(start_frame: int, end_frame: int, source_fps: float) -> Moment:
-    """The middle of the range at about 8 frames a second; fewer frames (4k + 1) if the clip has fewer.
-
-    A clip shorter than two seconds is sampled evenly over its whole length, at the resulting rate.
-    """
-    available = end_frame - start_frame
-    if available < 1 or not source_fps > 0:
-        raise RenditionError(f"no frames between {start_frame} and {end_frame} at {source_fps} frames per second")
-    count = min(FRAMES, max(5, 4 * ((available - 1) // 4) + 1))
-    span = min((count - 1) * source_fps / FPS, available - 1)
-    first = start_frame + (available - 1 - span) / 2
-    steps = [first + span * step / (count - 1) for step in range(count)]
-    indices = tuple(min(end_frame - 1, math.floor(step + 0.5)) for step in steps)
-    return Moment(indices, round((count - 1) * source_fps / span, 3) if span else FPS)
-
-
-def choose_size(width: int, height: int) -> tuple[int, int]:
-    """Width and height of the rendition: multiples of 16, near 4096 pixels, nearest to the clip's aspect ratio."""
-    aspect = min(WIDEST, max(1 / WIDEST, width / height))
-    sides = range(2 * MULTIPLE, 2 * 64 + 1, MULTIPLE)
-    sizes = [(w, h) for w in sides for h in sides if 0.7 <= w * h / AREA <= 1.3 and 1 / WIDEST <= w / h <= WIDEST]
-    return min(sizes, key=lambda size: (abs(math.log(size[0] / size[1] / aspect)), abs(size[0] * size[1] - AREA), size))
-
-
-def crop_and_resize(frames: np.ndarray) -> np.ndarray:
+def crop_and_resize(frames: np.ndarray, policy: DataPolicy = NANO) -> np.ndarray:
     """uint8 `[T, H, W, 3]` to the rendition's size: the largest centred crop of its aspect ratio, area-averaged."""
     import cv2
     import numpy as np
 
     height, width = frames.shape[1:3]
-    target_width, target_height = choose_size(width, height)
+    target_width, target_height = policy.size(width, height)
     scale = min(width / target_width, height / target_height)
     crop_width, crop_height = max(1, round(target_width * scale)), max(1, round(target_height * scale))
     left, top = (width - crop_width) // 2, (height - crop_height) // 2
@@ -103,6 +69,7 @@ def render(
     source: Path,
     source_fps: float,
     rotation_deg: int = 0,
+    policy: DataPolicy = NANO,
     pulse: Callable[[], None] = lambda: None,
 ) -> bytes:
     """The safetensors file of a member: `frames` uint8 `[T, H, W, 3]`, metadata `fps` and `clip_id`.
@@ -113,15 +80,19 @@ def render(
     import numpy as np
     from safetensors.numpy import save
 
-    moment = choose_moment(member["start_frame"], member["end_frame"], source_fps)
-    frames, _ = read_frames(source, start=moment.first, end=moment.end, max_side=256, pulse=pulse)
-    if len(frames) < moment.end - moment.first:
-        expected = moment.end - moment.first
-        raise RenditionError(
-            f"clip {member['clip_id']}: {len(frames)} of {expected} frames decoded; is the store whole?"
-        )
-    chosen = np.rot90(frames[np.array(moment.indices) - moment.first], k=rotation_deg // 90, axes=(1, 2))
-    tensors = {"frames": np.ascontiguousarray(crop_and_resize(chosen))}
+    moment = choose_moment(member["start_frame"], member["end_frame"], source_fps, policy)
+    if policy.crop:
+        made = np.stack(list(cut(source, moment, policy, rotation_deg, pulse)))
+    else:
+        frames, _ = read_frames(source, start=moment.first, end=moment.end, max_side=256, pulse=pulse)
+        if len(frames) < moment.end - moment.first:
+            expected = moment.end - moment.first
+            raise RenditionError(
+                f"clip {member['clip_id']}: {len(frames)} of {expected} frames decoded; is the store whole?"
+            )
+        chosen = np.rot90(frames[np.array(moment.indices) - moment.first], k=rotation_deg // 90, axes=(1, 2))
+        made = crop_and_resize(chosen, policy)
+    tensors = {"frames": np.ascontiguousarray(made)}
     return sorted_header(save(tensors, metadata={"clip_id": member["clip_id"], "fps": f"{moment.fps:g}"}))
 
 
@@ -132,8 +103,14 @@ def sorted_header(data: bytes) -> bytes:
     return data[:8] + header.ljust(size) + data[8 + size :]
 
 
-def key(clip_id: str) -> str:
-    return f"frames/{VERSION}/{clip_id}.safetensors"
+def key(clip_id: str, policy: DataPolicy = NANO) -> str:
+    return f"frames/{policy.name}/{clip_id}.safetensors"
+
+
+def keys(home: Home, clip_ids: Iterable[str]) -> list[str]:
+    """Where the pictures of these clips lie that the home's size needs."""
+    policy = rung(home).pictures
+    return [key(clip_id, policy) for clip_id in clip_ids]
 
 
 @dataclass(frozen=True)
@@ -150,8 +127,8 @@ def render_all(home: Home, members: Iterable[Mapping[str, Any]]) -> Rendered:
 
     Raises what is not a clip's fault: RenditionError if none of several can be shown, OSError if a disk is full, Unavailable.
     """
-    members = list(members)
-    missing = [member for member in members if not _is_whole(home, key(member["clip_id"]))]
+    members, policy = list(members), rung(home).pictures
+    missing = [member for member in members if not _is_whole(home, key(member["clip_id"], policy))]
     failed: dict[str, str] = {}
     if missing:
         columns = home.lake.read("media", columns=["item_id", "fps", "rotation_deg"]).to_pylist()
@@ -170,7 +147,7 @@ def render_all(home: Home, members: Iterable[Mapping[str, Any]]) -> Rendered:
         clip_id, why = next(iter(failed.items()))
         raise RenditionError(f"none of {len(members)} clips can be shown; the first is {clip_id[:16]}: {why}")
     shown = (member["clip_id"] for member in members if member["clip_id"] not in failed)
-    return Rendered(tuple(map(key, shown)), len(missing) - len(failed), failed)
+    return Rendered(tuple(keys(home, shown)), len(missing) - len(failed), failed)
 
 
 def _is_whole(home: Home, name: str) -> bool:
@@ -193,24 +170,42 @@ def _render_one(
         raise RenditionError(f"clip {member['clip_id']}: item {member['item_id']} is not in the lake's media")
     row, source = media[member["item_id"]], home.store.fetch(member["media_key"])
     media_fields = {"source": str(source), "source_fps": row["fps"] or 0.0, "rotation_deg": row["rotation_deg"] or 0}
-    reply = children.ask({"member": {name: member[name] for name in RENDER_FIELDS}, **media_fields})
+    fields = {"member": {name: member[name] for name in RENDER_FIELDS}, "size": size_of(home)}
+    reply = children.ask(fields | media_fields)
     if "error" in reply:
         raise RenditionError(reply["error"])
-    home.store.put(key(member["clip_id"]), base64.b64decode(reply["rendition"]))
+    home.store.put(key(member["clip_id"], rung(home).pictures), base64.b64decode(reply["rendition"]))
+
+
+def sources(home: Home, members: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Where another process finds the members' files and what it must know to cut them (`training.data.cut.SOURCE`)."""
+    columns = home.lake.read("media", columns=["item_id", "fps", "rotation_deg"]).to_pylist()
+    media = {row["item_id"]: row for row in columns}
+    return [
+        {
+            **{name: member[name] for name in RENDER_FIELDS},
+            "path": str(home.store.fetch(member["media_key"])),
+            "source_fps": media[member["item_id"]]["fps"] or 0.0,
+            "rotation_deg": media[member["item_id"]]["rotation_deg"] or 0,
+        }
+        for member in members
+        if member["item_id"] in media and home.store.exists(member["media_key"])
+    ]
 
 
 def middle_frame(home: Home, clip_id: str) -> np.ndarray:
     """uint8 `[H, W, 3]` of a rendered clip, to be shown to people."""
     from safetensors.numpy import load
 
-    frames = load(home.store.get(key(clip_id)))["frames"]
+    frames = load(home.store.get(key(clip_id, rung(home).pictures)))["frames"]
     return frames[len(frames) // 2]
 
 
 def answer(request: dict[str, Any], limits: Limits, pulse: Callable[[], None]) -> dict[str, Any]:
     """In the child process: the result of `render`, or an ordinary failure as `error`."""
     try:
-        data = render(**request | {"source": Path(request["source"]), "pulse": pulse})
+        policy = LADDER[request.pop("size", "nano")].pictures
+        data = render(**request | {"source": Path(request["source"]), "policy": policy, "pulse": pulse})
         return {"rendition": base64.b64encode(data).decode()}
     except Exception as error:  # whatever a file provokes in a library is a fact about this file alone
         return {"error": f"{type(error).__name__}: {error}"[:500]}

@@ -16,8 +16,7 @@ import numpy as np
 
 from assets.coverage import classes, sampling_weights
 from assets.coverage.classes import UNKNOWN
-from assets.coverage.measures import Coded, coded, effective_number, imbalance
-from assets.coverage.plots import class_shares, measures_row
+from assets.coverage.measures import Coded, class_shares, coded, effective_number, imbalance, measures_row
 from assets.coverage.sampling_weights import Balance, WeightPolicy, caps_of
 from assets.dataset.sealed import Sealed, SnapshotError
 from assets.home import Home

@@ -1,6 +1,7 @@
 """A sealed snapshot, read back: where it is, which one is current, and whether it still holds.
 
-Everything that later stages ask of a snapshot; `snapshot` makes one.
+Everything that later stages ask of a snapshot, and the local folders through which their processes read the store;
+`snapshot` makes one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from assets.consent.sealed_members import manifest_key
 from assets.home import Home
-from training.consent.canonical import CanonicalError, parse_strictly
+from training.consent.canonical import CanonicalError, parse_strictly, sha256_hex
 from training.consent.eligibility import PURPOSE
 from training.consent.guard import ConsentGuard, ConsentViolation
 from training.consent.snapshot import SnapshotError as SealBroken
@@ -112,3 +113,19 @@ def defects(home: Home, sealed: Sealed) -> list[str]:
         return [str(error)]
     whole = home.lake.rows("snapshot_members") == table_rows(sealed.manifest)
     return [] if whole else ["the table snapshot_members is not what the manifest says"]
+
+
+def local_view(home: Home, keys: Iterable[str]) -> Path:
+    """A folder with a link for each key, under its last name: all that a process on this machine may read of the store.
+
+    The links lead to the store's own files, or to fetched copies. Raises FileNotFoundError for what is not in the store.
+    """
+    keys = sorted(keys)
+    folder = home.scratch("views") / sha256_hex("\n".join(keys).encode())[:24]
+    folder.mkdir(exist_ok=True)
+    for key in keys:
+        link, target = folder / Path(key).name, home.store.fetch(key)
+        if not (link.is_symlink() and link.readlink() == target):
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+    return folder

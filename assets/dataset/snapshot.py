@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from assets.consent.clip import Clip, ClipKey
-from assets.consent.clip_facts import read_clips
+from assets.consent.clips import Clip, read_clips
 from assets.consent.ledger import Ledger
 from assets.consent.sealed_members import manifest_key, record_snapshot
 from assets.curation.captioning.structured import structured
@@ -22,10 +21,11 @@ from assets.dataset.renditions import Rendered, RenditionError, render_all
 from assets.dataset.sealed import Sealed, SnapshotError, current, table_rows
 from assets.dataset.split import SplitClip, SplitError, split
 from assets.home import Home
+from assets.lake import ClipKey
 from assets.warehouse.opening import opened
 from training.consent.canonical import canonical
-from training.consent.checkpoint import Checkpoint
 from training.consent.eligibility import PURPOSE, Decision, decision_window, eligible
+from training.consent.keys import Checkpoint
 from training.consent.snapshot import seal
 from training.consent.state import ConsentState
 

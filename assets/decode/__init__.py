@@ -1,8 +1,7 @@
 """Decoding of hostile files, on one machine or on many, in bounded child processes.
 
-- Processes: `process` (the parent's side of one), `worker` (the process itself), `executor` (many files, with retries), `ray`
-  (the same on other machines), `work` (their interfaces)
-- Reading: `probe_pool` gives files to child processes (`probe`; `limits` bounds them), which open them and read
-  every frame once (`decoder`: `timeline`, `identity`, `evidence`) and look at the container (`containers`, `matroska`)
+- Processes: `process` (a child from both sides, and its limits), `executor` (many files, here or on Ray, with retries)
+- Reading: `probe_pool` gives files to child processes (`probe`), which open them and read every frame once (`decoder`:
+  `timeline`, `identity`, `evidence`) and look at the container (`containers`)
 - `judgement`: what a decode says about a file
 """

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from assets.decode.evidence import Evidence
 from assets.decode.identity import DIGEST_BYTES, frame_digest
-from assets.decode.limits import Limits
+from assets.decode.process import Limits
 from assets.decode.timeline import Timeline
 from assets.reasons import Code
 
@@ -54,11 +54,11 @@ TIMED_TOO = ("audio", "subtitle")  # streams that a header's length may be that 
 
 
 class NoVideoStream(ValueError):
-    """The file holds no moving pictures; a cover picture beside a sound track is none."""
+    """The file holds no moving pictures; a cover picture beside a sound track does not count."""
 
 
 def open_container(path: Path, max_pixels: int | None = None, **more: str) -> InputContainer:
-    """The demuxed file; `more` are options of the demuxer. Raises av.error.FFmpegError where it is no footage."""
+    """The demuxed file; `more` are options of the demuxer. Raises av.error.FFmpegError where it is not footage."""
     import av
 
     options = more | {"protocol_whitelist": "file", "format_whitelist": ",".join(DEMUXERS)}
@@ -90,7 +90,7 @@ def is_of(packet: av.Packet, stream: Stream) -> bool:
 
 
 class Watcher(Protocol):
-    """Measures what this pass decodes anyway. It raises nothing: its failures are no verdict on the file."""
+    """Measures what this pass decodes anyway. It raises nothing: its failures are not the file's fault."""
 
     def start(self, container: InputContainer, stream: VideoStream) -> None:
         """Called before the first packet; `stream` is that of the pictures."""
@@ -276,7 +276,7 @@ def packets(
         elif watcher:
             decoded.complaints.read(stream.codec_context.name)
             watcher.add_packet(packet)
-            decoded.complaints.lines.clear()  # a verdict is on the pictures: how the sound decodes is no part of it
+            decoded.complaints.lines.clear()  # a verdict is on the pictures: how the sound decodes does not count
 
 
 def refuse_excess(frame: av.VideoFrame, decoded: Decoded, limits: Limits) -> None:

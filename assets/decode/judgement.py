@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from assets.decode.containers import Index
-from assets.decode.matroska import Checksums
+from assets.decode.containers import Checksums, Index
 from assets.reasons import Code
 
 if TYPE_CHECKING:

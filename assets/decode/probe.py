@@ -1,6 +1,6 @@
 """The child process that decodes delivered files: `python -m assets.decode.probe '<limits as JSON>'`.
 
-Reads `{"path": ...}` lines and answers each with the JSON of a `ProbeResult`. `worker` bounds the process. Nothing is
+Reads `{"path": ...}` lines and answers each with the JSON of a `ProbeResult`. `process` bounds it. Nothing is
 imported here that a decode does not need.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.decode.containers import Index, extent, read_index
+from assets.decode.containers import Checksums, Index, compare_checksums, extent, read_index
 from assets.decode.decoder import (
     Decoded,
     NoVideoStream,
@@ -26,9 +26,8 @@ from assets.decode.decoder import (
 )
 from assets.decode.identity import range_digest
 from assets.decode.judgement import broken_promises, damage, no_pictures, sorted_traits, traits
-from assets.decode.limits import Limits, ProbeResult
-from assets.decode.matroska import Checksums, compare_checksums
-from assets.decode.worker import serve
+from assets.decode.probe_pool import ProbeResult
+from assets.decode.process import Limits, serve
 from assets.marks.c2pa import read_provenance
 from assets.reasons import Code, printable
 

@@ -12,15 +12,65 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from assets.decode.identity import IDENTITY_VERSION
-from assets.decode.limits import Limits, ProbeResult
-from assets.decode.process import ChildFailed, Children
+from assets.decode.process import ChildFailed, Children, Limits
 from assets.reasons import Code, code_of
 from assets.store import Store
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Measured facts of one file; a field is None where it could not be measured. `reasons` empty means accepted.
+
+    `notes` are traits, which refuse nothing. `integrity` says what would show a changed bit: `checksums` of the
+    container's own over all pictures, or `syntax` alone, which many changes of a bit or two respect. `decode_errors`
+    counts packets that failed and frames that are damaged. `windows` and `picture` are evidence for the watermark's
+    reader (`evidence.Window`; picture is grid, corner and extent in blocks) and are not kept. `thumbnails` are WebP
+    pictures (base64) of the first and a middle frame, for people. `frame_digests` (base64) name every frame
+    (`identity.frame_digest`), one after the other; they are kept beside the verdict, not in it.
+    """
+
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    container: str | None = None
+    codec: str | None = None
+    pixel_format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    rotation_deg: int | None = None
+    fps: float | None = None
+    frames_declared: int | None = None
+    frames_decoded: int | None = None
+    duration_s: float | None = None
+    frames_sha256: str | None = None
+    has_audio: bool | None = None
+    decode_errors: int | None = None
+    integrity: str | None = None
+    c2pa_state: str | None = None
+    c2pa_source_type: str | None = None
+    c2pa_detail: str | None = None
+    spectral_peak_db: float | None = None
+    watermark_log10_p: float | None = None
+    watermark_payload: str | None = None
+    position: str | None = None
+    windows: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    picture: tuple[int, ...] = field(default=(), repr=False)
+    thumbnails: tuple[str, ...] = field(default=(), repr=False)
+    frame_digests: str = field(default="", repr=False)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ProbeResult:
+        lists = {name: tuple(values[name]) for name in ("reasons", "notes", "windows", "picture", "thumbnails")}
+        return cls(**{**values, **lists})
+
+    @classmethod
+    def refused(cls, code: Code, detail: str) -> ProbeResult:
+        return cls(reasons=(code.because(detail),))
+
 
 PROBE_VERSION = "5"
 COMMAND = (sys.executable, "-m", "assets.decode.probe")
@@ -104,7 +154,7 @@ class ProbePool(Children):
         except ChildFailed as failure:
             return Examined(ProbeResult.refused(failure.code, str(failure)))
         except GARBLED:
-            return Examined(ProbeResult.refused(Code.CRASHED, "the decoder's answer is no verdict"))
+            return Examined(ProbeResult.refused(Code.CRASHED, "the decoder's answer is not a verdict"))
 
     def _read(self, answer: Any) -> Examined:
         if self.beside is None:

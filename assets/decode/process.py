@@ -1,26 +1,59 @@
-"""Child processes that open hostile files, so that no file can hurt this process or its neighbours: the parent's side.
+"""Child processes that open hostile files, so that no file can hurt this process or its neighbours.
 
-What belongs here: starting, asking, timing and replacing children. Files are hostile until proven otherwise, so none is
-opened in this process. A child takes one file after another under limits of memory, processor time and wall time. It
-may take long over a long file, and says that it is alive while it does; one that is silent is stuck. The child's own
-side is in `worker`.
+Files are hostile until proven otherwise, so none is opened in the parent. A child takes one file after another under
+limits of memory, processor time and wall time. It may take long over a long file, and says that it is alive while it
+does; one that is silent is stuck.
+
+`python -m <module of the work> ... '<limits as JSON>'` reads one JSON request a line and answers each with one JSON line.
+It gives itself limits first, holds no credentials, writes no file, and ends when its input does.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO, Self
 
-from assets.decode.limits import Limits
 from assets.reasons import Code
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one file may cost. 8192 x 4608 pixels are 8K; 864,000 frames are four hours at 60 a second.
+
+    `side` is the shortest side that shows anything, in pixels. `cpu_s` and `wall_s` bound a whole file, so that a long
+    film may take long; `stall_cpu_s` and `stall_s` bound the time between two signs of life, which only decoded frames
+    give, so that one that hangs may not. `refuse` names the traits (`reasons.TRAITS`) that are refused, not noted.
+    """
+
+    file_bytes: int = 64 << 30
+    pixels: int = 8192 * 4608
+    side: int = 16
+    frames: int = 864_000
+    duration_s: float = 4 * 3600.0
+    memory_bytes: int = 3 << 30
+    cpu_s: int = 8 * 3600
+    wall_s: float = 8 * 3600.0
+    stall_cpu_s: int = 120
+    stall_s: float = 300.0
+    refuse: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Limits:
+        return cls(**{**values, "refuse": tuple(values["refuse"])})
+
+
+# -- the parent's side -----------------------------------------------------------------------------------------------
+
 
 FILES_PER_CHILD = 200  # then a fresh one: what a decoder leaks stays small
 START_S = 120.0
@@ -206,3 +239,72 @@ class Children:
         with self._lock:
             self._alive.discard(child)
         child.close()
+
+
+# -- the child's side ------------------------------------------------------------------------------------------------
+
+
+def serve(answer: Callable[[dict[str, Any], Limits, Callable[[], None]], Any]) -> None:
+    """Answer requests until there are no more.
+
+    `answer` is given a request, the limits, and a pulse to call after every frame. It gives plain JSON values, and
+    raises nothing for what is in a file.
+    """
+    limits = Limits.from_json(json.loads(sys.argv[-1]))
+    answers = silence()
+    limit_process(limits)
+    answers.write(READY + b"\n")
+    pulse = Pulse(answers, limits)
+    for line in sys.stdin.buffer:
+        pulse.start_file()
+        answers.write(json.dumps(answer(json.loads(line), limits, pulse)).encode() + b"\n")
+
+
+def limit_process(limits: Limits) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def silence() -> BinaryIO:
+    """The descriptor for answers; nothing that a library prints can garble them, or fill a log, from here on."""
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    return answers
+
+
+class Pulse:
+    """Tells the parent, at most once in `PULSE_S`, that frames keep coming, and allows processor time for more.
+
+    Processor time counts for the whole process, so every file, and every pulse within it, moves the soft limit on.
+    """
+
+    def __init__(self, answers: BinaryIO, limits: Limits) -> None:
+        self.answers, self.limits = answers, limits
+        self.start_file()
+
+    def start_file(self) -> None:
+        self._file_ends = cpu_seconds() + self.limits.cpu_s
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._last = time.monotonic()
+        soft = 1 + min(cpu_seconds() + self.limits.stall_cpu_s, self._file_ends)
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._last < PULSE_S:
+            return
+        try:
+            self.answers.write(PULSE + b"\n")
+        except BrokenPipeError:  # nobody waits for the answer any more
+            os._exit(1)
+        self._go_on()
+
+
+def cpu_seconds() -> int:
+    """What this process has used, rounded down."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return int(used.ru_utime + used.ru_stime)

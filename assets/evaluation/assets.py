@@ -7,19 +7,20 @@ from typing import Any
 import dagster as dg
 
 from assets.consent.standing import standing_violations
-from assets.evaluation import commitments, measuring, promotion, report, standing
+from assets.evaluation import commitments, comparison, measuring, promotion, report, tracking
 from assets.evaluation.decisions import Decision, as_rows
 from assets.home import Home
-from assets.model import published, scorecards
-from assets.model.launch import Launch, alone
-from assets.model.published import CurrentModel, NoModel, current_model, exposure_of
-from assets.model.scorecards import COPIES, Scorecard
+from assets.model import published
+from assets.model.assets import execute
+from assets.model.launch import alone
+from assets.model.published import COPIES, CurrentModel, NoModel, Scorecard, current_model, exposure_of
 from assets.pages.metadata import definition_metadata, picture, table_metadata
 from assets.pages.plots import markdown_table
-from assets.registry.versions import CANDIDATE, CHAMPION, Registry
+from assets.registry import CANDIDATE, CHAMPION, Registry, Version
 from assets.serving import serve
 
-NO_COPIES, CONSENT, SERVES = "no_memorised_clip", "consent_valid_at_the_head", standing.CHECK
+COMPARED = "compared"  # the tag with the verdict after which a version was shown beside the champion
+NO_COPIES, CONSENT, SERVES = "no_memorised_clip", "consent_valid_at_the_head", promotion.CHECK
 
 
 def _current(home: Home) -> CurrentModel:
@@ -27,10 +28,6 @@ def _current(home: Home) -> CurrentModel:
         return current_model(home)
     except NoModel as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-
-
-def _execute(context: dg.AssetExecutionContext, started: Launch) -> None:
-    dg.PipesSubprocessClient().run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
 
 
 @dg.asset(
@@ -51,7 +48,7 @@ def samples(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
     else:
         with alone(home):
             started = measuring.prepare_samples(home, model.model_key, prompts)
-            _execute(context, started)
+            execute(context, started)
         rows = measuring.keep_samples(home, model.model_key, prompts, started.run_dir / "videos")
         home.lake.write("samples", rows)
     videos = report.load_videos(home, model)
@@ -86,15 +83,15 @@ def samples(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
 def scorecard(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """Measured quality of the newest model, each number with its slice, interval, sample count and method."""
     model = _current(home)
-    card = scorecards.stored_scorecard(home, model.model_key, scorecards.heldout_digest(model.sealed))
+    card = published.stored_scorecard(home, model.model_key, published.heldout_digest(model.sealed))
     if reused := card is not None and bool(card.values):
         context.log.info("nothing new: this model was measured on these clips")
     else:
         with alone(home):
             started = measuring.prepare_scorecard(home, model.model_key, model.sealed, model.samples(home))
-            _execute(context, started)
+            execute(context, started)
         card = measuring.read_scorecard(home, model.model_key, model.sealed, started.run_dir)
-        scorecards.store_scorecard(home, card)
+        published.store_scorecard(home, card)
     assert card is not None
     home.lake.write("scorecard", card.rows)
     extra = {
@@ -143,9 +140,10 @@ def registered_model(context: dg.AssetExecutionContext, home: dg.ResourceParam[H
         raise dg.Failure(f"not registered: consent does not hold for {violations[0]}", allow_retries=False)
     registry = Registry(home)
     commitment = _committed(home, model)
+    registry.log_params(model.run_id, tracking.parameters(home, model))  # first: the version's page repeats them
     version = serve.register(registry, model.run_id, model.folder(home), _tags(context, model) | commitment.tags)
     if registry.alias(CANDIDATE) != version:
-        report.log_to_run(home, registry, model)  # first: the alias means that the run is complete
+        tracking.log_model(home, registry, model, version)  # first: the alias means that the run is complete
         registry.set_alias(CANDIDATE, version)
     yield dg.MaterializeResult(
         metadata={
@@ -177,6 +175,7 @@ def _tags(context: dg.AssetExecutionContext, model: CurrentModel) -> dict[str, A
         "dagster_run_id": context.run.run_id,
         "parent_model": model.record.get("parent_model"),
         "origin_model": model.record.get("origin"),
+        **{f"base_{name}": value for name, value in model.pretrained.items()},
     }
 
 
@@ -203,9 +202,12 @@ def _tags(context: dg.AssetExecutionContext, model: CurrentModel) -> dict[str, A
 def champion(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """The version that serves: the candidate, if it passes the gate against the version that serves today."""
     model, registry = _current(home), Registry(home)
-    before = promotion.reconcile_champion(home)
-    candidate = model.registered(registry)
-    decision = promotion.decide_and_move(home, candidate, _rescored(context, home, registry, model))
+    by = f"run {context.run.run_id}"
+    before = promotion.reconcile_champion(home, by)
+    candidate, number = model.registered(registry), registry.alias(CHAMPION)
+    rival = registry.version(number) if number else None
+    decision = promotion.decide_and_move(home, candidate, _rescored(context, home, registry, model), by)
+    shown = _compare(context, home, registry.version(candidate), rival)
     serving = registry.alias(CHAMPION)
     seen = exposure_of(home, registry.version(serving)) if serving is not None else []
     context.log.info(f"version {candidate}: {decision.summary}; champion is {serving or 'none'}")
@@ -217,6 +219,7 @@ def champion(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
             "decision": decision.summary,
             "before": before,
             "rules": dg.MetadataValue.md(markdown_table(as_rows(decision.reasons))),
+            "comparison": shown,
             "mlflow_version": dg.MetadataValue.url(registry.version_url(serving or candidate)),
         },
         data_version=dg.DataVersion(serving or "none"),
@@ -224,10 +227,32 @@ def champion(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) ->
     )
 
 
+def _compare(context: dg.AssetExecutionContext, home: Home, candidate: Version, rival: Version | None) -> str:
+    """Put the candidate beside the champion that it was judged against, into its run, once for each verdict.
+
+    Returns where, or why not: a page that cannot be made stops no promotion.
+    """
+    verdict = candidate.tags.get(promotion.VERDICT, "none")
+    if rival == candidate or candidate.tags.get(COMPARED) == verdict:
+        return "nothing new"
+    registry = Registry(home)
+    try:
+        compared = comparison.Comparison.of(home, candidate, rival)
+        compared.fill(lambda started: execute(context, started))
+        comparison.log_page(registry, compared)
+    except Exception as error:
+        context.log.warning(f"version {candidate.number} is not shown beside the champion: {error!r}")
+        return f"not written: {error}"
+    registry.tag(candidate.number, COMPARED, verdict)
+    return f"{comparison.PAGE} in the run of version {candidate.number}"
+
+
 def _serves(home: Home, candidate: str, decision: Decision) -> dg.AssetCheckResult:
     """A warning only: the night did its work, and the gate may be right to refuse. But somebody has to know."""
-    status = standing.standing_of(home, datetime.now(UTC))
-    refused = f": the gate refused version {candidate} ({decision.summary})" if standing.NOTHING in status.wrong else ""
+    status = promotion.standing_of(home, datetime.now(UTC))
+    refused = (
+        f": the gate refused version {candidate} ({decision.summary})" if promotion.NOTHING in status.wrong else ""
+    )
     return dg.AssetCheckResult(
         check_name=SERVES,
         passed=not status.wrong,
@@ -266,14 +291,14 @@ def _rescored(
     rival = registry.version(serving).model_key if serving else None
     if rival is None or rival == model.model_key:
         return None
-    heldout = scorecards.heldout_digest(model.sealed)
-    own, card = (scorecards.stored_scorecard(home, key, heldout) for key in (model.model_key, rival))
+    heldout = published.heldout_digest(model.sealed)
+    own, card = (published.stored_scorecard(home, key, heldout) for key in (model.model_key, rival))
     if card and own and own.comparable(card):
         return card
     context.log.info(f"measuring the champion, version {serving}, on the candidate's held-out clips")
     with alone(home):
         for started in measuring.rescoring(home, rival, model.sealed):
-            _execute(context, started)
+            execute(context, started)
     card = measuring.read_scorecard(home, rival, model.sealed, started.run_dir)
-    scorecards.store_scorecard(home, card)
+    published.store_scorecard(home, card)
     return card

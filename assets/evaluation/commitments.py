@@ -23,8 +23,8 @@ from assets.database import append_only, engine_with, writing
 from assets.home import Home
 from assets.model import published
 from assets.model.published import CurrentModel
-from training.consent.canonical import CanonicalError, parse_strictly
-from training.consent.checkpoint import sign_checkpoint
+from training.consent.canonical import CanonicalError, file_sha256, parse_strictly
+from training.consent.keys import sign_checkpoint
 from training.consent.snapshot import SnapshotError, verify_manifest
 from training.model.exposure import HEADER
 
@@ -143,9 +143,10 @@ def _facts(home: Home, model: CurrentModel) -> dict[str, Any]:
     )
     return {
         "model_key": model.model_key,
-        "weights_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in weights},
+        "weights_sha256": {path.name: file_sha256(path) for path in weights},
         "own": _committed(home, model.sealed.root),
         "exposure": [_committed(home, root) for root in seen if root != model.sealed.root],
+        "base": model.pretrained,
     }
 
 

@@ -14,7 +14,7 @@ record. Hard rules (consent, copies, taint) bind everyone; the others are about 
                     needs no correction (an intersection-union test, Berger 1982).
     slices          no part of the held-out clips far worse
 
-Everything is compared in pairs (`paired`): the same clips, times and noise, the same trials and seeds. What was not
+Everything is compared in pairs (`decisions.paired`): the same clips, times and noise, the same trials and seeds. What was not
 measured on both sides is not passed. "Beyond noise" is a 95 % interval that excludes zero; "not worse" is one that stays
 inside the margin.
 
@@ -31,9 +31,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
-from assets.evaluation.decisions import Decision, Figure, Reason, figure, reason
-from assets.evaluation.paired import LEVEL, Paired, holm, paired
-from assets.model.scorecards import PRIMARY
+from assets.evaluation.decisions import LEVEL, Decision, Figure, Paired, Reason, figure, holm, paired, reason
+from assets.model.published import PRIMARY
 from training.evaluate.rows import wilson
 
 # changes with every rule, threshold or margin, so that an older verdict is not taken for one of these
@@ -84,6 +83,7 @@ class Contender:
     values: Values = field(default_factory=dict)
     base: str | None = None  # key of the base model of its size; None if the size has none
     base_apart: str = ""  # why the base's loss does not compare: another latent space
+    pretrained: bool = False  # tuned from a pretrained base, which rendered trials say nothing about
     psnr_db: float | None = None  # of the codec on held-out clips
     copies: int | None = None  # samples that repeat a training clip
     taint: str | None = None  # the revocation that reached it
@@ -172,6 +172,8 @@ def _above_base(contender: Contender, words: str, pair: Paired | None) -> list[F
 def obeys(contender: Contender) -> Reason:
     """Rendered trials: what the base model of the size can do, this model must be able to do."""
     values, figures = contender.values, []
+    if contender.pretrained:
+        return Reason("obeys", True, "not measured: rendered trials do not apply to a model of a pretrained base")
     for metric, floor in FLOORS.items():
         verdicts, base = values.get(metric, {}), values.get(f"{metric}@base", {})
         required, note = contender.base is not None, "" if contender.base else "this size has no base model"
@@ -206,7 +208,10 @@ def against_champion(candidate: Contender, champion: Contender) -> list[Reason]:
         return [Reason("comparable", False, "not measured on the same held-out clips as the champion")]
     if candidate.latents is None or candidate.latents != champion.latents:
         return [Reason("comparable", False, "its codec encodes otherwise than the champion's: losses do not compare")]
-    pairs = {margin.metric: _compare(candidate, champion, margin.metric) for margin in MARGINS}
+    if candidate.pretrained != champion.pretrained:
+        return [Reason("comparable", False, "only one of the two was tuned from a pretrained base")]
+    asked = [m.metric for m in MARGINS if not (candidate.pretrained and m.metric == OBEDIENCE)]
+    pairs = {metric: _compare(candidate, champion, metric) for metric in asked}
     return [
         Reason("comparable", True, "measured on the same held-out clips, in the same latent space"),
         _better(pairs),
@@ -225,15 +230,14 @@ def _better(pairs: Mapping[str, Paired | None]) -> Reason:
     """Won in one claim and lost in none, both beyond noise: else two models could replace each other in turn."""
     direction = {margin.metric: margin.better for margin in MARGINS}
     opposite = {"higher": "lower", "lower": "higher"}
-    adjusted = holm({m: pair.p_value(direction[m]) for m in CLAIMS if (pair := pairs[m]) is not None})
-    figures = [
-        figure(
-            m, "the champion", pairs[m], adjusted.get(m, 1.0) <= ALPHA, "better beyond noise", _p_text(adjusted.get(m))
-        )
-        for m in CLAIMS
-    ]
+    adjusted = holm({m: pair.p_value(direction[m]) for m in CLAIMS if (pair := pairs.get(m)) is not None})
+    figures = []
+    for m in filter(pairs.__contains__, CLAIMS):
+        note = f"p {adjusted[m]:.2g} (Holm)" if m in adjusted else ""
+        better = adjusted.get(m, 1.0) <= ALPHA
+        figures.append(figure(m, "the champion", pairs[m], better, "better beyond noise", note))
     won = [comparison for comparison in figures if comparison.passed]
-    lost = [m for m in CLAIMS if (pair := pairs[m]) is not None and pair.p_value(opposite[direction[m]]) <= ALPHA]
+    lost = [m for m in CLAIMS if (pair := pairs.get(m)) is not None and pair.p_value(opposite[direction[m]]) <= ALPHA]
     findings = "; ".join(comparison.finding for comparison in figures)
     if won and not lost:
         return Reason("better", True, "; ".join(comparison.finding for comparison in won), tuple(figures))
@@ -241,13 +245,9 @@ def _better(pairs: Mapping[str, Paired | None]) -> Reason:
     return Reason("better", False, f"{why}: {findings}", tuple(figures))
 
 
-def _p_text(p: float | None) -> str:
-    return "" if p is None else f"p {p:.2g} (Holm)"
-
-
 def _no_regression(pairs: Mapping[str, Paired | None]) -> Reason:
     figures = []
-    for margin in MARGINS:
+    for margin in (margin for margin in MARGINS if margin.metric in pairs):
         pair, sign = pairs[margin.metric], 1 if margin.better == "higher" else -1
         kept, amount = False, f"{margin.amount:.0%}" if margin.unit == "share" else f"{margin.amount:g} {margin.unit}"
         if pair is not None:

@@ -1,28 +1,22 @@
-"""A model's samples and scores as people see them: on its pages in the Dagster UI and in its MLflow run.
+"""A model's samples and scores as people see them, on its pages in the Dagster UI; `tracking` has them for MLflow.
 
-The headline has the dozen numbers that matter, in plain words, each beside what it compares with; all rows are in the table
-`scorecard`. A contributor's pictures are shown in Dagster alone: in MLflow they would be a copy that a withdrawal does not
-reach, so there a sample has a rendered scene beside it or none.
+The headline has the numbers that matter, in plain words, each beside what it compares with; all rows are in the table
+`scorecard`.
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.dataset import renditions
 from assets.evaluation.measuring import SCENE_SEEDS
 from assets.home import Home
-from assets.marks.marking import mark_video
 from assets.model.published import CurrentModel
 from assets.pages.plots import animated_webp, beside, contact_sheet, markdown_image, markdown_table
-from assets.registry.versions import Registry
-from training.data.video import read_frames, write_mp4
+from training.data.video import read_frames
 from training.simulate import random_scene, render
 
 if TYPE_CHECKING:
@@ -33,7 +27,6 @@ MOST_BYTES = 190_000  # of one metadata entry: the UI keeps it in its event log
 HELD_OUT, RENDERED = "the held-out clip", "the rendered scene"
 SHOWN_HEIGHT, QUALITY = 128, 35  # of moving samples: pixels, and what lets four of them fit
 LETTERS = 28  # of a prompt, in a line below a picture of the grid
-NOTE = "mlflow.note.content"  # the tag that MLflow shows as the description of a run
 
 
 # metric: what it is called
@@ -46,10 +39,22 @@ NUMBERS: Mapping[str, str] = {
     "trial_count": "count as asked",
     "trial_permanence": "hidden things stay",
     "prompt_colour": "colour, simple scenes",
+    "camera_obedience": "camera as asked",
+    "caption_similarity": "caption of what is seen",
+    "fvd": "FVD (floor: real clips)",
+    "reconstruction_lpips": "reconstruction, LPIPS",
+    "motion_agreement": "moves as the prompt's clip",
+    "subject_consistency": "subject stays itself",
+    "background_consistency": "background stays itself",
+    "imaging_quality": "BRISQUE",
+    "seam_energy": "seams (1: none)",
     "memorised_clips": "copied clips",
+    "copies_sscd": "copied clips, by SSCD",
     "temporal_flicker": "flicker (1: none)",
     "motion_smoothness": "motion smoothness",
     "dynamic_degree": "dynamic degree",
+    "twins_noticed": "violations noticed",
+    "evaluation_cpu": "processor time of measuring",
     "sampling_speed": "time for a video",
 }
 # column: the slices that fill it, the first that was measured
@@ -58,9 +63,10 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     "base": ("reference=base",),
     "best possible": ("reference=codec", "reference=rendered"),
     "real clips": ("reference=heldout",),
+    "by chance": ("reference=other",),
     "untrained": ("reference=closed_form", "reference=untrained"),
 }
-HIDDEN_UNITS = {"1", "samples", "squared error"}  # the words say these already
+HIDDEN_UNITS = {"1", "samples", "squared error", "cosine", "0 to 100"}  # the words say these already
 LISTED = 3  # metrics without a number that are named, of those with one reason
 ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}  # more is better, less is better
 
@@ -81,21 +87,22 @@ def load_videos(home: Home, model: CurrentModel) -> list[Video]:
     videos = []
     for row in model.samples(home):
         frames, fps = read_frames(home.store.fetch(row["media_key"]))
-        truth, truth_is = _truth(home, model, row["prompt"], frames, fps)
+        truth, truth_is = what_it_says(home, model, row["prompt"], frames.shape, fps)
         videos.append(Video(row["prompt"], frames, fps, truth, truth_is))
     return sorted(videos, key=lambda video: video.truth_is != HELD_OUT)
 
 
-def _truth(
-    home: Home, model: CurrentModel, prompt: str, frames: np.ndarray, fps: float
+def what_it_says(
+    home: Home, model: CurrentModel, prompt: str, shape: tuple[int, ...], fps: float
 ) -> tuple[np.ndarray | None, str]:
+    """The held-out clip of a prompt, or its rendered scene at this shape [T, H, W, 3], and which of the two it is."""
     from safetensors.numpy import load
 
     for member in model.sealed.members:
-        key = renditions.key(member["clip_id"])
+        (key,) = renditions.keys(home, [member["clip_id"]])
         if member["split"] == "heldout" and member["caption"] == prompt and home.store.exists(key):
             return load(home.store.get(key))["frames"], HELD_OUT
-    scene = rendered_scene(prompt, frames.shape, fps)
+    scene = rendered_scene(prompt, shape, fps)
     return scene, RENDERED if scene is not None else ""
 
 
@@ -148,47 +155,6 @@ def scores_page(rows: Sequence[Row]) -> str:
 def all_scores(rows: Sequence[Row]) -> str:
     """Markdown: every measured row, slices and methods included."""
     return markdown_table(shown(measured(rows)))
-
-
-def log_to_run(home: Home, registry: Registry, model: CurrentModel) -> None:
-    """Put scores, marked sample videos and rendered scenes beside them into the model's MLflow run."""
-    scores = model.scores(home)
-    registry.log_metrics(
-        model.run_id,
-        int(model.record["transformer"]["result"].get("steps", 0)),
-        {f"scorecard/{row['metric']}/{row['slice']}": row["value"] for row in measured(scores)},
-    )
-    page = scores_page(scores)
-    registry.client.set_tag(model.run_id, NOTE, f"# Scorecard\n\n{page}")
-    with tempfile.TemporaryDirectory() as scratch:
-        _log_samples(home, registry, model, Path(scratch))
-        for name, text in (
-            ("scorecard.json", json.dumps(scores, indent=1, sort_keys=True)),
-            ("scorecard.md", f"{page}\n\n## Everything that was measured\n\n{all_scores(scores)}"),
-        ):
-            _log_text(registry, model, Path(scratch) / name, text, "scorecard")
-
-
-def _log_samples(home: Home, registry: Registry, model: CurrentModel, scratch: Path) -> None:
-    """Marked samples, the rendered scene of those whose prompt is one, and a page that says which file is which."""
-    lines = []
-    for row in model.samples(home):
-        source, marked = home.store.fetch(row["media_key"]), scratch / f"{row['sample_id']}.mp4"
-        mark_video(source, marked, model.claims, home.signing)
-        registry.log_artifact(model.run_id, marked, "samples")
-        frames, fps = read_frames(source)
-        scene = rendered_scene(row["prompt"], frames.shape, fps)
-        if scene is not None:
-            path = write_mp4(scratch / f"{row['sample_id']}-rendered.mp4", scene, fps)
-            registry.log_artifact(model.run_id, path, "samples")
-        drawn = path.name if scene is not None else "the clip is on the page of the asset samples in Dagster"
-        lines.append({"prompt": row["prompt"], "generated": marked.name, "what the prompt says": drawn})
-    _log_text(registry, model, scratch / "prompts.md", markdown_table(lines), "samples")
-
-
-def _log_text(registry: Registry, model: CurrentModel, path: Path, text: str, folder: str) -> None:
-    path.write_text(text + "\n")
-    registry.log_artifact(model.run_id, path, folder)
 
 
 def headline(rows: Sequence[Row]) -> list[dict[str, str]]:

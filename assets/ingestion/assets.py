@@ -1,7 +1,5 @@
 """What Dagster sees of ingestion: `deliveries` (what was declared) and `media` (what the files really are)."""
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -14,14 +12,13 @@ from assets.ingestion.deliveries import Day, read_day
 from assets.ingestion.inbox import list_deliveries
 from assets.ingestion.intake import Intake, TakenIn, digest_of, lost, take_in, workroom
 from assets.ingestion.origin import MarkReader, trusted_devices
-from assets.ingestion.progress import OURS, begin
-from assets.ingestion.recount import Recount, recount
+from assets.ingestion.progress import OURS, Recount, begin, recount
 from assets.marks.c2pa import type_name
-from assets.pages.metadata import definition_metadata, picture, run_of, table_metadata
-from assets.pages.plots import contact_sheet, markdown_table
+from assets.pages.metadata import check_specs, definition_metadata, picture, run_of, table_metadata, warning
+from assets.pages.plots import contact_sheet, decoded, markdown_table
 from assets.partitions import received_days
 from assets.reasons import TEMPORARY, advice_on, code_of, printable
-from assets.signals.task import beside_probe
+from assets.signals.files import beside_probe
 
 REFUSALS_SHOWN = 100
 
@@ -33,28 +30,14 @@ REFUSALS_SHOWN = 100
     owners=["team:data"],
     code_version="1",
     metadata=definition_metadata("deliveries", "delivery_items", "consent_submissions"),
-    check_specs=[
-        dg.AssetCheckSpec(
-            "manifest_schema",
-            asset="deliveries",
-            blocking=True,
-            description="Every delivery folder of the day has a verdict on its manifest: accepted, or all its errors.",
-        ),
-        dg.AssetCheckSpec(
-            "manifests_valid", asset="deliveries", description="No manifest of the day was refused (a warning)."
-        ),
-        dg.AssetCheckSpec(
-            "requests_known",
-            asset="deliveries",
-            description="Every delivery answers a known request, or none (a warning: good footage goes to the catalogue).",
-        ),
-        dg.AssetCheckSpec(
-            "nothing_lost",
-            asset="deliveries",
-            blocking=True,
-            description="Received = accepted + quarantined: the inbox, counted again, agrees with the tables.",
-        ),
-    ],
+    check_specs=check_specs(
+        "deliveries",
+        blocking={"manifest_schema", "nothing_lost"},
+        manifest_schema="Every delivery folder of the day has a verdict on its manifest: accepted, or all its errors.",
+        manifests_valid="No manifest of the day was refused (a warning).",
+        requests_known="Every delivery answers a known request, or none (a warning: good footage goes to the catalogue).",
+        nothing_lost="Received = accepted + quarantined: the inbox, counted again, agrees with the tables.",
+    ),
 )
 def deliveries(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """Delivery manifests as received on a day: every folder, every file, every consent event that came with them.
@@ -104,20 +87,13 @@ def deliveries(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) 
     owners=["team:data"],
     code_version="3",
     metadata=definition_metadata("media"),
-    check_specs=[
-        dg.AssetCheckSpec(
-            "nothing_lost",
-            asset="media",
-            blocking=True,
-            description="Every received file is accepted or quarantined, and its bytes are where its row says.",
-        ),
-        dg.AssetCheckSpec(
-            "all_taken_in",
-            asset="media",
-            description="Every file could be read, stored and decoded to an end (a warning: the next look at the inbox, or"
-            " the next version of the decoder, tries the others again).",
-        ),
-    ],
+    check_specs=check_specs(
+        "media",
+        blocking={"nothing_lost"},
+        nothing_lost="Every received file is accepted or quarantined, and its bytes are where its row says.",
+        all_taken_in="Every file could be read, stored and decoded to an end (a warning: the next look at the inbox, or"
+        " the next version of the decoder, tries the others again).",
+    ),
 )
 def media(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """What the files of a day really are: each decoded in full, in a bounded process, and kept by its content.
@@ -167,16 +143,7 @@ def _manifests_valid(day_read: Day) -> dg.AssetCheckResult:
         {"folder": d.row["folder"], "reasons": f"received_at {d.received_claim} is not on the day of its folder"}
         for d in doubted
     ]
-    return dg.AssetCheckResult(
-        check_name="manifests_valid",
-        passed=not table,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "refused": len(refused),
-            "doubtful_arrival_times": len(doubted),
-            "findings": dg.MetadataValue.md(markdown_table(table)),
-        },
-    )
+    return warning("manifests_valid", table, "findings", refused=len(refused), doubtful_arrival_times=len(doubted))
 
 
 def _answered(home: Home, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -233,19 +200,13 @@ def _media_check(home: Home, day: str) -> dg.AssetCheckResult:
 
 def _all_taken_in(items: list[dict[str, Any]], taken: list[TakenIn]) -> dg.AssetCheckResult:
     names = {item["item_id"]: item["file_name"] for item in items}
-    shown = [
+    wrong = [
         {"file": f"`{names[file.row['item_id']]}`", "why": reason}
         for file in taken
         for reason in file.row["reasons"]
         if code_of(reason) in TEMPORARY | OURS
     ]
-    return dg.AssetCheckResult(
-        asset_key="media",
-        check_name="all_taken_in",
-        passed=not shown,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"files": len(shown), "which": dg.MetadataValue.md(markdown_table(shown[:REFUSALS_SHOWN]))},
-    )
+    return warning("all_taken_in", wrong, files=len(wrong))
 
 
 def _media_metadata(items: list[dict[str, Any]], taken: list[TakenIn], decoded: int) -> dict[str, Any]:
@@ -313,11 +274,7 @@ MAX_PICTURES = 36
 
 def sheet(files: list[tuple[str, tuple[str, ...]]]) -> bytes | None:
     """A WebP sheet of `files`, each (name, base64 thumbnails); None where no file has a picture."""
-    import numpy as np
-    from PIL import Image
-
     shown = [(name, picture) for name, pictures in files for picture in pictures][:MAX_PICTURES]
     if not shown:
         return None
-    frames = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")) for _, data in shown]
-    return contact_sheet(frames, [name for name, _ in shown])
+    return contact_sheet([decoded(data) for _, data in shown], [name for name, _ in shown])

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from assets.ingestion.delivery_items import Item, declared_items, other_items
-from assets.ingestion.inbox import MANIFEST, Entry, entries, list_deliveries, open_entry, sha256_of, unfinished
+from assets.ingestion.inbox import MANIFEST, Entry, entries, list_deliveries, open_entry, unfinished
 from assets.ingestion.manifests import (
     CONSENT_FOLDER,
     MAX_MANIFEST_BYTES,
@@ -28,6 +28,7 @@ from assets.ingestion.manifests import (
 from assets.lake import Lake
 from assets.reasons import Code, printable
 from assets.store import Store
+from training.consent.canonical import file_sha256
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Day:
-    """Everything that arrived on a day. `unfinished` names what is no delivery (yet)."""
+    """Everything that arrived on a day. `unfinished` names what is not a delivery yet."""
 
     deliveries: list[Delivery]
     unfinished: list[str]
@@ -157,7 +158,7 @@ def _read_manifest(store: Store, entry: Entry | None) -> tuple[Any, str, list[st
         return None, nothing, [Code.MANIFEST_NOT_A_FILE.because(f"{MANIFEST} is a {kind}, not a file")]
     try:
         path = open_entry(store, entry)
-        digest, size = sha256_of(path), path.stat().st_size
+        digest, size = file_sha256(path), path.stat().st_size
         if size > MAX_MANIFEST_BYTES:
             detail = f"{size} bytes; at most {MAX_MANIFEST_BYTES} are read"
             return None, digest, [Code.MANIFEST_TOO_LARGE.because(detail)]
@@ -173,7 +174,7 @@ def _read_manifest(store: Store, entry: Entry | None) -> tuple[Any, str, list[st
 
 
 def _stand_in(day: str, folder: str, digest: str) -> str:
-    name = json.dumps([day, folder, digest])  # escapes what is no Unicode text
+    name = json.dumps([day, folder, digest])  # escapes what is not valid Unicode
     return STAND_IN + hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
@@ -189,7 +190,7 @@ def _received_at(claimed: str | None, day: str) -> tuple[str, str | None]:
 
 
 def _take_consents(store: Store, delivery: Delivery, files: dict[str, Entry]) -> dict[str, str]:
-    """Move consent/*.json out of `found` into the delivery; returns {name: what is wrong} of those that stay."""
+    """Move consent/*.json out of `files` into the delivery; returns {name: what is wrong} of those that stay."""
     bad: dict[str, str] = {}
     seen: set[str] = set()
     for name in [name for name in files if name.startswith(CONSENT_FOLDER) and name.endswith(".json")]:
@@ -227,5 +228,5 @@ def _envelopes(path: Path) -> list[str]:
     if not all(isinstance(envelope, dict) for envelope in envelopes):
         raise NotJson("a consent file holds a list of signed envelopes")
     if not all(is_unicode(text) for _, text in strings(document)):
-        raise NotJson("a text in it is no Unicode text")
+        raise NotJson("a text in it is not valid Unicode")
     return [json.dumps(envelope, ensure_ascii=False, separators=(",", ":")) for envelope in envelopes]

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assets.ingestion.inbox import Entry, open_entry, sha256_of
+from assets.ingestion.inbox import Entry, open_entry
 from assets.ingestion.manifests import unsafe_name
 from assets.reasons import Code, printable
 from assets.store import Store
+from training.consent.canonical import file_sha256
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def item_id(delivery_id: str, position: int) -> str:
 def declared_items(
     delivery: dict[str, Any], clips: list[dict[str, Any]], files: dict[str, Entry], stored: Mapping[str, Entry]
 ) -> list[Item]:
-    """One item a clip of the manifest; takes the files that are named out of `found`.
+    """One item a clip of the manifest; takes the files that are named out of `files`.
 
     `stored` holds, by item, the bytes that were taken in before: a file that was cleared away since is read from there.
     """
@@ -115,7 +116,7 @@ def _oversized(store: Store, sidecar: Entry, beside: Entry) -> list[str]:
 
 def _content_rank(store: Store, entry: Entry) -> str:
     try:
-        return sha256_of(open_entry(store, entry))
+        return file_sha256(open_entry(store, entry))
     except (OSError, ValueError):
         return ""
 

@@ -21,6 +21,7 @@ from typing import Literal
 from assets.home import Home
 from assets.reasons import printable
 from assets.store import LocalStore, Store, safe_key
+from training.consent.canonical import file_sha256
 
 INBOX = "inbox"
 MANIFEST = "delivery.json"
@@ -87,13 +88,8 @@ def list_deliveries(store: Store, day: str | None = None) -> list[tuple[str, str
 
 
 def unfinished(store: Store, day: str) -> list[str]:
-    """Names below a day that are no delivery (yet): folders without a manifest, loose files, links."""
-    if isinstance(store, LocalStore):
-        base = store.root / INBOX / day
-        names = {name for name in os.listdir(base) if not name.startswith(".")} if base.is_dir() else set()
-    else:
-        names = {key.split("/")[2] for key in store.list(f"{INBOX}/{day}")}
-    return sorted(names - {folder for _, folder in list_deliveries(store, day)})
+    """Names below a day that are not a delivery yet: folders without a manifest, loose files, links."""
+    return sorted(_names(store, INBOX, day) - {folder for _, folder in list_deliveries(store, day)})
 
 
 def entries(store: Store, day: str, folder: str) -> list[Entry]:
@@ -131,17 +127,11 @@ def fingerprint(store: Store, entry: Entry) -> str:
     return hashlib.sha256(looks.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def manifest_sha256(store: Store, day: str, folder: str) -> str:
-    """SHA-256 of delivery.json as received; of nothing where it is no file that can be read."""
+    """SHA-256 of delivery.json as received; of no bytes where it cannot be read."""
     entry = Entry(MANIFEST, f"{INBOX}/{day}/{folder}/{MANIFEST}", "file")
     try:
-        return sha256_of(open_entry(store, entry))
+        return file_sha256(open_entry(store, entry))
     except (OSError, ValueError):
         return hashlib.sha256(b"").hexdigest()
 
@@ -175,8 +165,8 @@ def deliver(folder: Path, home: Home, day: str | None = None) -> Delivered:
             raise DeliveryError(f"{name!r} cannot be delivered under that name: {error}") from error
     day = day or dt.datetime.now(dt.UTC).date().isoformat()
     if not is_day(day):
-        raise DeliveryError(f"{day!r} is no day; write it as YYYY-MM-DD")
-    digest = hashlib.sha256("".join(f"{sha256_of(folder / n)} {n}\n" for n in sorted(names)).encode())
+        raise DeliveryError(f"{day!r} is not a day; write it as YYYY-MM-DD")
+    digest = hashlib.sha256("".join(f"{file_sha256(folder / n)} {n}\n" for n in sorted(names)).encode())
     target = (
         f"{re.sub(r'[^A-Za-z0-9._-]+', '-', folder.resolve().name).strip('.-') or 'delivery'}-{digest.hexdigest()[:8]}"
     )
@@ -215,14 +205,17 @@ def _adopt_local(inbox: Path, today: str, settled_s: float) -> list[str]:
 
 
 def loose(store: Store) -> list[str]:
-    """Names straight below `inbox/` that are no day: what was dropped there and not adopted, for want of a manifest or
-    because it is still being copied."""
+    """Names straight below `inbox/` that are not a day: dropped there and not adopted, because the manifest is missing or
+    the folder is still being copied."""
+    return sorted(name for name in _names(store, INBOX) if not is_day(name))
+
+
+def _names(store: Store, *parts: str) -> set[str]:
+    """Names straight below a folder; those that start with a dot are private."""
     if isinstance(store, LocalStore):
-        base = store.root / INBOX
-        names = {name for name in os.listdir(base) if not name.startswith(".")} if base.is_dir() else set()
-    else:
-        names = {key.split("/")[1] for key in store.list(INBOX)}
-    return sorted(name for name in names if not is_day(name))
+        base = store.root.joinpath(*parts)
+        return {name for name in os.listdir(base) if not name.startswith(".")} if base.is_dir() else set()
+    return {key.split("/")[len(parts)] for key in store.list("/".join(parts))}
 
 
 def _last_change(folder: Path) -> float:
@@ -272,7 +265,7 @@ def _folders(base: Path) -> Iterator[Path]:
 
 
 def _walk(base: Path) -> Iterator[tuple[str, Kind]]:
-    """(path within `base`, kind) of everything that is no folder, and of folders that cannot be listed."""
+    """(path within `base`, kind) of everything but folders, and of folders that cannot be listed."""
     waiting = [PurePosixPath()]
     while waiting:
         below = waiting.pop()

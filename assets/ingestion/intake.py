@@ -18,40 +18,28 @@ from pathlib import Path
 from typing import Any
 
 from assets.decode.executor import Report
-from assets.decode.limits import ProbeResult
-from assets.decode.probe_pool import ProbePool, remember, remembered
-from assets.ingestion.inbox import Entry, open_entry, sha256_of
+from assets.decode.probe_pool import ProbePool, ProbeResult, remember, remembered
+from assets.ingestion.inbox import Entry, open_entry
 from assets.ingestion.origin import MarkReader
 from assets.reasons import DISK_FULL, Code, code_of, printable
 from assets.store import LocalStore, Store
+from training.consent.canonical import file_sha256
 
-# by container as demuxed, never by the delivered name: a name plays no part in where a file is kept
-EXTENSIONS = {
-    "mov,mp4,m4a,3gp,3g2,mj2": "mp4",
-    "matroska,webm": "mkv",
-    "avi": "avi",
-    "mpeg": "mpg",
-    "mpegts": "ts",
-    "flv": "flv",
-    "asf": "asf",
-    "mxf": "mxf",
-    "dv": "dv",
-    "ogg": "ogv",
+# by container as demuxed: how its files end in the store, where a delivered name plays no part, and how such names end
+ENDINGS: dict[str, tuple[str, frozenset[str]]] = {
+    "mov,mp4,m4a,3gp,3g2,mj2": ("mp4", frozenset({"mp4", "mov", "m4v", "3gp", "3g2", "qt", "mj2"})),
+    "matroska,webm": ("mkv", frozenset({"mkv", "webm"})),
+    "avi": ("avi", frozenset({"avi"})),
+    "mpeg": ("mpg", frozenset({"mpg", "mpeg", "vob", "m2p"})),
+    "mpegvideo": ("bin", frozenset({"mpg", "mpeg", "m2v", "m1v"})),
+    "mpegts": ("ts", frozenset({"ts", "mts", "m2ts"})),
+    "flv": ("flv", frozenset({"flv"})),
+    "asf": ("asf", frozenset({"asf", "wmv"})),
+    "mxf": ("mxf", frozenset({"mxf"})),
+    "dv": ("dv", frozenset({"dv"})),
+    "ogg": ("ogv", frozenset({"ogv", "ogg"})),
 }
-# how names of such files end; a name that ends otherwise is noted
-SUFFIXES = {
-    "mov,mp4,m4a,3gp,3g2,mj2": {"mp4", "mov", "m4v", "3gp", "3g2", "qt", "mj2"},
-    "matroska,webm": {"mkv", "webm"},
-    "avi": {"avi"},
-    "mpeg": {"mpg", "mpeg", "vob", "m2p"},
-    "mpegvideo": {"mpg", "mpeg", "m2v", "m1v"},
-    "mpegts": {"ts", "mts", "m2ts"},
-    "flv": {"flv"},
-    "asf": {"asf", "wmv"},
-    "mxf": {"mxf"},
-    "dv": {"dv"},
-    "ogg": {"ogv", "ogg"},
-}
+UNKNOWN_ENDING: tuple[str, frozenset[str]] = ("bin", frozenset())
 # columns of table `media` that a probe measures
 BESIDES = ("reasons", "notes", "windows", "picture", "thumbnails", "frame_digests")
 ROOM_LEFT = 64 << 20  # bytes, for whatever else is written meanwhile; of a small disk a twentieth
@@ -85,7 +73,7 @@ class NotStored(Exception):
 
 
 def media_key(sha256: str, container: str | None) -> str:
-    return f"media/{sha256[:2]}/{sha256[2:4]}/{sha256}.{EXTENSIONS.get(container or '', 'bin')}"
+    return f"media/{sha256[:2]}/{sha256[2:4]}/{sha256}.{ENDINGS.get(container or '', UNKNOWN_ENDING)[0]}"
 
 
 def quarantine_key(sha256: str) -> str:
@@ -193,7 +181,7 @@ def _receive(store: Store, entry: Entry | None) -> Received | str | None:
         return None
     try:
         path = open_entry(store, entry)
-        return Received(path, sha256_of(path), path.stat().st_size)
+        return Received(path, file_sha256(path), path.stat().st_size)
     except OSError as error:
         if error.errno in DISK_FULL:  # of the copy of what is in an object store
             return Code.NO_ROOM.because("the disk was full before the file was fetched")
@@ -224,7 +212,7 @@ def _copy(source: Path, target: Path) -> str:
     with target.open("wb") as out:
         for piece in _pieces(source):
             out.write(piece)
-    return sha256_of(target)
+    return file_sha256(target)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
@@ -270,8 +258,8 @@ def _taken_in(item: Mapping[str, Any], received: Received | str | None, results:
 
 def _ending(name: str, container: str | None) -> list[str]:
     """A note where the delivered name ends as files of another kind do."""
-    suffix, usual = Path(name).suffix.lower().lstrip("."), SUFFIXES.get(container or "")
-    if usual is None or suffix in usual:
+    _, usual = ENDINGS.get(container or "", UNKNOWN_ENDING)
+    if not usual or Path(name).suffix.lower().lstrip(".") in usual:
         return []
     return [Code.OTHER_EXTENSION.because(f"{printable(name)!r} holds {container}")]
 

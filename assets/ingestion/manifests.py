@@ -1,6 +1,6 @@
 """What a delivery manifest must be: strict JSON, the schema in `delivery.schema.json`, and rules that no schema says.
 
-Knows documents only, no folders: which files came, and what becomes of them, is in `deliveries`.
+Knows documents only, not folders: which files came, and what becomes of them, is in `deliveries`.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def manifest_reasons(document: Any) -> list[str]:
         if pointer.endswith("/file") and pointer.startswith("/clips/"):
             continue  # a bad file name costs its item only
         if not is_unicode(text):
-            reasons.append(Code.MANIFEST_NOT_UNICODE.because(f"{pointer}: {text!r} is no Unicode text"))
+            reasons.append(Code.MANIFEST_NOT_UNICODE.because(f"{pointer}: {text!r} is not valid Unicode"))
         elif any(unicodedata.category(c) == "Cc" for c in text):
             reasons.append(Code.MANIFEST_CONTROL_CHARACTER.because(f"{pointer}: {text!r}"))
     if not reasons:
@@ -127,15 +127,10 @@ def _impossible_times(document: dict[str, Any]) -> Iterator[str]:
         if clip.get("captured_at"):
             times[f"/clips/{index}/captured_at"] = clip["captured_at"]
     for pointer, text in times.items():
-        if _time(text) is None:
-            yield Code.MANIFEST_SCHEMA.because(f"{pointer}: {text!r} is no time")
-
-
-def _time(text: str) -> dt.datetime | None:
-    try:
-        return dt.datetime.fromisoformat(text[:19] + "+00:00")
-    except ValueError:
-        return None
+        try:
+            dt.datetime.fromisoformat(text[:19] + "+00:00")
+        except ValueError:
+            yield Code.MANIFEST_SCHEMA.because(f"{pointer}: {text!r} is not a time")
 
 
 def unsafe_name(name: str) -> str | None:

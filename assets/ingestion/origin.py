@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from assets.decode.evidence import FIXED_POINT
-from assets.decode.limits import ProbeResult
+from assets.decode.probe_pool import ProbeResult
 from assets.home import Home
 from assets.marks.watermark import ROWS, find_mark, payload_of, watermark_key
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from assets.marks.certificates import make_certificate
 from assets.reasons import printable
+from assets.store import whole
 
 State = Literal["absent", "valid", "trusted", "invalid", "unreadable"]
 
@@ -219,7 +220,7 @@ def sign_video(src: Path, dst: Path, claims: dict[str, Any], keys: Path) -> Path
 def sign_as_ai_generator(src: Path, dst: Path, keys: Path, name: str = "Dreamfield Video") -> Path:
     """Write `src` to `dst` as another company's generator would mark its output. For the sample world and tests.
 
-    `keys` is that company's folder, not ours: its root is none that we trust.
+    `keys` is that company's folder, not ours: we do not trust its root.
     """
     return _sign(Path(src), Path(dst), name, name, [], keys)
 
@@ -247,18 +248,14 @@ def _sign(src: Path, dst: Path, model: str, generator: str, assertions: list[dic
         "created_assertion_labels": ["c2pa.actions", *(a["label"] for a in assertions)],
     }
     info = c2pa.C2paSignerInfo(b"es256", identity.chain.read_bytes(), identity.key.read_bytes(), None)
-    dst.parent.mkdir(parents=True, exist_ok=True)
-    draft = dst.with_name(f".signing-{dst.name}")
     try:
         with (
+            whole(dst) as draft,
             c2pa.Context.from_dict(settings) as context,
             c2pa.Signer.from_info(info) as signer,
             c2pa.Builder(json.dumps(manifest), context) as builder,
         ):
             builder.sign_file(str(src), str(draft), signer)
-        draft.replace(dst)
     except c2pa.C2paError as error:
         raise ProvenanceError(f"{src} could not be signed: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
     return dst

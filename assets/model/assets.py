@@ -5,6 +5,7 @@ weights: its check says why and the asset fails. A model that was trained alread
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -15,20 +16,28 @@ from assets.dataset.assets import left_out_check
 from assets.dataset.sampling_weights import effect
 from assets.dataset.sealed import Sealed, SnapshotError, consent_violation, current
 from assets.home import Home
-from assets.model import config, launch, published, warm
+from assets.model import config, launch, on_kubernetes, on_ray, published, warm
 from assets.model import latents as latent_store
 from assets.model.config import Plan, Task
-from assets.model.outcome import HELD_OUT, TRAIN_LOSS, MetricsRelay, Outcome, read_outcome
-from assets.model.scorecards import heldout_digest
+from assets.model.launcher import Group, parse
+from assets.model.mirror import PIPES, Mirror
+from assets.model.node import Job
+from assets.model.outcome import TRAIN_LOSS, MetricsRelay, Outcome, read_outcome
+from assets.model.published import heldout_digest
 from assets.pages.metadata import picture
 from assets.pages.plots import contact_sheet, line_plot, markdown_table
-from assets.registry.versions import Registry
+from assets.registry import Registry
+from training.config import HELD_OUT
 from training.consent.guard import WHOLE
 
 SHOWN = 6  # held-out clips in the picture of reconstructions
 LATENT_CHECK = "every_member_has_a_finite_latent"
 CONSENT, FINITE, IMPROVED = "consent_held_for_the_planned_run", "loss_finite", "improved_on_the_start"
 Yields = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
+
+
+class TrainingLost(RuntimeError):
+    """The machines that trained are gone, or were never there."""
 
 
 def _checks(asset: str) -> list[dg.AssetCheckSpec]:
@@ -75,14 +84,12 @@ def latents(context: dg.AssetExecutionContext, home: dg.ResourceParam[Home]) -> 
     sealed = current(home)
     plan = warm.plan(home, sealed.root)
     codec_dir = published.local_folder(home, plan.model_key, ("codec",))
-    prefix = latent_store.prefix(codec_dir)
+    prefix = latent_store.prefix(home, codec_dir)
     missing = latent_store.missing(home, sealed, codec_dir)
-    if missing.clip_ids or missing.texts:
-        work = home.scratch(f"encoding/{prefix.removeprefix('latents/')}")
-        settings = latent_store.encode_config(home, sealed, codec_dir, work / "latents")
+    work = home.scratch(f"encoding/{prefix.rpartition('/')[2]}")
+    for settings in latent_store.encodings(home, sealed, codec_dir, work / "latents"):
         with launch.alone(home):
-            _execute(context, launch.prepare(home, "training.encode", work, settings))
-        latent_store.upload(home, codec_dir, work / "latents", missing.clip_ids)
+            execute(context, launch.prepare(home, "training.encode", work, settings))
     unfit = latent_store.unfit(home, codec_dir, sealed.clip_ids)
     return dg.MaterializeResult(
         metadata={
@@ -152,10 +159,11 @@ def _run(
 ) -> Generator[dg.AssetCheckResult, None, dict[str, Any]]:
     """Train in a subprocess, judge and publish. The generator's value is the published record."""
     registry, started = Registry(home), launch.prepare_fit(home, plan, sealed, task)
+    mirror = Mirror(home.store, plan.run_name(task), started.run_dir)
     run_id = registry.start_run(
         plan.model_key, f"{plan.model_key[:8]} on {sealed.root[:8]}", _tags(context, home, plan, sealed)
     )
-    registry.log_params(run_id, {f"{task}.{name}": value for name, value in plan.choices(task).items()})
+    registry.log_params(run_id, {f"{task}.{name}": value for name, value in parameters(home, plan, task).items()})
     if task == "codec":
         registry.log_params(run_id, {f"diversity.{name}": value for name, value in effect(home).items()})
         registry.log_snapshot_input(run_id, sealed.manifest)
@@ -167,17 +175,21 @@ def _run(
     try:
         with MetricsRelay(started.run_dir / "metrics.jsonl", log) as relay:
             try:
-                _execute(context, started)
-            except DagsterPipesExecutionError as error:  # how the process ended is read from its result
+                job = Job.of(home, plan, task, config.spread(home.training, task))
+                _launch(context, home, job, started, mirror)
+            except (DagsterPipesExecutionError, TrainingLost) as error:  # how it ended is read from its result
                 context.log.warning(f"{error}; see {started.run_dir}")
         if relay.error:
             context.log.warning(f"MLflow did not take every metric at once: {relay.error}")
         outcome = read_outcome(task, started.run_dir)
+        if outcome.violation:
+            mirror.clear()
         yield from _judge(home, sealed, outcome)
         if saved := warm.saving(home, plan, task, outcome):
             context.log.info(saved.summary)
             log(saved.steps, saved.metrics)
         record = published.publish_task(home, plan, task, started.run_dir, outcome, run_id)
+        mirror.clear()
         status = "FINISHED"
     except Exception:
         status = "FAILED"
@@ -187,7 +199,47 @@ def _run(
     return record
 
 
-def _execute(context: dg.AssetExecutionContext, started: launch.Launch) -> None:
+def _launch(context: dg.AssetExecutionContext, home: Home, job: Job, started: launch.Launch, mirror: Mirror) -> None:
+    """Run the training to its end wherever the home's launcher has its processes.
+
+    Where the store is a bucket, or the processes are elsewhere, checkpoints go to the store while it runs.
+    """
+    launcher = parse(home.launcher)
+    if launcher.elsewhere:
+        return _launch_elsewhere(context, home, job, mirror)
+    started = replace(started, command=Group(launcher.processes).command(started.command))
+    if not home.store.address.remote:
+        return execute(context, started)
+    if went_on := mirror.fetch():
+        context.log.info(f"goes on from {went_on}, which another machine left in the store")
+    with mirror.following():
+        return execute(context, started)
+
+
+def _launch_elsewhere(context: dg.AssetExecutionContext, home: Home, job: Job, mirror: Mirror) -> None:
+    """Ask a cluster for nodes, follow what they put into the store, and take their result. Raises TrainingLost."""
+    launcher, spread = parse(home.launcher), job.spread
+    group = Group(processes=int(spread.get("processes", 1)), nodes=int(spread.get("nodes", 1)))
+    mirror.forget_result()
+    messages = dg.PipesFileMessageReader(str(mirror.run_dir / PIPES))
+    injector = dg.PipesEnvContextInjector()
+    try:
+        with (
+            dg.open_pipes_session(context=context, context_injector=injector, message_reader=messages) as session,
+            mirror.followed(),
+        ):
+            job = replace(job, pipes=session.get_bootstrap_env_vars())
+            on_ray.run(launcher.address, job, group) if launcher.kind == "ray" else on_kubernetes.run(home, job, group)
+    except config.ConfigError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    except Exception as error:  # whatever a cluster throws; how the run ended is read from its result
+        raise TrainingLost(f"{launcher.kind}: {type(error).__name__}: {error}") from error
+    finally:
+        mirror.fetch_results(job.task)
+
+
+def execute(context: dg.AssetExecutionContext, started: launch.Launch) -> None:
+    """Run the command to its end as a part of the asset's step. Its metrics and lines reach Dagster through Pipes."""
     dg.PipesSubprocessClient().run(command=started.command, context=context, env=started.env, cwd=str(started.cwd))
 
 
@@ -240,6 +292,13 @@ def _learned(outcome: Outcome) -> list[dg.AssetCheckResult]:
     ]
 
 
+def parameters(home: Home, plan: Plan, task: Task) -> dict[str, Any]:
+    """Everything that was chosen for a task's run, by name: what MLflow shows and compares."""
+    chosen = {"preset": config.preset_of(home.training), config.PARENT: config.parent_setting(home.training)}
+    started = {"started_from": plan.parent_model or config.NOTHING}
+    return chosen | started | config.every_choice(plan.choices(task)) | config.spread(home.training, task)
+
+
 def _tags(context: dg.AssetExecutionContext, home: Home, plan: Plan, sealed: Sealed) -> dict[str, Any]:
     return {
         "dagster_run_id": context.run.run_id,
@@ -259,6 +318,7 @@ def _metadata(
     metadata: dict[str, Any] = {
         "outcome": "nothing new: reused" if reused else "trained",
         "learned": outcome.change,
+        "over_fitting": outcome.over_fitting or "none seen",
         "model_key": plan.model_key,
         "snapshot_root": sealed.root,
         "exposure": dg.MetadataValue.json(sorted(outcome.seen)),
@@ -271,7 +331,7 @@ def _metadata(
         "mlflow_run": dg.MetadataValue.url(Registry(home).run_url(record["mlflow_run_id"])),
         "loss_curve": picture(_curves(outcome), "image/png", "losses over steps"),
         "dagster/uri": home.store.uri(f"{published.folder(plan.model_key)}/{task}.safetensors"),
-        "parent_model": plan.parent_model or "none: trained from nothing",
+        "parent_model": plan.parent_model or f"none: trained {warm.source(None, plan)}",
         "started_there_because": warm.reason(home, config.cold_plan(home, sealed.root), setting),
         **({"warm_start": saved.summary, **saved.metrics} if (saved := warm.saving(home, plan, task, outcome)) else {}),
     }
@@ -283,7 +343,7 @@ def _metadata(
 
 def _curves(outcome: Outcome) -> bytes:
     """A PNG of the training loss and the held-out measure over steps."""
-    names = (TRAIN_LOSS, HELD_OUT[outcome.task][0])
+    names = (TRAIN_LOSS, HELD_OUT[outcome.task])
     series = {name: points for name in names if (points := outcome.curve(name))}
     return line_plot(series, title=outcome.change, xlabel="step", log=outcome.task == "codec")
 
@@ -293,15 +353,16 @@ def _reconstruction(home: Home, model_key: str, members: Sequence[Mapping[str, A
     import torch
     from safetensors.numpy import load
 
-    from training.model.codec import load_codec, to_bytes, to_unit
+    from training import device
+    from training.evaluate.heldout import reconstruct
+    from training.model.codec import load_codec
 
-    codec = load_codec(published.local_folder(home, model_key, ("codec",)))
+    codec = load_codec(published.local_folder(home, model_key, ("codec",))).to(device.chosen())
     members = [member for member in members if member["split"] == "heldout"][:SHOWN]
     originals, decoded = [], []
     for member in members:
-        frames = torch.from_numpy(load(home.store.get(renditions.key(member["clip_id"])))["frames"])
-        with torch.no_grad():
-            remade = to_bytes(codec.decode(codec.encode(to_unit(frames)[None]))[0])
+        frames = torch.from_numpy(load(home.store.get(*renditions.keys(home, [member["clip_id"]])))["frames"])
+        remade = reconstruct(codec, frames)
         originals.append(frames[len(frames) // 2].numpy())
         decoded.append(remade[len(frames) // 2].numpy())
     captions = ["original"] * len(members) + ["reconstruction"] * len(members)

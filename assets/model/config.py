@@ -10,7 +10,7 @@ import ast
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +19,11 @@ from assets.coverage.classes import POLICY as CLASSES
 from assets.coverage.sampling_weights import POLICY as WEIGHTS
 from assets.dataset.sampling_weights import current as repetition_of
 from assets.home import Home
+from assets.model.presets import ALIASES, DEFAULT, FINETUNE, MINUTES, PRESETS
 from training import base
-from training.config import RECIPE, TrainConfig
+from training.config import TrainConfig
 from training.consent.canonical import canonical, sha256_hex
+from training.model.base_folder import FACTS, UNCOVERED, read_base
 
 Task = Literal["codec", "transformer"]
 TASKS: tuple[Task, ...] = ("codec", "transformer")
@@ -29,23 +31,15 @@ TASKS: tuple[Task, ...] = ("codec", "transformer")
 _PLACES = {
     *("task", "run_dir", "manifest", "snapshot_root", "database_url", "frames_dir", "latents_dir", "codec_dir"),
     *("text_dir", "text_encoder", "parent_dir", "ancestors", "other_snapshot", "resume", "compile", "strategy"),
-    *("repetition", "repetition_sha256", "numbers", "left_out"),
+    *("repetition", "repetition_sha256", "numbers", "left_out", "device", "networks", "base_sha256", "time_mean"),
 }
 ENTRIES = ("fit", "encode", "sample")  # the modules of `training` whose processes make weights, latents and samples
 PARENT = "parent_model"  # the setting that says what to start from, and the field of a published record
 CHOICES = tuple(choice.name for choice in fields(TrainConfig) if choice.name not in _PLACES)
 BEST, FROM_BASE, NOTHING = "best", "base", "none"  # values of PARENT that are no model's key
-PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
-    # two cores, a few minutes: what the base knows, and what the night's clips add to it
-    "demo": {
-        "codec": RECIPE["codec"]
-        | {"steps": 60, "eval_every": 10, "checkpoint_every": 20, "lr": 5e-4, "batch_tokens": 480, "patience": 3}
-        | {"rendered_share": 0.25, "rendered_clips": 500},
-        "transformer": RECIPE["transformer"]
-        | {"steps": 200, "eval_every": 25, "checkpoint_every": 100, "lr": 6e-4, "batch_tokens": 480, "patience": 4}
-        | {"rendered_share": 0.7, "rendered_clips": 4096, "ema_decay": 0.995},
-    },
-}
+# How a task's run is spread over processes. The steps see the same clips in the same order with the same noise, and sums are
+# rounded differently, as they are on another processor: so these are no part of a model's key.
+SPREAD = ("strategy", "compile", "nodes", "processes")
 
 
 class ConfigError(ValueError):
@@ -67,9 +61,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         codec: dict[str, Any] = {"root": self.snapshot_root, "code": self.code_version, "parent": self.parent_model}
-        codec |= {"codec": dict(self.codec), "repetition": self.repetition_sha256}
+        codec |= {"codec": _identity(self.codec), "repetition": self.repetition_sha256}
         object.__setattr__(self, "codec_key", sha256_hex(canonical(codec))[:24])
-        pair = codec | {"transformer": dict(self.transformer)}
+        pair = codec | {"transformer": _identity(self.transformer)}
         object.__setattr__(self, "model_key", sha256_hex(canonical(pair))[:24])
 
     def choices(self, task: Task) -> Mapping[str, Any]:
@@ -80,6 +74,11 @@ class Plan:
         """Key of the base that these choices can start from; None if there is none of this size and shape."""
         return base_model(self.codec, self.transformer)
 
+    @property
+    def pretrained(self) -> dict[str, str]:
+        """What is said of the pretrained base that is tuned; empty where none is."""
+        return pretrained(self.transformer)
+
     def run_name(self, task: Task) -> str:
         """Name of the task's working folder: the same choices find the same checkpoints again."""
         return f"codec-{self.codec_key}" if task == "codec" else f"transformer-{self.model_key}"
@@ -88,18 +87,59 @@ class Plan:
 def choices(settings: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """The preset with the settings laid over it: top-level choices hold for both tasks, a task's own override them.
 
-    `settings` is `Home.training`, for instance `{"preset": "demo", "seed": 1, "codec": {"steps": 500}}`. Its
+    `settings` is `Home.training`, for instance `{"preset": "nano", "seed": 1, "codec": {"steps": 500}}`. Its
     `parent_model` is not a choice of a task: "best" (the default: the best clean version, else the base; "champion" means
-    the same), "base", "none", or the key of a published model. Raises ConfigError for unknown presets and choices.
+    the same), "base", "none", or the key of a published model. `minutes` for both are shared out, and take the place of the
+    preset's steps. With `base`, the folder of a pretrained one, its budget is FINETUNE's. Raises ConfigError for unknown
+    presets and choices, and for a folder that is no base.
     """
-    name = settings.get("preset", "demo")
-    if name not in PRESETS:
-        raise ConfigError(f"no training preset {name!r}; there are {sorted(PRESETS)}")
-    common = {key: value for key, value in settings.items() if key not in ("preset", PARENT, *TASKS)}
-    own = settings.get(task, {})
+    preset = FINETUNE[task] if settings.get("base") else PRESETS[preset_of(settings)][task]
+    common = {key: value for key, value in settings.items() if key not in ("preset", PARENT, *TASKS, *SPREAD)}
+    own = {key: value for key, value in settings.get(task, {}).items() if key not in SPREAD}
     if unknown := (set(common) | set(own)) - set(CHOICES):
-        raise ConfigError(f"no training choice {sorted(unknown)}; there are {list(CHOICES)}")
-    return {**PRESETS[name][task], **common, **own}
+        raise ConfigError(f"no training choice {sorted(unknown)}; there are {[*CHOICES, *SPREAD]}")
+    if "base" in own:
+        raise ConfigError(f"{task}: a pretrained base has an autoencoder and a transformer; set base for both tasks")
+    if common.get("minutes"):
+        common["minutes"] *= MINUTES[task]
+    chosen = {**common, **own}
+    return {**preset, **({"steps": 0} if chosen.get("minutes") else {}), **chosen, **_pretrained(chosen)}
+
+
+def _pretrained(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of the chosen base, if any: where it is, its digest and its licence. Raises ConfigError."""
+    if not chosen.get("base"):
+        return {}
+    try:
+        base = read_base(chosen["base"], chosen.get("base_licence", ""))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return {"base": str(base.path), "base_sha256": base.sha256, "base_licence": base.licence}
+
+
+def _identity(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The choices as they decide a model: a base counts by its digest, wherever it lies."""
+    return {name: value for name, value in choices.items() if name != "base"}
+
+
+def preset_of(settings: Mapping[str, Any]) -> str:
+    """The preset that the settings name, by its present name. Raises ConfigError."""
+    name = settings.get("preset", DEFAULT)
+    if (name := ALIASES.get(name, name)) not in PRESETS:
+        raise ConfigError(f"no training preset {name!r}; there are {list(PRESETS)}")
+    return name
+
+
+def every_choice(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The choices of a task with the defaults of those that nobody made: all that decides what its run does."""
+    defaults = {choice.name: choice.default for choice in fields(TrainConfig) if choice.name in CHOICES}
+    return {name: {} if value is MISSING else value for name, value in defaults.items()} | dict(choices)
+
+
+def spread(settings: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """How the settings spread a task's run over processes: what of SPREAD they name."""
+    own = {**settings, **settings.get(task, {})}
+    return {name: own[name] for name in SPREAD if name in own}
 
 
 def cold_plan(home: Home, snapshot_root: str) -> Plan:
@@ -118,14 +158,23 @@ def parent_setting(settings: Mapping[str, Any]) -> str:
 def shaping(choices: Mapping[str, Any]) -> dict[str, Any]:
     """The choices that decide which weights fit."""
     shapes = {name: dict(choices.get(name) or {}) for name in ("codec_shape", "transformer_shape")}
-    return {"size": choices.get("size", TrainConfig.size), **shapes}
+    tuned = {name: choices.get(name, getattr(TrainConfig, name)) for name in ("base_sha256", "tuning")}
+    return {"size": choices.get("size", TrainConfig.size), **shapes, **tuned, "lora": dict(choices.get("lora") or {})}
 
 
 def base_model(codec: Mapping[str, Any], transformer: Mapping[str, Any]) -> str | None:
     """Key of the base that a pair with these choices can start from, None if there is none."""
     size = shaping(codec)["size"]
-    plain = {"size": size, "codec_shape": {}, "transformer_shape": {}}
+    plain = shaping({"size": size})
     return base.key(size) if shaping(codec) == shaping(transformer) == plain else None
+
+
+def pretrained(choices: Mapping[str, Any]) -> dict[str, str]:
+    """What every document says of the pretrained base that these choices tune; empty where they tune none."""
+    if not choices.get("base_sha256"):
+        return {}
+    facts = (Path(choices["base"]).name, choices["base_sha256"], choices["base_licence"])
+    return dict(zip(FACTS, facts, strict=True)) | {"training_data": UNCOVERED}
 
 
 def code_digest(settings: Mapping[str, Any]) -> str:
@@ -133,7 +182,7 @@ def code_digest(settings: Mapping[str, Any]) -> str:
     made_of: dict[str, Any] = {"code": code_version(), PARENT: parent_setting(settings)}
     made_of |= {"classes": CLASSES.version, "weights": WEIGHTS.plain()}  # how often each clip will be seen
     made_of |= {"base": base_model(*(choices(settings, task) for task in TASKS))}
-    return sha256_hex(canonical(made_of | {task: choices(settings, task) for task in TASKS}))
+    return sha256_hex(canonical(made_of | {task: _identity(choices(settings, task)) for task in TASKS}))
 
 
 def code_version() -> str:

@@ -21,11 +21,11 @@ from typing import IO, Any
 import training
 from assets.dataset import renditions
 from assets.dataset.sampling_weights import current as repetition_of
-from assets.dataset.sealed import Sealed, ancestors
-from assets.dataset.views import local_view
+from assets.dataset.sealed import Sealed, ancestors, local_view
 from assets.home import Home
 from assets.model import latents, published
-from assets.model.config import Plan, Task
+from assets.model.config import Plan, Task, spread
+from assets.serving import bases
 from assets.store import write_atomically
 from training.process import LIFELINE, PRESENCE
 
@@ -111,16 +111,20 @@ def prepare_fit(home: Home, plan: Plan, sealed: Sealed, task: Task) -> Launch:
     Raises ConfigError if the plan starts from a model that was never published.
     """
     run_dir = home.scratch(f"runs/{plan.run_name(task)}")
+    if plan.pretrained:
+        bases.keep(home, Path(plan.codec["base"]), plan.pretrained["sha256"])
     config: dict[str, Any] = {
         "task": task,
         "run_dir": str(run_dir),
         "manifest": str(sealed.path),
         "snapshot_root": sealed.root,
         "database_url": home.database_url,
-        "frames_dir": str(local_view(home, [renditions.key(clip_id) for clip_id in sealed.clip_ids])),
+        "frames_dir": str(local_view(home, renditions.keys(home, sealed.clip_ids))),
         "text_encoder": str(home.text_encoder),
+        "networks": str(home.networks),
         "resume": True,
         **plan.choices(task),
+        **_spread(home, task),
     }
     if weights := repetition_of(home, sealed.root):
         config |= {"repetition": str(weights[0]), "repetition_sha256": weights[1]}
@@ -135,14 +139,23 @@ def prepare_fit(home: Home, plan: Plan, sealed: Sealed, task: Task) -> Launch:
         encoded = [clip_id for clip_id in sealed.clip_ids if clip_id not in left_out]
         config |= {
             "codec_dir": str(codec_dir),
-            "latents_dir": str(local_view(home, latents.keys(codec_dir, encoded))),
+            "latents_dir": str(local_view(home, latents.keys(home, codec_dir, encoded))),
             "left_out": left_out,
-            "text_dir": str(latents.text_folder(home)),
+            "text_dir": str(latents.text_folder(home, codec_dir)),
+            "text_encoder": str(latents.text_encoder(home, codec_dir)),
             "numbers": str(write_numbers(home, sealed, run_dir)),
         }
         earlier.append(codec_dir / "codec.safetensors")
     config["ancestors"] = ancestors(home, *earlier)
     return prepare(home, "training.fit", run_dir, config)
+
+
+def _spread(home: Home, task: Task) -> dict[str, Any]:
+    """What TrainConfig has of how the run is spread over processes. A codec is small, and whole in each."""
+    chosen = spread(home.training, task)
+    if task == "codec":
+        chosen.pop("strategy", None)
+    return {name: chosen[name] for name in ("strategy", "compile") if name in chosen}
 
 
 # the transformer's numeric conditions by the columns that measure them; latents carry frame rate and motion themselves

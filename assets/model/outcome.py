@@ -16,14 +16,11 @@ from types import TracebackType
 from typing import Any
 
 from assets.model.config import Task
+from training.config import HELD_OUT
 
 TRAIN_LOSS = "train/loss"
 WARM_SLACK = 0.02  # share of the start by which a run from a parent may end worse, if it did not keep its best
-# what is measured on held-out clips, and whether more is better
-HELD_OUT: Mapping[Task, tuple[str, bool]] = {
-    "codec": ("heldout/psnr_db", True),
-    "transformer": ("heldout/flow_loss", False),
-}
+FEWEST = 10  # points of a training curve that say which way it goes
 Log = Callable[[int, Mapping[str, float]], None]
 
 
@@ -62,16 +59,16 @@ class Outcome:
 
     @property
     def start(self) -> float | None:
-        return _number(self.result.get("start", {}).get(HELD_OUT[self.task][0]))
+        return _number(self.result.get("start", {}).get(HELD_OUT[self.task]))
 
     @property
     def end(self) -> float | None:
-        return _number(self.result.get("end", {}).get(HELD_OUT[self.task][0]))
+        return _number(self.result.get("end", {}).get(HELD_OUT[self.task]))
 
     @property
     def finite(self) -> bool:
         """Every loss that was written is a finite number, and there is at least one."""
-        losses = [value for name in (TRAIN_LOSS, HELD_OUT[self.task][0]) for _, value in self.curve(name)]
+        losses = [value for name in (TRAIN_LOSS, HELD_OUT[self.task]) for _, value in self.curve(name)]
         return bool(losses) and all(map(math.isfinite, losses))
 
     @property
@@ -93,7 +90,7 @@ class Outcome:
         """
         if self.start is None or self.end is None:
             return False
-        gain = self.end - self.start if HELD_OUT[self.task][1] else self.start - self.end
+        gain = self.start - self.end
         if self.kept_best is not None:
             return gain >= 0
         return gain > 0 or (bool(self.result.get("warm_start")) and -gain <= WARM_SLACK * abs(self.start))
@@ -101,15 +98,36 @@ class Outcome:
     @property
     def change(self) -> str:
         """What training did to the held-out measure, with figures."""
-        name, more = HELD_OUT[self.task]
+        name = HELD_OUT[self.task]
         if self.start is None or self.end is None:
             return f"{name} was not measured"
         if self.unchanged:
             last = _number(self.result.get("last", {}).get(name))
             tried = "" if last is None else f", the last step reached {last:.4g}"
-            return f"no improvement: the start's weights stay ({name} {self.start:.4g}{tried})"
+            return f"no improvement tonight: the start's weights stay ({name} {self.start:.4g}{tried})"
         at = "" if self.kept_best is None else f" at step {self.kept_best} of {self.result.get('steps', 'unknown')}"
-        return f"{name} {self.start:.4g} → {self.end:.4g}{at} ({'higher' if more else 'lower'} is better)"
+        return f"{name} {self.start:.4g} → {self.end:.4g}{at} (lower is better)"
+
+    @property
+    def over_fitting(self) -> str:
+        """What the held-out measure lost after the best step while the training loss still fell; empty if it did not."""
+        name = HELD_OUT[self.task]
+        last, losses, best = _number(self.result.get("last", {}).get(name)), self.curve(TRAIN_LOSS), self.kept_best
+        if best is None or self.end is None or last is None or len(losses) < FEWEST:
+            return ""
+        lately, before = _mean_until(losses, losses[-1][0]), _mean_until(losses, max(best, losses[FEWEST // 2 - 1][0]))
+        if last <= self.end or lately >= before:
+            return ""
+        return (
+            f"after step {best} {name} went from {self.end:.4g} to {last:.4g}, while the training loss fell from "
+            f"{before:.4g} to {lately:.4g}: the weights of step {best} are kept"
+        )
+
+
+def _mean_until(curve: Sequence[tuple[float, float]], step: float) -> float:
+    """The mean of the curve's tenth that ends with a step: single steps are noisy."""
+    until = [value for at, value in curve if at <= step][-max(FEWEST // 2, len(curve) // 10) :]
+    return sum(until) / len(until)
 
 
 def _number(value: Any) -> float | None:

@@ -2,7 +2,8 @@
 
 A finished task's files are put up and taken down to a local folder here, and the latest model is named. A task is published
 once its result file is there (`codec.result.json`, `transformer.result.json`), which is written last. `result.json` describes
-the finished pair, and `models/latest.json` names it; `CurrentModel` is that pair as the later stages use it.
+the finished pair, and `models/latest.json` names it; `CurrentModel` is that pair as the later stages use it. A model's
+scorecards lie beside it, so that two models can be compared on the same held-out clips later.
 """
 
 from __future__ import annotations
@@ -11,24 +12,23 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from assets.consent.sealed_members import manifest_key
-from assets.dataset.sealed import Sealed
-from assets.dataset.views import local_view
+from assets.dataset.sealed import Sealed, local_view
 from assets.home import Home
-from assets.model.config import PARENT, TASKS, ConfigError, Plan, Task
+from assets.model.config import PARENT, TASKS, ConfigError, Plan, Task, pretrained
 from assets.model.outcome import Outcome
-from assets.registry.versions import Registry, Version
+from assets.registry import Registry, Version
 from training import base
-from training.consent.canonical import parse_strictly
+from training.consent.canonical import file_sha256, parse_strictly
 from training.model.config import LADDER
 from training.model.exposure import fields, joined
 
 LATEST = "models/latest.json"
-BASE = "base-"  # how the key of a base begins; a base ships with the code and is in no store
+BASE_KEY = "base-"  # how the key of a base begins; a base ships with the code and is in no store
 
 
 class NoModel(LookupError):
@@ -37,7 +37,7 @@ class NoModel(LookupError):
 
 @dataclass(frozen=True)
 class CurrentModel:
-    """The pair that was trained last: its published record, and the snapshot that it was trained on."""
+    """A trained pair, by default the last: its published record, and the snapshot that it was trained on."""
 
     model_key: str
     record: Mapping[str, Any]
@@ -56,11 +56,17 @@ class CurrentModel:
     @property
     def claims(self) -> dict[str, Any]:
         """What every video of this model says of its origin."""
-        return {
+        claims = {
             "model_id": self.model_key,
             "snapshot_root": self.sealed.root,
             "ledger_checkpoint": self.ledger_checkpoint,
         }
+        return claims | ({"base": self.pretrained} if self.pretrained else {})
+
+    @property
+    def pretrained(self) -> dict[str, str]:
+        """What is said of the pretrained base that it was tuned from; empty where there is none."""
+        return pretrained_base(self.record)
 
     def folder(self, home: Home) -> Path:
         """A local folder with the weights."""
@@ -83,14 +89,26 @@ class CurrentModel:
 
 
 def current_model(home: Home) -> CurrentModel:
-    """Raises NoModel before the first training."""
+    """The pair that was trained last. Raises NoModel before the first training."""
     model_key = latest(home)
-    record = pair(home, model_key) if model_key else None
-    if model_key is None or record is None:
+    if model_key is None:
         raise NoModel("no model was trained yet: materialise video_transformer first")
+    return model_of(home, model_key)
+
+
+def model_of(home: Home, model_key: str) -> CurrentModel:
+    """The pair with this key. Raises NoModel if it was not published."""
+    record = pair(home, model_key)
+    if record is None:
+        raise NoModel(f"no model {model_key} was published: materialise video_transformer first")
     root = record["snapshot_root"]
     path = home.store.fetch(manifest_key(root))
     return CurrentModel(model_key, record, Sealed(root, parse_strictly(path.read_text("utf-8")), path))
+
+
+def pretrained_base(record: Mapping[str, Any]) -> dict[str, str]:
+    """As `CurrentModel.pretrained`, of a pair's record."""
+    return pretrained(record.get("transformer", {}).get("choices", {}))
 
 
 def folder(model_key: str) -> str:
@@ -160,7 +178,7 @@ def publish_task(
         "metrics": list(outcome.records),
         "mlflow_run_id": mlflow_run_id,
         "parameters": parameters(weights),
-        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "weights_sha256": file_sha256(weights),
     }
     for name in (f"{task}.safetensors", f"{task}.json"):
         home.store.put(f"{folder(plan.model_key)}/{name}", run_dir / name)
@@ -213,7 +231,7 @@ def local_folder(home: Home, model_key: str, tasks: Sequence[Task] = TASKS) -> P
 
 def base_folder(model_key: str) -> Path | None:
     """The folder of the repository's base with this key; None if the key is no base's, or that of another base."""
-    if not model_key.startswith(BASE):
+    if not model_key.startswith(BASE_KEY):
         return None
     return next((base.folder(size) for size in LADDER if base.key(size) == model_key), None)
 
@@ -225,9 +243,87 @@ def parent_folder(home: Home, model_key: str, task: Task) -> Path:
     """
     if (local := base_folder(model_key)) is not None:
         return local
-    if model_key.startswith(BASE):
+    if model_key.startswith(BASE_KEY):
         raise ConfigError(f"{PARENT}: {model_key} is not a base of this version of the code; name another start")
     if pair(home, model_key) is None:
         raise ConfigError(f"{PARENT}: no model {model_key!r} was published")
     names = (f"{task}.safetensors", f"{task}.json", "result.json")
     return local_view(home, [f"{folder(model_key)}/{name}" for name in names])
+
+
+PRIMARY, COPIES = "heldout_flow_loss", "memorised_clips"  # metrics: what models compare by, and what none may have
+OVERALL, BASE = "all", "reference=base"  # slices of a metric: this model on all items, and the base on the same ones
+APART = "another latent space"  # how `training.evaluate` begins to say that a base's loss does not compare
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """`rows` are those of the table `scorecard`; `heldout` names the clips they were measured on.
+
+    `values` are the numbers behind them: by metric, or "metric@slice", the value of each clip, trial or scene. A scorecard
+    stored before there were any has none.
+    """
+
+    model_key: str
+    heldout: str
+    rows: Sequence[Mapping[str, Any]]
+    values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def base_apart(self) -> str:
+        """Why the base model's loss does not compare with this model's; empty if it does."""
+        whys = (row["why"] for row in self.rows if (row["metric"], row["slice"]) == (PRIMARY, BASE))
+        return next((why for why in whys if why and why.startswith(APART)), "")
+
+    def value(self, metric: str, part: str = OVERALL) -> float | None:
+        """The measured value of a metric on a slice; None if it was not measured."""
+        row = self.row(metric, part)
+        return row["value"] if row else None
+
+    def row(self, metric: str, part: str = OVERALL) -> Mapping[str, Any] | None:
+        """The row of a metric on a slice, if it was measured."""
+        rows = (row for row in self.rows if (row["metric"], row["slice"]) == (metric, part))
+        return next((row for row in rows if row["state"] == "measured" and row["value"] is not None), None)
+
+    def comparable(self, other: Scorecard) -> bool:
+        """Whether all that was measured item by item was measured on the same items, by the same methods."""
+        ours, theirs = ({row["metric"]: row["method"] for row in card.rows} for card in (self, other))
+        return all(
+            other.values.get(metric, {}).keys() == items.keys() and theirs.get(metric) == ours.get(metric)
+            for metric, items in self.values.items()
+            if "@" not in metric
+        )
+
+
+def heldout_digest(sealed: Sealed) -> str:
+    """Names the set of held-out clips: the same clips, the same digest."""
+    held = sorted(member["clip_id"] for member in sealed.members if member["split"] == "heldout")
+    return hashlib.sha256("\n".join(held).encode()).hexdigest()
+
+
+def _key(model_key: str, heldout: str | None = None) -> str:
+    return f"models/{model_key}/scorecard{f'-{heldout[:16]}' if heldout else ''}.json"
+
+
+def store_scorecard(home: Home, card: Scorecard) -> None:
+    """Store it under its held-out clips, and as the model's own if it is the first."""
+    data = json.dumps(asdict(card), indent=1, sort_keys=True).encode()
+    home.store.put(_key(card.model_key, card.heldout), data)
+    own = stored_scorecard(home, card.model_key)
+    if own is None or own.heldout == card.heldout:
+        home.store.put(_key(card.model_key), data)
+
+
+def stored_scorecard(home: Home, model_key: str, heldout: str | None = None) -> Scorecard | None:
+    """The model's own scorecard, or the one on the named held-out clips; None if it was not measured."""
+    key = _key(model_key, heldout)
+    if not home.store.exists(key):
+        return None
+    return Scorecard(**json.loads(home.store.get(key)))
+
+
+def stored_scorecards(home: Home, model_key: str) -> list[Scorecard]:
+    """Every scorecard of a model, one for each set of held-out clips that it was measured on."""
+    below = f"models/{model_key}"
+    keys = [key for key in home.store.list(below) if key.startswith(f"{below}/scorecard-")]
+    return [Scorecard(**json.loads(home.store.get(key))) for key in keys]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from assets.home import Home
-from assets.pages.plots import markdown_image
+from assets.pages.plots import markdown_image, markdown_table
 from assets.tables import TABLES
 
 PREVIEW_ROWS = 6
 PREVIEW_CHARACTERS = 28
+ROWS_SHOWN = 100  # of a table of what is wrong
 
 
 def column_schema(name: str) -> dg.TableSchema:
@@ -56,6 +57,22 @@ def table_metadata(
     if preview:  # last: a table this wide would push everything else out of sight
         metadata["preview"] = dg.MetadataValue.table([dg.TableRecord(row) for row in preview])
     return metadata
+
+
+def check_specs(asset: str, blocking: Collection[str] = (), **descriptions: str) -> list[dg.AssetCheckSpec]:
+    """The checks of an asset, by name, each with what holds where it passes; those of `blocking` stop a run."""
+    return [
+        dg.AssetCheckSpec(name, asset=asset, blocking=name in blocking, description=description)
+        for name, description in descriptions.items()
+    ]
+
+
+def warning(check: str, wrong: Sequence[Mapping[str, Any]], title: str = "which", **more: Any) -> dg.AssetCheckResult:
+    """A check that warns and blocks nothing: it passes where the table of what is wrong is empty."""
+    table = dg.MetadataValue.md(markdown_table(wrong[:ROWS_SHOWN]))
+    return dg.AssetCheckResult(
+        check_name=check, passed=not wrong, severity=dg.AssetCheckSeverity.WARN, metadata={**more, title: table}
+    )
 
 
 def run_of(context: dg.AssetExecutionContext) -> str:

@@ -48,7 +48,7 @@ def contact_sheet(
         for at, text in enumerate(captions[index].split("\n") if index < len(captions) else ()):
             place = left + 3, top + height - below + 2 + line * at
             draw.text(place, text[: 2 * cell // size], fill=INK, font=font)
-    return _webp(sheet, quality)
+    return webp(sheet, quality)
 
 
 def animated_webp(frames: np.ndarray, fps: float, max_side: int = 160, quality: int = 60) -> bytes:
@@ -89,10 +89,19 @@ def _fit(image: Any, width: int, height: int) -> Any:
     return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR)
 
 
-def _webp(image: Any, quality: int) -> bytes:
+def webp(image: Any, quality: int) -> bytes:
+    """A picture of PIL's as WebP."""
     out = io.BytesIO()
     image.save(out, "WEBP", quality=quality, method=4)
     return out.getvalue()
+
+
+def decoded(data: str) -> np.ndarray:
+    """A thumbnail of ours (base64 of any picture format) as uint8 [h, w, 3]."""
+    import numpy as np
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
 
 
 def data_uri(data: bytes, mime: str = "image/webp") -> str:
@@ -130,7 +139,7 @@ def line_plot(
         axes.set_yscale("log")
     if series:
         axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def outlook_plot(
@@ -171,7 +180,7 @@ def outlook_plot(
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return _png(figure)
+    return png(figure)
 
 
 @dataclass(frozen=True)
@@ -187,18 +196,15 @@ class Shares:
 
 def share_plot(panels: Mapping[str, Shares], labels: tuple[str, str]) -> bytes:
     """A PNG of panels of bars, even shares as dashed lines. `labels` name a class's bar and the one it is compared with."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
     columns = min(3, max(1, len(panels)))
     lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.1 * columns, 2.6 * lines + 0.4), dpi=90, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.1 * columns, 2.6 * lines + 0.4, dpi=90)
     drawn: list[Any] = []
     for number, (title, panel) in enumerate(panels.items()):
         bars = panel.bars
-        axes = _dressed(figure.add_subplot(lines, columns, number + 1), title, "", "")
+        axes = dressed(figure.add_subplot(lines, columns, number + 1), title, "", "")
         places = [-1.0 * place for place in range(len(bars))]
         paired = any(other is not None for _, _, other in bars)
         height = 0.38 if paired else 0.7
@@ -214,20 +220,25 @@ def share_plot(panels: Mapping[str, Shares], labels: tuple[str, str]) -> bytes:
     if drawn:
         names = [*labels[: len(drawn) - 1], "even share"]
         figure.legend(drawn, names, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (5.6, 2.8)) -> tuple[Any, Any]:
-    # the object interface, not pyplot: no global state, no display, safe in threads
+    figure = new_figure(*size)
+    return figure, dressed(figure.add_subplot(), title, xlabel, ylabel)
+
+
+def new_figure(width: float, height: float, dpi: int = 100) -> Any:
+    """A figure of so many inches, by the object interface and not pyplot: no global state, no display, safe in threads."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, _dressed(figure.add_subplot(), title, xlabel, ylabel)
+    return figure
 
 
-def _dressed(axes: Any, title: str, xlabel: str, ylabel: str) -> Any:
+def dressed(axes: Any, title: str, xlabel: str, ylabel: str) -> Any:
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel(xlabel, fontsize=8, color=INK)
     axes.set_ylabel(ylabel, fontsize=8, color=INK)
@@ -239,7 +250,7 @@ def _dressed(axes: Any, title: str, xlabel: str, ylabel: str) -> Any:
     return axes
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()

@@ -7,7 +7,6 @@ home's state folder, for its owner only, and not for long. What a page says is i
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,11 +16,11 @@ import numpy as np
 
 from assets.decode.decoder import open_container, video_stream
 from assets.home import Home
-from assets.pages.plots import data_uri
-from assets.signals.faces import FaceFinder
+from assets.pages.plots import data_uri, webp
+from assets.signals.detectors import FaceFinder
 from assets.store import write_atomically
 
-SIDE = 640  # pixels on the long side
+SIDE, QUALITY = 640, 72  # pixels on the long side
 KEPT = timedelta(days=1)  # pages show people, so they are not left lying around
 
 
@@ -45,13 +44,15 @@ def take_stills(home: Home, media_key: str, start_frame: int, end_frame: int, co
 
     Raises FileNotFoundError where the file is not there, or no longer.
     """
+    from PIL import Image
+
     last = end_frame - 1
     count = max(1, min(count, last - start_frame + 1))
     step = (last - start_frame) / max(1, count - 1)
     wanted = {start_frame + round(step * place) for place in range(count)}
     finder = FaceFinder(home.face_detector) if home.face_detector.is_file() else None
     return [
-        Still(index, pts_s, _webp(rgb), finder.boxes(rgb) if finder else None)
+        Still(index, pts_s, webp(Image.fromarray(rgb), QUALITY), finder.boxes(rgb) if finder else None)
         for index, pts_s, rgb in frames_at(home.store.fetch(media_key), wanted)
     ]
 
@@ -89,11 +90,3 @@ def frames_at(path: Path, wanted: set[int]) -> Iterator[tuple[int, float | None,
                 yield index, since, np.ascontiguousarray(np.rot90(rgb, round(picture.rotation / 90) % 4))
             if index >= max(wanted):
                 return
-
-
-def _webp(rgb: np.ndarray) -> bytes:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(rgb).save(out, "WEBP", quality=72, method=4)
-    return out.getvalue()

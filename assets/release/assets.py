@@ -8,8 +8,8 @@ from assets.evaluation.report import measured, shown
 from assets.home import Home
 from assets.model.published import CurrentModel, current_model
 from assets.pages.plots import markdown_table
-from assets.registry.versions import CHAMPION, Registry
-from assets.release import bundle, documents
+from assets.registry import CHAMPION, Registry
+from assets.release import bundle
 
 MARKED = "nothing_leaves_unmarked"
 
@@ -74,13 +74,13 @@ def model_card(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """What the newest version is, learned from, reaches and cannot do; beside its bundle and in its MLflow run."""
     model, registry = current_model(home), Registry(home)
     version = registry.version(model.registered(registry))
-    text = documents.model_card(
-        documents.Facts(
+    text = bundle.model_card(
+        bundle.Facts(
             version=version.number,
             aliases=version.aliases,
             tags=version.tags,
             record=model.record,
-            summary=documents.summarise(home, model.sealed.manifest),
+            summary=bundle.summarise(home, model.sealed.manifest),
             scores=shown(measured(model.scores(home))),
         )
     )
@@ -94,8 +94,8 @@ def model_card(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
 def data_summary(home: dg.ResourceParam[Home]) -> dg.MaterializeResult:
     """Sources, licences, hours, contributors and territories of the training data, for the public; no person is named."""
     model = current_model(home)
-    summary = documents.summarise(home, model.sealed.manifest)
-    text = documents.summary_page(summary)
+    summary = bundle.summarise(home, model.sealed.manifest)
+    text = bundle.summary_page(summary)
     registry = Registry(home)
     _publish(home, registry, model, "data_summary.md", text)
     key = _publish(home, registry, model, "data_summary.json", json.dumps(summary, indent=1, sort_keys=True) + "\n")

@@ -18,11 +18,10 @@ from assets.dataset import renditions
 from assets.dataset.sealed import SnapshotError, current
 from assets.home import Home
 from assets.marks.marking import read_marks
-from assets.registry.versions import CHAMPION, Registry
+from assets.registry import CHAMPION, Registry
 from assets.serving import answer as serving
-from assets.serving.answer import Answer, GenerationRequest
-from assets.serving.policy import PromptRefused, screen
-from assets.serving.serve import NothingToServe
+from assets.serving.answer import Answer, GenerationRequest, PromptRefused, screen
+from assets.serving.serve import NothingToServe, Serving
 from assets.store import write_atomically
 from training.consent.guard import WHOLE
 
@@ -62,7 +61,8 @@ def generate_marked(home: Home, request: GenerationRequest, output: Path, versio
     may_answer()  # before its files are looked for
     model = registry.version(number)
     with tempfile.TemporaryDirectory(prefix="marked-") as scratch:
-        (answer,) = serving.answer(registry.model_folder(number), [request], Path(scratch), may_answer)
+        folder = registry.model_folder(number)
+        (answer,) = serving.answer(folder, [request], Path(scratch), may_answer, Serving.read(folder, home))
         assert answer.path is not None  # the policy accepted the prompt above
         write_atomically(Path(output), answer.path)
     marks = read_marks(Path(output), home.signing)
@@ -76,6 +76,21 @@ def generate_marked(home: Home, request: GenerationRequest, output: Path, versio
         "C2PA": f"{marks.provenance.state}, {(marks.provenance.source_type or '').rsplit('/', 1)[-1]}",
         "watermark": f"{marks.bits} of 32 bits read back",
     }
+
+
+def export_version(home: Home, number: str, output: Path) -> Path:
+    """Write a version that was tuned from a pretrained base as a folder of diffusers. Returns the folder.
+
+    Raises NothingToServe for a tainted version, BaseError for one of our own, FileExistsError for a folder that is there.
+    """
+    from training.export import export
+
+    registry = Registry(home)
+    version = registry.version(number)
+    if version.taint:
+        raise NothingToServe(f"version {number} must not leave: {version.taint}")
+    model_dir = registry.model_folder(number)
+    return export(model_dir, Path(Serving.read(model_dir, home).base), Path(output))
 
 
 def reference_file(home: Home, name: str) -> Path:
@@ -103,7 +118,7 @@ def _clip_frames(home: Home, beginning: str) -> Path:
     violations = standing.violations(home, sealed.root)
     if why := violations.get(clip_id, violations.get(WHOLE)):
         raise ReferenceRefused(f"{clip_id}: consent does not cover this clip any more ({', '.join(why)})")
-    return home.store.fetch(renditions.key(clip_id))
+    return home.store.fetch(*renditions.keys(home, [clip_id]))
 
 
 # Model versions keep a copy of the pyfunc file as it was at registration. Those registered before `assets.serving` existed

@@ -36,16 +36,9 @@ _PHRASES = {
     "deadline": "by {}",
 }
 _EXACT: dict[str, type] = {
-    "min_width": int,
-    "min_height": int,
-    "duration_min_s": float,
-    "duration_max_s": float,
-    "target_units": int,
-    "price_minor": int,
-    "budget_minor": int,
-    "currency": str,
-    "subject": str,
-    "location": str,
+    **dict.fromkeys(("min_width", "min_height", "target_units", "price_minor", "budget_minor"), int),
+    **dict.fromkeys(("duration_min_s", "duration_max_s"), float),
+    **dict.fromkeys(("currency", "subject", "location"), str),
 }
 _HEADER = ("request_id", "org_id", "title", "status")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -86,8 +79,8 @@ def parse_document(text: str) -> Document:
 
 def _mapping(text: str) -> dict[str, str]:
     """The document as text values. The base loader builds nothing but text, so `16:9` stays and no tag is obeyed."""
-    if len(text.encode()) > MAX_BYTES:
-        raise RequestError(f"a request document is at most {MAX_BYTES} bytes")
+    if (size := len(text.encode())) > MAX_BYTES:
+        raise RequestError(f"a request document is at most {MAX_BYTES} bytes, this has {size}")
     try:
         document = yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError) as error:
@@ -170,16 +163,8 @@ def take_in(home: Home, now: dt.datetime) -> tuple[int, list[Unread]]:
             unread.append(Unread(key, "not a .yaml file"))
             continue
         try:
-            new += _add(home, key, now)
+            document = parse_document(home.store.get(key).decode("utf-8"))
+            new += add_request(home.database_url, document.parsed, now, document.header)[1]
         except ValueError as error:
             unread.append(Unread(key, str(error)))
     return new, unread
-
-
-def _add(home: Home, key: str, now: dt.datetime) -> bool:
-    data = home.store.get(key)
-    if len(data) > MAX_BYTES:
-        raise RequestError(f"a request document is at most {MAX_BYTES} bytes, this has {len(data)}")
-    document = parse_document(data.decode("utf-8"))
-    _, new = add_request(home.database_url, document.parsed, now, document.header)
-    return new

@@ -21,30 +21,17 @@ Reading = tuple[str, str, list[Span]]  # field, value, spans of the text
 MAX_TEXT = 2_000
 
 _TIMES = {
-    "night": "night",
-    "nighttime": "night",
-    "midnight": "night",
-    "dawn": "dawn",
-    "sunrise": "dawn",
+    **dict.fromkeys(("night", "nighttime", "midnight"), "night"),
+    **dict.fromkeys(("dawn", "sunrise"), "dawn"),
     "morning": "morning",
-    "daytime": "day",
-    "daylight": "day",
-    "midday": "day",
-    "noon": "day",
-    "afternoon": "day",
+    **dict.fromkeys(("daytime", "daylight", "midday", "noon", "afternoon"), "day"),
     "evening": "evening",
-    "sunset": "sunset",
-    "golden hour": "sunset",
-    "dusk": "dusk",
-    "twilight": "dusk",
+    **dict.fromkeys(("sunset", "golden hour"), "sunset"),
+    **dict.fromkeys(("dusk", "twilight"), "dusk"),
 }
-_TIME = re.compile(r"\b(" + "|".join(sorted(_TIMES, key=len, reverse=True)) + r")\b", re.IGNORECASE)
-_TIME_PHRASE = re.compile(
-    r"\b(?:at|by|in|during|before|after)\s+(?:the\s+)?(?:"
-    + "|".join(sorted(_TIMES, key=len, reverse=True))
-    + r"|day)\b",
-    re.IGNORECASE,
-)
+_TIME_WORDS = "|".join(sorted(_TIMES, key=len, reverse=True))
+_TIME = re.compile(rf"\b({_TIME_WORDS})\b", re.IGNORECASE)
+_TIME_PHRASE = re.compile(rf"\b(?:at|by|in|during|before|after)\s+(?:the\s+)?(?:{_TIME_WORDS}|day)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\s,;]+")
 _BEFORE_PLACES = frozenset(["over", "in", "at", "near", "from", "around", "above", "of", "across", "outside"])
 _INSIDE_PLACES = frozenset("de la le du des sur of upon am del di da do el al the van den".split())  # noqa: SIM905

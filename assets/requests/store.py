@@ -80,8 +80,8 @@ def request_row(parsed: Parsed, header: Header) -> dict[str, Any]:
         raise ValueError(f"unknown status {header.status!r} or origin {header.origin!r}")
     spec = parsed.checked().spec
     title = " ".join((header.title or parsed.text).split())
-    asked = [header.org_id, title, vars(spec), header.origin, header.origin_ref]
-    digest = hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    identity = [header.org_id, title, vars(spec), header.origin, header.origin_ref]
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     return {
         **vars(header),
         **vars(spec),

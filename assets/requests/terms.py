@@ -29,30 +29,17 @@ class Rule:
 
 # Long and short side of a 16:9 picture under its trade name.
 SIZES = {
-    "8k": (7680, 4320),
-    "4320p": (7680, 4320),
-    "4k": (3840, 2160),
-    "uhd": (3840, 2160),
-    "2160p": (3840, 2160),
-    "1440p": (2560, 1440),
-    "qhd": (2560, 1440),
-    "full hd": (1920, 1080),
-    "fullhd": (1920, 1080),
-    "fhd": (1920, 1080),
-    "1080p": (1920, 1080),
-    "720p": (1280, 720),
-    "hd": (1280, 720),
-    "480p": (854, 480),
-    "sd": (854, 480),
+    **dict.fromkeys(("8k", "4320p"), (7680, 4320)),
+    **dict.fromkeys(("4k", "uhd", "2160p"), (3840, 2160)),
+    **dict.fromkeys(("1440p", "qhd"), (2560, 1440)),
+    **dict.fromkeys(("full hd", "fullhd", "fhd", "1080p"), (1920, 1080)),
+    **dict.fromkeys(("720p", "hd"), (1280, 720)),
+    **dict.fromkeys(("480p", "sd"), (854, 480)),
 }
 _SYMBOLS = {"€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "euro": "EUR", "euros": "EUR", "dollars": "USD"}
-_NUMBERS = dict(
-    zip(
-        ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"],
-        range(1, 13),
-        strict=True,
-    )
-) | {"fifteen": 15, "twenty": 20, "fifty": 50, "hundred": 100}
+_TO_TWELVE = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+_NUMBERS = {word: number for number, word in enumerate(_TO_TWELVE, 1)}
+_NUMBERS |= {"fifteen": 15, "twenty": 20, "fifty": 50, "hundred": 100}
 _SHAPES = {"portrait": "9:16", "vertical": "9:16", "square": "1:1", "widescreen": "16:9", "landscape": "16:9"}
 _CLOCK_SAFE = {"16:10", "10:16", "9:16", "9:21", "3:10", "5:12"}  # read as shapes although a clock could show them
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]

@@ -1,22 +1,67 @@
 """The one door through which generated video leaves: prompt policy, generation, both marks.
 
 `rushes generate` and the registered model's `predict` both come here. Unmarked frames exist only in a temporary folder.
+The policy is a list of words with reasons, thin by intent: it stops the plain cases. It is not a classifier, and never the
+only guard: every video that leaves is marked, whatever the prompt.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from assets.marks.marking import mark_video
-from assets.serving.policy import screen
 from assets.serving.serve import Serving
 from assets.store import write_atomically
+
+LONGEST = 500  # characters
+
+_SEXUAL = r"(?:porn\w*|nude|naked|nudity|sex|sexual\w*|erotic\w*|hentai|nsfw)"
+_MINOR = r"(?:child(?:ren)?|kids?|minors?|toddlers?|bab(?:y|ies)|schoolgirls?|schoolboys?|teen\w*|infants?|underage)"
+RULES: dict[str, re.Pattern[str]] = {
+    "policy.minor_sexual": re.compile(rf"(?=.*\b{_SEXUAL}\b)(?=.*\b{_MINOR}\b)", re.S),
+    "policy.sexual": re.compile(rf"\b{_SEXUAL}\b"),
+    "policy.gore": re.compile(r"\b(?:gore|gory|beheading|decapitat\w*|dismember\w*|torture\w*|massacre\w*)\b"),
+    "policy.likeness": re.compile(r"\b(?:deepfakes?|face ?swap\w*|in the likeness of|looks? exactly like)\b"),
+}
+
+
+class PromptRefused(ValueError):
+    """A prompt that is not answered, with every reason."""
+
+
+@dataclass(frozen=True)
+class Screened:
+    """`text` is the prompt as the model gets it; `refused` has every reason against it, none if it may pass."""
+
+    text: str
+    refused: tuple[str, ...]
+
+
+def screen(prompt: str) -> Screened:
+    """Normalise a prompt (NFKC, one line, no invisible characters) and judge it."""
+    text = unicodedata.normalize("NFKC", prompt)
+    text = "".join(c if unicodedata.category(c)[0] != "C" else " " if c in "\n\r\t" else "" for c in text)
+    text = " ".join(text.split())
+    reasons = []
+    if not text:
+        reasons.append("prompt.empty")
+    if len(text) > LONGEST:
+        reasons.append("prompt.too_long")
+    plain = _without_accents(text.casefold())
+    reasons += [reason for reason, pattern in RULES.items() if pattern.search(plain)]
+    return Screened(text, tuple(reasons))
+
+
+def _without_accents(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
 @dataclass(frozen=True)
@@ -47,14 +92,17 @@ def answer(
     requests: Sequence[GenerationRequest],
     folder: Path,
     may_answer: Callable[[], None] | None = None,
+    serving: Serving | None = None,
 ) -> list[Answer]:
     """Generate a marked mp4 in `folder` for every prompt that the policy accepts, in order.
 
     `model` is the folder of a packaged model (weights and serving file). `may_answer` raises if the model must not answer;
-    it is called before anything is generated and again before anything leaves, because generating takes time. Raises
-    MarkError if a file cannot be marked. After an error `folder` is unchanged.
+    it is called before anything is generated and again before anything leaves, because generating takes time. `serving`
+    says where the text encoder and the keys are; by default the environment does. Raises MarkError if a file cannot be
+    marked. After an error `folder` is unchanged.
     """
-    serving = Serving.read(model)
+    serving = serving or Serving.read(model)
+    serving.require_folders()
     may_answer = may_answer or serving.require_untainted
     may_answer()
     verdicts = [screen(request.prompt) for request in requests]
@@ -95,7 +143,7 @@ def _generate(
 
     out.mkdir()
     seeds = [request.seed for request in batch]
-    rows = generate(model, Path(serving.text_encoder), prompts, out, seeds=seeds, **batch[0].options)
+    rows = generate(model, Path(serving.base or serving.text_encoder), prompts, out, seeds=seeds, **batch[0].options)
     return [Path(row["path"]) for row in rows]
 
 

@@ -4,7 +4,7 @@ What belongs here: scaling and timing. What does not: any measurement. Nothing s
 so memory does not grow with the file's length. All pictures come from the decoder's own planes, and no frame is
 converted whole. Every frame gets a preview and a thumbnail from bilinear samples, which touch few of its pixels; the
 frames that are sampled are halved in boxes (a fortieth of the cost of area averaging by a fraction) before
-the last bilinear step, so that nothing passes for detail that is none.
+the last bilinear step, so that no artefact passes for detail.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Frame:
         return cv2.transform(self.thumb, _to_rgb(is_bt709(self.picture)))
 
     def native_luma(self) -> np.ndarray | None:
-        """Luma as it is stored: every pixel, not turned, its range not stretched; None where it is no plane of 8 bits.
+        """Luma as it is stored: every pixel, not turned, its range not stretched; None where it is not a plane of 8 bits.
 
         Read-only.
         """

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from assets.vocabulary import CAMERA_MOVES
+
 FLOW_SIDE = 192  # pixels on the long side; the smallest at which slow pans still register within 20 % of their speed
 LEAST_SIDE = 32  # pixels; the flow's pyramid has no level for less, and the library crashes
 GRID_STEP = 8  # pixels between the points that the camera's motion is fitted to
 FIT_ROUNDS = 5
 STATIC_DIAG_PER_S = 0.008  # below this a camera counts as standing still
-CAMERA_MOVES = ("pan", "tilt", "zoom", "roll")
 JITTER_RATIO = 1.0  # a shaking camera changes its motion more than it keeps it
 
 

@@ -180,7 +180,7 @@ def _after(at: int) -> slice:
 
 
 def _changes(features: ShotFeatures, at: int, around: Sequence[float]) -> bool:
-    """Whether a change is large, changes the colours, stands out of the motion around, and is no move of the camera."""
+    """Whether a change is large, changes the colours, stands out of the motion around, and is not a camera move."""
     content, ratio = features.content[at], features.content[at] / max([*around, 0.1])
     least = CALM_SHARE if ratio >= CALM_RATIO else 1.0
     return (

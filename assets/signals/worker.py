@@ -1,7 +1,7 @@
 """The child process that measures files: `python -m assets.signals.worker [--probe] '<limits as JSON>'`.
 
 It reads `{"path": ..., "faces": ..., "plugins": ..., "digests": ...}` lines and answers each with one JSON line: the result
-of `measure`, or `{"error": <reason>}`. `assets.decode.worker` bounds it.
+of `measure`, or `{"error": <reason>}`. `assets.decode.process` bounds it.
 
 With `--probe` it judges and measures a file in one decode: it reads `{"path": ..., "anchors": ..., "faces": ...,
 "plugins": ...}` lines and answers `{"probe": <JSON of a ProbeResult>, "beside": <result of measure> or null}`. The verdict
@@ -18,15 +18,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.decode.limits import Limits, ProbeResult
 from assets.decode.probe import judge, prepare
-from assets.decode.probe_pool import machine_made
-from assets.decode.worker import serve
+from assets.decode.probe_pool import ProbeResult, machine_made
+from assets.decode.process import Limits, serve
 from assets.reasons import Code, printable
+from assets.signals.detectors import BadScorer, Scorer, load_scorers
 from assets.signals.frames import Streams
-from assets.signals.measure import measure, shots_of
-from assets.signals.plugins import BadScorer, Scorer, load
-from assets.signals.single_pass import Pass
+from assets.signals.single_pass import Pass, measure, shots_of
 
 if TYPE_CHECKING:
     import av
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 
 def weights_of(request: Mapping[str, Any]) -> tuple[Path | None, tuple[Scorer, ...]]:
     """The model of faces and the loaded plugins that a request names. Raises BadScorer."""
-    plugins = load({name: Path(model) for name, model in request["plugins"].items()})
+    plugins = load_scorers({name: Path(model) for name, model in request["plugins"].items()})
     return Path(request["faces"]) if request["faces"] else None, plugins
 
 

@@ -7,10 +7,10 @@ Times are RFC 3339 strings in UTC (`2026-11-02T08:00:00Z`); units are in the nam
 A new column goes into its stage's module.
 """
 
-from assets.tables import consent, curation, dataset, evaluation, ingestion, requests
+from assets.tables import consent, curation, delivery, model
 from assets.tables.columns import Bool, Column, Int, Real, Table, Text, Texts, Vector
 
 __all__ = ["TABLES", "Bool", "Column", "Int", "Real", "Table", "Text", "Texts", "Vector"]
 
-_STAGES = (requests, ingestion, curation, consent, dataset, evaluation)
+_STAGES = (delivery, curation, consent, model)
 TABLES: dict[str, Table] = {table.name: table for stage in _STAGES for table in stage.TABLES}

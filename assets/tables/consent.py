@@ -5,6 +5,7 @@ The ledger itself is a database; these are its readable copy in the lake.
 
 from assets.tables.columns import CLIP_KEY, OF_CLIP, RECEIVED_DAY, Bool, Int, Table, Text, Texts, columns
 
+# fmt: off
 TABLES = (
     Table(
         "consent_submissions",
@@ -25,11 +26,8 @@ TABLES = (
         columns(
             ("seq", Int, "order in the ledger, from 0"),
             ("event_id", Text, "identity of the event"),
-            (
-                "consent_id",
-                Text,
-                "the consent it belongs to, empty for none; people choose it, so it is one's own only",
-            ),
+            ("consent_id", Text,
+             "the consent it belongs to, empty for none; people choose it, so it is one's own only"),
             ("type", Text, "grant, amend, revoke; dispute, adjudicate; or one of the identity events"),
             ("party_id", Text, "whose consent, key, guardian or dispute it is"),
             ("role", Text, "contributor, depicted, guardian or property_owner; empty for what is no consent"),
@@ -41,11 +39,8 @@ TABLES = (
             ("scopes", Texts, "purposes covered"),
             ("territories", Texts, "ISO 3166-1 codes covered, or *"),
             ("recipients", Texts, "who may receive it, or *"),
-            (
-                "assets",
-                Texts,
-                "SHA-256 digests covered or disputed: of a file's bytes or frames, or of a clip's frames",
-            ),
+            ("assets", Texts,
+             "SHA-256 digests covered or disputed: of a file's bytes or frames, or of a clip's frames"),
             ("guardian_id?", Text, "who may sign for the party, or no longer may"),
             ("dispute_id?", Text, "the dispute that was opened or decided"),
             ("outcome?", Text, "dismissed or upheld, of a decided dispute"),
@@ -111,3 +106,4 @@ TABLES = (
         partitioned=True,
     ),
 )
+# fmt: on

@@ -3,6 +3,7 @@
 from assets.tables.columns import CLIP_KEY, OF_CLIP, RECEIVED_DAY, Int, Real, Table, Text, Texts, Vector, columns
 from assets.vocabulary import CAMERA_MOTIONS, either
 
+# fmt: off
 TABLES = (
     Table(
         "shots",
@@ -43,11 +44,8 @@ TABLES = (
             ("camera_pan_diag_per_s", Real, "the camera's turn to the right, negative to the left"),
             ("camera_tilt_diag_per_s", Real, "the camera's turn upwards, negative downwards"),
             ("camera_zoom_diag_per_s", Real, "mean outward speed that zooming in causes, negative for zooming out"),
-            (
-                "camera_roll_diag_per_s",
-                Real,
-                "mean speed that rolling causes, positive where the picture turns clockwise",
-            ),
+            ("camera_roll_diag_per_s", Real,
+             "mean speed that rolling causes, positive where the picture turns clockwise"),
             ("sharpness", Real, "variance of the Laplacian at the fixed size"),
             ("luma_mean", Real, "mean luma, 0 to 1"),
             ("luma_p05", Real, "5th percentile of luma, 0 to 1"),
@@ -56,21 +54,12 @@ TABLES = (
             ("clipped_fraction", Real, "share of pixels below 5 or above 250 of 255"),
             ("contrast", Real, "standard deviation of luma, 0 to 1"),
             ("colourfulness", Real, "Hasler and Suesstrunk's measure, 8-bit units"),
-            (
-                "shadow_saturation",
-                Real,
-                "mean saturation of the darkest 40 % of pixels, 0 to 1; high under lamps at night",
-            ),
-            (
-                "noise?",
-                Real,
-                "robust noise estimate on the native picture, 8-bit units; null where it has no 8-bit luma",
-            ),
-            (
-                "detail_fraction?",
-                Real,
-                "share of the pixel grid's resolution that the spectrum uses, 0 to 1; null where nothing has detail",
-            ),
+            ("shadow_saturation", Real,
+             "mean saturation of the darkest 40 % of pixels, 0 to 1; high under lamps at night"),
+            ("noise?", Real,
+             "robust noise estimate on the native picture, 8-bit units; null where it has no 8-bit luma"),
+            ("detail_fraction?", Real,
+             "share of the pixel grid's resolution that the spectrum uses, 0 to 1; null where nothing has detail"),
             ("flicker", Real, "mean absolute change of mean luma between frames, 0 to 1"),
             ("freeze_fraction", Real, "share of frames equal to the one before"),
             ("black_fraction", Real, "share of black frames"),
@@ -79,11 +68,8 @@ TABLES = (
             ("text_fraction?", Real, "share of the picture under lasting rows of letters; null for a single look"),
             ("faces_max?", Int, "most faces seen in one sampled frame; null when no detector was there"),
             ("faces_json", Text, "boxes a sampled frame: list of {frame, boxes}; no embedding is ever stored"),
-            (
-                "frame_phashes",
-                Texts,
-                "perceptual hashes, 4 a second: luma 12 x 12 and chroma 4 x 4 in 16 levels, hexadecimal",
-            ),
+            ("frame_phashes", Texts,
+             "perceptual hashes, 4 a second: luma 12 x 12 and chroma 4 x 4 in 16 levels, hexadecimal"),
             ("loudness_lufs?", Real, "integrated loudness after ITU-R BS.1770, LUFS; null without sound that decodes"),
             ("silence_fraction?", Real, "share of the sound below -50 LUFS"),
             ("speech_fraction?", Real, "share of seconds that sound like speech"),
@@ -105,11 +91,8 @@ TABLES = (
             ("dup_group", Text, "identity of the group: the original's clip_id"),
             ("original_item_id", Text, "the earliest verified owner's item"),
             ("kind", Text, "unique, original, exact (bytes or frames), near (perceptual hash) or unmeasured"),
-            (
-                "distance?",
-                Real,
-                "1 less the likeness to the original, 0 for the same pictures; null when there is none",
-            ),
+            ("distance?", Real,
+             "1 less the likeness to the original, 0 for the same pictures; null when there is none"),
             ("verdict", Text, "pass, fail or not_measured (an error of ours)"),
             ("reason?", Text, "dup.exact, dup.near (of another owner), dup.own_similar or dup.unresolved"),
             ("duplicates_version", Text, "version of the method"),
@@ -193,3 +176,4 @@ TABLES = (
         partitioned=True,
     ),
 )
+# fmt: on

@@ -17,12 +17,13 @@ from dagster_dbt import (
 from dagster_dbt.core.dbt_event_iterator import DbtEventIterator
 
 from assets.home import Home
-from assets.warehouse.descriptions import described, descriptions
 from assets.warehouse.project import (
     applied,
     begin_build,
     close_connections,
     dbt_project,
+    described,
+    descriptions,
     environment,
     finish_build,
 )

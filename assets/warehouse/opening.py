@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assets.home import Home
 
@@ -37,6 +37,12 @@ def opened(home: Home, patience_s: float = PATIENCE_S) -> Iterator[duckdb.DuckDB
         )
     with _patiently(home, patience_s) as connection:
         yield connection
+
+
+def mart_rows(home: Home, mart: str) -> list[dict[str, Any]]:
+    """All rows of a mart as dbt left it; FileNotFoundError where there is no warehouse yet."""
+    with opened(home) as connection:
+        return connection.table(mart).to_arrow_table().to_pylist()
 
 
 def _patiently(home: Home, patience_s: float) -> duckdb.DuckDBPyConnection:

@@ -1,4 +1,4 @@
-"""Where the dbt project is and how dbt is run on it: paths, manifest, environment. What the models say is in SQL.
+"""Where the dbt project is, how dbt is run on it, and what its columns mean. What the models say is in SQL.
 
 dbt reads the lake and writes the warehouse where environment variables say.
 """
@@ -10,13 +10,16 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from dagster_dbt import DbtCliResource, DbtProject
 
 from assets.home import Home
-from assets.warehouse.opening import connect, memory_limit, opened
+from assets.tables import TABLES
+from assets.tables.columns import CLIP_KEY
+from assets.warehouse.opening import connect, memory_limit
 
 PROJECT_DIR = Path(__file__).resolve().parents[2] / "dbt_project"
 # what a person edits; `target` and `logs` are dbt's own
@@ -109,12 +112,6 @@ def applied(variables: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def mart_rows(home: Home, mart: str) -> list[dict[str, Any]]:
-    """All rows of a mart as dbt left it; FileNotFoundError where there is no warehouse yet."""
-    with opened(home) as connection:
-        return connection.table(mart).to_arrow_table().to_pylist()
-
-
 def close_connections(adapter: Any) -> None:
     """Let go of the warehouse in this process.
 
@@ -128,3 +125,56 @@ def close_connections(adapter: Any) -> None:
     if DuckDBConnectionManager._ENV is not None:
         DuckDBConnectionManager._ENV.close()
     DuckDBConnectionManager.close_all_connections()
+
+
+# -- what columns mean ---------------------------------------------------------------------------------------------------
+
+Descriptions = dict[str, str]  # by column
+_KEY_OF_CLIP = {"clip_key": "the clip, its item and its shot in one: what rows about a clip are joined by"}
+
+
+def descriptions(manifest: dict[str, Any]) -> dict[str, Descriptions]:
+    """By dbt's id of a source or model: descriptions of the columns that it may have.
+
+    A description is written once: with the lake's table that has the column, or with the model that makes it. Models
+    downstream inherit the nearest one of the same name.
+    """
+    columns: dict[str, Descriptions] = {}
+    models = {uid: node for uid, node in manifest["nodes"].items() if node["resource_type"] == "model"}
+    for uid in TopologicalSorter({uid: node["depends_on"]["nodes"] for uid, node in models.items()}).static_order():
+        if uid in models:
+            columns[uid] = {}
+            for parent in models[uid]["depends_on"]["nodes"]:
+                columns[uid] = columns.get(parent, {}) | columns[uid]  # the first parent that has it
+            own = models[uid]["columns"].values()
+            columns[uid] |= {column["name"]: column["description"] for column in own if column["description"]}
+        elif uid in manifest["sources"]:
+            columns[uid] = _of_table(manifest["sources"][uid]["name"])
+    return columns
+
+
+def described(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with these descriptions, and with those of the lake's tables for sources and staging models."""
+    columns = descriptions(manifest)
+    for uid, node in (manifest["sources"] | manifest["nodes"]).items():
+        if uid not in columns:
+            continue
+        tables = [manifest["sources"][parent]["name"] for parent in _sources_of(uid, node)]
+        if len(tables) == 1:
+            node["description"] = node["description"] or TABLES[tables[0]].doc
+            for name in columns[uid]:
+                node["columns"].setdefault(name, {"name": name, "description": "", "data_type": None})
+        for name, column in node["columns"].items():
+            column["description"] = columns[uid].get(name, "")
+    return manifest
+
+
+def _sources_of(uid: str, node: dict[str, Any]) -> list[str]:
+    """The lake's tables that this is, or reads and nothing else."""
+    parents = [uid] if node["resource_type"] == "source" else node["depends_on"]["nodes"]
+    return parents if all(parent.startswith("source.") for parent in parents) else []
+
+
+def _of_table(name: str) -> Descriptions:
+    own = {column.name: column.doc for column in TABLES[name].columns}
+    return (_KEY_OF_CLIP if set(CLIP_KEY) <= set(own) else {}) | own

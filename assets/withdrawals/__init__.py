@@ -4,5 +4,5 @@
 - `execute`: takes the planned steps; a killed run goes on where it stopped
 - `lineage`: the models that a withdrawal reaches, and what is written on their versions
 - `artifacts`: files and rows that go, and how they come back
-- `receipt`, `consent_receipts`, `exclusion_proofs`: signed answers to the people
+- `receipt`: the signed account of a withdrawal; `answers`: receipts of consents, and whether a model saw a clip
 """

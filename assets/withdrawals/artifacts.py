@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
@@ -18,8 +20,9 @@ import pyarrow.compute as pc
 
 from assets.consent.withdrawal_log import Item
 from assets.home import Home
-from assets.signals.task import result_key
+from assets.signals.files import result_key
 from assets.tables import TABLES
+from training.model.exposure import ROOTS
 from training.model.text import text_key
 
 Act = Literal["keep", "seal", "delete"]
@@ -30,6 +33,11 @@ MADE_BY_MODELS = ("samples", "release")  # <kind>/<model_key>/...
 ROWS_OF_CLIPS = ("captions", "visual_captions", "embeddings")  # tables of the lake with a clip_id and a day
 ROWS_OF_MODELS = "samples"
 THUMBNAILS = "thumbnails"  # kind of item; its name is that of the file's measurements and the clip's
+SHARDS = "shards"  # kind of item; its name is that of a shard of latents (shards/<version>/<shard>) and the clip's
+PARTS = (
+    THUMBNAILS,
+    SHARDS,
+)  # of an object that stays: they are always deleted, and made again when the clip comes back
 
 
 class PolicyError(ValueError):
@@ -66,10 +74,16 @@ def sealed_key(withdrawal_id: str, key: str) -> str:
 
 def made_of(home: Home, clip_ids: Iterable[str], act: Act) -> list[Item]:
     """Pictures and latents of these clips that lie in the store."""
+    clip_ids = sorted(clip_ids)
     folders = [(kind, name) for kind in MADE_OF_CLIPS for name in home.store.folders(kind)]
-    return [
+    sharded = [
+        Item(f"{index.removesuffix('.json')}/{clip_id}", SHARDS, "delete", clip_id)
+        for index in (key for key in home.store.list(SHARDS) if key.endswith(".json"))
+        for clip_id in sorted(json.loads(home.store.get(index)).keys() & set(clip_ids))
+    ]
+    return sharded + [
         Item(key, kind, act, clip_id)
-        for clip_id in sorted(clip_ids)
+        for clip_id in clip_ids
         for kind, name in folders
         if home.store.exists(key := f"{kind}/{name}/{clip_id}.safetensors")
     ]
@@ -162,6 +176,8 @@ def carry_out(home: Home, withdrawal_id: str, items: Iterable[Item], sealed_befo
             tables.setdefault((table, item.action), set()).add(name)
         elif item.kind == THUMBNAILS:
             _blank(home, *item.item.rsplit("/", 1))
+        elif item.kind == SHARDS:
+            _leave_out(home, *item.item.rsplit("/", 1))
         elif item.action == "seal":
             _move(home, item.item, sealed_key(withdrawal_id, item.item))
         else:
@@ -194,7 +210,7 @@ def bring_back(home: Home, withdrawal_id: str, items: Iterable[Item]) -> list[st
 
 def remains(home: Home, items: Iterable[Item]) -> list[str]:
     """Items that still lie where they were. Rows and thumbnails are items only for as long as they are there."""
-    inside = ("rows", THUMBNAILS)  # of an object that stays
+    inside = ("rows", *PARTS)  # of an object that stays
     return [item.item for item in items if item.kind in inside or home.store.exists(item.item)]
 
 
@@ -210,8 +226,25 @@ def forget_scratch(home: Home, model_keys: Iterable[str]) -> None:
         shutil.rmtree(home.state / "scratch" / "samples" / model_key, ignore_errors=True)
 
 
+def forget_runs(home: Home, roots: Collection[str]) -> list[str]:
+    """Checkpoints in the store of runs that did not finish and saw one of these snapshots; the runs' names."""
+    gone = []
+    for name in home.store.folders("runs"):
+        keys = list(home.store.list(f"runs/{name}"))
+        states = [json.loads(home.store.get(key)) for key in keys if key.endswith("/state.json")]
+        if any(set(roots) & set(state[ROOTS]) for state in states):
+            for key in keys:
+                home.store.delete(key)
+            gone.append(name)
+    return gone
+
+
 def forget_pages(home: Home, clip_ids: Iterable[str]) -> None:
-    """Contact sheets of these clips that a reviewer opened on this machine; they can be made again while the file is here."""
+    """Contact sheets of these clips that a reviewer opened on this machine, and every comparison of versions.
+
+    Both can be made again while the files are here.
+    """
+    shutil.rmtree(home.state / "scratch" / "comparisons", ignore_errors=True)
     for clip_id in clip_ids:
         for page in (home.state / "scratch" / "sheets").glob(f"{clip_id}-*.html"):
             page.unlink(missing_ok=True)
@@ -235,6 +268,21 @@ def _blank(home: Home, key: str, clip_id: str) -> None:
     kept = json.loads(home.store.get(key))
     shots = [shot | {"thumbnail": None} if shot["clip_id"] == clip_id else shot for shot in kept["shots"]]
     home.store.put(key, json.dumps(kept | {"shots": shots}, sort_keys=True).encode())
+
+
+def _leave_out(home: Home, shard: str, clip_id: str) -> None:
+    """The shard without the latent of this clip, under the name of what is left, whole before the old one goes."""
+    if not home.store.exists(f"{shard}.json"):
+        return
+    from training.data.shards import without  # torch
+
+    index = home.store.fetch(f"{shard}.json")
+    with tempfile.TemporaryDirectory() as folder:
+        made = without(home.store.fetch(f"{shard}.safetensors"), index, clip_id, Path(folder))
+        for path in made:
+            home.store.put(f"{shard.rsplit('/', 1)[0]}/{path.name}", path)
+    for ending in ("json", "safetensors"):
+        home.store.delete(f"{shard}.{ending}")
 
 
 def _take_rows(home: Home, withdrawal_id: str, table: str, names: set[str], *, seal: bool) -> None:

@@ -25,10 +25,10 @@ from assets.consent.reach import error_line
 from assets.consent.sealed_members import SealedSnapshots
 from assets.consent.withdrawal_log import DONE, Item, Withdrawal, WithdrawalLog
 from assets.home import Home
-from assets.registry.versions import Registry, Version
+from assets.registry import Registry, Version
 from assets.requests.store import propose
 from assets.withdrawals import artifacts, lineage, receipt
-from assets.withdrawals.artifacts import THUMBNAILS, RetentionPolicy
+from assets.withdrawals.artifacts import PARTS, RetentionPolicy
 from assets.withdrawals.lineage import Model, downstream
 from assets.withheld import RESTORATION, withheld
 
@@ -206,6 +206,7 @@ class Execution:
         act = "seal" if withdrawal.only_held else self.policy.generated
         keys = self._reached_keys(withdrawal)
         artifacts.forget_scratch(self.home, keys)
+        artifacts.forget_runs(self.home, withdrawal.by_root)
         return artifacts.made_by(self.home, keys, act)
 
     def _media(self, withdrawal: Withdrawal) -> list[Item]:
@@ -230,7 +231,7 @@ class Execution:
         return sorted(downstream(withdrawal.by_root, lineage.known_models(self.home, self.versions())))
 
     def _ask_for_footage(self, withdrawal: Withdrawal) -> dict[str, Any]:
-        """Once a clip, whoever withdrew it; not while a dispute is open, which may be dismissed."""
+        """Ask once for each clip, but not while a dispute is open: it may be dismissed."""
         if withdrawal.only_held:
             return {"proposals": []}
         reasons = {clip_id: why for (_, clip_id), why in withdrawal.reach.items()}
@@ -263,7 +264,7 @@ class Execution:
         for name in sorted({held[item.clip_id] for item in made if item.clip_id}):
             act = "seal" if past[name].only_held else self.policy.derived
             items = (item for item in made if held.get(item.clip_id) == name)
-            acts = [item if item.kind == THUMBNAILS else replace(item, action=act) for item in items]
+            acts = [item if item.kind in PARTS else replace(item, action=act) for item in items]
             self._put_away(past[name], acts)
         for withdrawal in (withdrawal for withdrawal in past.values() if withdrawal.kind != RESTORATION):
             self._put_away(withdrawal, self._media(withdrawal))  # there again where its day was taken in again

@@ -15,7 +15,7 @@ from assets.consent.withdrawal_log import Withdrawal
 from assets.evaluation.promotion import reconcile_champion
 from assets.home import Home
 from assets.model import published
-from assets.registry.versions import CHAMPION, Registry, Version
+from assets.registry import CHAMPION, Registry, Version
 
 TAINT, CLIPS, LEDGER, BY = "taint", "taint_clips", "taint_ledger_size", "taint_withdrawal"
 LONGEST = 5000  # characters that a tag of MLflow takes
@@ -103,7 +103,7 @@ def tainted_here(version: Version) -> bool:
 
 
 def lift(registry: Registry, version: Version, withdrawal: Withdrawal) -> None:
-    """No withdrawal reaches it any more: its tags and its page say so. What tells that this is due goes last."""
+    """No withdrawal reaches it any more: its tags and its page say so. The tag that marks this as pending goes last."""
     if version.taint:
         registry.tag(
             version.number,
@@ -124,7 +124,7 @@ def take_aliases(home: Home, registry: Registry, held: Mapping[str, str]) -> Non
 
     for name, number in sorted(held.items()):
         if name == CHAMPION:
-            reconcile_champion(home)
+            reconcile_champion(home, "a withdrawal")
         elif registry.alias(name) == number:
             registry.delete_alias(name)
 

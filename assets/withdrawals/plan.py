@@ -1,6 +1,6 @@
 """From the ledger to consequences: what new events, and terms that have ended, reach; planned, then carried out.
 
-The one entry for whoever watches the ledger. The path from an event to an alias that moved reads the new events, the
+The sensor on the ledger calls this and nothing else. The path from an event to an alias that moved reads the new events, the
 members that they touch and those members' people, and nothing else.
 """
 
@@ -21,8 +21,8 @@ from assets.consent.withdrawal_log import EVENT, MEMBER, Cause, Failing, Mark, P
 from assets.home import Home
 from assets.withdrawals.execute import SERVING, Execution
 from assets.withheld import RESTORATION, WITHDRAWAL, withheld
-from training.consent.checkpoint import Checkpoint
 from training.consent.events import CONSENT_TYPES, DISPUTE_TYPES, Event
+from training.consent.keys import Checkpoint
 from training.consent.times import instant, now_utc, parse_time, shifted, time_text
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,7 +81,8 @@ def act_on_ledger(
     started, last = time.monotonic(), log.last()
     begun = {withdrawal.number for withdrawal in log.unfinished()}
     while True:
-        head, at = _head(ledger, moment or now_utc())
+        head, at = ledger.head(), moment or now_utc()
+        at = max(at, head.recorded_at or at)  # never before the last event
         read = read_ledger(ledger, snapshots, log, head, at)
         with execution.apart("the registry"):
             execution.serve_no_more(log.unfinished())
@@ -117,12 +118,6 @@ def act_on_ledger(
 def _failing(log: WithdrawalLog, execution: Execution) -> tuple[str, ...]:
     failing = {f"{kind} {number}": why for (kind, number), why in log.failing().items()} | execution.failing
     return tuple(f"{name} ({why})" for name, why in sorted(failing.items()))
-
-
-def _head(ledger: Ledger, now: datetime) -> tuple[Checkpoint, datetime]:
-    """The ledger's head, and the time: never before the last event's."""
-    head = ledger.head()
-    return head, max(now, head.recorded_at or now)
 
 
 def _reported(withdrawal: Withdrawal, since_seq: int, after: int | None) -> bool:
@@ -206,7 +201,7 @@ def _unseen(ledger: Ledger, snapshots: SealedSnapshots, log: WithdrawalLog, mark
 def _withdrawals(log: WithdrawalLog, reached: Reach, new: Iterable[Event]) -> Iterator[Plan]:
     """One withdrawal a person or dispute, of what no earlier one did for the same causes.
 
-    A revocation that reaches no sealed clip is one, too: whoever withdraws gets a receipt.
+    A revocation that reaches no sealed clip counts, too, so that everybody who withdraws gets a receipt.
     """
     handled = log.handled({clip_id for _, clip_id in reached.reached})
     causes: dict[str, set[Cause]] = defaultdict(set)
@@ -242,11 +237,14 @@ def _restorations(log: WithdrawalLog, reached: Reach, upto: int) -> Iterator[Pla
         if clip_id in standing.get(root, ()):
             back[held.get(clip_id, root)][root, clip_id] = ()
     whole = {clip_id for pairs in back.values() for _, clip_id in pairs}
-    newly = {clip_id for _, clip_id in reached.reached}
-    for clip_id in sorted(reached.usable & (held.keys() | newly) - whole):
+    newly: dict[str, list[str]] = defaultdict(list)  # roots by clip: of two looks at one ledger each reaches other ones
+    for root, clip_id in sorted(reached.reached):
+        newly[clip_id].append(root)
+    for clip_id in sorted(reached.usable & (held.keys() | newly.keys()) - whole):
         back[held.get(clip_id, clip_id)]["", clip_id] = ()
     for by, pairs in sorted(back.items()):
-        yield Plan(RESTORATION, by, (Cause(by, "restored", f"{by}@{upto}", ""),), pairs)
+        identity = "@".join((by, str(upto), *newly.get(by, ())))
+        yield Plan(RESTORATION, by, (Cause(by, "restored", identity, ""),), pairs)
 
 
 def _coming(new: Iterable[Event], now: datetime) -> Iterator[tuple[datetime, str]]:

@@ -1,12 +1,11 @@
 """The receipt of a withdrawal: one signed file that says what reached what, and what was done where and when.
 
 Written once, from the log alone, after everything was read again and nothing was left. It names pseudonyms and
-digests and nothing else of anybody; whoever holds the platform's public checkpoint key can check it.
+digests, nothing else. Anybody with the platform's public checkpoint key can check it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from assets.consent.proofs.verification import COMPLETION
 from assets.consent.withdrawal_log import DONE, Withdrawal, WithdrawalLog
 from assets.home import Home
 from assets.withheld import RESTORATION
+from training.consent.canonical import sha256_hex
 
 
 def key(withdrawal_id: str) -> str:
@@ -73,4 +73,4 @@ def issue(home: Home, log: WithdrawalLog, withdrawal: Withdrawal, policy: Mappin
     where = key(withdrawal.id)
     if not home.store.exists(where):
         home.store.put(where, file_bytes(sign_statement(body(log, withdrawal, policy), checkpoint_key(home))))
-    return {"receipt": where, "sha256": hashlib.sha256(home.store.get(where)).hexdigest()}
+    return {"receipt": where, "sha256": sha256_hex(home.store.get(where))}

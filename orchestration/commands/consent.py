@@ -6,7 +6,6 @@ verified is signed by the platform; the evidence stays with the officer, and its
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +23,7 @@ from assets.consent.platform import enrol as attest
 from assets.store import write_atomically
 from orchestration.commands.shared import facts, home, plain, say, short, stderr, stdout, table
 from training.consent import events
+from training.consent.canonical import file_sha256
 from training.consent.events import IDENTITY_TYPES, PLATFORM
 from training.consent.keys import load_or_create
 
@@ -79,7 +79,8 @@ def grant(
         write_atomically(output, json.dumps([registration, signed], indent=1).encode())
     else:
         ledger = platform_ledger(home())
-        if not key_known(ledger, party=guardian or party, key_id=registration["key_id"]):
+        bound = (e.key_id for e in ledger.events(parties={guardian or party}) if e.type == "register_key")
+        if registration["key_id"] not in bound:
             append(ledger, registration, now)
         append(ledger, signed, now)
     say(f"[bold]{body['consent_id']}[/] granted by {plain(party)} for {', '.join(sorted(set(scope)))}")
@@ -240,11 +241,6 @@ def _unknown(consent_id: str) -> LookupError:
     return LookupError(f"the ledger knows no consent {consent_id!r}; `rushes consent show` lists them")
 
 
-def key_known(ledger: Ledger, *, party: str, key_id: str) -> bool:
-    """Whether the ledger has bound this key to its owner already."""
-    return any(e.type == "register_key" and e.key_id == key_id for e in ledger.events(parties={party}))
-
-
 def check(*envelopes: dict[str, Any], now: datetime) -> None:
     """ValueError with the rule by which a ledger that knows these people would refuse them: for events in a file."""
     register = Register(keys={"the platform's": RegisteredKey(PLATFORM, b"")})
@@ -261,21 +257,18 @@ def append(ledger: Ledger, envelope: dict[str, Any], now: datetime) -> None:
     """Append, or ValueError with the rule that refused it and, where a person can help, what they have to do."""
     result = ledger.append(envelope, now)
     if isinstance(result, Refused):
-        advice = f" ({enrolment_advice(envelope)})" if result.rule is Rule.KEY_NOT_ENROLLED else ""
+        enrolment = (
+            f"rushes consent enrol {envelope['body']['party_id']} {envelope['key_id']} --officer NAME --evidence FILE"
+        )
+        advice = f" (they do so with: {enrolment})" if result.rule is Rule.KEY_NOT_ENROLLED else ""
         raise ValueError(f"the ledger refused the event: {result.rule.value}: {result.detail}{advice}")
-
-
-def enrolment_advice(registration: dict[str, Any]) -> str:
-    party, key_id = registration["body"]["party_id"], registration["key_id"]
-    return f"they do so with: rushes consent enrol {party} {key_id} --officer NAME --evidence FILE"
 
 
 def digest_of(asset: str) -> str:
     """A SHA-256 digest as given, or that of a file."""
     path = Path(asset)
     if path.is_file():
-        with path.open("rb") as source:
-            return hashlib.file_digest(source, "sha256").hexdigest()
+        return file_sha256(path)
     if len(asset) == 64 and all(c in "0123456789abcdef" for c in asset):
         return asset
     raise ValueError(f"{short(asset, 80)!r} is neither a file nor a SHA-256 digest")

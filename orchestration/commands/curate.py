@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from assets.curation.explain import Explanation
+from assets.curation.explain import explain as explain_clip
+from assets.curation.explain import page as explanation_page
 from assets.curation.policy.policy import POLICY
 from assets.curation.policy.policy_overrides import policy_of, read_changes, tuned, with_settings, write_changes
 from assets.curation.policy.replay import Replay
 from assets.curation.policy.replay import replay as replay_policy
-from assets.curation.reports.explain import Explanation
-from assets.curation.reports.explain import explain as explain_clip
-from assets.curation.reports.explain import page as explanation_page
 from assets.home import Home
 from assets.pages.stills import keep_page, take_stills
 from orchestration.commands.shared import facts, home, open_page, plain, short, stderr, stdout, table

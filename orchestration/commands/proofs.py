@@ -19,8 +19,7 @@ from assets.consent.proofs.models import EXCLUSION
 from assets.consent.proofs.statements import ProofError, file_bytes
 from assets.consent.proofs.verification import verify_file
 from assets.store import write_atomically
-from assets.withdrawals import consent_receipts as receipts
-from assets.withdrawals.exclusion_proofs import answer, clips_named
+from assets.withdrawals import answers
 from orchestration.commands.shared import facts, home, plain, say, short, stdout
 from training.consent.canonical import parse_strictly
 from training.consent.keys import public_bytes
@@ -50,13 +49,13 @@ def prove(
     if asked is None or (excluded and included):
         raise ValueError("say which: --excluded CLIP or --included CLIP")
     site = home()
-    answers = {clip_id: answer(site, clip_id, model) for clip_id in clips_named(site, asked)}
-    for clip_id, statement in answers.items():
+    statements = {clip_id: answers.answer(site, clip_id, model) for clip_id in answers.clips_named(site, asked)}
+    for clip_id, statement in statements.items():
         absent = statement["schema"] == EXCLUSION
         if absent != bool(excluded):
             raise LookupError(_contradiction(clip_id, model, statement, absent))
-    for clip_id, statement in answers.items():
-        _hand_out(statement, _own_file(output, clip_id) if len(answers) > 1 else output)
+    for clip_id, statement in statements.items():
+        _hand_out(statement, _own_file(output, clip_id) if len(statements) > 1 else output)
 
 
 def _contradiction(clip_id: str, model: str, statement: Mapping[str, Any], absent: bool) -> str:
@@ -107,7 +106,7 @@ def receipt(
     identity: Annotated[str, typer.Argument(help="The consent, or one of its events.")], output: Output = None
 ) -> None:
     """Write a receipt for the person: what was signed, proof that it is recorded, where it was used, what was paid."""
-    _hand_out(receipts.receipt(home(), identity), output)
+    _hand_out(answers.receipt(home(), identity), output)
 
 
 def key(output: Output = None) -> None:

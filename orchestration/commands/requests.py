@@ -52,12 +52,7 @@ def list_() -> None:
     site = home()
     filled = {request_id: row["accepted_units"] for request_id, row in fulfilment(site).items()}
     rows = [
-        (
-            row["request_id"],
-            row["status"],
-            f"{filled.get(row['request_id'], 0)}/{row['target_units']}",
-            row["title"],
-        )
+        (key := row["request_id"], row["status"], f"{filled.get(key, 0)}/{row['target_units']}", row["title"])
         for row in list_requests(site.database_url)
     ]
     stdout.print(table("Requests", ("request", "status", "filled", "asked for"), rows))
@@ -90,4 +85,4 @@ def show_row(row: dict[str, Any]) -> None:
         (c["field"], c["op"], c["value"], "must" if c["hard"] else "should", c["check"])
         for c in json.loads(row["criteria_json"])
     ]
-    stdout.print(table("", ("field", "", "value", "", "told by"), criteria))
+    stdout.print(table("", ("field", "", "value", "", "checked by"), criteria))

@@ -15,14 +15,19 @@ from typing import Annotated, Any
 import typer
 
 from assets.consent import disputes as dispute_records
-from assets.consent import reviewers as register
-from assets.consent.clip import Clip, digest
-from assets.consent.clip_facts import read_clips
+from assets.consent.clips import Clip, digest, read_clips
 from assets.consent.contact_sheet import find_clip, write_page
+from assets.consent.disputes import appeal as ask_again
 from assets.consent.eligibility import objections_to
 from assets.consent.review_queue import review_queue
-from assets.consent.reviews import all_reviews, submit_review
-from assets.consent.reviews import appeal as ask_again
+from assets.consent.reviews import (
+    ReviewError,
+    all_reviews,
+    enrol_reviewer,
+    read_register,
+    retire_reviewer,
+    submit_review,
+)
 from assets.home import Home
 from assets.reasons import REASONS, fatal, fit_for_catalogue, in_words
 from orchestration.commands.shared import facts, home, open_page, plain, say, short, stdout, table
@@ -128,7 +133,7 @@ def next_(
 ) -> None:
     """Walk through the queue: look at each contact sheet, then approve, reject, skip, or open a dispute."""
     site = home()
-    register.read_register(site.database_url).judge(reviewer)
+    read_register(site.database_url).judge(reviewer)
     clips = {clip.key: clip for clip in read_clips(site)}
     queue = sorted(_queue(site, reviewer), key=lambda row: reviewer not in row["offered"])  # stable: overdue stay first
     for place, row in enumerate(queue, 1):
@@ -172,14 +177,14 @@ def enrol(
 ) -> None:
     """Add a reviewer, or record that they work for another organisation now."""
     by = by or getpass.getuser()
-    new = register.enrol(home().database_url, name, organisation, by=by, now=datetime.now(UTC))
+    new = enrol_reviewer(home().database_url, name, organisation, by=by, now=datetime.now(UTC))
     say(f"{plain(name)} of {plain(organisation)} {'enrolled' if new else 'was enrolled already'}")
 
 
 @app.command()
 def retire(name: Name, by: By = None) -> None:
     """Retire a reviewer; their earlier reviews stand."""
-    was_active = register.retire(home().database_url, name, by=by or getpass.getuser(), now=datetime.now(UTC))
+    was_active = retire_reviewer(home().database_url, name, by=by or getpass.getuser(), now=datetime.now(UTC))
     say(f"{plain(name)} {'is' if was_active else 'was already'} retired")
 
 
@@ -198,7 +203,7 @@ def reviewers() -> None:
             entry.recorded_at,
             entry.by,
         )
-        for name, entry in sorted(register.read_register(url).standing().items())
+        for name, entry in sorted(read_register(url).standing().items())
     ]
     columns = ("reviewer", "organisation", "", "approved", "rejected", "since", "recorded by")
     stdout.print(table("Reviewers", columns, rows))
@@ -226,7 +231,7 @@ def dispute(
         raise ValueError("sign with your own --key, or let the --platform sign on an --officer's word")
     disputed = _clip(site, clip)
     if key is None:
-        _show_dispute(dispute_records.open_for(site, disputed, party, reason, officer or "", now))
+        _show_dispute(dispute_records.open_dispute(site, disputed, party, reason, officer or "", now))
         return
     if not key.is_file():
         raise LookupError(f"there is no key at {key}; the one that was registered for {party} is needed")
@@ -298,12 +303,10 @@ def _judge(site: Home, clip: Clip, judgement: Judgement) -> None:
     clip_id, item_id, shot_index = clip.key
     reviewer, seen, now = judgement.reviewer, judgement.seen, digest(clip)
     if seen is not None and (len(seen) < 8 or not now.startswith(seen)):
-        raise register.ReviewError("the clip is no longer what that contact sheet showed; look at it again")
-    organisation = register.read_register(site.database_url).judge(reviewer).organisation
+        raise ReviewError("the clip is no longer what that contact sheet showed; look at it again")
+    organisation = read_register(site.database_url).judge(reviewer).organisation
     if clip.judged().bars(reviewer, organisation):
-        raise register.ReviewError(
-            f"{reviewer} has a part in this clip, or works for whoever asked for it, and cannot judge it"
-        )
+        raise ReviewError(f"{reviewer} has a part in this clip, or works for whoever asked for it, and cannot judge it")
     submit_review(
         site.database_url,
         clip_id=clip_id,
@@ -333,7 +336,7 @@ def _ask(site: Home, clip: Clip, reviewer: str, seen: str) -> bool:
             if answer == "d":
                 party = typer.prompt("whom does it concern (a name of your own for somebody unknown)")
                 (code, *_) = _codes()
-                _show_dispute(dispute_records.open_for(site, clip, party, code, reviewer, datetime.now(UTC)))
+                _show_dispute(dispute_records.open_dispute(site, clip, party, code, reviewer, datetime.now(UTC)))
             else:
                 codes = _codes() if answer == "r" else ()
                 persons = typer.prompt("identifiable people in it", type=int)

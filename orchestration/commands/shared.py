@@ -17,8 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from assets.home import Home
 from assets.reasons import printable
-from orchestration.resources import open_home
-from orchestration.settings import Settings
+from orchestration.settings import Settings, open_home
 
 stdout = Console()
 stderr = Console(stderr=True)

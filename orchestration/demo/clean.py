@@ -24,8 +24,8 @@ def at_stake(folder: Path) -> list[str]:
     people = folder / "demo_people"
     strangers = _strangers(folder / "rushes.db")
     lost = [f"the ledger, which is not only of the demo's people: {', '.join(strangers)}"] if strangers else []
-    ours = {people, folder / "keys"} if people.is_dir() and not strangers else {people}
-    if others := sorted(p for kind in KEYS for p in folder.rglob(kind) if not ours & set(p.parents)):
+    made_by_demo = {people, folder / "keys"} if people.is_dir() and not strangers else {people}
+    if others := sorted(p for kind in KEYS for p in folder.rglob(kind) if not made_by_demo & set(p.parents)):
         lost.append(f"private keys: {', '.join(str(path.relative_to(folder)) for path in others[:5])}")
     return lost
 

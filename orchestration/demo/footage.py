@@ -1,98 +1,23 @@
-"""Clips cut out of the fetched footage: which frames, which part of the picture, what is in them, and their encoding.
+"""Cuts clips out of the fetched footage, and damages files in the ways that deliveries go wrong.
 
-Every range below was watched. Identifiable people are in the interview and nowhere else, and the sample world delivers
-that one to be blocked. Places and times of capture are invented by the sample world's contributors.
 Decoding and encoding use one thread each, so the same footage gives the same bytes.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestration.demo.deliveries import Cut
 from orchestration.demo.fetch import PACKAGES
 from training.data.video import REPEATABLE
 
 if TYPE_CHECKING:
     import av.container
     import av.filter
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Frames `start` to `end` (exclusive) of a source, cropped and scaled.
-
-    `crop` is (x, y, width, height) in shares of the picture; the window moves to `to` (x, y) by the last frame.
-    """
-
-    name: str
-    source: str  # file below vendor/footage
-    start: int
-    end: int
-    size: tuple[int, int]  # of the result: width, height, both even
-    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
-    to: tuple[float, float] | None = None
-    fps: int = 30
-    identifiable: int = 0  # people who could be recognised: what an attentive reviewer counts
-
-    @property
-    def length_s(self) -> float:
-        return round((self.end - self.start) / self.fps, 3)
-
-
-_SNOW, _BIKES, _CITY, _PARK, _CREW, _VOLCANO = (
-    "snow.mp4", "bikes.mp4", "city.mpg", "park.mp4", "crew.mp4", "volcano.mp4",
-)  # fmt: skip
-_HD, _WIDE, _SMALL = (1280, 720), (864, 486), (384, 216)
-_THIRD = 1 / 3
-
-CUTS: dict[str, Cut] = {
-    cut.name: cut
-    for cut in (
-        # skyscrapers at night; frame 115 is a cut
-        Cut("city-towers", _CITY, 0, 190, (704, 396), fps=25),
-        Cut("city-facade", _CITY, 0, 110, _SMALL, (0.0, 0.10, 0.5, 0.5), fps=25),
-        Cut("city-curve", _CITY, 0, 110, _SMALL, (0.5, 0.05, 0.5, 0.5), fps=25),
-        Cut("city-offices", _CITY, 10, 112, _SMALL, (0.22, 0.45, 0.5, 0.5), fps=25),
-        Cut("city-roof", _CITY, 118, 190, _SMALL, (0.45, 0.0, 0.5, 0.5), fps=25),
-        Cut("city-twins", _CITY, 118, 190, _SMALL, (0.05, 0.45, 0.5, 0.5), fps=25),
-        Cut("city-sky", _CITY, 118, 190, _SMALL, (0.0, 0.15, 0.5, 0.5), (0.1, 0.15), fps=25),
-        Cut("city-edge", _CITY, 118, 190, _SMALL, (0.5, 0.5, 0.5, 0.5), fps=25),
-        # a street by day: parked bicycles, traffic, the legs of someone walking by
-        Cut("street-crossing", _BIKES, 138, 186, (640, 272), fps=25),
-        Cut("street-bicycle", _BIKES, 188, 241, (640, 272), fps=25),
-        # an eruption by day, one drone shot of 20 s
-        Cut("volcano-4k", _VOLCANO, 0, 60, (3840, 2160)),
-        Cut("volcano-crater", _VOLCANO, 60, 135, _HD, (0.32, 0.12, _THIRD, _THIRD)),
-        Cut("volcano-river", _VOLCANO, 120, 195, _HD, (0.16, 0.55, _THIRD, _THIRD)),
-        Cut("volcano-smoke", _VOLCANO, 90, 165, _HD, (0.02, 0.0, _THIRD, _THIRD)),
-        Cut("volcano-hills", _VOLCANO, 0, 75, _WIDE, (0.62, 0.04, _THIRD, _THIRD)),
-        Cut("volcano-plain", _VOLCANO, 150, 225, _WIDE, (0.62, 0.6, _THIRD, _THIRD)),
-        Cut("volcano-rock", _VOLCANO, 60, 135, _WIDE, (0.36, 0.66, _THIRD, _THIRD)),
-        Cut("volcano-flyby", _VOLCANO, 0, 120, _WIDE, (0.0, 0.25, 0.45, 0.45), (0.5, 0.25)),
-        Cut("volcano-fountain", _VOLCANO, 165, 225, (1920, 1080), (0.2, 0.1, 0.6, 0.6)),
-        Cut("volcano-column", _VOLCANO, 0, 75, (540, 960), (0.32, 0.02, 0.1875, 0.5926)),
-        Cut("volcano-ridge", _VOLCANO, 120, 195, _WIDE, (0.66, 0.3, 0.3, 0.3)),
-        Cut("volcano-slope", _VOLCANO, 30, 105, _WIDE, (0.0, 0.42, 0.3, 0.3)),
-        Cut("volcano-ash", _VOLCANO, 150, 210, _WIDE, (0.2, 0.3, 0.25, 0.25)),
-        # an opossum on a snowboard; bystanders are outside the chosen frames
-        Cut("snow-ride", _SNOW, 768, 866, _WIDE),
-        Cut("snow-portrait", _SNOW, 872, 936, _WIDE),
-        Cut("snow-board", _SNOW, 1122, 1198, _WIDE, (0.22, 0.12, 0.78, 0.78)),
-        Cut("snow-sweater", _SNOW, 606, 676, (480, 480), (0.15, 0.1, 0.4219, 0.75)),
-        Cut("snow-lodge", _SNOW, 770, 860, _WIDE, (0.0, 0.0, 0.5, 0.5)),
-        # a park at sunset; the frame is cut so that the athlete is never in it
-        Cut("park-sun", _PARK, 0, 120, _WIDE, (0.52, 0.02, 0.44, 0.44), (0.54, 0.04)),
-        Cut("park-houses", _PARK, 0, 120, _WIDE, (0.0, 0.13, 0.28, 0.28), (0.02, 0.15)),
-        Cut("park-hedge", _PARK, 60, 150, _WIDE, (0.56, 0.16, 0.3, 0.3)),
-        # a news short, without its band of captions
-        Cut("crew-glass", _CREW, 495, 561, (384, 192), (0.0, 0.0, 0.9, 0.8), fps=15),
-        Cut("crew-interview", _CREW, 243, 309, (384, 192), (0.0, 0.0, 0.9, 0.8), fps=15, identifiable=1),
-    )
-}
 
 
 def source_of(cut: Cut) -> dict[str, str]:
@@ -185,3 +110,52 @@ def _window(cut: Cut, width: int, height: int) -> str:
     moving_x = f"{x * width:.3f}+n*{(last_x - x) * width / steps:.5f}"
     moving_y = f"{y * height:.3f}+n*{(last_y - y) * height / steps:.5f}"
     return f"w={round(w * width / 2) * 2}:h={round(h * height / 2) * 2}:x='{moving_x}':y='{moving_y}'"
+
+
+# -- files that are not what they claim to be ---------------------------------------------------------------------------
+
+_CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
+
+
+class DamageError(ValueError):
+    """The file is not built as the damage needs it."""
+
+
+def truncated(data: bytes, share: float = 0.6) -> bytes:
+    """The first part of an MP4 whose index comes first: it opens and plays, and then the pictures end."""
+    if not 0 <= data.find(b"moov") < data.find(b"mdat"):
+        raise DamageError("the index must come before the pictures, or nothing of the file would open")
+    return data[: round(len(data) * share)]
+
+
+def overdeclared(data: bytes, times: int = 2) -> bytes:
+    """A whole MP4 whose time-to-sample table and durations promise `times` as many frames as are there."""
+    out = bytearray(data)
+    boxes = dict(_boxes(data, 0, len(data)))
+    for name in (b"mvhd", b"tkhd", b"mdhd", b"stts"):
+        if name not in boxes:
+            raise DamageError(f"no {name.decode()} box")
+    for name, offset in {b"mvhd": 16, b"tkhd": 20, b"mdhd": 16}.items():
+        _multiply(out, boxes[name] + offset, times)  # durations of version 0
+    entries = struct.unpack_from(">I", out, boxes[b"stts"] + 4)[0]
+    for entry in range(entries):
+        _multiply(out, boxes[b"stts"] + 8 + 8 * entry, times)
+    return bytes(out)
+
+
+def _multiply(data: bytearray, at: int, times: int) -> None:
+    struct.pack_into(">I", data, at, struct.unpack_from(">I", data, at)[0] * times)
+
+
+def _boxes(data: bytes, start: int, end: int) -> list[tuple[bytes, int]]:
+    """(name, where its content begins) of every box, those inside the index's containers too."""
+    boxes: list[tuple[bytes, int]] = []
+    while start + 8 <= end:
+        size, name = struct.unpack_from(">I4s", data, start)
+        if size < 8:
+            break  # sizes of 64 bits do not come up in files of this size
+        boxes.append((name, start + 8))
+        if name in _CONTAINERS:
+            boxes += _boxes(data, start + 8, start + size)
+        start += size
+    return boxes

@@ -10,11 +10,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.consent import reviewers
 from assets.consent.notices import BUILT_IN
 from assets.consent.platform import enrol
 from assets.consent.review_queue import review_queue
-from assets.consent.reviews import submit_review
+from assets.consent.reviews import enrol_reviewer, submit_review
 from assets.home import Home
 from assets.ingestion.delivery_items import item_id
 from orchestration.demo.deliveries import DELIVERIES, EVERYTHING, Clip, Delivery
@@ -36,14 +35,9 @@ REVIEWERS = {"reviewer-ines": "org-clear-sight", "reviewer-tomas": "org-second-l
 class People:
     """Keys by person, and what these people sign."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @classmethod
-    def of(cls, home: Home) -> People:
-        folder = home.state / "demo_people"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return cls(folder)
+    def __init__(self, home: Home) -> None:
+        self.folder = home.state / "demo_people"
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def papers(self, delivery: Delivery, digests: dict[str, str]) -> list[Envelope]:
         """The signed events that come with a delivery: key, grants, withdrawals. `digests`: file -> SHA-256."""
@@ -53,7 +47,8 @@ class People:
         bodies = [_registration(person, key)]
         for consent_id, clips in grants(delivery).items():
             covered = [digests[clip.file] for clip in clips]
-            terms = {"scopes": clips[0].consent, "expires_at": _time(clips[0].expires_at)}
+            ends = clips[0].expires_at
+            terms = {"scopes": clips[0].consent, "expires_at": parse_time(ends) if ends else None}
             bodies.append(_grant(person, "contributor", consent_id, covered, signed_at, **terms))
         for consent_id in withdrawn_by(delivery):
             event_id = f"event-revoke-{consent_id}"
@@ -77,7 +72,7 @@ def enrol_everybody(home: Home) -> int:
 
     Nobody showed papers for a person who was only named, so nothing that is signed in that name is accepted.
     """
-    people, papers = People.of(home), sha256_hex(b"identity document, seen in person")
+    people, papers = People(home), sha256_hex(b"identity document, seen in person")
     contributors = sorted({delivery.contributor_id for delivery in DELIVERIES})
     key_ids = {person: keys.key_id_of(keys.public_bytes(people.key(person))) for person in contributors}
     return sum(
@@ -104,10 +99,6 @@ def _grant(
         event_id=f"event-grant-{consent_id}",
         **terms,
     )
-
-
-def _time(text: str | None) -> datetime | None:
-    return parse_time(text) if text else None
 
 
 def grants(delivery: Delivery) -> dict[str, list[Clip]]:
@@ -139,9 +130,9 @@ def review_everything(home: Home) -> int:
     detector saw as nobody's. Whether each person agreed is decided from the ledger.
     """
     for reviewer, organisation in REVIEWERS.items():
-        reviewers.enrol(home.database_url, reviewer, organisation, by="demo", now=now_utc())
+        enrol_reviewer(home.database_url, reviewer, organisation, by="demo", now=now_utc())
     clips = {item_id(d.delivery_id, place): clip for d in DELIVERIES for place, clip in enumerate(d.clips)}
-    reviews = 0
+    submitted = 0
     for task in review_queue(home):
         clip = clips.get(task["item_id"])
         if clip is None:
@@ -162,5 +153,5 @@ def review_everything(home: Home) -> int:
                 non_identifiable=max(strangers, (task["faces_max"] or 0) - clip.identifiable),
                 now=now_utc(),
             )
-            reviews += 1
-    return reviews
+            submitted += 1
+    return submitted

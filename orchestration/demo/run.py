@@ -23,9 +23,8 @@ from orchestration.demo.deliveries import DELIVERIES, Delivery
 from orchestration.demo.fetch import fetch
 from orchestration.demo.people import enrol_everybody, review_everything
 from orchestration.demo.world import World, build_world
-from orchestration.resources import open_home
 from orchestration.session import Session
-from orchestration.settings import DEFAULT_HOME, ROOT, Settings
+from orchestration.settings import DEFAULT_HOME, ROOT, Settings, open_home
 from orchestration.status import read_status, render_status
 
 
@@ -41,7 +40,7 @@ def run_demo(settings: Settings, console: Console | None = None, deliveries: Seq
     with Session(settings, console) as session:
         console.rule("Requests, and the intake of every received day")
         session.job("ask")
-        session.intake(world.days)
+        session.intake()
         console.rule("Enrolment: an officer verifies who holds which key")
         console.print(f"{enrol_everybody(home)} contributors enrolled")
         console.rule("Refresh: duplicates, ledger, warehouse")

@@ -1,8 +1,8 @@
 """What must be true when the demo has ended: every stage did its part, down to a marked video that answers a prompt.
 
-A green run proves less: a gate may refuse a model in a run that succeeds. `CASES` lists everything that goes wrong in the
-sample world and the verdict in which it must end. Each further check reads what a stage left behind and says in one
-sentence what is missing and where to look.
+A green run proves less: a gate may refuse a model in a run that succeeds. Everything that goes wrong in the sample world
+must end in the verdict of its case. Each further check reads what a stage left behind and says in one sentence what is
+missing and where to look.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from assets.consent.sealed_members import manifest_key
 from assets.consent.standing import standing_violations
@@ -20,45 +20,16 @@ from assets.ingestion.delivery_items import item_id
 from assets.lake import Lake
 from assets.marks.marking import read_marks
 from assets.model.published import exposure_of
-from assets.registry.versions import CHAMPION, Registry
+from assets.registry import CHAMPION, Registry
 from assets.release import bundle
 from assets.release.generation import generate_marked
 from assets.serving.answer import GenerationRequest
 from assets.serving.serve import NothingToServe
-from orchestration.demo.deliveries import DELIVERIES
+from orchestration.demo.deliveries import CASES, Case
 from orchestration.demo.world import World
 from orchestration.status import fulfilment
 
 PROMPT = "a red circle moves right"
-
-
-class Fate(NamedTuple):
-    """What a table must say of a clip: its `column` is `value`."""
-
-    table: str
-    column: str
-    value: str | bool
-
-
-@dataclass(frozen=True)
-class Case:
-    """A delivered clip, what is wrong with it, and the reason and fate that it must get."""
-
-    name: str
-    clip: str  # delivery/file
-    wrong: str
-    reason: str
-    fate: Fate
-
-    @property
-    def delivery_id(self) -> str:
-        return self.clip.partition("/")[0]
-
-    @property
-    def item_id(self) -> str:
-        (delivery,) = (delivery for delivery in DELIVERIES if delivery.delivery_id == self.delivery_id)
-        files = [clip.file for clip in delivery.clips]
-        return item_id(self.delivery_id, files.index(self.clip.partition("/")[2]))
 
 
 @dataclass(frozen=True)
@@ -68,31 +39,6 @@ class Outcome:
     case: Case
     as_expected: bool
     rows: str
-
-
-QUARANTINED = Fate("media", "state", "quarantined")
-FAILED = Fate("verdicts", "verdict", "fail")
-DUPLICATE = Fate("duplicates", "verdict", "fail")
-INELIGIBLE = Fate("eligibility", "eligible", False)
-
-CASES = (
-    Case(
-        "truncated", "d-broken/crossing.mp4", "the upload broke off at 60 % of the file", "media.truncated", QUARANTINED
-    ),
-    Case("overdeclared", "d-broken/ride.mp4", "promises twice its frames", "media.overdeclared_frames", QUARANTINED),
-    Case("empty", "d-broken/empty.mp4", "the file has no bytes", "media.empty", QUARANTINED),
-    Case("not-video", "d-broken/notes.mp4", "a text file with a video's name", "media.not_video", QUARANTINED),
-    Case("copied", "d-copies/holiday-in-iceland.mp4", "another's clip, smaller, encoded again", "dup.near", DUPLICATE),
-    Case("ai-generated", "d-copies/dream.mp4", "its C2PA manifest names a generator", "policy.ai_generated", FAILED),
-    Case("false-aspect", "d-careless/ridge.mp4", "declared 4:3, measured 16:9", "spec.aspect", FAILED),
-    Case("false-length", "d-careless/ridge.mp4", "declared 6 s, measured 2.5 s", "spec.duration", FAILED),
-    Case("false-time", "d-careless/edge.mp4", "declared by day, shows night", "metadata.time_mismatch", FAILED),
-    Case("no-consent", "d-careless/ash.mp4", "no consent came with it", "consent.none", INELIGIBLE),
-    Case("no-training", "d-careless/lodge.mp4", "consent to review and eval only", "consent.scope", INELIGIBLE),
-    Case("expires", "d-careless/hedge.mp4", "consent ends before the horizon", "consent.expires", INELIGIBLE),
-    Case("revoked", "d-eruption/slope.mp4", "withdrawn two days after delivery", "consent.revoked", INELIGIBLE),
-    Case("no-release", "d-newsroom/interview.mp4", "a forged release", "legal.missing_model_release", INELIGIBLE),
-)
 
 
 def cases_of(world: World) -> list[Case]:

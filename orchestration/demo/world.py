@@ -1,7 +1,7 @@
 """Build the sample world: requests, and deliveries of several contributors over five days, into a home's inbox.
 
-What is delivered is listed in `deliveries`, what must become of it in `story`. This module makes the files, damaged ones
-too, and puts each delivery where a contributor's upload would; a delivery that is there already is never touched.
+`world.yaml` lists what is delivered and what must become of it. This module makes the files, also damaged ones, and puts
+each delivery where a contributor's upload would. A delivery that is there already is never touched.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import struct
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from assets.marks.c2pa import sign_as_ai_generator
 from assets.requests.parse import parse_line
 from assets.requests.store import Header, add_request
 from orchestration.demo.deliveries import (
+    CUTS,
     DELIVERIES,
     FPS_SIMULATED,
     FRAMES_SIMULATED,
@@ -31,7 +31,7 @@ from orchestration.demo.deliveries import (
     Delivery,
     scene_of,
 )
-from orchestration.demo.footage import CUTS, make_clips, source_of
+from orchestration.demo.footage import make_clips, overdeclared, source_of, truncated
 from orchestration.demo.people import ENROLLED_AT, People
 from training.data.video import read_frames, write_mp4
 from training.simulate import render
@@ -86,7 +86,7 @@ def _deliver(home: Home, delivery: Delivery, studio: _Studio) -> None:
         data = studio.files[delivery.delivery_id, clip.file].read_bytes()
         digests[clip.file] = hashlib.sha256(data).hexdigest()
         home.store.put(_key(delivery, clip.file), data)
-    papers = People.of(home).papers(delivery, digests)
+    papers = People(home).papers(delivery, digests)
     home.store.put(_key(delivery, "consent/events.json"), _json(papers))
     home.store.put(_key(delivery, "delivery.json"), _json(manifest(delivery)))
 
@@ -179,52 +179,3 @@ class _Studio:
         assert clip.size is not None
         frames = render(scene_of(clip), *clip.size, FRAMES_SIMULATED, FPS_SIMULATED)
         return write_mp4(path.with_suffix(".drawn.mp4"), frames, FPS_SIMULATED)
-
-
-# -- files that are not what they claim to be ---------------------------------------------------------------------------
-
-_CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
-
-
-class DamageError(ValueError):
-    """The file is not built as the damage needs it."""
-
-
-def truncated(data: bytes, share: float = 0.6) -> bytes:
-    """The first part of an MP4 whose index comes first: it opens and plays, and then the pictures end."""
-    if not 0 <= data.find(b"moov") < data.find(b"mdat"):
-        raise DamageError("the index must come before the pictures, or nothing of the file would open")
-    return data[: round(len(data) * share)]
-
-
-def overdeclared(data: bytes, times: int = 2) -> bytes:
-    """A whole MP4 whose time-to-sample table and durations promise `times` as many frames as are there."""
-    out = bytearray(data)
-    boxes = dict(_boxes(data, 0, len(data)))
-    for name in (b"mvhd", b"tkhd", b"mdhd", b"stts"):
-        if name not in boxes:
-            raise DamageError(f"no {name.decode()} box")
-    for name, offset in {b"mvhd": 16, b"tkhd": 20, b"mdhd": 16}.items():
-        _multiply(out, boxes[name] + offset, times)  # durations of version 0
-    entries = struct.unpack_from(">I", out, boxes[b"stts"] + 4)[0]
-    for entry in range(entries):
-        _multiply(out, boxes[b"stts"] + 8 + 8 * entry, times)
-    return bytes(out)
-
-
-def _multiply(data: bytearray, at: int, times: int) -> None:
-    struct.pack_into(">I", data, at, struct.unpack_from(">I", data, at)[0] * times)
-
-
-def _boxes(data: bytes, start: int, end: int) -> list[tuple[bytes, int]]:
-    """(name, where its content begins) of every box, those inside the index's containers too."""
-    boxes: list[tuple[bytes, int]] = []
-    while start + 8 <= end:
-        size, name = struct.unpack_from(">I4s", data, start)
-        if size < 8:
-            break  # sizes of 64 bits do not come up in files of this size
-        boxes.append((name, start + 8))
-        if name in _CONTAINERS:
-            boxes += _boxes(data, start + 8, start + size)
-        start += size
-    return boxes

@@ -14,9 +14,9 @@ def picture() -> str:
     """The rooms and the imports between them as Mermaid, without arrows that follow from others."""
     rooms = graph().rooms()
     lines = ["```mermaid", "flowchart TD"]
-    ours = sorted(name for name in rooms if name.startswith("assets."))
+    in_assets = sorted(name for name in rooms if name.startswith("assets."))
     stages = [f"assets.{name}" for name in STAGES]
-    for title, names in {"stages": stages, "ground floor": [name for name in ours if name not in stages]}.items():
+    for title, names in {"stages": stages, "ground floor": [name for name in in_assets if name not in stages]}.items():
         lines += [f"    subgraph {title.replace(' ', '_')}[{title}]"]
         lines += [f"        {name}[{name.removeprefix('assets.')}]" for name in names] + ["    end"]
     for source in sorted(rooms, key=lambda name: (-rank(name), name)):

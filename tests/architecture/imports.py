@@ -70,11 +70,11 @@ class Graph:
 
     def rooms(self) -> dict[str, set[str]]:
         """For each room, the rooms that its modules import."""
-        found: dict[str, set[str]] = {room(name): set() for name in self.files}
+        targets: dict[str, set[str]] = {room(name): set() for name in self.files}
         for item in self.imports:
             if room(item.module) != room(item.target):
-                found[room(item.module)].add(room(item.target))
-        return found
+                targets[room(item.module)].add(room(item.target))
+        return targets
 
 
 def _reached(start: str, targets: Mapping[str, set[str]]) -> set[str]:
@@ -106,21 +106,21 @@ def rank(module: str) -> int:
 def graph() -> Graph:
     """The product's imports as they stand in the working tree."""
     files = {name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
-    found = Graph(files)
+    result = Graph(files)
     for module, path in files.items():
         tree = ast.parse(path.read_text())
         deferred = {id(node) for function in _functions(tree) for node in ast.walk(function)}
         typing = {id(node) for block in _type_checking(tree) for node in ast.walk(block)}
         for node in ast.walk(tree):
             for target in _targets(node, files):
-                found.tops[module].add(target.split(".")[0])
+                result.tops[module].add(target.split(".")[0])
                 if target in files:
                     if target != module:
                         item = Import(module, node.lineno, target, id(node) in deferred, id(node) in typing)  # type: ignore[attr-defined]
-                        found.imports.append(item)
+                        result.imports.append(item)
                 elif id(node) not in deferred | typing:
-                    found.libraries[module].add(target.split(".")[0])
-    return found
+                    result.libraries[module].add(target.split(".")[0])
+    return result
 
 
 def name(path: Path) -> str:

@@ -1,9 +1,8 @@
 """`make bench`: measure what the project promises and write `results/*.json` with versions and date.
 
-`python -m tests.benchmarks NAME [--option VALUE ...]`. A benchmark is the function in the module of its name; it returns
-plain numbers, and its parameters are the options. `truth` trains for more than an hour, and is a command of its own:
-`python -m tests.benchmarks.truth`. Figures that depend on the machine are given as ratios within one run beside the
-absolute ones.
+`python -m tests.benchmarks NAME [--option VALUE ...]`. A benchmark is a function that returns plain numbers; its
+parameters are the options. `truth` has a command of its own: `python -m tests.benchmarks.truth`. Figures that depend on
+the machine are given as ratios within one run beside the absolute ones.
 """
 
 from __future__ import annotations
@@ -22,11 +21,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 RESULTS = Path(__file__).with_name("results")
-BENCHMARKS = (
-    *("camera", "caption_search", "curation", "curation_pass", "shots", "code_location", "codec"),
-    *("demo", "duplicates", "duplicates_scale", "diversity", "executors", "large_home", "ledger", "replay"),
-    "training_speed",
-)
+MODULES = {  # benchmark: the module that has it
+    **dict.fromkeys(("code_location", "demo", "executors"), "installation"),
+    **dict.fromkeys(("camera", "curation_pass"), "signals"),
+    **dict.fromkeys(("caption_search", "replay", "diversity"), "corpus"),
+    **{name: name for name in ("closure", "codec", "curation", "duplicates", "duplicates_scale", "large_home")},
+    **{name: name for name in ("gpu", "ledger", "shots", "training_speed")},
+}
 PACKAGES = (
     *("dagster", "dbt-core", "duckdb", "mlflow", "great-expectations", "torch", "lightning", "av", "numpy"),
     *("cryptography", "rfc8785", "sqlalchemy"),
@@ -34,7 +35,6 @@ PACKAGES = (
 
 
 def write_result(name: str, figures: dict[str, Any]) -> None:
-    RESULTS.mkdir(exist_ok=True)
     circumstances = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -42,9 +42,8 @@ def write_result(name: str, figures: dict[str, Any]) -> None:
         "cores": os.cpu_count(),
         "versions": {package: version(package) for package in PACKAGES},
     }
-    (RESULTS / f"{name}.json").write_text(
-        json.dumps({"benchmark": name, "figures": figures, **circumstances}, indent=2) + "\n"
-    )
+    result = {"benchmark": name, "figures": figures, **circumstances}
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(figures, indent=2))
 
 
@@ -53,17 +52,20 @@ def options(benchmark: Callable[..., Any]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=inspect.getdoc(sys.modules[benchmark.__module__]))
     for name, parameter in inspect.signature(benchmark, eval_str=True).parameters.items():
         kinds = [kind for kind in get_args(parameter.annotation) or (parameter.annotation,) if kind is not type(None)]
+        if kinds == [bool]:
+            parser.add_argument(f"--{name}", action="store_true")
+            continue
         several = {"nargs": "+"} if isinstance(parameter.default, tuple) else {}
         parser.add_argument(f"--{name.replace('_', '-')}", type=kinds[0], default=parameter.default, **several)
     return parser
 
 
 def main(arguments: Sequence[str]) -> None:
-    names = [name for name in arguments if name in BENCHMARKS]
-    given = [argument for argument in arguments if argument not in BENCHMARKS]
-    for name in names or BENCHMARKS:
-        benchmark = getattr(importlib.import_module(f"tests.benchmarks.{name}"), name)
-        write_result(name, benchmark(**vars(options(benchmark).parse_args(given))))
+    names = [name for name in arguments if name in MODULES] or sorted(MODULES)
+    values = [argument for argument in arguments if argument not in MODULES]
+    for name in names:
+        benchmark = getattr(importlib.import_module(f"tests.benchmarks.{MODULES[name]}"), name)
+        write_result(name, benchmark(**vars(options(benchmark).parse_args(values))))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ and indexes, but loaded in bulk and with signatures of zeros, since signing ten 
 from __future__ import annotations
 
 import hashlib
-import os
+import json
 import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,11 +32,13 @@ from assets.consent.sealed_members import SealedSnapshots, manifest_key, record_
 from assets.consent.withdrawal_log import Mark, WithdrawalLog
 from assets.database import writing
 from assets.home import Home
-from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
-from assets.registry.versions import CHAMPION, MODEL, Registry
+from assets.model.published import COPIES, OVERALL, Scorecard, store_scorecard
+from assets.registry import CHAMPION, MODEL, Registry
 from assets.withdrawals import receipt
 from assets.withdrawals.execute import Execution
 from assets.withdrawals.plan import act_on_ledger
+from tests.benchmarks.harness import load_average, wall_of
+from tests.dbt.small_lake import digest
 from training.consent import events as ev
 from training.consent import merkle
 from training.consent.canonical import canonical
@@ -68,9 +70,14 @@ class World:
     def ledger(self) -> Ledger:
         return Ledger(self.home.database_url)
 
+    @property
+    def people(self) -> int:
+        """How many other contributors there are."""
+        return max(1, self.clips // OTHERS)
 
-def digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
+    @property
+    def database(self) -> Path:
+        return Path(self.home.database_url.removeprefix("sqlite:///"))
 
 
 TERMS = {"notice_sha256": digest("notice"), "terms_sha256": digest("terms")}
@@ -99,8 +106,7 @@ def fill_ledger(world: World) -> None:
     ledger = world.ledger
     first = ledger.size()
     ledger.engine.dispose()
-    path = str(world.home.database_url.removeprefix("sqlite:///"))
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(world.database, isolation_level=None)) as connection:
         # a home that is thrown away: no log, so that random inserts into an index dirty a page once, not each time
         for pragma in ("synchronous=OFF", "cache_size=-2000000", "temp_store=MEMORY", "journal_mode=OFF"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
@@ -126,7 +132,7 @@ def fill_ledger(world: World) -> None:
 
 def _filler(world: World, first: int, last: int) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
     """Rows of both tables. A body differs from the next in its names alone, so it is cut out of one and put together."""
-    people, recorded = max(1, world.clips // OTHERS), SEALED.strftime("%Y-%m-%dT%H:%M:%SZ")
+    people, recorded = world.people, time_text(SEALED)
     names = {"party_id": "PARTY", "event_id": "EVENT", "consent_id": "CONSENT", "assets": [digest("ASSET")]}
     model = ev.grant("PARTY", "contributor", names["assets"], ["train"], SEALED, **TERMS)
     body = canonical(model | names | {"actor": "PARTY"}).decode()
@@ -157,25 +163,25 @@ def member(world: World, clip_id: str, contributor: str, consent_id: str) -> dic
         "media_key": f"media/{facts.bytes_sha256}.mp4", "start_frame": 0, "end_frame": 24, "contributor_id": contributor,
         "dup_group": clip_id, "split": "train", "caption": f"a scene called {clip_id[:12]}", "caption_short": "a scene",
         "facts": facts.to_dict(), "consent_ids": [consent_id],
-        "decision_digest": decision_digest(facts, "train", "*", [consent_id]),
+        "decision_digest": decision_digest(facts, "train", [consent_id]),
     }  # fmt: skip
 
 
 def seal_all(world: World) -> list[str]:
     """Snapshots that share half of their clips with the next; the acting clips are in the first 60 of 100."""
-    people, step, head = max(1, world.clips // OTHERS), world.clips // world.snapshots, world.ledger.head()
-    mine = [member(world, clip_id, ACTING, world.consent_id) for clip_id in world.acting]
+    people, step, head = world.people, world.clips // world.snapshots, world.ledger.head()
+    withdrawn = [member(world, clip_id, ACTING, world.consent_id) for clip_id in world.acting]
     kept = member(world, digest("kept"), ACTING, "consent-kept")
     before: list[dict[str, Any]] = []
     roots = []
     for index in range(world.snapshots):
         numbers = range(index * step, (index + 1) * step)
         fresh = [member(world, digest(f"clip-{n}"), f"c-{n % people:07d}", f"consent-{n:08d}") for n in numbers]
-        members = [*before, *fresh, *(mine if reached(world, index) else [kept])]
-        members.sort(key=lambda one: one["clip_id"])
-        root = merkle.root([member_leaf(one) for one in members]).hex()
+        members = [*before, *fresh, *(withdrawn if reached(world, index) else [kept])]
+        members.sort(key=lambda row: row["clip_id"])
+        root = merkle.root([member_leaf(row) for row in members]).hex()
         manifest = {
-            "schema": "rushes.snapshot/2", "root": root, "ids_root": ids_root(one["clip_id"] for one in members),
+            "schema": "rushes.snapshot/2", "root": root, "ids_root": ids_root(row["clip_id"] for row in members),
             "purpose": "train", "territory": "*", "recipient": "*", "at": time_text(SEALED),
             "until": time_text(SEALED + timedelta(days=30)), "policy_version": "rushes.consent-policy/2",
             "ledger": {"size": head.size, "root": head.root}, "n": len(members), "members": members,
@@ -196,8 +202,6 @@ def reached(world: World, index: int) -> bool:
 
 def register_all(world: World, roots: list[str]) -> None:
     """One version a snapshot. Between 60 and 80 of 100 start from tainted ones, in chains; the last 20 are clean."""
-    import json
-
     registry = Registry(world.home)
     registry.client.create_registered_model(MODEL)
     row = {
@@ -226,20 +230,19 @@ def make_footage(world: World) -> None:
     days, every = 100, [*world.acting, *(digest(f"clip-{n}") for n in range(world.clips))]
     for day in range(days):
         date = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)).date().isoformat()
-        some = [_row(clip_id, date) for clip_id in every[day::days]]
+        keys = [
+            {"clip_id": clip, "item_id": f"i-{clip[:16]}", "shot_index": 0, "received_day": date}
+            for clip in every[day::days]
+        ]
         words = {"variant": 0, "sources_json": "[]", "captioner": "structured/1", "refused": []}
         captions = [
             row | words | {"kind": kind, "text": f"{kind} scene called {row['clip_id'][:12]}"}
-            for row in some
+            for row in keys
             for kind in ("short", "long")
         ]
         world.home.lake.write("captions", captions, date)
         vector = {"captioner": "structured/1", "variant": 0, "model": "benchmark", "vector": VECTOR}
-        world.home.lake.write("embeddings", [row | vector for row in some], date)
-
-
-def _row(clip_id: str, date: str) -> dict[str, Any]:
-    return {"clip_id": clip_id, "item_id": f"i-{clip_id[:16]}", "shot_index": 0, "received_day": date}
+        world.home.lake.write("embeddings", [row | vector for row in keys], date)
 
 
 def remember_earlier_looks(world: World) -> None:
@@ -252,40 +255,35 @@ def remember_earlier_looks(world: World) -> None:
 # -- measuring -------------------------------------------------------------------------------------------------------
 
 
-WATCHED = (
-    (Registry, "set_alias", "alias_moved"),
-    (Execution, "serve_no_more", "served_no_more"),
-    (Execution, "left", "reread"),
-    (receipt, "issue", "receipt_signed"),
-)
-
-
 @contextmanager
-def watching() -> Iterator[dict[str, float]]:
-    """Notes when each of these functions returned first."""
+def watching(*functions: tuple[Any, str]) -> Iterator[dict[str, float]]:
+    """When each of these functions returned first, by its name."""
     marks: dict[str, float] = {}
 
-    def noted(act: Callable[..., Any], label: str) -> Callable[..., Any]:
+    def noted(owner: Any, name: str) -> Callable[..., Any]:
+        function = getattr(owner, name)
+
         def acted(*args: Any, **options: Any) -> Any:
-            answer = act(*args, **options)
-            marks.setdefault(label, time.perf_counter())
-            return answer
+            result = function(*args, **options)
+            marks.setdefault(name, time.perf_counter())
+            return result
 
         return acted
 
     with ExitStack() as stack:
-        for owner, name, label in WATCHED:
-            stack.enter_context(patch.object(owner, name, noted(getattr(owner, name), label)))
+        for owner, name in functions:
+            stack.enter_context(patch.object(owner, name, noted(owner, name)))
         yield marks
 
 
 def withdraw(world: World) -> dict[str, Any]:
     """One real revocation, and what the ledger sensor does with it."""
     home = world.home
-    idle = [_timed(lambda: act_on_ledger(home, world.ledger.size())) for _ in range(3)]
+    idle = [wall_of(lambda: act_on_ledger(home, world.ledger.size())) for _ in range(3)]
     size = world.ledger.size()
     body = ev.revoke(world.consent_id, ACTING, "contributor", NOW)
-    with watching() as marks:
+    watched = ((Registry, "set_alias"), (Execution, "serve_no_more"), (Execution, "left"), (receipt, "issue"))
+    with watching(*watched) as marks:
         started = time.perf_counter()
         assert isinstance(world.ledger.append(ev.sign(body, world.key), NOW), Admitted)
         appended = time.perf_counter()
@@ -295,17 +293,17 @@ def withdraw(world: World) -> dict[str, Any]:
     registry = Registry(home)
     aliases = {alias: version.number for version in registry.versions() for alias in version.aliases}
     execution = Execution(home, SealedSnapshots(home.database_url), WithdrawalLog(home.database_url), lambda: NOW)
-    (one,) = execution.log.withdrawals()
-    again = _timed(lambda: execution.left(one))
+    (withdrawal,) = execution.log.withdrawals()
+    again = wall_of(lambda: execution.left(withdrawal))
     champion = registry.version(aliases[CHAMPION])
     return {
         "idle_look_s": round(statistics.median(idle), 3),
         "append_s": round(appended - started, 3),
-        "append_to_alias_moved_s": round(marks["alias_moved"] - started, 2),
-        "append_to_alias_moved_with_sensor_interval_s": round(marks["alias_moved"] - started + SENSOR_S, 2),
-        "append_to_all_versions_described_s": round(marks["served_no_more"] - started, 2),
-        "append_to_everything_read_again_s": round(marks["reread"] - started, 2),
-        "append_to_receipt_signed_s": round(marks["receipt_signed"] - started, 2),
+        "append_to_alias_moved_s": round(marks["set_alias"] - started, 2),
+        "append_to_alias_moved_with_sensor_interval_s": round(marks["set_alias"] - started + SENSOR_S, 2),
+        "append_to_all_versions_described_s": round(marks["serve_no_more"] - started, 2),
+        "append_to_everything_read_again_s": round(marks["left"] - started, 2),
+        "append_to_receipt_signed_s": round(marks["issue"] - started, 2),
         "whole_look_s": round(ended - appended, 2),
         "closure_read_again_s": round(again, 2),
         "reached": {
@@ -314,14 +312,8 @@ def withdraw(world: World) -> dict[str, Any]:
             "versions": len(actions.tainted_versions),
         },
         "champion_before_and_after": [str(sum(reached(world, i) for i in range(world.snapshots))), champion.number],
-        "champion_check_s": round(_timed(lambda: standing.violations(home, champion.snapshot_root)), 3),
+        "champion_check_s": round(wall_of(lambda: standing.violations(home, champion.snapshot_root)), 3),
     }
-
-
-def _timed(act: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    act()
-    return time.perf_counter() - start
 
 
 def closure(
@@ -336,17 +328,20 @@ def closure(
         world = World(Home.local(Path(folder) / "home"), clips, snapshots, events)
         if database_folder is not None:
             apart = stack.enter_context(tempfile.TemporaryDirectory(prefix="closure-", dir=database_folder))
-            here = Path(world.home.database_url.removeprefix("sqlite:///"))
-            here.parent.mkdir(parents=True, exist_ok=True)
-            here.symlink_to(Path(apart) / here.name)
-        built: dict[str, float] = {}
+            world.database.parent.mkdir(parents=True, exist_ok=True)
+            world.database.symlink_to(Path(apart) / world.database.name)
         sign_for_real(world)
         roots: list[str] = []
-        for name, act in _building(world, roots):
-            built[f"{name}_s"] = round(_timed(act), 1)
+        building = {
+            "fill_ledger": lambda: fill_ledger(world),
+            "seal": lambda: roots.extend(seal_all(world)),
+            "register": lambda: register_all(world, roots),
+            "lake_and_files": lambda: make_footage(world),
+        }
+        built = {f"{name}_s": round(wall_of(act), 1) for name, act in building.items()}
         remember_earlier_looks(world)
         figures = withdraw(world)
-        database = Path(world.home.database_url.removeprefix("sqlite:///")).stat().st_size
+        database = world.database.stat().st_size
     return {
         "sealed_clips": clips,
         "snapshots": snapshots,
@@ -359,14 +354,5 @@ def closure(
         "database_bytes": database,
         "database_folder": str(database_folder or "beside the home's files"),
         "building": built,
-        "load_average_at_end": round(os.getloadavg()[1], 1),
+        "load_average_at_end": load_average(),
     }
-
-
-def _building(world: World, roots: list[str]) -> Iterable[tuple[str, Callable[[], Any]]]:
-    return (
-        ("fill_ledger", lambda: fill_ledger(world)),
-        ("seal", lambda: roots.extend(seal_all(world))),
-        ("register", lambda: register_all(world, roots)),
-        ("lake_and_files", lambda: make_footage(world)),
-    )

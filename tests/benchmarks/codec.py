@@ -20,13 +20,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from assets.dataset.renditions import choose_moment, crop_and_resize
+from assets.dataset.renditions import NANO, choose_moment, crop_and_resize
+from tests.benchmarks.harness import cpu_of
 from training.config import TrainConfig
 from training.data.clips import FrameClips
 from training.data.packing import Cursor
-from training.data.steps import CodecStep, codec_steps
+from training.data.steps import codec_steps
 from training.data.video import read_frames
-from training.trainer.learner import CodecLearner
+from training.trainer.codec_learner import CodecLearner
 
 FOOTAGE = Path(__file__).parents[2] / ".vendor" / "footage"
 MINUTES_ENV = "RUSHES_CODEC_MINUTES"
@@ -50,7 +51,7 @@ def render_footage(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, s
         for which, starts in enumerate(windows(len(frames) / fps)):
             for start_s in starts:
                 first = round(start_s * fps)
-                moment = choose_moment(first, min(len(frames), first + round(CLIP_S * fps)), fps)
+                moment = choose_moment(first, min(len(frames), first + round(CLIP_S * fps)), fps, NANO)
                 pictures = crop_and_resize(frames[list(moment.indices)])
                 clip_id = f"{film.stem}-{first:06d}"
                 save_file({"frames": torch.from_numpy(pictures)}, folder / f"{clip_id}.safetensors", {"fps": "8"})
@@ -60,37 +61,30 @@ def render_footage(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, s
 
 def trained(learner: CodecLearner, clips: FrameClips, budget_s: float) -> list[dict[str, float]]:
     """Train for so many CPU seconds; what the held-out clips lose on the way."""
-    spent, shown = 0.0, [0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
+    spent, shares = 0.0, [0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]  # of the budget, after which the curve has a point
     curve = [{"cpu_minutes": 0.0, **learner.heldout()}]
     optimizer = learner.configure_optimizers()
-    steps = codec_steps(learner.config, clips, Cursor(), 1)
-    rate = 0.0
-    for step in steps:
+    for step in codec_steps(learner.config, clips, Cursor(), 1):
         started = time.process_time()
         # the rate follows time, not steps: the budget is CPU seconds
         done = max(1, min(learner.config.steps, round(spent / budget_s * learner.config.steps)))
         for group in optimizer.param_groups:
             group["lr"] = group["scale"] * learner.learning_rate(done) * min(1.0, (len(curve) + step.step) / 30)
-        _one_step(learner, step, optimizer)
+        learner.last = step
+        optimizer.zero_grad()
+        (learner.losses(step) * step.weight_S).sum().backward()
+        learner.clip(list(learner.model.parameters()))
+        optimizer.step()
+        learner.average.update()
         spent += time.process_time() - started
-        rate = step.step / spent
-        if shown and spent >= shown[0] * budget_s:
-            while shown and spent >= shown[0] * budget_s:
-                shown.pop(0)
+        reached = [share for share in shares if spent >= share * budget_s]
+        if reached:
+            del shares[: len(reached)]
             curve.append({"cpu_minutes": round(spent / 60, 2), **learner.heldout()})
-            print(curve[-1], f"{rate:.2f} steps a CPU second", flush=True)
+            print(curve[-1], f"{step.step / spent:.2f} steps a CPU second", flush=True)
         if spent >= budget_s:
             break
     return curve
-
-
-def _one_step(learner: CodecLearner, step: CodecStep, optimizer: torch.optim.Optimizer) -> None:
-    learner.last = step
-    optimizer.zero_grad()
-    (learner.losses(step) * step.weight_S).sum().backward()
-    learner.clip(list(learner.model.parameters()))
-    optimizer.step()
-    learner.average.update()
 
 
 def codec() -> dict[str, Any]:
@@ -99,16 +93,18 @@ def codec() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train, heldout = render_footage(folder)
-        settings: dict[str, Any] = {"run_dir": name, "manifest": "", "snapshot_root": "", "database_url": ""}
+        places = {
+            "frames_dir": name,
+            "run_dir": name,
+            "manifest": "never read",
+            "snapshot_root": "",
+            "database_url": "",
+        }
         steps = 1_000_000  # more than there is time for; rates are laid over the budget
-        config = TrainConfig(
-            task="codec", frames_dir=name, steps=steps, warmup=1, decay=0.7, batch_tokens=1280, lr=2e-3, **settings
-        )
+        config = TrainConfig("codec", steps=steps, warmup=1, decay=0.7, batch_tokens=1280, lr=2e-3, **places)
         clips = FrameClips(folder, train)
         learner = CodecLearner(config, clips, FrameClips(folder, heldout))
-        started = time.process_time()
-        learner.initialise()
-        start_s = time.process_time() - started
+        start_s = cpu_of(learner.initialise)
         curve = trained(learner, clips, minutes * 60)
     end = curve[-1]["heldout/psnr_db"]
     parts = [b["heldout/psnr_db"] - a["heldout/psnr_db"] for a, b in itertools.pairwise(curve)]

@@ -1,9 +1,8 @@
 """Our curation beside Data-Juicer and PySceneDetect: the same real clips, the signals that both have, in one run.
 
-Each piece of work runs in a process of its own, by turns, after a first run over one file that is not counted. The
-table gives processor seconds with and without imports and that first run, wall time, peak memory, and how far the
-answers agree. Ours is everything that ingestion and curation do with a file, its full decode, digests and all signals
-included: it cannot be asked for less.
+Each piece of work (`curation_work`) runs in a process of its own, by turns, after a first run over one file that is not
+counted. The table gives processor seconds with and without imports and that first run, wall time, peak memory, and how
+far the answers agree. Ours is everything that ingestion and curation do with a file: it cannot be answer_of for less.
 
 Data-Juicer has to be installed apart, because its requirements and ours exclude each other, and is *not measured* where
 it is not. It also needs `ffmpeg` and installs more by itself when an operator is first used, so run it once before:
@@ -17,19 +16,22 @@ it is not. It also needs `ffmpeg` and installs more by itself when an operator i
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.curation_growth import growth
-from tests.benchmarks.curation_pass import encode
+import av
+import numpy as np
+
+from tests.benchmarks.corpus import growth
+from tests.benchmarks.curation_work import RECIPES
+from tests.benchmarks.harness import answer_of
+from tests.benchmarks.signals import encode
 
 ROUNDS = 3
 CLIPS = {  # source in the folder of footage, first frame, frames, size
@@ -44,12 +46,6 @@ CLIPS = {  # source in the folder of footage, first frame, frames, size
 SMALLER = ("park-720p", ("park.mp4", 0, 150, (640, 360)))  # coded again at half the size
 COPIED, REMUXED = "snow-720p", "bikes-272p"
 SAME_CUT = 2  # frames
-OURS, SCENEDETECT = "tests.benchmarks.curation_ours", ("tests.benchmarks.curation_ours", "scenedetect")
-PEER = "tests.benchmarks.data_juicer_peer"
-PEER_WORK = (
-    *("duration", "resolution", "aspect_ratio", "motion_2_a_second", "motion_8_a_second"),
-    *("scenes_only_found", "scenes_written", "duplicates"),
-)
 FACTS = ("duration", "resolution", "aspect_ratio", "duplicates")
 TOTALS = {  # what it takes to have the signals of both
     "as_documented": (*FACTS, "motion_2_a_second", "scenes_written"),
@@ -72,8 +68,6 @@ def clips(folder: Path) -> dict[str, Path]:
 
 
 def remux(source: Path, target: Path) -> Path:
-    import av
-
     with av.open(str(source)) as taken, av.open(str(target), "w") as given:
         stream = given.add_stream_from_template(taken.streams.video[0])
         for packet in taken.demux(taken.streams.video[0]):
@@ -83,25 +77,14 @@ def remux(source: Path, target: Path) -> Path:
     return target
 
 
-def run(python: str, module: str, work: str, files: Files) -> dict[str, Any]:
-    """What `spent.answer` printed there."""
-    command = [python, "-m", module, work, *map(str, files.values())]
-    alone = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=alone)
-    if done.returncode:
-        raise RuntimeError(f"{work} of {module} failed: {done.stderr[-1500:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def measured(peer: str | None, files: Files, rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """Every piece of work, so many times by turns."""
-    work = {"ours": (sys.executable, OURS, "ours"), "scenedetect": (sys.executable, *SCENEDETECT)}
-    if peer:
-        work |= {name: (peer, PEER, name) for name in PEER_WORK}
+    """The answers of every piece of work, so many times by turns."""
+    work = {"ours": sys.executable, "scenedetect": sys.executable} | (dict.fromkeys(RECIPES, peer) if peer else {})
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in work}
     for _ in range(rounds):
-        for name, parts in work.items():
-            answers[name].append(run(*parts, files))
+        for name, python in work.items():
+            command = [python, "-m", "tests.benchmarks.curation_work", name, *map(str, files.values())]
+            answers[name].append(answer_of(command, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"))
     return answers
 
 
@@ -109,62 +92,59 @@ def table(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[
     """Medians."""
     columns = ("cpu_s", "cpu_with_imports_s", "wall_s", "peak_mib")
     return {
-        name: {column: round(statistics.median(one[column] for one in rounds), 3) for column in columns}
+        name: {column: round(statistics.median(answer[column] for answer in rounds), 3) for column in columns}
         for name, rounds in answers.items()
     }
 
 
 def totals(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """Data-Juicer's operators added up, and how many times ours that is: the median of the rounds' ratios."""
-    found = {}
+    figures = {}
     for name, parts in TOTALS.items():
-        sums = [sum(one["cpu_s"] for one in together) for together in zip(*(answers[p] for p in parts), strict=True)]
-        ratios = [spent / one["cpu_s"] for spent, one in zip(sums, answers["ours"], strict=True)]
-        found[name] = {
-            "cpu_s": round(statistics.median(sums), 1),
-            "over_ours": round(statistics.median(ratios), 2),
-        }
-    return found
+        rounds = zip(*(answers[part] for part in parts), strict=True)
+        sums = [sum(answer["cpu_s"] for answer in together) for together in rounds]
+        ratios = [spent / answer["cpu_s"] for spent, answer in zip(sums, answers["ours"], strict=True)]
+        figures[name] = {"cpu_s": round(statistics.median(sums), 1), "over_ours": round(statistics.median(ratios), 2)}
+    return figures
 
 
 def agreement(names: Sequence[str], last: Mapping[str, Any]) -> dict[str, Any]:
     """How far the last round's answers are the same."""
     ours = last["ours"]["files"]
-    found: dict[str, Any] = {"scenedetect": same_cuts([one["cuts"] for one in ours], last["scenedetect"])}
-    found["our_copies"] = [[names[one], names[other]] for one, other in last["ours"]["copies"]]
+    figures: dict[str, Any] = {"scenedetect": same_cuts([file["cuts"] for file in ours], last["scenedetect"])}
+    figures["our_copies"] = [[names[original], names[copy]] for original, copy in last["ours"]["copies"]]
     if "motion_2_a_second" not in last:
-        return found
+        return figures
 
     def stats(work: str, key: str) -> list[Any]:
         return [row["__dj__stats__"][key][0] for row in last[work]]
 
     kept = {row["id"] for row in last["duplicates"]}
     sizes = list(zip(stats("resolution", "video_width"), stats("resolution", "video_height"), strict=True))
-    durations = zip([one["duration_s"] for one in ours], stats("duration", "video_duration"), strict=True)
+    durations = zip([file["duration_s"] for file in ours], stats("duration", "video_duration"), strict=True)
     motions = {name: stats(name, "video_motion_score") for name in ("motion_2_a_second", "motion_8_a_second")}
-    return found | {
+    return figures | {
         "files": len(ours),
-        "same_resolution": sum(tuple(one["size"]) == size for one, size in zip(ours, sizes, strict=True)),
-        "largest_difference_of_durations_s": round(max(abs(one - other) for one, other in durations), 4),
+        "same_resolution": sum(tuple(file["size"]) == size for file, size in zip(ours, sizes, strict=True)),
+        "largest_difference_of_durations_s": round(max(abs(a - b) for a, b in durations), 4),
         "rank_correlation_of_motion": {
-            name: round(spearman([one["motion"] for one in ours], scores), 3) for name, scores in motions.items()
+            name: round(spearman([file["motion"] for file in ours], scores), 3) for name, scores in motions.items()
         },
         "same_number_of_scenes": sum(
-            one["shots"] == len(row["videos"]) for one, row in zip(ours, last["scenes_written"], strict=True)
+            file["shots"] == len(row["videos"]) for file, row in zip(ours, last["scenes_written"], strict=True)
         ),
         "copies_that_the_peer_drops": [name for at, name in enumerate(names) if at not in kept],
     }
 
 
 def same_cuts(ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> dict[str, int]:
-    both = sum(any(abs(at - other) <= SAME_CUT for other in b) for a, b in zip(ours, theirs, strict=True) for at in a)
+    pairs = zip(ours, theirs, strict=True)
+    both = sum(any(abs(cut - other) <= SAME_CUT for other in b) for a, b in pairs for cut in a)
     return {"cuts_of_both": both, "ours": sum(map(len, ours)), "theirs": sum(map(len, theirs))}
 
 
-def spearman(one: Sequence[float], other: Sequence[float]) -> float:
-    import numpy as np
-
-    ranks = [np.argsort(np.argsort(values)) for values in (one, other)]
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    ranks = [np.argsort(np.argsort(values)) for values in (a, b)]
     return float(np.corrcoef(*ranks)[0, 1])
 
 
@@ -172,7 +152,7 @@ def curation(data_juicer: str | None = os.environ.get("DATA_JUICER_PYTHON"), rou
     with tempfile.TemporaryDirectory() as folder:
         files = clips(Path(folder))
         answers = measured(data_juicer, files, rounds)
-    last = {name: found[-1]["found"] for name, found in answers.items()}
+    last = {name: each[-1]["found"] for name, each in answers.items()}
     return {
         "clips": {name: path.suffix for name, path in files.items()},
         "rounds": rounds,

@@ -10,8 +10,7 @@ import os
 import resource
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assets.consent.intake import Admitted
 from assets.consent.ledger import Ledger
+from tests.benchmarks.harness import cpu_s, load_average, timed, wall_of
 from training.consent import events as ev
 from training.consent.canonical import canonical
 from training.consent.keys import key_id_of, public_bytes
@@ -48,38 +48,18 @@ def envelopes(platform: Ed25519PrivateKey) -> Iterator[str]:
 
 
 def raw_verifications_per_s(count: int = 3000) -> float:
-    key = Ed25519PrivateKey.generate()
-    message = b"m" * 700
+    key, message = Ed25519PrivateKey.generate(), b"m" * 700
     signature, public = key.sign(message), key.public_key()
-    start = time.perf_counter()
-    for _ in range(count):
-        public.verify(signature, message)
-    return count / (time.perf_counter() - start)
+    return count / wall_of(lambda: [public.verify(signature, message) for _ in range(count)])
 
 
-def median_ms(call: Callable[[], Any], runs: int = 25) -> float:
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return round(1000 * statistics.median(times), 2)
-
-
-def _cpu_with_workers() -> float:
-    """CPU seconds of this process and of those that it started and that have ended."""
-    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in spent)
-
-
-def _append_all(ledger: Ledger, source: Iterator[str], count: int) -> tuple[float, float]:
+def append_all(ledger: Ledger, source: Iterator[str], count: int) -> tuple[float, float]:
     """Seconds on the clock and of CPU that appending took; signing is not counted."""
     wall = cpu = 0.0
     while size := min(BATCH, count - ledger.size()):
         batch = list(islice(source, size))
-        start, start_cpu = time.perf_counter(), time.process_time()
-        outcomes = ledger.append_many(batch, NOW)
-        wall, cpu = wall + time.perf_counter() - start, cpu + time.process_time() - start_cpu
+        outcomes, spent = timed(lambda batch=batch: ledger.append_many(batch, NOW))
+        wall, cpu = wall + spent["wall_s"], cpu + spent["cpu_s"]
         assert all(isinstance(outcome, Admitted) for outcome in outcomes)
     return wall, cpu
 
@@ -93,21 +73,22 @@ def ledger(events: int = 100_000) -> dict[str, Any]:
         book = Ledger(f"sqlite:///{path}")
         book.found(platform, NOW)
         raw = [raw_verifications_per_s()]
-        wall, cpu = _append_all(book, source, events)
+        wall, cpu = append_all(book, source, events)
         raw.append(raw_verifications_per_s())
-        start = time.perf_counter()
-        for envelope in list(islice(source, SINGLES)):
-            assert isinstance(book.append(envelope, NOW), Admitted)
-        single_s = (time.perf_counter() - start) / SINGLES
+        singles = list(islice(source, SINGLES))
+        single, spent = timed(lambda: [book.append(envelope, NOW) for envelope in singles])
+        assert all(isinstance(outcome, Admitted) for outcome in single)
+        single_s = spent["wall_s"] / SINGLES
         size = book.size()
         proofs = {
-            "head": median_ms(book.head),
-            "inclusion_proof": median_ms(lambda: book.inclusion_proof(size // 3, size)),
-            "consistency_proof": median_ms(lambda: book.consistency_proof(size // 3, size)),
+            "head": book.head,
+            "inclusion_proof": lambda: book.inclusion_proof(size // 3, size),
+            "consistency_proof": lambda: book.consistency_proof(size // 3, size),
         }
-        start, start_cpu = time.perf_counter(), _cpu_with_workers()
-        book.verify()
-        verify_s, verify_cpu_s = time.perf_counter() - start, _cpu_with_workers() - start_cpu
+        medians = {name: statistics.median(wall_of(call) for _ in range(25)) for name, call in proofs.items()}
+        before = cpu_s()
+        verify_s = wall_of(book.verify)
+        verify_cpu_s = cpu_s() - before  # with the processes that it started
         raw.append(raw_verifications_per_s())
         file_bytes = path.stat().st_size
         book.engine.dispose()
@@ -119,7 +100,7 @@ def ledger(events: int = 100_000) -> dict[str, Any]:
         "appends_per_cpu_s_in_batches": round(events / cpu),
         "appends_to_raw_verifications": round(events / wall / rate, 3),
         "appends_per_s_single": round(1 / single_s),
-        "median_ms": proofs,
+        "median_ms": {name: round(1000 * seconds, 2) for name, seconds in medians.items()},
         "verify_s": round(verify_s, 1),
         "verify_cpu_s": round(verify_cpu_s, 1),
         "verified_per_s": round(size / verify_s),
@@ -132,7 +113,7 @@ def ledger(events: int = 100_000) -> dict[str, Any]:
             "main": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "largest_worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
         },
-        "load_average_at_end": round(os.getloadavg()[1], 1),
+        "load_average_at_end": load_average(),
         "promised": {
             "appends_per_s_in_batches": TARGET_APPENDS_PER_S,
             "verify_s_per_million": TARGET_VERIFY_S_PER_MILLION,

@@ -22,25 +22,22 @@ from torch import Tensor
 from training import base, make_base
 from training.evaluate.adherence import trial_rows
 from training.evaluate.heldout import psnr, reconstruct
-from training.evaluate.objects import NAMES, look
+from training.evaluate.physics import NAMES, look
 from training.evaluate.rows import Row, interval
 from training.model.codec import load_codec, to_bytes, to_unit
 from training.model.conditioning import numbers
 from training.model.patches import VideoCodec
 from training.model.text import TextEncoder
 from training.model.transformer import Transformer, load_transformer, to_tokens
-from training.sampling.sampler import Request, Sampler, sample
-from training.sampling.videos import Pipeline
+from training.sampling.sampler import Pipeline, Request, Sampler, sample
 from training.simulate.supply import FPS, HELDOUT, pictures
 from training.simulate.trial import OTHER_REACH, REACH, Trial, random_trial
 
 MINILM = Path(".vendor/minilm")
 KINDS = ("glide", "glide", "fall", "fall", "occlude", "occlude", "collide", "camera", "pair", "pair")
 SAMPLES = 200
-LOOKED, JUDGED = (
-    HELDOUT + 700_000,
-    HELDOUT + 800_000,
-)  # first seeds of what is looked at while choosing, and of what is judged
+# first seeds of what is looked at while choosing, and of what is judged
+LOOKED, JUDGED = HELDOUT + 700_000, HELDOUT + 800_000
 ACCEPTED = {"colour": 0.8, "direction": 0.85, "side": 0.8}
 
 
@@ -63,17 +60,17 @@ class Judged:
 def judge(judged: Judged, count: int, picture: Path, first: int) -> dict[str, Any]:
     """All rows on `count` held-out trials from seed `first` on, whether each accepted figure is reached, and a picture of
     30 of them."""
-    asked = judged.trials(first, count)
-    rendered = [pictures(trial, judged.size, judged.frames) for trial in asked]
+    trials = judged.trials(first, count)
+    rendered = [pictures(trial, judged.size, judged.frames) for trial in trials]
     coded = [reconstruct(judged.codec, video) for video in rendered]
     seeds = list(range(first, first + count))
-    captions = [trial.caption() for trial in asked]
+    captions = [trial.caption() for trial in trials]
     made = Pipeline(judged.codec, judged.model, judged.encoder)(captions, seeds)
     kinds = {"all": made, "reference=rendered": rendered, "reference=codec": coded}
-    rows = [row for part, videos in kinds.items() for row in trial_rows(part, videos, asked, FPS)]
+    rows = [row for part, videos in kinds.items() for row in trial_rows(part, videos, trials, FPS)]
     for kind in sorted(set(KINDS)):
-        one = [(video, trial) for video, trial in zip(made, asked, strict=True) if trial.kind == kind]
-        rows += [row for row in trial_rows(f"kind={kind}", *zip(*one, strict=True), FPS) if row["n"]] if one else []
+        pairs = [(video, trial) for video, trial in zip(made, trials, strict=True) if trial.kind == kind]
+        rows += [row for row in trial_rows(f"kind={kind}", *zip(*pairs, strict=True), FPS) if row["n"]] if pairs else []
     contact_sheet(made[:30], rendered[:30], picture)
     figures = {"codec_psnr_db": float(np.mean([psnr(*pair) for pair in zip(rendered, coded, strict=True)]))}
     return figures | {"accepted": verdicts(rows), "rows": rows}
@@ -82,12 +79,12 @@ def judge(judged: Judged, count: int, picture: Path, first: int) -> dict[str, An
 def verdicts(rows: Sequence[Row]) -> dict[str, Any]:
     """Each accepted figure beside what was reached."""
     value = {(row["metric"], row["slice"]): row for row in rows}
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for name, least in ACCEPTED.items():
         row = value[f"trial_{name}", "all"]
-        found[name] = {key: row[key] for key in ("value", "ci_low", "ci_high", "n")} | {"accepted": least}
-        found[name]["reached"] = row["value"] is not None and row["value"] >= least
-    return found
+        figures[name] = {key: row[key] for key in ("value", "ci_low", "ci_high", "n")} | {"accepted": least}
+        figures[name]["reached"] = row["value"] is not None and row["value"] >= least
+    return figures
 
 
 def speeds(judged: Judged, count: int) -> dict[str, Any]:
@@ -95,16 +92,17 @@ def speeds(judged: Judged, count: int) -> dict[str, Any]:
 
     Two latent frames (five pictures) are given, the rest is made; a caption names no speed, only the pictures show it.
     """
-    found = {}
+    figures = {}
     for name, reaches in (("in_distribution", (REACH,)), ("out_of_distribution", OTHER_REACH)):
         first = HELDOUT + 10_000
-        asked = [random_trial(seed, ("glide",), judged.seconds, reaches) for seed in range(first, first + count)]
-        errors = [_speed_error(judged, trial, seed) for seed, trial in enumerate(asked)]
-        known = [error for error in errors if error is not None]
-        low, high = interval(known, name) if len(known) > 1 else (None, None)
-        mean = sum(known) / len(known) if known else None
-        found[name] = {"speed_error": mean, "ci_low": low, "ci_high": high, "n": len(known), "lost": count - len(known)}
-    return found
+        trials = [random_trial(seed, ("glide",), judged.seconds, reaches) for seed in range(first, first + count)]
+        all_errors = [_speed_error(judged, trial, seed) for seed, trial in enumerate(trials)]
+        errors = [error for error in all_errors if error is not None]
+        low, high = interval(errors, name) if len(errors) > 1 else (None, None)
+        mean = sum(errors) / len(errors) if errors else None
+        counts = {"n": len(errors), "lost": count - len(errors)}
+        figures[name] = {"speed_error": mean, "ci_low": low, "ci_high": high, **counts}
+    return figures
 
 
 def _speed_error(judged: Judged, trial: Trial, seed: int) -> float | None:
@@ -152,23 +150,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--look", type=Path, help="folder of a base to judge on a few trials; writes look.png there")
     parser.add_argument("--budget", type=float, help="train so much of the recipe's steps first")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="held-out trials to judge (default %(default)s)")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     from tests.benchmarks.__main__ import RESULTS, write_result
 
-    if given.look:
-        for row in judge(Judged(given.look), given.samples, given.look / "look.png", LOOKED)["rows"]:
+    if options.look:
+        for row in judge(Judged(options.look), options.samples, options.look / "look.png", LOOKED)["rows"]:
             print(f"{row['metric']:26} {row['slice']:20} {row['value']!s:22} n {row['n']}")
         return
     folder = base.folder("nano")
-    if given.budget:
+    if options.budget:
         folder = Path(".rushes/truth/base")
-        make_base.make("nano", folder, Path(".rushes/truth/work"), MINILM, given.budget)
+        make_base.make("nano", folder, Path(".rushes/truth/work"), MINILM, options.budget)
     assert folder is not None, "nano ships with a base"
     judged = Judged(folder)
     recipe = {"base": json.loads((folder / "result.json").read_text()), "sampler": vars(judged.sampler)}
     recipe |= {"transformer": vars(judged.model.config), "codec": vars(judged.codec.config), "size": judged.size}
-    found = judge(judged, given.samples, RESULTS / "truth.png", JUDGED)
-    write_result("truth", {"budget": given.budget or 1.0, "recipe": recipe, **found, "speeds": speeds(judged, 40)})
+    figures = judge(judged, options.samples, RESULTS / "truth.png", JUDGED)
+    write_result("truth", {"budget": options.budget or 1.0, "recipe": recipe, **figures, "speeds": speeds(judged, 40)})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 from assets.lake import Lake
 from assets.store import LocalStore
-from tests.dbt.running import Rows, dbt, rows_of
+from tests.dbt.models import Rows, dbt, rows_of
 from tests.dbt.small_lake import cases
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks.large_home import export_ledger, make_home, tell
-from tests.dbt.plain import PlainModels
+from tests.dbt.models import PlainModels
 
 CLIPS = 250
 ROWS_A_CLIP = 20  # what a step may make of a clip, whoever delivered how many others
@@ -36,6 +36,6 @@ def test_no_step_of_a_model_makes_more_rows_than_the_clips_account_for(
     one_contributor: PlainModels, model: str
 ) -> None:
     name = one_contributor.make(model)
-    found = one_contributor.connection.execute(f"explain (analyze, format json) select * from {name}").fetchall()
-    rows, step = max(steps(json.loads(found[0][1])["operator"]))
+    plan = one_contributor.connection.execute(f"explain (analyze, format json) select * from {name}").fetchall()
+    rows, step = max(steps(json.loads(plan[0][1])["operator"]))
     assert rows <= ROWS_A_CLIP * CLIPS, step

@@ -1,15 +1,20 @@
-"""What the marts say about a lake in which each clip has one thing wrong."""
+"""What the marts say about a lake in which each clip has one thing wrong, and that building again changes nothing."""
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
 from assets.coverage.classes import DIMENSIONS, POLICY
-from tests.dbt.running import PROJECT
+from assets.lake import Lake
+from assets.store import LocalStore
+from tests.dbt.models import PROJECT, rebuild, rows_of
+from tests.dbt.small_lake import cases
 
 
 def by_name(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -123,12 +128,12 @@ def test_what_the_platform_failed_to_measure_waits_and_has_missed_nothing(clips)
 
 
 def test_fulfilment_counts_accepted_and_eligible_apart(marts) -> None:
-    found = {row["request_id"]: row for row in marts("fct_request_fulfilment")}
-    assert (found["r-night"]["fulfilment"], found["r-night"]["missing_units"]) == ("filled", 0)
-    assert found["r-night"]["committed_minor"] == found["r-night"]["budget_minor"] == 1000
-    assert (found["r-quota"]["accepted_units"], found["r-quota"]["eligible_units"]) == (2, 1)  # one was revoked
-    assert found["r-quota"]["fulfilment"] == "partially_filled"
-    assert (found["r-empty"]["fulfilment"], found["r-empty"]["missing_units"]) == ("unfilled", 2)
+    requests = {row["request_id"]: row for row in marts("fct_request_fulfilment")}
+    assert (requests["r-night"]["fulfilment"], requests["r-night"]["missing_units"]) == ("filled", 0)
+    assert requests["r-night"]["committed_minor"] == requests["r-night"]["budget_minor"] == 1000
+    assert (requests["r-quota"]["accepted_units"], requests["r-quota"]["eligible_units"]) == (2, 1)  # one was revoked
+    assert requests["r-quota"]["fulfilment"] == "partially_filled"
+    assert (requests["r-empty"]["fulfilment"], requests["r-empty"]["missing_units"]) == ("unfilled", 2)
 
 
 def test_payouts_are_whole_balanced_pairs(marts) -> None:
@@ -171,3 +176,38 @@ def test_one_missing_value_in_any_column_fails_the_test_of_all_columns() -> None
     test = macros.split("{% test no_nulls(model) %}")[1].split("{% endtest %}")[0]
     rows = "(values (1, 'a'), (2, null), (null, null)) as rows (number, name)"
     assert duckdb.sql(test.replace("{{ model }}", rows)).order("number").fetchall() == [(2, None), (None, None)]
+
+
+# -- building again ----------------------------------------------------------------------------------------------------
+
+
+MARTS = (
+    "fct_clips",
+    "fct_items",
+    "fct_request_fulfilment",
+    "fct_payouts",
+    "mart_training_eligibility",
+    "mart_coverage",
+)
+
+
+@pytest.mark.slow
+def test_building_again_changes_nothing_and_a_lost_acceptance_keeps_its_payout(built: Path, tmp_path: Path) -> None:
+    root = tmp_path / "again"
+    shutil.copytree(built, root)
+    read = rows_of(root)
+    before = {name: read(name) for name in MARTS}
+
+    rebuild(root)
+    assert {name: read(name) for name in MARTS} == before
+
+    # the reviewers change their minds about a clip that was accepted and paid
+    changed = cases()
+    for row in changed.rows["reviews"]:
+        if row["item_id"] == "i-good":
+            row |= {"verdict": "reject", "reasons": ["legal.privacy"], "fit_for_catalogue": False}
+    changed.write(Lake(LocalStore(root)))
+    rebuild(root)
+    outcomes = {row["item_id"]: row["outcome"] for row in read("fct_clips")}
+    assert outcomes["i-good"] == "rejected"
+    assert {row["entry_id"] for row in before["fct_payouts"]} <= {row["entry_id"] for row in read("fct_payouts")}

@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 
-from assets.consent.clip import Clip, digest
-from assets.consent.clip_facts import read_clips
-from assets.consent.platform import appoint_guardian
+from assets.consent.clips import Clip, digest, read_clips
+from assets.consent.platform import appoint_guardian, export
 from assets.consent.reviewer_agreement import rows
 from assets.consent.reviews import submit_review
-from assets.consent.submissions import export
 from assets.home import Home
 from assets.tables import TABLES
-from tests.dbt.plain import PlainModels
+from tests.dbt.models import PlainModels
 from tests.dbt.small_lake import SmallLake
 from tests.worlds import enrol_reviewers
 
@@ -104,8 +102,8 @@ def test_rule_and_models_count_the_reviews_that_a_naive_recount_does(home: Home)
     seen = set()
     for clip in read_clips(home):
         facts, key = clip.facts, dict(zip(("clip_id", "item_id", "shot_index"), clip.key, strict=True))
-        mine = [row for row in home.lake.rows("reviews") if key.items() <= row.items()]
-        numbers = recounted(clip, mine)
+        reviews = [row for row in home.lake.rows("reviews") if key.items() <= row.items()]
+        numbers = recounted(clip, reviews)
         assert (facts.approvals, facts.rejections, facts.persons_counted or 0, facts.non_identifiable) == numbers
         row = counted.get("/".join(map(str, clip.key)), {"approvals": 0, "rejections": 0})
         assert (row["approvals"], row["rejections"]) == numbers[:2]

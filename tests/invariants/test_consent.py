@@ -88,11 +88,11 @@ def test_i02_a_clip_shows_no_more_people_than_are_released_or_unidentifiable(
 ) -> None:
     state, now = released
     seen = {"faces_max": faces, "persons_counted": counted, "non_identifiable": unidentifiable}
-    said = eligible(clip(persons=tuple(map(Person, sorted(names))), **seen), "train", now, now, state)
+    decision = eligible(clip(persons=tuple(map(Person, sorted(names))), **seen), "train", now, now, state)
     everybody = max(faces or 0, counted or 0)
     unknown = faces is None or counted is None  # unmeasured never passes
     may = not unknown and names <= set(RELEASED) and everybody <= len(names) + unidentifiable
-    assert said.eligible == may, said.reasons
+    assert decision.eligible == may, decision.reasons
 
 
 # -- I3: a minor needs a guardian, and the separate scope ----------------------------------------------------------------
@@ -235,8 +235,8 @@ def _parameters(name: str) -> dict[str, Any]:
     from orchestration.commands.consent import app
 
     command = typer.main.get_command(app)
-    found = command.commands[name]  # type: ignore[attr-defined]
-    return {parameter.name: parameter for parameter in found.params}
+    group = command.commands[name]  # type: ignore[attr-defined]
+    return {parameter.name: parameter for parameter in group.params}
 
 
 def test_i18_withdrawing_asks_for_no_more_than_granting_does() -> None:

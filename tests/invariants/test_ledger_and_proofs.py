@@ -20,9 +20,8 @@ from assets.dataset.snapshot import build
 from assets.tables import TABLES
 from tests.training.consent.people import People, key_of
 from training.consent import merkle
-from training.consent.checkpoint import checkpoint_holds
 from training.consent.events import sign
-from training.consent.keys import public_bytes
+from training.consent.keys import checkpoint_holds, public_bytes
 from training.consent.snapshot import members_root
 from training.consent.tables import leaves
 from training.consent.times import now_utc
@@ -146,7 +145,7 @@ def test_i16_what_the_detector_finds_is_kept_as_a_box_and_a_confidence(monkeypat
     """YuNet also returns landmarks; a stand-in returns all fifteen numbers, of which five may be kept."""
     import cv2
 
-    from assets.signals.faces import FaceFinder
+    from assets.signals.detectors import FaceFinder
 
     class Detector:
         def setInputSize(self, size: tuple[int, int]) -> None:

@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from assets.evaluation.promotion import PromotionRefused, decide_and_move, promote, reconcile_champion
 from assets.marks import marking, watermark
 from assets.marks.marking import MarkError, mark_video
-from assets.registry.versions import CANDIDATE, CHAMPION, Version
+from assets.registry import CANDIDATE, CHAMPION, Version
 from assets.release.assets import MARKED, release_bundle
 from assets.withdrawals.lineage import Model, downstream
 from assets.withdrawals.plan import act_on_ledger
-from tests.assets.release.conftest import CLAIMS, moving
+from tests.assets.samples import CLAIMS, waves
 from tests.training.conftest import make_world
 from tests.worlds import Copy, Reached
 from training import fit as fitting
 from training.consent.guard import ConsentGuard
 from training.data.video import write_mp4
-from training.trainer import checkpoint as checkpoints
-from training.trainer.logger import RunLogger
+from training.trainer import callback
+from training.trainer.metrics import RunLogger
 
 
 def version_of(reached: Reached, model_key: str) -> Version:
@@ -41,7 +41,7 @@ def test_i08_a_run_asks_before_its_first_step_before_each_checkpoint_and_before_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     happened: list[str] = []
-    check, save, publish = ConsentGuard.check, checkpoints.save_checkpoint, fitting._publish
+    check, save, publish = ConsentGuard.check, callback.save_checkpoint, fitting._publish
 
     def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*arguments: Any, **named: Any) -> Any:
@@ -51,7 +51,7 @@ def test_i08_a_run_asks_before_its_first_step_before_each_checkpoint_and_before_
         return noted
 
     monkeypatch.setattr(ConsentGuard, "check", noting("asked", check))
-    monkeypatch.setattr(checkpoints, "save_checkpoint", noting("saved", save))
+    monkeypatch.setattr(callback, "save_checkpoint", noting("saved", save))
     monkeypatch.setattr(fitting, "_publish", noting("published", publish))
     config = make_world(tmp_path, clips=5).config(steps=4, checkpoint_every=2)
     assert fitting.fit(config, RunLogger(Path(config.run_dir))) == 0
@@ -61,10 +61,10 @@ def test_i08_a_run_asks_before_its_first_step_before_each_checkpoint_and_before_
 def test_i08_every_way_to_the_alias_asks_the_ledger_at_that_moment(copied: Copy) -> None:
     reached = copied()
     champion = version_of(reached, "m-1")
-    assert "champion already" in promote(reached.home, champion.number)
+    assert "champion already" in promote(reached.home, champion.number, "ann")
     reached.world.revoke(reached.clip)  # and no sensor has looked yet
     with pytest.raises(PromotionRefused, match="consent"):
-        promote(reached.home, champion.number)
+        promote(reached.home, champion.number, "ann")
     assert not decide_and_move(reached.home, version_of(reached, "m-2").number).promote
     reconcile_champion(reached.home)
     assert reached.registry.alias(CHAMPION) == version_of(reached, "m-clean").number
@@ -127,8 +127,8 @@ def test_i09_taint_reaches_whatever_saw_a_withdrawn_clip_at_any_distance_and_not
         parent = everything.get(model.parent or "")
         return parent is not None and parent.key not in passed and saw(parent, passed | {model.key})
 
-    found = downstream({root: {"clip": ("consent.revoked",)} for root in withdrawn}, models)
-    assert set(found) == {model.key for model in models if saw(model)}
+    causes = downstream({root: {"clip": ("consent.revoked",)} for root in withdrawn}, models)
+    assert set(causes) == {model.key for model in models if saw(model)}
 
 
 def test_i09_nothing_that_was_made_of_a_withdrawn_clip_stays_in_reach(copied: Copy) -> None:
@@ -181,7 +181,7 @@ def _as_it_was(frames: Any, payload: Any, key: Any, strength: float) -> Any:
 def test_i17_a_video_whose_manifest_or_watermark_does_not_read_back_does_not_leave(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, broken: Any
 ) -> None:
-    raw, out = write_mp4(tmp_path / "raw.mp4", moving(), 8), tmp_path / "out.mp4"
+    raw, out = write_mp4(tmp_path / "raw.mp4", waves(), 8), tmp_path / "out.mp4"
     assert mark_video(raw, out, CLAIMS, tmp_path / "keys").complete
     out.unlink()
     monkeypatch.setattr(module, name, broken)

@@ -11,7 +11,7 @@ import pytest
 
 from assets.lake import Lake
 from assets.store import LocalStore
-from tests.dbt.running import Rows, rebuild, rows_of
+from tests.dbt.models import Rows, rebuild, rows_of
 from tests.dbt.small_lake import DAY, SmallLake
 
 pytestmark = pytest.mark.slow  # each build is a process of dbt

@@ -12,14 +12,12 @@ from typing import Any
 
 import pytest
 
-from assets.consent.clip import Clip, digest
-from assets.consent.clip_facts import clip_facts, read_clips
+from assets.consent.clips import Clip, clip_facts, digest, read_clips
 from assets.consent.disputes import adjudicate, open_dispute
 from assets.consent.eligibility import decide, objections_to
 from assets.consent.review_counting import Judged, count
 from assets.consent.review_counting import Review as Given
-from assets.consent.reviewers import Entry, Register
-from assets.consent.reviews import submit_review
+from assets.consent.reviews import Entry, Register
 from assets.curation.dedup.groups import HashedClip as Compared
 from assets.curation.dedup.groups import find_duplicates
 from assets.signals.phash import HASH_BYTES
@@ -30,19 +28,12 @@ SHA = "7" * 64
 
 
 @pytest.fixture
-def one(world: Any) -> Any:
+def one_clip(world: Any) -> Any:
     """One consented clip that two reviewers approved; it is eligible."""
     world.deliver("c-1", clips=1)
     world.settle()
-    assert said(world) == ()
+    assert world.reasons() == ()
     return world
-
-
-def said(world: Any) -> tuple[str, ...]:
-    """All reasons against the only clip."""
-    ((_, decision),) = decide(world.home, "train", datetime.now(UTC))
-    assert decision.eligible == (not decision.reasons)
-    return decision.reasons
 
 
 # -- I4: a review binds what was seen ------------------------------------------------------------------------------------
@@ -60,39 +51,41 @@ EDITS: dict[str, Callable[[Clip], Clip]] = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_i04_any_change_of_what_was_judged_gives_another_digest(one: Any, edit: str) -> None:
-    (clip,) = read_clips(one.home)
+def test_i04_any_change_of_what_was_judged_gives_another_digest(one_clip: Any, edit: str) -> None:
+    (clip,) = read_clips(one_clip.home)
     assert digest(EDITS[edit](clip)) != digest(clip)
     assert digest(replace(clip, reviewable=not clip.reviewable)) == digest(clip)
 
 
-def test_i04_a_person_declared_after_the_reviews_voids_them_until_both_judge_again(one: Any) -> None:
-    one.tables["delivery_items"][0]["persons_json"] = json.dumps(
+def test_i04_a_person_declared_after_the_reviews_voids_them_until_both_judge_again(one_clip: Any) -> None:
+    one_clip.tables["delivery_items"][0]["persons_json"] = json.dumps(
         [{"person_id": "p-bob", "identifiable": False, "minor": False}]
     )
-    one.settle(review=False)
-    assert "review.pending" in said(one)
-    one.settle()
-    assert said(one) == ()
+    one_clip.settle(review=False)
+    assert "review.pending" in one_clip.reasons()
+    one_clip.settle()
+    assert one_clip.reasons() == ()
 
 
-def test_i04_a_withdrawn_and_renewed_consent_voids_the_reviews(one: Any) -> None:
-    (clip_id,) = one.grants
-    one.revoke(clip_id)
-    one.grant(clip_id, "c-1")
-    assert "review.pending" in said(one)
+def test_i04_a_withdrawn_and_renewed_consent_voids_the_reviews(one_clip: Any) -> None:
+    (clip_id,) = one_clip.grants
+    one_clip.revoke(clip_id)
+    one_clip.grant(clip_id, "c-1")
+    assert "review.pending" in one_clip.reasons()
 
 
-REGISTER = Register.of(
-    Entry(name, organisation, True, "2026-11-01T00:00:00Z", "o-ida")
-    for name, organisation in {
-        "v-1": "org-a",
-        "v-2": "org-b",
-        "v-3": "org-a",
-        "c-1": "org-c",
-        "p-bob": "org-d",
-        "v-payer": "org-payer",
-    }.items()
+REGISTER = Register(
+    tuple(
+        Entry(name, organisation, True, "2026-11-01T00:00:00Z", "o-ida")
+        for name, organisation in {
+            "v-1": "org-a",
+            "v-2": "org-b",
+            "v-3": "org-a",
+            "c-1": "org-c",
+            "p-bob": "org-d",
+            "v-payer": "org-payer",
+        }.items()
+    )
 )
 
 
@@ -119,31 +112,24 @@ def test_i04_the_second_approver_is_another_independent_person_of_another_organi
 # -- I5: one objection blocks --------------------------------------------------------------------------------------------
 
 
-def test_i05_one_rejection_outweighs_any_number_of_approvals_until_it_is_resolved(one: Any) -> None:
+def test_i05_one_rejection_outweighs_any_number_of_approvals_until_it_is_resolved(one_clip: Any) -> None:
     from tests.worlds import enrol_reviewers
 
-    enrol_reviewers(one.home.database_url, "v-3", "v-4")
-    (clip,) = read_clips(one.home)
-    key = dict(zip(("clip_id", "item_id", "shot_index"), clip.key, strict=True))
-
-    def judge(reviewer: str, verdict: str, *reasons: str) -> None:
-        given = {"verdict": verdict, "reasons": reasons, "persons_counted": 0, "now": datetime.now(UTC)}
-        submit_review(one.home.database_url, reviewer_id=reviewer, digest=digest(clip), **key, **given)
-
-    judge("v-3", "reject", "quality.focus")
-    judge("v-4", "approve")
-    assert "review.rejected" in said(one)
-    judge("v-3", "approve")
-    assert said(one) == ()
+    enrol_reviewers(one_clip.home.database_url, "v-3", "v-4")
+    one_clip.review("v-3", "reject", "quality.focus")
+    one_clip.review("v-4", "approve")
+    assert "review.rejected" in one_clip.reasons()
+    one_clip.review("v-3", "approve")
+    assert one_clip.reasons() == ()
 
 
-def test_i05_an_open_dispute_blocks_and_only_its_dismissal_releases(one: Any) -> None:
-    (clip,) = read_clips(one.home)
+def test_i05_an_open_dispute_blocks_and_only_its_dismissal_releases(one_clip: Any) -> None:
+    (clip,) = read_clips(one_clip.home)
     now = datetime.now(UTC)
-    dispute_id = open_dispute(one.home, clip, "c-1", "legal.third_party_ip", key_of("c-1"), now)
-    assert said(one) == ("dispute.open",)
-    adjudicate(one.home, dispute_id, "dismissed", "o-ida", now)
-    assert said(one) == ()
+    dispute_id = open_dispute(one_clip.home, clip, "c-1", "legal.third_party_ip", key_of("c-1"), now)
+    assert one_clip.reasons() == ("dispute.open",)
+    adjudicate(one_clip.home, dispute_id, "dismissed", "o-ida", now)
+    assert one_clip.reasons() == ()
 
 
 # -- I6: the earliest owner's, or nobody's -------------------------------------------------------------------------------
@@ -191,10 +177,10 @@ def test_i15_all_codes_that_were_found_are_told_and_told_again_the_same(world: A
     }
     (clip,) = read_clips(world.home)
     now = datetime.now(UTC)
-    told = objections_to(world.home, clip, now)
-    assert {objection.code for objection in told} == expected
-    assert set(said(world)) == expected
-    assert objections_to(world.home, clip, now) == told
+    objections = objections_to(world.home, clip, now)
+    assert {objection.code for objection in objections} == expected
+    assert set(world.reasons()) == expected
+    assert objections_to(world.home, clip, now) == objections
 
 
 def test_i15_a_failure_without_a_code_still_gets_one(world: Any) -> None:
@@ -202,7 +188,7 @@ def test_i15_a_failure_without_a_code_still_gets_one(world: Any) -> None:
     world.tables["verdicts"] = []
     world.tables["duplicates"] = []
     world.settle()
-    codes = said(world)
+    codes = world.reasons()
     assert codes
     assert all("." in code for code in codes)
     assert {"quality.unresolved", "dup.unresolved"} <= set(codes)

@@ -12,8 +12,7 @@ import dagster as dg
 
 from assets.home import Home
 from assets.partitions import received_days
-from orchestration.resources import open_home
-from orchestration.settings import Settings
+from orchestration.settings import Settings, open_home
 from tests.worlds import approve_all
 
 

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import dagster as dg
 import pytest
 
-from assets.evaluation.standing import read_heartbeat
+from assets.evaluation.promotion import read_heartbeat
 from assets.home import Home
 from orchestration import alerts
 from orchestration.alerts import Alert, deliver, send, settle

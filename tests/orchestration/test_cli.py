@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
+
+from assets.curation.captioning.embeddings import embedding_rows
+from assets.home import Home
+from orchestration.status import LISTED, Status, read_status, render_status
+from tests.rows import DAY
 
 
 def test_a_request_line_is_parsed_kept_and_what_was_not_understood_is_said(rushes) -> None:
@@ -32,6 +40,10 @@ def test_generating_before_a_champion_exists_says_so(rushes, tmp_path: Path) -> 
     output = rushes("generate", "a red circle", "-o", str(tmp_path / "x.mp4"), code=1)
     assert "champion" in output
     assert not (tmp_path / "x.mp4").exists()
+
+
+def test_without_a_version_there_is_no_history(rushes) -> None:
+    assert "nothing was promoted or refused yet" in rushes("history")
 
 
 def test_tracing_something_unknown_names_it(rushes) -> None:
@@ -138,3 +150,90 @@ def test_what_generate_cannot_use_is_one_line_that_says_why(rushes, tmp_path: Pa
     output = rushes("generate", "a red circle", "-o", str(tmp_path / "x.mp4"), *options, code=1)
     assert why in output
     assert output.count("\n") == 1
+
+
+# -- search ------------------------------------------------------------------------------------------------------------
+
+
+VENDOR = Path(__file__).parents[2] / ".vendor"
+CAPTIONS = {
+    "surf": "the sun goes down over the sea, waves on a beach",
+    "tram": "a tram in a busy street by night",
+    "cook": "hands cut vegetables in a kitchen",
+}
+
+
+@pytest.mark.skipif(not (VENDOR / "minilm" / "model.safetensors").is_file(), reason="run `make setup`")
+def test_words_find_the_clip_that_shows_them(
+    rushes: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUSHES_VENDOR", str(VENDOR))
+    home = Home.local(tmp_path / "home", vendor=VENDOR)
+    rows = [
+        {"clip_id": clip, "item_id": f"i-{clip}", "shot_index": 0, "received_day": DAY, "kind": "long", "variant": 0}
+        | {"text": text, "sources_json": "[]", "captioner": "structured/2", "refused": []}
+        for clip, text in CAPTIONS.items()
+    ]
+    home.lake.write("captions", rows, DAY)
+    home.lake.write("embeddings", embedding_rows(home, rows), DAY)
+    output = rushes("search", "sunset over water [bold]", "--top", "2")
+    assert "2 clips nearest to: sunset over water [bold]" in output
+    assert output.index("surf") < output.index("unknown")
+    assert CAPTIONS["surf"] in output
+    assert output.count("unknown") == 2
+
+
+def test_a_home_without_captions_says_what_to_do(rushes: Callable[..., str]) -> None:
+    assert "rushes run intake" in rushes("search", "sunset over water", code=1)
+
+
+# -- status ------------------------------------------------------------------------------------------------------------
+
+
+def file(item_id: str, state: str, reasons: list[str]) -> dict[str, Any]:
+    return {"item_id": item_id, "received_day": DAY, "state": state, "reasons": reasons}
+
+
+def test_a_file_that_was_refused_on_receipt_and_again_when_taken_in_counts_once(home: Home) -> None:
+    gone, broken, good = (file(name, "quarantined", ["item.missing_file: a"]) for name in ("gone", "broken", "good"))
+    items = [gone, broken | {"state": "accepted", "reasons": []}, good | {"state": "accepted", "reasons": []}]
+    named = [
+        row | {"delivery_id": "d-1", "position": n, "file_name": row["item_id"], "persons_json": "[]"}
+        for n, row in enumerate(items)
+    ]
+    home.lake.write("delivery_items", named, DAY)
+    decoded = [gone, broken | {"reasons": ["media.truncated: b"]}, good | {"state": "accepted", "reasons": []}]
+    home.lake.write("media", [row | {"size_bytes": 0, "probe_version": "1"} for row in decoded], DAY)
+    status = read_status(home)
+    assert status.received == 3
+    assert {row["file"]: row["reasons"] for row in status.quarantined} == {
+        "d-1/gone": ["item.missing_file: a"],
+        "d-1/broken": ["media.truncated: b"],
+    }
+    assert len(status.quarantined) == 2
+
+
+def test_a_flood_of_refused_files_is_counted_and_not_all_listed() -> None:
+    files = [{"file": f"d-1/{n:04}.mp4", "reasons": ["media.empty: no bytes"]} for n in range(LISTED + 40)]
+    console = Console(record=True, width=120)
+    console.print(render_status(Status(received=len(files), quarantined=files)))
+    output = console.export_text()
+    assert "and 40 more" in output
+    assert output.count("d-1/") == LISTED
+
+
+def test_the_summary_shows_scores_in_words_and_unmeasured_ones_in_one_line() -> None:
+    def row(metric: str, part: str, value: float | None) -> dict[str, Any]:
+        ends = {"ci_low": None, "ci_high": None}
+        output = {"unit": "share", "better": "higher", "n": 48, "why": None if value else "no trials were asked for"}
+        return {"metric": metric, "slice": part, "value": value} | ends | output
+
+    scores = [row("trial_colour", "all", 0.9), row("trial_colour", "reference=base", 0.8)]
+    scores += [row(f"trial_{name}", "all", None) for name in ("side", "count", "direction")]
+    console = Console(record=True, width=160)
+    console.print(render_status(Status(snapshot={"root": "ab", "members": 2}, scorecard=scores)))
+    output = console.export_text()
+    (line,) = [line for line in output.splitlines() if "colour as asked" in line]
+    assert "90 %" in line
+    assert "80 %" in line
+    assert output.lower().count("not measured") == 1

@@ -175,7 +175,7 @@ def test_a_file_in_quarantine_says_why_it_has_no_clips(rushes: Rushes, explained
 def test_what_is_withdrawn_says_so_and_shows_no_picture(
     rushes: Rushes, explained: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("assets.curation.reports.explain.withheld", lambda url, ids: dict.fromkeys(ids, "w-1"))
+    monkeypatch.setattr("assets.curation.explain.withheld", lambda url, ids: dict.fromkeys(ids, "w-1"))
     output = rushes("explain", "holiday-0.mp4", "--no-open")
     assert "stands withdrawn (w-1)" in output
     page = next((explained.home.state / "scratch" / "sheets").glob("*-explained.html")).read_text()

@@ -16,8 +16,7 @@ from assets.home import Home
 from orchestration import services
 from orchestration.jobs import INTAKE_ASSETS
 from orchestration.launch import failure_reason
-from orchestration.resources import open_home
-from orchestration.settings import Settings
+from orchestration.settings import Settings, open_home
 from orchestration.status import mart
 from tests.orchestration.graph import settings_in
 from tests.worlds import SmallWorld

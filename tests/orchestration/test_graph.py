@@ -18,8 +18,8 @@ from assets.home import Home
 from assets.ingestion import inbox
 from assets.requests.parse import parse_line
 from assets.requests.store import Header, add_request
-from assets.signals.task import BESIDE
-from assets.signals.task import COMMAND as MEASURE
+from assets.signals.files import BESIDE
+from assets.signals.files import COMMAND as MEASURE
 from orchestration.schedules import inputs_of
 from tests.orchestration.graph import Graph, instance_in, settings_in
 from tests.worlds import SIGNED_AT, SmallWorld, enrol
@@ -83,10 +83,10 @@ class Decoding:
 
 @pytest.fixture(scope="module")
 def decoding() -> Iterator[Decoding]:
-    found = Decoding()
+    decoding = Decoding()
     with pytest.MonkeyPatch.context() as monkeypatch:
-        found.watch(monkeypatch)
-        yield found
+        decoding.watch(monkeypatch)
+        yield decoding
 
 
 @pytest.fixture(scope="module")

@@ -32,10 +32,9 @@ from assets.home import Home
 from assets.ingestion import progress
 from assets.ingestion.inbox import unregistered
 from assets.model import published
-from assets.registry.versions import CHAMPION, Registry
+from assets.registry import CHAMPION, Registry
 from assets.withdrawals import receipt as completion
-from assets.withdrawals.consent_receipts import receipt
-from assets.withdrawals.exclusion_proofs import answer
+from assets.withdrawals.answers import answer, receipt
 from assets.withdrawals.plan import act_on_ledger
 from tests.worlds import revocation_of
 from training.consent.canonical import parse_strictly
@@ -149,9 +148,9 @@ def test_nothing_that_was_taken_in_is_taken_in_again(
     home: Home, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def owned_by_root(path: Path) -> os.stat_result:  # a file's owner is part of what the intake remembers of it
-        found = os.lstat(path)
-        times = {name: getattr(found, name) for name in ("st_atime_ns", "st_mtime_ns", "st_ctime_ns")}
-        return os.stat_result((*found[:4], 0, 0, *found[6:]), times)
+        status = os.lstat(path)
+        times = {name: getattr(status, name) for name in ("st_atime_ns", "st_mtime_ns", "st_ctime_ns")}
+        return os.stat_result((*status[:4], 0, 0, *status[6:]), times)
 
     monkeypatch.setattr(Path, "lstat", owned_by_root)
     assert set(home.store.folders("inbox")) == set(expected["days"])
@@ -171,7 +170,7 @@ def test_the_old_model_opens_and_generates(home: Home, expected: dict[str, Any])
 def test_a_withdrawal_is_carried_out_to_its_receipt(home: Home, expected: dict[str, Any]) -> None:
     registry, ledger, now = Registry(home), Ledger(home.database_url), datetime.now(UTC)
     assert registry.alias(CHAMPION) == expected["champion"]
-    past = [[one.id, one.kind] for one in WithdrawalLog(home.database_url).withdrawals()]
+    past = [[each.id, each.kind] for each in WithdrawalLog(home.database_url).withdrawals()]
     assert past == expected["withdrawals"]
     before = ledger.size()
     assert isinstance(ledger.append(revocation_of("c-one", "consent-d-one", now), now), Admitted)

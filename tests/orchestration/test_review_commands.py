@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from assets.consent.clip import Clip
-from assets.consent.clip_facts import read_clips
+from assets.consent.clips import Clip, read_clips
 from assets.home import Home
 from assets.withdrawals.artifacts import forget_pages
 from tests.training.consent.people import key_of

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.resources import open_home
-from orchestration.settings import ROOT, Settings, SettingsError
+from orchestration.settings import ROOT, Settings, SettingsError, open_home
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -35,11 +36,15 @@ def test_a_clip_in_use_shows_where_it_is(copied: Copy) -> None:
 def test_a_clip_shows_what_failed_what_could_not_be_measured_and_what_is_open(small_world: World) -> None:
     home = small_world.home
     (row, *others), shots = home.lake.rows("verdicts", DAY), home.lake.rows("shots", DAY)
-    ours = {"verdict": "not_measured", "reason": "platform.not_measured", "detail": "media.crashed: signal SIGSEGV"}
+    unmeasured = {
+        "verdict": "not_measured",
+        "reason": "platform.not_measured",
+        "detail": "media.crashed: signal SIGSEGV",
+    }
     more = (
         {"check": "flicker", "severity": "info", "verdict": "fail", "reason": "quality.artefacts", "detail": "0.1"},
         {"check": "nsfw", "severity": "info", "verdict": "not_yet", "detail": "no scorer for this is installed"},
-        {"check": "sharpness", "severity": "quality"} | ours,
+        {"check": "sharpness", "severity": "quality"} | unmeasured,
     )
     home.lake.write("verdicts", [row, *others, *(row | verdict for verdict in more)], DAY)
     chosen = [shot for shot in shots if shot["clip_id"] == row["clip_id"]]
@@ -58,7 +63,7 @@ def test_a_revoked_clip_shows_every_place_that_it_had_reached_and_what_was_done_
     (withdrawal,) = act_on_ledger(at.home, at.size, NOW).withdrawals
     output = read(at.home, at.clip)
     assert f"withdrawn by {withdrawal}" in output
-    assert f"because of revoke of {NOW:%Y-%m}" in output
+    assert re.search(r"because of revoke of 20\d\d-\d\d", output)
     assert f"entry {at.size} of the ledger" in output
     assert f"in snapshot {at.root}: consent.revoked" in output
     assert "model version 2, m-1: tagged" in output

@@ -163,9 +163,3 @@ def first_world(tmp_path_factory: pytest.TempPathFactory) -> TrainingWorld:
 @pytest.fixture
 def world(first_world: TrainingWorld, tmp_path: Path) -> TrainingWorld:
     return copied(first_world, tmp_path)
-
-
-@pytest.fixture
-def encoded_world(world: TrainingWorld) -> TrainingWorld:
-    """A world whose latents and captions are read."""
-    return world

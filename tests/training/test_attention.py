@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.model.attention import Segments, attend, using
+from training.model.layers import Segments, attend, using
 
 
 def inputs(queries: list[int], keys: list[int]) -> tuple[torch.Tensor, ...]:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import TrainingWorld
+from training.evaluate.scorecard import PARTS
 
 ROOT = Path(__file__).resolve().parents[2]
 MINILM = ROOT / ".vendor" / "minilm"
@@ -74,7 +75,7 @@ class Bare:
         """Exit code, standard output, and what the terminal showed."""
         env = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}}
         env |= {"PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        mine, theirs = pty.openpty()
+        ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
         command = [sys.executable, *arguments]
         with subprocess.Popen(
@@ -84,22 +85,22 @@ class Bare:
             shown = b""
             while True:
                 try:
-                    part = os.read(mine, 65_536)
+                    part = os.read(ours, 65_536)
                 except OSError:  # a terminal whose other side is closed
                     break
                 if not part:
                     break
                 shown += part
-            said = run.stdout.read() if run.stdout else ""
-        os.close(mine)
-        return run.returncode, said, shown.decode(errors="replace")
+            output = run.stdout.read() if run.stdout else ""
+        os.close(ours)
+        return run.returncode, output, shown.decode(errors="replace")
 
     def __call__(self, module: str, config: Any) -> tuple[str, str]:
         path = self.folder / f"{module}.json"
         path.write_text(json.dumps(config))
-        code, said, shown = self.python("-m", module, "--config", str(path))
-        assert code == 0, said + shown
-        return said, shown
+        code, output, shown = self.python("-m", module, "--config", str(path))
+        assert code == 0, output + shown
+        return output, shown
 
 
 @pytest.fixture
@@ -118,9 +119,9 @@ def test_the_platforms_packages_really_are_absent(bare: Bare) -> None:
 
 @pytest.mark.slow
 def test_a_model_is_trained_sampled_and_measured_with_torch_and_lightning_alone(
-    bare: Bare, encoded_world: TrainingWorld, tmp_path: Path
+    bare: Bare, world: TrainingWorld, tmp_path: Path
 ) -> None:
-    codec, flow = encoded_world.config("codec-run"), encoded_world.flow_config()
+    codec, flow = world.config("codec-run"), world.flow_config()
     for config in (codec, flow):
         _, shown = bare("training.fit", asdict(config))
         assert f"{config.steps}/{config.steps}" in shown, "a bar that got to its end"
@@ -129,7 +130,7 @@ def test_a_model_is_trained_sampled_and_measured_with_torch_and_lightning_alone(
         result = json.loads((run_dir / "result.json").read_text())
         assert result["stopped"] is None
         assert result["steps"] == config.steps
-        assert result["exposure"] == [encoded_world.snapshot_root]
+        assert result["exposure"] == [world.snapshot_root]
         lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
         assert {"train/loss", "train/tokens_per_s", "train/memory_gb"} <= set().union(*lines)
         assert (run_dir / f"{config.task}.safetensors").is_file()
@@ -153,7 +154,7 @@ def test_a_model_is_trained_sampled_and_measured_with_torch_and_lightning_alone(
         name: getattr(flow, name) for name in ("manifest", "snapshot_root", "frames_dir", "latents_dir", "text_dir")
     }
     asked = {"samples": [{"path": row["path"], "prompt": row["prompt"]} for row in samples], "scenes": 0}
-    said, shown = bare("training.evaluate", common | folders | asked | {"out": str(measured)})
-    assert "5/5" in shown
-    assert "measured" in said
+    output, shown = bare("training.evaluate", common | folders | asked | {"out": str(measured)})
+    assert f"{PARTS}/{PARTS}" in shown
+    assert "measured" in output
     assert any(row["state"] == "measured" for row in json.loads(measured.read_text())["rows"])

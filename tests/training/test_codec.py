@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.training.conftest import scene_clip
 from training.data.steps import mirrored
-from training.evaluate.heldout import psnr, reconstruct
+from training.evaluate.heldout import psnr, reconstruct, seams
 from training.model.codec import (
     Codec,
     aligned,
@@ -25,10 +28,12 @@ from training.model.codec import (
     to_unit,
 )
 from training.model.config import CodecConfig, ConfigError, build
+from training.model.critic import Critic
 from training.model.flow import keyed
 from training.model.patches import deblock
+from training.model.pretrained import PretrainedCodec, PretrainedError, load_pretrained
 
-CONFIG = CodecConfig(width=16, encoder_blocks=2, decoder_blocks=2)
+CONFIG = CodecConfig(width=16, encoder_blocks=2, decoder_blocks=2, smoothing=4)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +74,8 @@ def test_training_meets_every_reflection_of_a_clip_and_the_same_ones_again() -> 
     x = to_unit(scene_clip(20))
     met = [mirrored(x, keyed("mirrored", step)) for step in range(60)]
     every = [x.flip(axes) for axes in ([], [1], [2], [3], [1, 2], [1, 3], [2, 3], [1, 2, 3])]
-    assert [sum(torch.equal(one, other) for other in every) >= 1 for one in met] == [True] * 60
-    assert all(any(torch.equal(one, other) for one in met) for other in every)
+    assert [sum(torch.equal(clip, other) for other in every) >= 1 for clip in met] == [True] * 60
+    assert all(any(torch.equal(clip, other) for clip in met) for other in every)
     assert torch.equal(met[7], mirrored(x, keyed("mirrored", 7)))
 
 
@@ -158,14 +163,14 @@ def cuts(frames: int) -> st.SearchStrategy[list[int]]:
 @settings(deadline=None, max_examples=25)
 @given(cuts(6), st.sampled_from(["learned", "haar"]))
 def test_a_video_in_chunks_is_encoded_and_decoded_as_if_whole(codec: Codec, at: list[int], kind: str) -> None:
-    one = codec if kind == "learned" else build_codec(HAAR)
+    coder = codec if kind == "learned" else build_codec(HAAR)
     x = torch.rand(2, 3, 21, 16, 24, generator=torch.Generator().manual_seed(len(at))) * 2 - 1
     frame = [0, *(4 * (i - 1) + 1 for i in at[1:])]
     with torch.no_grad():
-        z = one.encode(x)
-        parts = list(one.encode_stream(x[:, :, a:b] for a, b in pairwise(frame)))
-        back = list(one.decode_stream(z[:, :, a:b] for a, b in pairwise(at)))
-        whole = one.decode(z)
+        z = coder.encode(x)
+        parts = list(coder.encode_stream(x[:, :, a:b] for a, b in pairwise(frame)))
+        back = list(coder.decode_stream(z[:, :, a:b] for a, b in pairwise(at)))
+        whole = coder.decode(z)
     assert [part.shape[2] for part in parts] == [b - a for a, b in pairwise(at)]
     torch.testing.assert_close(torch.cat(parts, dim=2), z, rtol=0, atol=1e-5)
     torch.testing.assert_close(torch.cat(back, dim=2), whole, rtol=0, atol=1e-5)
@@ -231,3 +236,139 @@ def test_small_steps_between_cells_are_evened_out_and_edges_stay() -> None:
 def test_a_ramp_across_cells_is_left_as_it_is() -> None:
     ramp = torch.linspace(-0.8, 0.8, 48).expand(3, 2, 32, 48).contiguous()
     torch.testing.assert_close(deblock(ramp, 16), ramp, atol=1e-5, rtol=0)
+
+
+TINY: dict[str, dict[str, Any]] = {
+    "AutoencoderKLLTXVideo": {
+        "latent_channels": 8,
+        "block_out_channels": (8, 8, 8, 8),
+        "decoder_block_out_channels": (8, 8, 8, 8),
+        "layers_per_block": (1, 1, 1, 1, 1),
+        "decoder_layers_per_block": (1, 1, 1, 1, 1),
+        "decoder_causal": True,
+    },
+    "AutoencoderKLWan": {
+        "base_dim": 4,
+        "z_dim": 4,
+        "num_res_blocks": 1,
+        "latents_mean": [0.1, -0.2, 0.3, 0.0],
+        "latents_std": [2.0, 1.0, 0.5, 3.0],
+    },
+    "AutoencoderKLCosmos": {
+        "latent_channels": 4,
+        "encoder_block_out_channels": (8, 8, 8, 8),
+        "decode_block_out_channels": (8, 8, 8, 8),
+        "attention_resolutions": (8,),
+        "resolution": 64,
+        "num_layers": 1,
+        "latents_mean": [0.1 * i for i in range(8)],
+        "latents_std": [1.0 + 0.1 * i for i in range(8)],
+    },
+    "AutoencoderKLCogVideoX": {
+        "latent_channels": 4,
+        "block_out_channels": (8, 8, 8, 8),
+        "layers_per_block": 1,
+        "norm_num_groups": 2,
+        "scaling_factor": 0.7,
+    },
+}
+
+
+def test_what_is_no_known_autoencoder_in_a_safe_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PretrainedError, match=r"no config\.json"):
+        load_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL"}))
+    with pytest.raises(PretrainedError, match="holds a AutoencoderKL; known are AutoencoderKLLTXVideo"):
+        load_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKLWan"}))
+    (tmp_path / "diffusion_pytorch_model.bin").write_bytes(b"pickled")
+    with pytest.raises(PretrainedError, match="no weights as safetensors"):
+        load_pretrained(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
+def test_a_saved_autoencoder_is_a_codec_with_its_own_normalisation(name: str, tmp_path: Path) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    original = getattr(diffusers, name)(**TINY[name]).eval()
+    if name == "AutoencoderKLLTXVideo":
+        original.latents_mean.copy_(torch.linspace(-1, 1, 8))
+        original.latents_std.copy_(torch.linspace(0.5, 2, 8))
+    original.save_pretrained(tmp_path, safe_serialization=True)
+    codec = load_codec(tmp_path)
+    assert isinstance(codec, PretrainedCodec)
+    p, s = codec.config.patch, codec.config.stride
+    k = codec.pairs  # later latent frames
+    x = torch.rand(1, 3, s * k + 1, 2 * p, 3 * p, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        z, image = codec.encode(x), codec.encode(x[:, :, :1])
+        raw = original.encode(x).latent_dist.mode()
+        back, whole = codec.decode(z), original.decode(raw, return_dict=False)[0]
+    assert z.shape == (1, codec.config.channels, k + 1, 2, 3)
+    assert back.shape == x.shape
+    if name != "AutoencoderKLCogVideoX":  # its group norms look at later frames too
+        torch.testing.assert_close(image, z[:, :, :1], rtol=0, atol=1e-4)
+    assert image.shape == z[:, :, :1].shape
+    torch.testing.assert_close(back, whole, rtol=0, atol=1e-4)
+    torch.testing.assert_close(z[0, :, 1], expected(original, raw)[0, :, 1], rtol=0, atol=1e-5)
+    if k > 1:
+        with pytest.raises(ValueError, match=f"takes {s * k}k [+] 1 frames"):
+            codec.decode(z[:, :, :2])
+    with pytest.raises(ValueError, match="codec takes"):
+        codec.encode(x[:, :, :, 1:])
+
+
+def expected(original: Any, raw: torch.Tensor) -> torch.Tensor:
+    """Latents as each model's own pipeline normalises them, of the second latent frame."""
+    c, name = original.config, type(original).__name__
+    if name == "AutoencoderKLCogVideoX":
+        return raw * c.scaling_factor
+    if name == "AutoencoderKLLTXVideo":
+        mean, std = original.latents_mean, original.latents_std
+    else:
+        mean, std = (torch.tensor(x).view(raw.shape[1], -1)[:, -1] for x in (c.latents_mean, c.latents_std))
+    return (raw - mean.view(1, -1, 1, 1, 1)) / std.view(1, -1, 1, 1, 1)
+
+
+# -- borders of patches, and what a codec is trained for ---------------------------------------------------------------
+
+
+def seamed(frames_THWC: torch.Tensor, cell: int, step: int = 6) -> torch.Tensor:
+    """The clip with every second cell a little lighter, as a decoder that knows no neighbours leaves it."""
+    rows, columns = (torch.arange(size) // cell for size in frames_THWC.shape[1:3])
+    lighter = (rows[:, None] + columns[None, :]) % 2 * step
+    return (frames_THWC.int() + lighter[None, :, :, None]).clamp(0, 255).to(torch.uint8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_seams_are_seen_where_they_are_and_nowhere_else(seed: int) -> None:
+    clip = scene_clip(seed)
+    assert seams(clip, clip, 8) == 1
+    assert seams(clip, seamed(clip, 8), 8) > 1.05
+    moved = seamed(clip.roll((3, 3), (1, 2)), 8).roll((-3, -3), (1, 2))  # the same steps, inside the cells
+    assert seams(clip, moved, 8) < 1
+
+
+def test_a_smoother_begins_as_nothing_and_leaves_the_latents_alone() -> None:
+    plain, smoothed = (Codec(replace(CONFIG, smoothing=width)) for width in (0, 8))
+    smoothed.load_state_dict(plain.state_dict(), strict=False)
+    x = to_unit(scene_clip(20))[None]
+    torch.testing.assert_close(smoothed.decode(smoothed.encode(x)), plain.decode(plain.encode(x)))
+    assert smoothed.smoother is not None
+    torch.nn.init.normal_(smoothed.smoother.convs[-1].weight)
+    assert torch.equal(smoothed.encode(x), plain.encode(x))
+    assert not torch.equal(smoothed.decode(smoothed.encode(x)), plain.decode(plain.encode(x)))
+
+
+def test_a_critic_and_the_codec_never_move_each_others_weights() -> None:
+    torch.manual_seed(0)
+    critic, remade = Critic(width=8), torch.rand(2, 3, 5, 32, 32, requires_grad=True)
+    fooled, judged = critic.judge(torch.rand(2, 3, 5, 32, 32), remade)
+    assert fooled.shape == judged.shape == (2,)
+    judged.sum().backward(retain_graph=True)
+    assert remade.grad is None
+    before = [p.grad.clone() for p in critic.parameters() if p.grad is not None]
+    fooled.sum().backward()
+    assert remade.grad is not None
+    assert all(torch.equal(p.grad, old) for p, old in zip(critic.parameters(), before, strict=True))

@@ -29,12 +29,12 @@ pytestmark = pytest.mark.skipif(not (MINILM / "model.safetensors").exists(), rea
 
 
 @pytest.fixture
-def encoding(encoded_world: TrainingWorld) -> EncodeConfig:
-    root = encoded_world.root
+def encoding(world: TrainingWorld) -> EncodeConfig:
+    root = world.root
     return EncodeConfig(
-        manifest=str(encoded_world.manifest),
-        snapshot_root=encoded_world.snapshot_root,
-        database_url=encoded_world.people.url,
+        manifest=str(world.manifest),
+        snapshot_root=world.snapshot_root,
+        database_url=world.people.url,
         frames_dir=str(root / "frames"),
         codec_dir=str(root / "codec"),
         latents_dir=str(root / "fresh-latents"),
@@ -66,9 +66,9 @@ def test_every_clip_and_caption_is_encoded_once(encoding: EncodeConfig) -> None:
 
 
 def test_a_long_clip_is_encoded_in_parts_as_if_whole_and_held_one_part_at_a_time(
-    encoded_world: TrainingWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: TrainingWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    codec = load_codec(encoded_world.root / "codec")
+    codec = load_codec(world.root / "codec")
     for parameter in codec.parameters():  # what a convolution remembers of the part before must count
         torch.nn.init.normal_(parameter, std=0.1, generator=keyed("encode", parameter.numel()))
     frames = torch.cat([scene_clip(2 * seed) for seed in range(6)])[:53]
@@ -104,17 +104,17 @@ def test_a_clip_whose_latent_is_not_finite_is_left_out_and_all_of_them_are_the_c
     assert f"the latent of {clip_ids[0]} is not finite" in capsys.readouterr().out
 
 
-def test_nothing_is_encoded_without_consent(encoding: EncodeConfig, encoded_world: TrainingWorld) -> None:
-    encoded_world.people.revoke(encoded_world.consents[0])
+def test_nothing_is_encoded_without_consent(encoding: EncodeConfig, world: TrainingWorld) -> None:
+    world.people.revoke(world.consents[0])
     assert command(encoding) == 3
     assert not Path(encoding.latents_dir).exists()
 
 
 @pytest.fixture
-def model_dir(encoded_world: TrainingWorld) -> Path:
+def model_dir(world: TrainingWorld) -> Path:
     """A codec and an untrained transformer: its videos are decoded noise."""
-    folder = encoded_world.root / "model"
-    shutil.copytree(encoded_world.root / "codec", folder)
+    folder = world.root / "model"
+    shutil.copytree(world.root / "codec", folder)
     shape = replace(LADDER["nano"].transformer, channels=load_codec(folder).config.channels, patch=2)
     save_transformer(Transformer(shape).state_dict(), shape, folder)
     return folder

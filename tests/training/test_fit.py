@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -19,9 +20,12 @@ from tests.training.conftest import TrainingWorld, make_world
 from training.config import TrainConfig
 from training.data.clips import Encoded, LatentClips, read_members
 from training.fit import fit, main
+from training.model.codec import build_codec
 from training.model.conditioning import NUMERIC, read_numbers
+from training.model.config import TransformerConfig
 from training.trainer.checkpoint import checkpoints, clear
-from training.trainer.logger import RunLogger
+from training.trainer.learner import TransformerLearner
+from training.trainer.metrics import RunLogger
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,10 +58,11 @@ def test_a_codec_run_leaves_weights_metrics_and_a_result(world: TrainingWorld) -
     assert sum("train/loss" in record for record in records) == 6
 
 
-def test_ten_steps_equal_five_and_five_after_a_resume_to_the_last_bit(encoded_world: TrainingWorld) -> None:
-    whole = encoded_world.flow_config("whole", steps=10)
+@pytest.mark.parametrize("matrix_lr", [0.0, 0.02])
+def test_ten_steps_equal_five_and_five_after_a_resume_to_the_last_bit(world: TrainingWorld, matrix_lr: float) -> None:
+    whole = world.flow_config("whole", steps=10, matrix_lr=matrix_lr)
     assert run(whole)[0] == 0
-    parted = encoded_world.flow_config("parted", steps=10)
+    parted = world.flow_config("parted", steps=10, matrix_lr=matrix_lr)
     code, result = run(parted, until=5)
     assert code == 0
     assert result["stopped"] == "interrupted after step 5"
@@ -66,10 +71,44 @@ def test_ten_steps_equal_five_and_five_after_a_resume_to_the_last_bit(encoded_wo
     assert_same(weights(whole.run_dir), weights(parted.run_dir))
 
 
+def test_a_checkpoint_of_another_optimiser_is_another_runs(world: TrainingWorld) -> None:
+    assert run(world.flow_config("both", steps=4), until=2)[0] == 0
+    assert "resumed_from_step" not in run(world.flow_config("both", steps=4, matrix_lr=0.02))[1]
+
+
+def test_muon_moves_the_blocks_matrices_alone_as_torchs_own_does(world: TrainingWorld) -> None:
+    learner = TransformerLearner(world.flow_config(matrix_lr=0.02), TransformerConfig(32, 1, 2), [])
+    optimizer = learner.configure_optimizers()
+    own = dict(copy.deepcopy(learner.model).named_parameters())
+    names = {parameter: name for name, parameter in learner.model.named_parameters()}
+    muon = {names[p] for group in optimizer.param_groups if group["muon"] for p in group["params"]}
+    assert {name.split(".")[0] for name in muon} == {"blocks", "modulation"}
+    assert {name for name in own if name.startswith("blocks.0.mlp")} - muon == {
+        "blocks.0.mlp.0.bias",
+        "blocks.0.mlp.2.bias",
+    }
+    rules = [
+        torch.optim.Muon([own[name] for name in own if name in muon], lr=2e-3, weight_decay=0.01),
+        torch.optim.AdamW(
+            [own[name] for name in own if name not in muon], lr=2e-3, betas=(0.9, 0.99), weight_decay=0, fused=True
+        ),
+    ]
+    for parameter, name in names.items():
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name)))
+        own[name].grad = parameter.grad.clone()
+    before = {name: p.detach().clone() for name, p in own.items()}
+    for group in optimizer.param_groups:
+        group["lr"], group["weight_decay"] = 2e-3, 0.01 if group["muon"] else 0.0
+    for rule in (optimizer, *rules):
+        rule.step()
+    assert [name for p, name in names.items() if not torch.equal(p, own[name])] == []
+    assert [name for name, p in own.items() if torch.equal(p, before[name])] == []
+
+
 def test_a_clip_that_has_no_latent_is_left_out_by_name_and_all_of_a_split_may_not_be(
-    encoded_world: TrainingWorld, capsys: pytest.CaptureFixture[str]
+    world: TrainingWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = encoded_world.flow_config(steps=2)
+    config = world.flow_config(steps=2)
     train = [member["clip_id"] for member in read_members(config.manifest, "train")]
     (Path(config.latents_dir) / f"{train[0]}.safetensors").unlink()
     assert run(replace(config, left_out=train[:1]))[0] == 0
@@ -77,16 +116,16 @@ def test_a_clip_that_has_no_latent_is_left_out_by_name_and_all_of_a_split_may_no
     assert fit(replace(config, resume=False), RunLogger(Path(config.run_dir))) == 1
 
 
-def test_a_revoked_consent_stops_the_run_before_its_first_step(encoded_world: TrainingWorld) -> None:
-    encoded_world.people.revoke(encoded_world.consents[0])
-    code, result = run(encoded_world.flow_config())
+def test_a_revoked_consent_stops_the_run_before_its_first_step(world: TrainingWorld) -> None:
+    world.people.revoke(world.consents[0])
+    code, result = run(world.flow_config())
     assert code == 3
     assert len(result["reasons"]) == 1
-    assert not (Path(encoded_world.flow_config().run_dir) / "checkpoints").exists()
+    assert not (Path(world.flow_config().run_dir) / "checkpoints").exists()
 
 
-def test_a_consent_revoked_during_training_stops_the_run_at_the_next_checkpoint(encoded_world: TrainingWorld) -> None:
-    config = encoded_world.flow_config(steps=40, checkpoint_every=4)
+def test_a_consent_revoked_during_training_stops_the_run_at_the_next_checkpoint(world: TrainingWorld) -> None:
+    config = world.flow_config(steps=40, checkpoint_every=4)
 
     class Revoking(RunLogger):
         """A reporter in whose hearing a contributor withdraws after the sixth step."""
@@ -94,7 +133,7 @@ def test_a_consent_revoked_during_training_stops_the_run_at_the_next_checkpoint(
         def log_metrics(self, metrics, step=None):
             super().log_metrics(metrics, step)
             if step == 6:
-                encoded_world.people.revoke(encoded_world.consents[1])
+                world.people.revoke(world.consents[1])
 
     assert fit(config, Revoking(Path(config.run_dir))) == 3
     result = json.loads((Path(config.run_dir) / "result.json").read_text())
@@ -103,28 +142,28 @@ def test_a_consent_revoked_during_training_stops_the_run_at_the_next_checkpoint(
     assert not (Path(config.run_dir) / "transformer.safetensors").exists()
 
 
-def test_an_edited_manifest_is_refused(encoded_world: TrainingWorld) -> None:
-    manifest = json.loads(encoded_world.manifest.read_text())
+def test_an_edited_manifest_is_refused(world: TrainingWorld) -> None:
+    manifest = json.loads(world.manifest.read_text())
     manifest["members"][0]["caption"] = "something else"
-    encoded_world.manifest.write_text(json.dumps(manifest))
-    assert run(encoded_world.flow_config())[0] == 3
+    world.manifest.write_text(json.dumps(manifest))
+    assert run(world.flow_config())[0] == 3
 
 
-def test_a_latent_that_is_not_a_number_stops_the_run_and_names_its_clip(encoded_world: TrainingWorld) -> None:
-    members = read_members(encoded_world.manifest, "train")
-    broken = encoded_world.root / "latents" / f"{members[0]['clip_id']}.safetensors"
+def test_a_latent_that_is_not_a_number_stops_the_run_and_names_its_clip(world: TrainingWorld) -> None:
+    members = read_members(world.manifest, "train")
+    broken = world.root / "latents" / f"{members[0]['clip_id']}.safetensors"
     latent = load_file(broken)["latent"]
     save_file({"latent": latent * float("nan")}, broken)
-    code, result = run(encoded_world.flow_config(steps=20))
+    code, result = run(world.flow_config(steps=20))
     assert code == 4
     assert members[0]["clip_id"] in result["clip_ids"]
     assert "nan" in result["stopped"]
 
 
-def test_missing_files_are_named_before_anything_is_trained(encoded_world: TrainingWorld) -> None:
-    clip_id = read_members(encoded_world.manifest, "train")[0]["clip_id"]
-    (encoded_world.root / "latents" / f"{clip_id}.safetensors").unlink()
-    code, result = run(encoded_world.flow_config())
+def test_missing_files_are_named_before_anything_is_trained(world: TrainingWorld) -> None:
+    clip_id = read_members(world.manifest, "train")[0]["clip_id"]
+    (world.root / "latents" / f"{clip_id}.safetensors").unlink()
+    code, result = run(world.flow_config())
     assert code == 1
     assert clip_id in result["stopped"]
 
@@ -139,12 +178,12 @@ def test_another_snapshot_starts_anew_and_says_so(tmp_path: Path, capsys) -> Non
 
 
 def test_what_was_measured_of_clips_is_told_and_a_change_of_it_starts_anew(
-    encoded_world: TrainingWorld, tmp_path: Path, capsys
+    world: TrainingWorld, tmp_path: Path, capsys
 ) -> None:
-    members = read_members(encoded_world.manifest, "train")
+    members = read_members(world.manifest, "train")
     path = tmp_path / "numbers.json"
     path.write_text(json.dumps({m["clip_id"]: {"pan": -0.2, "quality": 0.9} for m in members[:1]}))
-    config = encoded_world.flow_config(steps=2, numbers=str(path))
+    config = world.flow_config(steps=2, numbers=str(path))
     clips = LatentClips(Encoded(config.latents_dir, config.text_dir, 2, 4), members, measured=read_numbers(path))
     first, second = (dict(zip(NUMERIC, clips.read(m["clip_id"]).numeric, strict=True)) for m in members[:2])
     assert (first["fps"], first["pan"], first["quality"]) == (8.0, -0.2, 0.9)
@@ -159,8 +198,8 @@ def test_what_was_measured_of_clips_is_told_and_a_change_of_it_starts_anew(
     assert "of clip ab: no numeric condition speed" in run(config)[1]["stopped"]
 
 
-def test_a_finished_run_asked_again_trains_nothing_and_gives_the_same_weights(encoded_world: TrainingWorld) -> None:
-    config = encoded_world.flow_config()
+def test_a_finished_run_asked_again_trains_nothing_and_gives_the_same_weights(world: TrainingWorld) -> None:
+    config = world.flow_config()
     run(config)
     before = weights(config.run_dir)
     code, result = run(config)
@@ -168,8 +207,8 @@ def test_a_finished_run_asked_again_trains_nothing_and_gives_the_same_weights(en
     assert_same(before, weights(config.run_dir))
 
 
-def test_a_half_written_checkpoint_is_never_resumed_from(encoded_world: TrainingWorld) -> None:
-    config = encoded_world.flow_config()
+def test_a_half_written_checkpoint_is_never_resumed_from(world: TrainingWorld) -> None:
+    config = world.flow_config()
     run(config, until=2)
     folder = Path(config.run_dir) / "checkpoints"
     (folder / ".step-00000004.123.partial").mkdir()
@@ -211,27 +250,29 @@ def launch(config: TrainConfig, *command: str) -> subprocess.Popen:
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_weights(encoded_world: TrainingWorld) -> None:
-    whole, killed = (encoded_world.flow_config(name, steps=24, checkpoint_every=3) for name in ("whole", "killed"))
+def test_a_killed_run_resumes_to_the_same_weights(world: TrainingWorld) -> None:
+    whole, killed = (world.flow_config(name, steps=24, checkpoint_every=3) for name in ("whole", "killed"))
     process = launch(killed)
     assert process.stdout is not None
     for line in process.stdout:
         if "step 8/24" in line:
             process.kill()
     assert process.wait() == -9
-    assert launch(killed).wait() == 0
-    assert launch(whole).wait() == 0
-    result = json.loads((Path(killed.run_dir) / "result.json").read_text())
-    assert 3 <= result["resumed_from_step"] <= 9
+    assert 3 <= run(killed)[1]["resumed_from_step"] <= 9
+    assert run(whole)[0] == 0
     assert_same(weights(whole.run_dir), weights(killed.run_dir))
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns(encoded_world: TrainingWorld) -> None:
-    one, two = (encoded_world.flow_config(name, steps=4, batch_tokens=240) for name in ("one", "two"))
-    assert launch(one).wait() == 0
-    assert launch(two, "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "training.fit").wait() == 0
-    ends = [json.loads((Path(c.run_dir) / "result.json").read_text())["end"]["heldout/flow_loss"] for c in (one, two)]
+def test_two_processes_learn_what_one_learns(world: TrainingWorld) -> None:
+    alone, parted = (world.flow_config(name, steps=4, batch_tokens=240) for name in ("one", "two"))
+    assert run(alone)[0] == 0
+    assert (
+        launch(parted, "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "training.fit").wait() == 0
+    )
+    ends = [
+        json.loads((Path(c.run_dir) / "result.json").read_text())["end"]["heldout/flow_loss"] for c in (alone, parted)
+    ]
     assert ends[0] == pytest.approx(ends[1], rel=1e-3)
 
 
@@ -239,3 +280,33 @@ def test_an_unknown_key_ends_the_command_with_a_clear_message(tmp_path: Path, ca
     (tmp_path / "c.json").write_text('{"task": "codec", "stepz": 3}')
     assert main(["--config", str(tmp_path / "c.json")]) == 1
     assert "did you mean 'steps'" in capsys.readouterr().err
+
+
+NETWORKS = Path(__file__).parents[2] / ".vendor" / "networks"
+PERCEPTUAL = {"perceptual": 0.05, "adversarial": 0.05, "borders": 1.0, "networks": str(NETWORKS)}
+
+
+@pytest.mark.skipif(not (NETWORKS / "lpips-alex.pt").exists(), reason="run `make setup`")
+def test_a_codec_with_likeness_and_a_critic_resumes_to_the_last_bit_and_publishes_no_critic(
+    world: TrainingWorld,
+) -> None:
+    whole, parted = (world.config(name, steps=4, **PERCEPTUAL) for name in ("whole", "parted"))
+    code, result = run(whole)
+    assert code == 0
+    assert {"heldout/codec_loss", "heldout/lpips", "heldout/seams"} <= result["end"].keys()
+    run(parted, until=2)
+    assert run(parted)[1]["resumed_from_step"] == 2
+    published, again = (load_file(Path(config.run_dir) / "codec.safetensors") for config in (whole, parted))
+    assert_same(published, again)
+    last = [
+        load_file(checkpoints(Path(c.run_dir) / "checkpoints")[-1] / "weights.safetensors") for c in (whole, parted)
+    ]
+    assert_same(*last)
+    assert published.keys() == build_codec(whole.codec).state_dict().keys()
+
+
+def test_a_missing_network_is_named_with_what_to_do(world: TrainingWorld, tmp_path: Path) -> None:
+    code, result = run(world.config(**PERCEPTUAL | {"networks": str(tmp_path)}))
+    assert code == 1
+    assert "make setup" in result["stopped"]
+    assert "perceptual" in result["stopped"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,20 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from torch import Tensor
 
 from tests.training.conftest import TrainingWorld
+from tests.training.test_transformer import CONFIG, A, velocity
 from training.data.clips import Encoded, LatentClips, read_members, texts_of
 from training.data.packing import Cursor
 from training.data.steps import FlowStep, Share, draw, draw_text, flow_steps
 from training.model import flow
-from training.model.attention import Segments
 from training.model.conditioning import changes, draw_given, give_frames, motion
 from training.model.config import MODES, ConfigError, TransformerConfig
+from training.model.flow import GaussianVelocity, keyed
+from training.model.layers import Segments
 from training.model.text import text_key
+from training.model.transformer import Transformer, load_transformer, save_transformer
 from training.trainer.learner import TransformerLearner
 
 
@@ -58,12 +63,12 @@ def test_given_tokens_have_no_part_in_the_loss_and_samples_count_alike() -> None
     assert flow.loss_per_sample(predicted, target, given, Segments((2, 4))).tolist() == [1.0, 9.0]
 
 
-def test_a_clip_meets_the_same_noise_and_time_whatever_is_packed_with_it(encoded_world: TrainingWorld) -> None:
-    def steps(batch_tokens: int, rank: int, world: int) -> dict:
-        config = encoded_world.flow_config(batch_tokens=batch_tokens)
+def test_a_clip_meets_the_same_noise_and_time_whatever_is_packed_with_it(world: TrainingWorld) -> None:
+    def steps(batch_tokens: int, rank: int, processes: int) -> dict:
+        config = world.flow_config(batch_tokens=batch_tokens)
         members = read_members(config.manifest, "train")
         clips = LatentClips(Encoded(config.latents_dir, config.text_dir, 2, 4), members)
-        step = next(iter(flow_steps(config, clips, Cursor(), 1, Share(rank, world))))
+        step = next(iter(flow_steps(config, clips, Cursor(), 1, Share(rank, processes))))
         noise = step.e_NP.split(step.batch.segments.lengths)
         times = [float(step.t_F[step.batch.segment_F == i][0]) for i in range(len(noise))]
         return {clip: (n, t) for clip, n, t in zip(step.clip_ids, noise, times, strict=True)}
@@ -78,11 +83,11 @@ def test_a_clip_meets_the_same_noise_and_time_whatever_is_packed_with_it(encoded
 
 
 @settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(world=st.integers(2, 7), first=st.integers(1, 50))
+@given(processes=st.integers(2, 7), first=st.integers(1, 50))
 def test_a_clips_loss_does_not_depend_on_what_is_packed_with_it(
-    encoded_world: TrainingWorld, world: int, first: int
+    world: TrainingWorld, processes: int, first: int
 ) -> None:
-    config = encoded_world.flow_config(batch_tokens=10_000, steps=99)
+    config = world.flow_config(batch_tokens=10_000, steps=99)
     clips = LatentClips(Encoded(config.latents_dir, config.text_dir, 2, 4), read_members(config.manifest, "train"))
     learner = TransformerLearner(config, TransformerConfig(width=16, layers=1, heads=2), [])
     for index, parameter in enumerate(learner.model.parameters()):
@@ -94,7 +99,7 @@ def test_a_clips_loss_does_not_depend_on_what_is_packed_with_it(
             return dict(zip(step.clip_ids, learner.losses(step).tolist(), strict=True))
 
     together = losses(0, 1)
-    apart = {clip: loss for rank in range(world) for clip, loss in losses(rank, world).items()}
+    apart = {clip: loss for rank in range(processes) for clip, loss in losses(rank, processes).items()}
     assert apart.keys() == together.keys()
     assert len(set(together.values())) == len(together)
     for clip, loss in apart.items():
@@ -108,10 +113,8 @@ def by_clip(step: FlowStep) -> dict[str, torch.Tensor]:
     return {clip: torch.cat([t, e.flatten()]) for clip, t, e in zip(step.clip_ids, times, noise, strict=True)}
 
 
-def test_a_step_draws_one_of_a_clips_phrasings_and_the_same_one_again(
-    encoded_world: TrainingWorld, tmp_path: Path
-) -> None:
-    config = encoded_world.flow_config(batch_tokens=10_000, steps=12)
+def test_a_step_draws_one_of_a_clips_phrasings_and_the_same_one_again(world: TrainingWorld, tmp_path: Path) -> None:
+    config = world.flow_config(batch_tokens=10_000, steps=12)
     members = read_members(config.manifest, "train")
     phrased = [
         m | {"captions": [m["caption"], *(f"phrasing {n} of {m['clip_id']}" for n in range(3))]} for m in members
@@ -125,12 +128,12 @@ def test_a_step_draws_one_of_a_clips_phrasings_and_the_same_one_again(
         return [(step.batch.text_MT.clone(), by_clip(step)) for step in flow_steps(config, clips, Cursor(), 1)]
 
     several, again, single = drawn(phrased), drawn(phrased), drawn(members)
-    assert all(torch.equal(one[0], other[0]) for one, other in zip(several, again, strict=True))
+    assert all(torch.equal(step[0], other[0]) for step, other in zip(several, again, strict=True))
     assert len({tuple(text.flatten().tolist()) for text, _ in several}) > 6
-    for (_, one), (_, other) in zip(several, single, strict=True):  # time and noise do not depend on the words
-        assert one.keys() == other.keys()
-        for clip in one:
-            assert torch.equal(one[clip], other[clip])
+    for (_, step), (_, other) in zip(several, single, strict=True):  # time and noise do not depend on the words
+        assert step.keys() == other.keys()
+        for clip in step:
+            assert torch.equal(step[clip], other[clip])
 
 
 def test_every_phrasing_is_drawn_about_as_often() -> None:
@@ -150,8 +153,8 @@ def test_two_processes_weigh_a_pack_like_one() -> None:
     assert total == pytest.approx(dict.fromkeys(pack, 1 / 3))
 
 
-def test_seeds_steps_and_clips_all_change_the_draw(encoded_world: TrainingWorld) -> None:
-    config, other = encoded_world.flow_config(), encoded_world.flow_config(seed=1)
+def test_seeds_steps_and_clips_all_change_the_draw(world: TrainingWorld) -> None:
+    config, other = world.flow_config(), world.flow_config(seed=1)
     grid = (3, 2, 2)
     drawn = {draw(config, "a", grid, 1).t, draw(config, "a", grid, 2).t, draw(config, "b", grid, 1).t}
     assert len(drawn | {draw(other, "a", grid, 1).t}) == 4
@@ -187,8 +190,8 @@ def test_each_mode_gives_its_own_frames() -> None:
     assert len(keyframes) > 20
 
 
-def test_modes_are_drawn_as_often_as_the_configuration_says(encoded_world: TrainingWorld) -> None:
-    config = encoded_world.flow_config()
+def test_modes_are_drawn_as_often_as_the_configuration_says(world: TrainingWorld) -> None:
+    config = world.flow_config()
     assert config.modes.keys() == set(MODES)
     assert sum(config.modes.values()) == pytest.approx(1)
     given = [draw(config, "clip", (6, 1, 1), step).given_N.tolist() for step in range(2000)]
@@ -197,12 +200,10 @@ def test_modes_are_drawn_as_often_as_the_configuration_says(encoded_world: Train
     assert only_first == pytest.approx(
         config.first_mode + config.prefix_mode / 5 + config.keyframes_mode / 18, abs=0.03
     )
-    off = encoded_world.flow_config(
-        text_mode=0.0, **{f"{mode}_mode": 0.0 for mode in MODES if mode not in ("text", "last")}
-    )
+    off = world.flow_config(text_mode=0.0, **{f"{mode}_mode": 0.0 for mode in MODES if mode not in ("text", "last")})
     assert off.modes == {"last": off.last_mode}
     with pytest.raises(ConfigError, match="one must be positive"):
-        encoded_world.flow_config(**{f"{mode}_mode": 0.0 for mode in MODES})
+        world.flow_config(**{f"{mode}_mode": 0.0 for mode in MODES})
 
 
 def test_a_still_picture_does_not_move_and_a_faster_one_moves_more() -> None:
@@ -211,3 +212,39 @@ def test_a_still_picture_does_not_move_and_a_faster_one_moves_more() -> None:
     assert motion(changes(frames), 8) == pytest.approx(80)
     assert motion(changes(frames), 16) == pytest.approx(160)
     assert give_frames((1, 2, 2), (0,)).sum() == 0
+
+
+VALUES = 6
+
+
+def tokens(count: int = 20_000) -> Tensor:
+    """Normal draws whose variances go from 9 to 0.01, in directions that are no axes."""
+    spread = torch.logspace(0.5, -1, VALUES)
+    turn, _ = torch.linalg.qr(torch.randn(VALUES, VALUES, generator=keyed("turn")))
+    return torch.randn(count, VALUES, generator=keyed("tokens")) * spread @ turn.T
+
+
+@pytest.mark.parametrize("t", [0.05, 0.3, 0.7, 0.98])
+def test_it_is_the_best_linear_guess_of_the_velocity(t: float) -> None:
+    x_NP = tokens()
+    model = GaussianVelocity(VALUES)
+    model.fit([x_NP[:1000], x_NP[1000:]])
+    e_NP = torch.randn(x_NP.shape, generator=keyed("noise"))
+    t_N = torch.full((len(x_NP),), t)
+    noisy_NP, target_NP = flow.interpolate(x_NP, e_NP, t_N), flow.velocity(x_NP, e_NP)
+    best_NP = noisy_NP @ torch.linalg.lstsq(noisy_NP, target_NP).solution
+    error, least = ((guess - target_NP).square().mean() for guess in (model(noisy_NP, t_N), best_NP))
+    assert least <= error <= 1.01 * least
+    isotropic = (GaussianVelocity(VALUES)(noisy_NP, t_N) - target_NP).square().mean()
+    assert isotropic > error
+
+
+def test_a_transformer_that_corrects_it_starts_with_it_and_keeps_it_with_its_weights(tmp_path: Path) -> None:
+    shape = replace(CONFIG, predicts="correction")
+    model = Transformer(shape)
+    assert model.gaussian is not None
+    model.gaussian.fit([torch.randn(500, shape.token_values, generator=keyed("fit")) * 2])
+    start = velocity(model, [A])
+    torch.testing.assert_close(start, model.gaussian(A.x_NP, torch.full((len(A.x_NP),), 0.4)))
+    save_transformer(model.state_dict(), shape, tmp_path)
+    torch.testing.assert_close(velocity(load_transformer(tmp_path), [A]), start, rtol=0, atol=0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
-from dataclasses import asdict, replace
+import socket
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ from tests.training.conftest import TrainingWorld
 from training.config import TrainConfig
 from training.fit import fit
 from training.trainer import learner
-from training.trainer.logger import RunLogger
+from training.trainer.metrics import RunLogger
 
-ROOT = Path(__file__).parents[2]
 SHAPE = {"width": 48, "layers": 3, "heads": 2}
 # weights and steps are compared where rounding is all that differs: not after a norm of almost nothing was divided by
 SAME = {"rtol": 0.0, "atol": 2e-5}
@@ -36,7 +36,7 @@ def read(config: TrainConfig) -> dict[str, Any]:
     return json.loads((Path(config.run_dir) / "result.json").read_text())
 
 
-def one_of_two(config: TrainConfig, until: int | None) -> int:
+def watched_fit(config: TrainConfig, until: int | None) -> int:
     """What each of the two processes runs; beside the run it leaves how much of the model it held."""
 
     def watched(model: Any, mesh: Any) -> Any:
@@ -49,7 +49,7 @@ def one_of_two(config: TrainConfig, until: int | None) -> int:
     return fit(config, RunLogger(Path(config.run_dir), int(os.environ["RANK"])), until)
 
 
-def of_another_mind(config: TrainConfig, _: None) -> int:
+def fit_with_another_opinion(config: TrainConfig, _: None) -> int:
     """What each of two processes runs where they measure apart: for the first step 2 is the best, for the second step 6."""
     measured = ({2: 0.5}, {6: 0.1})[int(os.environ["RANK"])]
     real = learner.TransformerLearner.heldout
@@ -62,16 +62,25 @@ def of_another_mind(config: TrainConfig, _: None) -> int:
     return fit(config, RunLogger(Path(config.run_dir), int(os.environ["RANK"])))
 
 
-def in_two(config: TrainConfig, until: int | None = None, runs: str = "one_of_two") -> dict[str, Any]:
-    script = Path(f"{config.run_dir}.py")
-    script.write_text(
-        f"from tests.training.test_fsdp import {runs}\nfrom training.config import TrainConfig\n"
-        f"raise SystemExit({runs}(TrainConfig(**{asdict(config)!r}), {until}))\n"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+def in_two(config: TrainConfig, until: int | None = None, runs: Callable[..., int] = watched_fit) -> dict[str, Any]:
+    """The run by two processes as `torchrun` would start them, but forked: loading PyTorch takes longer than the run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    same = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    children = []
+    for rank in ("0", "1"):
+        if (child := os.fork()) == 0:
+            code = 1
+            try:
+                os.environ.update(same | {"RANK": rank, "LOCAL_RANK": rank, "TORCHELASTIC_RUN_ID": "test"})
+                code = runs(config, until)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
     return read(config)
 
 
@@ -86,33 +95,33 @@ def copied(config: TrainConfig, name: str) -> TrainConfig:
 
 
 @pytest.mark.slow
-def test_two_processes_in_shards_train_the_model_of_one_and_either_goes_on_from_them(
-    encoded_world: TrainingWorld,
-) -> None:
+def test_two_processes_in_shards_train_the_model_of_one_and_either_goes_on_from_them(world: TrainingWorld) -> None:
     settings: dict[str, Any] = {"steps": 6, "batch_tokens": 240, "transformer_shape": SHAPE, "strategy": "fsdp"}
-    alone = encoded_world.flow_config("alone", **settings)
-    sharded = encoded_world.flow_config("sharded", **settings)
-    one = in_one(alone)
+    alone = world.flow_config("alone", **settings)
+    sharded = world.flow_config("sharded", **settings)
+    expected_result = in_one(alone)
     assert in_two(sharded, until=3)["stopped"] == "interrupted after step 3"
     for rank in (0, 1):
         assert json.loads(Path(f"{sharded.run_dir}-held-{rank}.json").read_text()) < 0.6
     by_one = copied(sharded, "by-one")
     for config, result in ((by_one, in_one(by_one)), (sharded, in_two(sharded))):
         assert (result["resumed_from_step"], result["stopped"]) == (3, None)
-        assert result["parameters"] == one["parameters"]
-        assert result["best_step"] == one["best_step"]
+        assert result["parameters"] == expected_result["parameters"]
+        assert result["best_step"] == expected_result["best_step"]
         for when in ("start", "end", "last"):
-            assert result[when]["heldout/flow_loss"] == pytest.approx(one[when]["heldout/flow_loss"], rel=1e-5)
-        found, expected = weights(config), weights(alone)
-        assert found.keys() == expected.keys()
+            assert result[when]["heldout/flow_loss"] == pytest.approx(
+                expected_result[when]["heldout/flow_loss"], rel=1e-5
+            )
+        trained, expected = weights(config), weights(alone)
+        assert trained.keys() == expected.keys()
         for name, tensor in expected.items():
-            torch.testing.assert_close(found[name], tensor, **SAME, msg=name)
+            torch.testing.assert_close(trained[name], tensor, **SAME, msg=name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_the_first_process_decides_for_all_which_step_is_the_best_and_when_to_end(
-    encoded_world: TrainingWorld, strategy: str
+    world: TrainingWorld, strategy: str
 ) -> None:
     settings: dict[str, Any] = {
         "steps": 12,
@@ -121,8 +130,8 @@ def test_the_first_process_decides_for_all_which_step_is_the_best_and_when_to_en
         "checkpoint_every": 2,
         "strategy": strategy,
     }
-    config = encoded_world.flow_config("apart", batch_tokens=240, transformer_shape=SHAPE, **settings)
-    result = in_two(config, runs="of_another_mind")
+    config = world.flow_config("apart", batch_tokens=240, transformer_shape=SHAPE, **settings)
+    result = in_two(config, runs=fit_with_another_opinion)
     assert (result["stopped"], result["steps"], result["best_step"], result["early_stop"]) == (None, 6, 2, True)
     (kept, _) = sorted((Path(config.run_dir) / "checkpoints").iterdir())
     assert kept.name == "step-00000004"

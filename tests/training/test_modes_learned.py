@@ -21,9 +21,9 @@ GRID, VALUES, TEXT = (4, 1, 1), 8, torch.zeros(1, 8)
 SLOW, FAST = 4.0, 400.0  # the number `motion` of a clip of value -1 and of +1
 
 
-def clip(value: float, index: int, **known: float) -> Sample:
+def clip(value: float, index: int, **numbers_known: float) -> Sample:
     x_NP = torch.full((4, VALUES), value)
-    return Sample(f"{index}", x_NP, GRID, positions(GRID, 0.5), TEXT, numbers(known))
+    return Sample(f"{index}", x_NP, GRID, positions(GRID, 0.5), TEXT, numbers(numbers_known))
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,11 @@ def model() -> Transformer:
     for step in range(100):
         generator = flow.keyed("modes", step)
         values = (torch.rand(32, generator=generator) * 2 - 1).tolist()
-        told = (torch.rand(32, generator=generator) < 0.5).tolist()
+        named = (torch.rand(32, generator=generator) < 0.5).tolist()
         batch = collate(
             [
                 clip(round(v) if t else v, i, **({"motion": FAST if v > 0 else SLOW} if t and round(v) else {}))
-                for i, (v, t) in enumerate(zip(values, told, strict=True))
+                for i, (v, t) in enumerate(zip(values, named, strict=True))
             ]
         )
         given_N = torch.cat([draw_given(GRID, dict.fromkeys(MODES, 1.0), generator) for _ in values])
@@ -53,9 +53,9 @@ def model() -> Transformer:
     return model.eval().requires_grad_(False)
 
 
-def made(model: Transformer, known: Mapping[str, float], **given: object) -> torch.Tensor:
+def made(model: Transformer, numbers_known: Mapping[str, float], **given: object) -> torch.Tensor:
     """Tokens [8 seeds, 4 frames, P]."""
-    requests = [Request(TEXT, GRID, seed, 0.5, numbers(known), **given) for seed in range(8)]
+    requests = [Request(TEXT, GRID, seed, 0.5, numbers(numbers_known), **given) for seed in range(8)]
     return torch.stack([to_tokens(z, 1)[0] for z in sample(model, requests, Sampler(12, guidance=1))])
 
 

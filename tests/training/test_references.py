@@ -14,8 +14,7 @@ from training.model.codec import Codec, to_bytes, to_unit
 from training.model.config import CodecConfig, ConfigError, TransformerConfig, build
 from training.model.transformer import Transformer
 from training.sampling.references import Reference, ReferenceLatents, ReferencesError, lay, read_reference
-from training.sampling.sampler import Sampler
-from training.sampling.videos import Options, Pipeline
+from training.sampling.sampler import Options, Pipeline, Sampler
 
 SIZE = (32, 32)
 FRAMES = 17  # 5 latent frames

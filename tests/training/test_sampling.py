@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from tests.training.conftest import TrainingWorld
+from tests.training.test_fit import run
+from training.config import GenerateConfig, TrainConfig
 from training.model import flow
 from training.model.conditioning import numbers
-from training.model.config import TransformerConfig
-from training.model.transformer import Transformer, to_tokens
+from training.model.config import ConfigError, SamplingConfig, TransformerConfig, build, read_sampling
+from training.model.transformer import Transformer, load_transformer, to_tokens
+from training.sample import generate
+from training.sampling import sampler as sampling
 from training.sampling.sampler import Request, Sampler, _conditions, sample, times
 
 CONFIG = TransformerConfig(width=32, layers=2, heads=2, channels=4, text_width=12)
@@ -113,13 +123,13 @@ def test_euler_steps_are_those_of_the_flow_matching_scheduler(model: Transformer
     big = [math.exp(flow.timestep_mean(4096)) / (math.exp(flow.timestep_mean(4096)) + (1 / s - 1)) for s in (0.9, 0.5)]
     torch.testing.assert_close(times(10, 4096)[[1, 5]], torch.tensor(big), rtol=0, atol=1e-6)
 
-    one = request()
-    batch, _ = _conditions([one], CONFIG.token_values)
-    x = torch.randn(12, CONFIG.token_values, generator=flow.keyed("sample", one.seed))
+    wanted = request()
+    batch, _ = _conditions([wanted], CONFIG.token_values)
+    x = torch.randn(12, CONFIG.token_values, generator=flow.keyed("sample", wanted.seed))
     for sigma, following in pairwise(sigmas):
         t = torch.full((GRID[0],), sigma)
         x = x + (following - sigma) * model(x, t, torch.zeros(12, dtype=torch.bool), batch)
-    tokens, _ = to_tokens(sample(model, [one], Sampler(steps, guidance=1))[0], 2)
+    tokens, _ = to_tokens(sample(model, [wanted], Sampler(steps, guidance=1))[0], 2)
     torch.testing.assert_close(tokens, x, rtol=0, atol=1e-5)
 
 
@@ -179,14 +189,134 @@ def test_guidance_acts_inside_its_interval_alone(model: Transformer) -> None:
 
 def test_rescaling_brings_back_the_deviation_that_guidance_inflates(monkeypatch) -> None:
     model = Transformer(CONFIG)
-    told = torch.randn(12, 16, generator=torch.Generator().manual_seed(2))
-    untold = torch.randn(12, 16, generator=torch.Generator().manual_seed(3))
-    monkeypatch.setattr(model, "forward", lambda x, t, given, batch: told if bool(batch.text_kept_S.all()) else untold)
+    conditional = torch.randn(12, 16, generator=torch.Generator().manual_seed(2))
+    unconditional = torch.randn(12, 16, generator=torch.Generator().manual_seed(3))
+    monkeypatch.setattr(
+        model, "forward", lambda x, t, given, batch: conditional if bool(batch.text_kept_S.all()) else unconditional
+    )
     noise = torch.randn(12, 16, generator=flow.keyed("sample", 1))
 
     def deviation(rescale: float) -> float:
         latent = sample(model, [request()], Sampler(1, guidance=6, rescale=rescale))[0]
         return float((noise - to_tokens(latent, 2)[0]).std())  # one step: x = noise - v
 
-    assert deviation(1) == pytest.approx(float(told.std()), rel=1e-4)
+    assert deviation(1) == pytest.approx(float(conditional.std()), rel=1e-4)
     assert deviation(0) > deviation(0.5) > deviation(1)
+
+
+OWN = {"guidance": 2.0, "steps": 3, "width": 48, "height": 32, "frames": 9, "fps": 4.0}
+
+
+class Words:
+    """A text encoder that knows no words."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def tokens(self, texts: Any) -> list[np.ndarray]:
+        return [np.full((2, 384), len(text) / 10, np.float32) for text in texts]
+
+
+@pytest.fixture
+def model_dir(world: TrainingWorld) -> Path:
+    """A trained model that leaves its size's sampling in everything."""
+    config = world.flow_config(steps=1, noise_shift=0.8, sampling_shape=OWN)
+    assert run(config)[0] == 0
+    for file in (world.root / "codec").iterdir():
+        shutil.copy(file, config.run_dir)
+    return Path(config.run_dir)
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[Sampler]:
+    """The samplers that were used."""
+    samplers: list[Sampler] = []
+    real = sampling.sample
+
+    def noted(model: Any, requests: Any, sampler: Sampler) -> Any:
+        samplers.append(sampler)
+        return real(model, requests, sampler)
+
+    monkeypatch.setattr(sampling, "sample", noted)
+    monkeypatch.setattr(sampling, "TextEncoder", Words)
+    return samplers
+
+
+def test_training_writes_how_its_model_is_sampled(model_dir: Path) -> None:
+    assert (
+        read_sampling(model_dir)
+        == SamplingConfig(noise_shift=0.8, deblock=True, **OWN)
+        == load_transformer(model_dir).sampling
+    )
+
+
+def test_a_model_that_does_not_say_is_sampled_as_always_and_one_that_says_nonsense_is_named(model_dir: Path) -> None:
+    path = model_dir / "transformer.json"
+    described = json.loads(path.read_text())
+    few = "steps should be greater than or equal to 1"
+    for values, why in (({"steps": 0}, few), ({"stepz": 1}, "unknown key 'stepz'"), (7, "int")):
+        path.write_text(json.dumps(described | {"sampling": values}))
+        with pytest.raises(ConfigError, match=rf"transformer\.json: .*{why}"):
+            read_sampling(model_dir)
+    del described["sampling"]
+    path.write_text(json.dumps(described))
+    assert load_transformer(model_dir).sampling == read_sampling(model_dir) == SamplingConfig()
+
+
+def test_a_video_is_made_the_models_own_way_unless_told_otherwise(
+    model_dir: Path, used: list[Sampler], tmp_path: Path
+) -> None:
+    (own,) = generate(model_dir, "none", ["waves"], tmp_path / "own")
+    assert {name: own[name] for name in ("width", "height", "frames", "fps")} == {
+        name: OWN[name] for name in ("width", "height", "frames", "fps")
+    }
+    changed = {"steps": 2, "guidance": 1.0, "frames": 5, "size": (32, 32), "numbers": {"fps": 8.0}}
+    (other,) = generate(model_dir, "none", ["waves"], tmp_path / "other", **changed)
+    assert (other["width"], other["height"], other["frames"], other["fps"]) == (32, 32, 5, 8.0)
+    assert [(s.steps, s.guidance, s.noise_shift) for s in used] == [(3, 2.0, 0.8), (2, 1.0, 0.8)]
+    assert not np.allclose(times(3, 18, noise_shift=0.8), times(3, 18))
+
+
+def test_no_caller_can_set_the_noise_shift() -> None:
+    values = {"model_dir": "m", "text_encoder": "t", "prompts": ["p"], "out": "o"}
+    with pytest.raises(ConfigError, match="unknown key 'noise_shift'"):
+        build(GenerateConfig, values | {"noise_shift": 0.0})
+
+
+def test_a_negative_prompt_is_refused_where_the_model_is_not_guided(
+    model_dir: Path, used: list[Sampler], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="guidance, which is 1: off"):
+        generate(model_dir, "none", ["waves"], tmp_path, negative_prompt="blue", guidance=1.0)
+    assert generate(model_dir, "none", ["waves"], tmp_path, negative_prompt="blue")
+
+
+def test_a_size_that_the_codec_cannot_make_is_refused_before_anything_is_trained(world: TrainingWorld) -> None:
+    config = world.flow_config(sampling_shape={"width": 40})
+    code, result = run(config)
+    assert code == 1
+    assert "see sampling_shape" in result["stopped"]
+    assert "multiples of 16" in result["stopped"]
+    assert not (Path(config.run_dir) / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"fps": 0.5}, "fps should be greater than or equal to 1"),
+        ({"frames": 0}, "frames should be greater than or equal to 1"),
+        ({"guidance": float("nan")}, "guidance should be a finite number"),
+        ({"noise_shift": 0.5}, "set noise_shift itself"),
+        ({"speed": 1}, "unknown key 'speed'"),
+    ],
+)
+def test_a_sampling_that_cannot_be_is_refused(world: TrainingWorld, change: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        world.flow_config(sampling_shape=change)
+
+
+def test_the_smallest_size_is_guided_less_and_has_its_tiles_evened_out() -> None:
+    values = {"run_dir": "r", "manifest": "m", "snapshot_root": "0", "database_url": "d", "frames_dir": "f"}
+    assert TrainConfig(task="codec", **values).sampling == SamplingConfig(guidance=1.5, deblock=True)
+    assert TrainConfig(task="codec", size="S", **values).sampling == SamplingConfig(
+        width=256, height=256, frames=33, fps=12
+    )

@@ -18,7 +18,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.benchmarks import training_speed
+from tests.benchmarks import gpu
 from tests.training.conftest import TrainingWorld
 from training.data.packing import Batch, Sample, collate
 from training.data.steps import ahead
@@ -26,13 +26,12 @@ from training.fit import fit
 from training.model import flow
 from training.model.conditioning import numbers
 from training.model.config import LADDER, TransformerConfig
-from training.model.rms_norm import RmsNorm
+from training.model.layers import RmsNorm
 from training.model.transformer import Transformer, positions
-from training.reporting import Bar
-from training.trainer import throughput
+from training.process import Bar
+from training.trainer import metrics as throughput
 from training.trainer.learner import compile_blocks
-from training.trainer.logger import RunLogger
-from training.trainer.throughput import Meter, forward_flops, matmul_flops, peak_flops, step_flops
+from training.trainer.metrics import Meter, RunLogger, forward_flops, matmul_flops, peak_flops, step_flops
 
 
 def packed(config: TransformerConfig, *grids: tuple[int, int, int], text: int = 12) -> Batch:
@@ -94,12 +93,12 @@ def test_a_meter_tells_work_from_waiting_and_from_pauses(monkeypatch: pytest.Mon
     meter.pause()
     meter.begins()
     meter.ends(120, 1500)
-    found = meter.read()
-    assert found["train/tokens_per_s"] == pytest.approx(200 / 8)
-    assert found["train/waiting"] == pytest.approx(2 / 8)
-    assert found["train/mfu"] == pytest.approx(3000 / 8 / 1000)
-    assert found["train/padding"] == pytest.approx(1 - 200 / 220)
-    assert found["train/memory_gb"] > 0.01
+    figures = meter.read()
+    assert figures["train/tokens_per_s"] == pytest.approx(200 / 8)
+    assert figures["train/waiting"] == pytest.approx(2 / 8)
+    assert figures["train/mfu"] == pytest.approx(3000 / 8 / 1000)
+    assert figures["train/padding"] == pytest.approx(1 - 200 / 220)
+    assert figures["train/memory_gb"] > 0.01
     assert meter.read() == {}
 
 
@@ -111,11 +110,11 @@ def test_steps_are_made_ahead_in_order_and_no_further() -> None:
             made.append(i)
             yield i
 
-    found = ahead(steps(), 2)
-    assert next(found) == 0
+    ready = ahead(steps(), 2)
+    assert next(ready) == 0
     time.sleep(0.3)
     assert len(made) <= 4
-    assert list(found) == list(range(1, 20))
+    assert list(ready) == list(range(1, 20))
 
 
 def test_what_making_a_step_raises_is_raised_where_it_is_used() -> None:
@@ -123,18 +122,18 @@ def test_what_making_a_step_raises_is_raised_where_it_is_used() -> None:
         yield 1
         raise KeyError("clip")
 
-    found = ahead(steps())
-    assert next(found) == 1
+    ready = ahead(steps())
+    assert next(ready) == 1
     with pytest.raises(KeyError, match="clip"):
-        next(found)
+        next(ready)
 
 
 def test_leaving_early_ends_the_thread() -> None:
     others = set(threading.enumerate())
-    found = ahead(iter(range(1000)))
-    next(found)
+    ready = ahead(iter(range(1000)))
+    next(ready)
     assert set(threading.enumerate()) > others
-    found.close()
+    ready.close()
     assert set(threading.enumerate()) <= others
 
 
@@ -149,12 +148,12 @@ def test_rms_norm_and_its_gradients_are_pytorchs(shape: tuple[int, ...]) -> None
         y = norm(x)
         (y * torch.randn(shape, generator=flow.keyed("gradient"))).sum().backward()
         gradients.append((y.detach(), x.grad, norm.weight.grad))
-    for mine, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
+    for own, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-5)
 
 
-def test_a_run_writes_its_speed_beside_its_loss(encoded_world: TrainingWorld) -> None:
-    config = encoded_world.flow_config(steps=4)
+def test_a_run_writes_its_speed_beside_its_loss(world: TrainingWorld) -> None:
+    config = world.flow_config(steps=4)
     assert fit(config, RunLogger(Path(config.run_dir))) == 0
     lines = [json.loads(line) for line in (Path(config.run_dir) / "metrics.jsonl").read_text().splitlines()]
     last = [line for line in lines if "train/loss" in line][-1]
@@ -208,24 +207,24 @@ def test_compiled_blocks_compute_the_same_and_other_packs_are_not_compiled_anew(
 
 @pytest.mark.slow
 def test_what_the_gpu_benchmark_runs_runs_on_a_processor() -> None:
-    tiny = TransformerConfig(width=32, layers=1, heads=2, channels=4)
-    cpu = torch.device("cpu")
-    found = training_speed.ours(tiny, ((3, 2, 2), (1, 2, 2)), cpu, backend="eager")
-    assert found["tokens_a_step"] == 16
-    assert found["flops_per_s"] > 0
-    other = training_speed.ltx(tiny, (3, 2, 2), 2, cpu)
-    assert other is None or other["tokens_per_s"] > 0
-    grids = training_speed.mixed(65_536)
-    assert len(set(grids)) == len(training_speed.MIXED)
+    report = gpu.gpu(dry=True)
+    unmeasured = {name: part["why"] for name, part in report["parts"].items() if "why" in part}
+    assert not unmeasured
+    assert all(case["reached"] for case in report["parts"]["attention_parity"].values())
+    assert report["parts"]["utilisation"]["tiny"]["tokens_a_step"] == 24
+    assert report["parts"]["packing"]["over_ltx_of_equal_shape"]["value"] != 0
+    assert report["parts"]["sampling"]["tiny"]["seconds"] >= 0
+    grids = gpu.mixed(65_536)
+    assert len(set(grids)) == len(gpu.MIXED)
     assert 0.95 * 65_536 < sum(t * h * w for t, h, w in grids) <= 65_536
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure")
 def test_without_a_gpu_its_figures_say_not_measured() -> None:
-    found = training_speed.on_gpu()
-    cells = [*found["mfu"].values()]
-    assert [cell["mfu"] for cell in cells] == ["not measured"] * 3
-    assert found["packed_over_bucketed"]["value"] == found["over_ltx_of_equal_shape"]["value"] == "not measured"
+    report = gpu.gpu()
+    assert report["state"] == "not measured"
+    assert set(report["parts"].values()) == {"not measured"}
+    assert len(report["parts"]) == 5
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such setting")

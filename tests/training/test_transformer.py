@@ -23,8 +23,8 @@ from training.model.transformer import (
 )
 
 
-def told(fps: float, motion: float = float("nan"), **known: float) -> tuple[float, ...]:
-    return numbers({"fps": fps, "motion": motion, **known})
+def conditions(fps: float, motion: float = float("nan"), **more: float) -> tuple[float, ...]:
+    return numbers({"fps": fps, "motion": motion, **more})
 
 
 CONFIG = TransformerConfig(width=32, layers=2, heads=2, channels=4, text_width=12)
@@ -44,7 +44,9 @@ def sample(name: str, grid: tuple[int, int, int], words: int) -> Sample:
     generator = torch.Generator().manual_seed(len(name) + words)
     tokens = grid[0] * grid[1] * grid[2]
     x = torch.randn(tokens, CONFIG.token_values, generator=generator)
-    return Sample(name, x, grid, positions(grid, 0.5), torch.randn(words, 12, generator=generator), told(8.0, 30.0))
+    return Sample(
+        name, x, grid, positions(grid, 0.5), torch.randn(words, 12, generator=generator), conditions(8.0, 30.0)
+    )
 
 
 A, B = sample("a", (3, 2, 2), 4), sample("bb", (2, 3, 2), 7)
@@ -79,10 +81,13 @@ def test_time_caption_numbers_and_given_tokens_all_count(model: Transformer) -> 
         "given": velocity(model, [A], given=slice(0, 4)),
         "caption": velocity(model, [replace(A, text_MT=B.text_MT)]),
         "no caption": velocity(model, [A], text_kept_S=torch.tensor([False])),
-        "fps": velocity(model, [replace(A, numeric=told(24.0, 30.0))]),
-        "motion": velocity(model, [replace(A, numeric=told(8.0, 300.0))]),
-        "unknown motion": velocity(model, [replace(A, numeric=told(8.0))]),
-        **{name: velocity(model, [replace(A, numeric=told(8.0, 30.0, **{name: 0.3}))]) for name in tuple(NUMERIC)[2:]},
+        "fps": velocity(model, [replace(A, numeric=conditions(24.0, 30.0))]),
+        "motion": velocity(model, [replace(A, numeric=conditions(8.0, 300.0))]),
+        "unknown motion": velocity(model, [replace(A, numeric=conditions(8.0))]),
+        **{
+            name: velocity(model, [replace(A, numeric=conditions(8.0, 30.0, **{name: 0.3}))])
+            for name in tuple(NUMERIC)[2:]
+        },
         "longer frames": velocity(model, [replace(A, position_N3=positions(A.grid, 1.0))]),
     }
     assert [name for name, v in others.items() if (v - base).abs().max() < 1e-4 or not v.isfinite().all()] == []
@@ -91,7 +96,8 @@ def test_time_caption_numbers_and_given_tokens_all_count(model: Transformer) -> 
 @pytest.mark.parametrize("name", ["pan", "tilt", "zoom"])
 def test_left_is_not_right_nor_is_it_unknown(model: Transformer, name: str) -> None:
     left, right, still, unknown = (
-        velocity(model, [replace(A, numeric=numbers(known))]) for known in ({name: -0.2}, {name: 0.2}, {name: 0.0}, {})
+        velocity(model, [replace(A, numeric=numbers(values))])
+        for values in ({name: -0.2}, {name: 0.2}, {name: 0.0}, {})
     )
     for a, b in ((left, right), (left, still), (right, still), (still, unknown)):
         assert (a - b).abs().max() > 1e-4
@@ -104,7 +110,7 @@ def test_weights_from_before_the_later_numbers_load_as_the_same_function(model: 
     save_transformer(early, CONFIG, tmp_path)
     loaded = load_transformer(tmp_path)
     assert torch.equal(loaded.embed_number.weight[:, :32], early["embed_number.weight"])
-    pan, unknown = replace(A, numeric=told(8.0, 30.0, pan=0.2)), replace(A, numeric=told(8.0, 30.0))
+    pan, unknown = replace(A, numeric=conditions(8.0, 30.0, pan=0.2)), replace(A, numeric=conditions(8.0, 30.0))
     assert torch.equal(velocity(loaded, [pan]), velocity(loaded, [unknown]))
 
 
@@ -161,17 +167,17 @@ def test_every_parameter_learns() -> None:
 
 def test_attention_sees_relative_time_and_place_alone() -> None:
     q, k = torch.randn(2, 1, 1, 16, generator=torch.Generator().manual_seed(0))
-    here, there = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[4.0, 1.0, -2.0]])
+    place, other = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[4.0, 1.0, -2.0]])
     shift = torch.tensor([[5.0, -3.0, 7.0]])
 
     def score(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return (rotate(q, rotations(a, 16, 256.0)) * rotate(k, rotations(b, 16, 256.0))).sum()
 
-    torch.testing.assert_close(score(here, there), score(here + shift, there + shift))
+    torch.testing.assert_close(score(place, other), score(place + shift, other + shift))
     for axis in range(3):
-        moved = there.clone()
+        moved = other.clone()
         moved[:, axis] += 1
-        assert (score(here, there) - score(here, moved)).abs() > 1e-3
+        assert (score(place, other) - score(place, moved)).abs() > 1e-3
 
 
 def test_positions_are_physical() -> None:

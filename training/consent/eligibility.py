@@ -9,23 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from training.consent.canonical import sha256_hex
 from training.consent.events import SCOPES
-from training.consent.state import ConsentState, Use
+from training.consent.keys import Checkpoint
+from training.consent.state import EVERYBODY, Audience, ConsentState, Use
 from training.consent.times import HORIZON, instant, shifted
 
-if TYPE_CHECKING:
-    from training.consent.checkpoint import Checkpoint
-
 POLICY_VERSION = "rushes.consent-policy/2"
-PURPOSE, TERRITORY = "train", "*"  # what the platform decides on unless it is asked otherwise
+PURPOSE = "train"  # what the platform decides on unless it is asked otherwise
 APPROVALS_NEEDED = 2
 NOT_MEASURED = "platform.not_measured"  # the objection to a clip whose signals the platform failed to measure
 # purposes that put pictures of a minor into a model need a guardian's separate scope
 _MINOR_SCOPE = dict.fromkeys(("train", "finetune_client", "synthetic_derivation"), "train_minor")
-_MISSING = {  # by role, what is said where nobody agreed in it
+_MISSING = {  # by role, the code where nobody agreed in it
     "depicted": "legal.missing_model_release",
     "guardian": "legal.minor_no_guardian",
     "property_owner": "legal.property_release",
@@ -117,20 +115,18 @@ def eligible(
     at: datetime | str,
     until: datetime | str,
     state: ConsentState,
-    territory: str = "*",
-    recipient: str = "*",
+    audience: Audience = EVERYBODY,
 ) -> Decision:
     """Whether `clip` may be used for `purpose` throughout [at, until], on the ledger prefix folded into `state`.
 
-    `territory` and `recipient` "*" ask for use anywhere, by anybody. Raises ValueError for an unknown purpose or a window
-    that ends before it starts.
+    Raises ValueError for an unknown purpose or a window that ends before it starts.
     """
     at, until = instant(at), instant(until)
     if purpose not in SCOPES:
         raise ValueError(f"no such purpose: {purpose!r}; the closed list is {', '.join(SCOPES)}")
     if until < at:
         raise ValueError(f"the window ends before it starts: {at} .. {until}")
-    use = Use(clip.assets, purpose, at, until, territory, recipient)
+    use = Use(clip.assets, purpose, at, until, audience)
     # that somebody cannot be recognised takes more than a contributor's word: two reviewers mark them, see `_unreleased`
     needed = [release for release in releases(clip, use, state) if release.identifiable]
     reasons = (
@@ -214,16 +210,13 @@ def _checks(clip: ClipFacts) -> set[str]:
     return reasons
 
 
-def decision_digest(
-    facts: ClipFacts, purpose: str, territory: str, consent_ids: tuple[str, ...] | list[str], recipient: str = "*"
-) -> str:
+def decision_digest(facts: ClipFacts, purpose: str, consent_ids: Iterable[str], audience: Audience = EVERYBODY) -> str:
     """What a decision rests on, as one digest; it holds no time, so the same ground gives the same digest again."""
     return sha256_hex(
         {
             "policy_version": POLICY_VERSION,
             "purpose": purpose,
-            "territory": territory,
-            "recipient": recipient,
+            **audience._asdict(),
             "facts": facts.to_dict(),
             "consent_ids": sorted(consent_ids),
         }

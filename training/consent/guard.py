@@ -2,7 +2,7 @@
 
 Called before the first step and at every checkpoint. It needs the manifests of all snapshots that the weights ever saw, the
 roots they must have and the ledger's database, and no other part of the platform. What the ledger says is proven as it is
-read (`evidence`); whether a clip may be used is decided in `eligibility`.
+read (`ledger`); whether a clip may be used is decided in `eligibility`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from training.consent.canonical import CanonicalError, parse_strictly, sha256_hex
-from training.consent.checkpoint import Checkpoint
 from training.consent.eligibility import ClipFacts, eligible
-from training.consent.evidence import proven_events, require_all_bodies, require_bodies
-from training.consent.ledger import LedgerMissing, LedgerReader
+from training.consent.keys import Checkpoint
+from training.consent.ledger import LedgerMissing, LedgerReader, proven_events, require_all_bodies, require_bodies
 from training.consent.snapshot import SnapshotError, verify_manifest
-from training.consent.state import ConsentState
+from training.consent.state import Audience, ConsentState
 from training.consent.times import instant, now_utc, time_text
 
 WHOLE = "*"  # key of reasons that concern the whole snapshot or the weights, not one clip
@@ -139,7 +138,7 @@ class ConsentGuard:
                 ledger.engine.dispose()
         except (LedgerMissing, SQLAlchemyError) as error:
             raise ConsentViolation.of_all("ledger.unreadable", str(error)) from error
-        except (LookupError, ValueError) as error:  # EvidenceBroken, or a hash, a time or JSON that is none
+        except (LookupError, ValueError) as error:  # EvidenceBroken, or an invalid hash, time or JSON
             raise ConsentViolation.of_all("ledger.broken", str(error)) from error
 
     def _check(self, ledger: LedgerReader, now: datetime) -> None:
@@ -179,7 +178,8 @@ class ConsentGuard:
         for held, facts in (self._members[member] for member in due):
             m = held.manifest
             until = max(instant(m["until"]), now)
-            decision = eligible(facts, m["purpose"], held.since, until, state, m["territory"], m["recipient"])
+            audience = Audience(m["territory"], m["recipient"])
+            decision = eligible(facts, m["purpose"], held.since, until, state, audience)
             if not decision.eligible:
                 reasons.setdefault(facts.clip_id, set()).update(decision.reasons)
         if reasons:

@@ -1,11 +1,16 @@
-"""Ed25519 keys: how a key is named, kept on disk, and used under a domain that no other message shares."""
+"""Ed25519 keys: how a key is named, kept on disk, and used under a domain that no other message shares; and the ledger's head,
+signed by the platform: what a stranger keeps so that the past cannot be rewritten unnoticed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -16,6 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+
+from training.consent.canonical import canonical
+from training.consent.times import time_text
 
 # names of the platform's two keys in the folder for signing keys: one attests who people are, one signs checkpoints
 PLATFORM_KEY = "platform.key"
@@ -58,7 +66,7 @@ def load_or_create(path: Path) -> Ed25519PrivateKey:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             out.write(pem)
         try:
-            os.link(temporary, path)  # whoever is first wins; a key that exists is never replaced
+            os.link(temporary, path)  # the first writer wins; a key that exists is never replaced
         except FileExistsError:
             pass
         finally:
@@ -67,3 +75,37 @@ def load_or_create(path: Path) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise ValueError(f"{path} does not hold an Ed25519 key")
     return key
+
+
+# -- checkpoints -----------------------------------------------------------------------------------------------------
+
+CHECKPOINT = "rushes.checkpoint/1"
+CHECKPOINT_DOMAIN = b"rushes/checkpoint/1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The ledger after `size` events; `recorded_at` is the last one's, None for an empty ledger."""
+
+    size: int
+    root: str
+    recorded_at: datetime | None
+
+
+def sign_checkpoint(head: Checkpoint, key: Ed25519PrivateKey) -> dict[str, Any]:
+    """Plain JSON: schema, size, root, recorded_at, key_id, public_key, sig."""
+    body = {
+        "schema": CHECKPOINT,
+        "size": head.size,
+        "root": head.root,
+        "recorded_at": time_text(head.recorded_at) if head.recorded_at else None,
+    }
+    public_key = public_bytes(key)
+    signature = sign_bytes(CHECKPOINT_DOMAIN, canonical(body), key)
+    return {**body, "key_id": key_id_of(public_key), "public_key": public_key.hex(), "sig": signature}
+
+
+def checkpoint_holds(signed: dict[str, Any], public_key: bytes) -> bool:
+    """Whether a signed checkpoint is by this key; all that a stranger needs."""
+    body = {"schema": CHECKPOINT, **{field: signed[field] for field in ("size", "root", "recorded_at")}}
+    return signature_holds(CHECKPOINT_DOMAIN, canonical(body), signed["sig"], public_key)

@@ -1,6 +1,6 @@
 """Merkle trees as RFC 9162 (Certificate Transparency 2.0), section 2.1, defines them over SHA-256.
 
-A tree is a sequence of leaf hashes (32 bytes each). Which nodes make up a proof is said as ranges of leaves, so that a
+A tree is a sequence of leaf hashes (32 bytes each). The nodes of a proof are given as ranges of leaves, so that a
 proof can be put together from a list of leaves or from hashes kept in a database. Nothing here knows what a leaf commits
 to, or where hashes are kept.
 """

@@ -15,8 +15,9 @@ from typing import Any
 
 from training.consent import merkle
 from training.consent.canonical import CanonicalError, canonical
-from training.consent.checkpoint import Checkpoint
 from training.consent.eligibility import POLICY_VERSION, ClipFacts, decision_digest
+from training.consent.keys import Checkpoint
+from training.consent.state import EVERYBODY, Audience
 from training.consent.times import instant, time_text
 
 SCHEMA = "rushes.snapshot/2"
@@ -74,12 +75,11 @@ def seal(
     at: datetime,
     until: datetime,
     ledger: Checkpoint,
-    territory: str = "*",
-    recipient: str = "*",
+    audience: Audience = EVERYBODY,
 ) -> dict[str, Any]:
     """The manifest of these members. `decision_digest` may be left out of a member; it is filled in here."""
     full = [
-        {"decision_digest": decision_digest(_facts(m), purpose, territory, m["consent_ids"], recipient), **m}
+        {"decision_digest": decision_digest(_facts(m), purpose, m["consent_ids"], audience), **m}
         for m in _ordered(members)
     ]
     manifest = {
@@ -87,8 +87,7 @@ def seal(
         "root": members_root(full),
         "ids_root": ids_root(member["clip_id"] for member in full),
         "purpose": purpose,
-        "territory": territory,
-        "recipient": recipient,
+        **audience._asdict(),
         "at": time_text(at),
         "until": time_text(until),
         "policy_version": POLICY_VERSION,
@@ -142,8 +141,8 @@ def _verify_member(member: dict[str, Any], manifest: dict[str, Any]) -> None:
     for field in ("clip_id", "item_id", "shot_index", "bytes_sha256", "contributor_id", "dup_group"):
         if member[field] != getattr(facts, field):
             raise SnapshotError("snapshot.facts", f"clip {member['clip_id']}: {field} is not what its facts say")
-    purpose, territory, recipient = (manifest[name] for name in ("purpose", "territory", "recipient"))
-    if member["decision_digest"] != decision_digest(facts, purpose, territory, member["consent_ids"], recipient):
+    audience = Audience(manifest["territory"], manifest["recipient"])
+    if member["decision_digest"] != decision_digest(facts, manifest["purpose"], member["consent_ids"], audience):
         raise SnapshotError("snapshot.decision", f"clip {member['clip_id']}: the decision rests on other facts")
 
 

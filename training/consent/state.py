@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from training.consent.events import Event
 from training.consent.times import SKEW, parse_time, shifted
@@ -50,16 +51,25 @@ class Dispute:
     outcome: str | None = None
 
 
+class Audience(NamedTuple):
+    """Where footage is used, and by whom; "*" stands for anywhere and anybody."""
+
+    territory: str = "*"
+    recipient: str = "*"
+
+
+EVERYBODY = Audience()
+
+
 @dataclass(frozen=True)
 class Use:
-    """What somebody asks for: these digests, for this purpose, over all of [at, until], there, by them."""
+    """What somebody asks for: these digests, for this purpose, over all of [at, until], by this audience."""
 
     assets: frozenset[str]
     purpose: str
     at: datetime
     until: datetime
-    territory: str = "*"
-    recipient: str = "*"
+    audience: Audience = EVERYBODY
 
 
 @dataclass
@@ -94,8 +104,8 @@ def _lacks(terms: Terms, use: Use) -> set[str]:
     extends = {
         "consent.none": bool(terms.assets & use.assets),
         "consent.scope": use.purpose in terms.scopes,
-        "consent.territory": bool({"*", use.territory} & terms.territories),
-        "consent.recipient": bool({"*", use.recipient} & terms.recipients),
+        "consent.territory": bool({"*", use.audience.territory} & terms.territories),
+        "consent.recipient": bool({"*", use.audience.recipient} & terms.recipients),
     }
     return {code for code, covered in extends.items() if not covered}
 

@@ -8,15 +8,16 @@ repeat what is signed, so that it can be found by index. What guards the tables 
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from training.consent import merkle
-from training.consent.canonical import parse_strictly
+from training.consent.canonical import canonical, parse_strictly
 from training.consent.database import BigId
-from training.consent.events import Event
-from training.consent.times import parse_time
+from training.consent.events import Envelope, Event
+from training.consent.times import instant, parse_time
 
 metadata = sa.MetaData()
 _Digest, _Name, _Time = sa.String(64), sa.String(128), sa.String(20)
@@ -83,21 +84,22 @@ def of_disputes() -> sa.ColumnElement[bool]:
     return events.c.seq.in_(sa.select(named.c.seq).where(named.c.dispute_id > ""))
 
 
-def commitment_leaf(salt: bytes, recorded_at: str, body: bytes, signature: bytes) -> bytes:
-    """SHA-256(0x00 || SHA-256(salt || recorded_at || body || signature)).
+def leaf_of(salt: bytes, recorded_at: str, envelope: Envelope) -> bytes:
+    """What commits to an entry: SHA-256(0x00 || SHA-256(salt || recorded_at || canonical body || signature)).
 
     Salt (32 bytes), time (20) and signature (64) have fixed lengths, so no two entries read the same. The time is
     committed to because the time rules rest on it.
     """
-    return merkle.leaf_hash(hashlib.sha256(salt + recorded_at.encode("ascii") + body + signature).digest())
+    signed = canonical(envelope["body"]) + bytes.fromhex(envelope["sig"])
+    return merkle.leaf_hash(hashlib.sha256(salt + recorded_at.encode("ascii") + signed).digest())
 
 
-def sortable_time(text: str) -> str:
+def sortable_time(moment: datetime | str) -> str:
     """A time with exactly six digits of a second, so that text sorts as time."""
-    return parse_time(text).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return instant(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def event_of(row: Any) -> Event:
-    """The event in a row with seq, recorded_at, leaf_hash and envelope."""
-    envelope = parse_strictly(row.envelope)
+def event_of(row: Any, envelope: Envelope | None = None) -> Event:
+    """The event in a row with seq, recorded_at, leaf_hash and envelope, which is parsed unless it is at hand."""
+    envelope = envelope or parse_strictly(row.envelope)
     return Event(row.seq, parse_time(row.recorded_at), envelope["body"], envelope["key_id"], row.leaf_hash)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from training.data.packing import Item, Sample
 from training.data.repeats import EVEN
+from training.data.shards import read_index
 from training.model.conditioning import numbers, read_numbers
 from training.model.config import CodecConfig
 from training.model.text import text_key
@@ -46,6 +47,30 @@ def read_members(manifest: str | Path, split: str) -> list[dict[str, Any]]:
 def texts_of(member: Mapping[str, Any]) -> tuple[str, ...]:
     """All captions of a member; evaluation uses the first."""
     return tuple(member.get("captions") or (member["caption"],))
+
+
+@dataclass(frozen=True)
+class CaptionMix:
+    """How often a clip is seen with which of its captions, as relative frequencies.
+
+    `structured` is the caption that evaluation uses, which facts alone have worded; `long` and `short` are shared among all
+    phrasings of that length. Where a clip has none of a kind, its share falls to the others.
+    """
+
+    structured: float = 0.0
+    long: float = 0.0
+    short: float = 0.0
+
+    def shares(self, member: Mapping[str, Any]) -> tuple[float, ...]:
+        """The share of each of `texts_of(member)`; empty where all are seen the same."""
+        texts = texts_of(member)
+        if not (self.structured or self.long or self.short):
+            return ()
+        brief = texts.index(member["caption_short"]) if member.get("caption_short") in texts[1:] else len(texts)
+        parts = [self.long / brief] * brief + [self.short / max(1, len(texts) - brief)] * (len(texts) - brief)
+        parts[0] += self.structured
+        whole = sum(parts)
+        return tuple(part / whole for part in parts) if whole else ()
 
 
 def _read(path: Path, name: str) -> tuple[Tensor, dict[str, str]]:
@@ -80,6 +105,7 @@ def read_measured(path: str) -> dict[str, dict[str, float]]:
         raise DataError(str(error)) from error
 
 
+EVERY_CAPTION = CaptionMix()
 _EVENLY: Mapping[str, int] = MappingProxyType({})
 _UNMEASURED: Mapping[str, Mapping[str, float]] = MappingProxyType({})
 
@@ -151,7 +177,7 @@ class LatentClips:
     """Samples by clip id: latent tokens, caption tokens, numbers, and where each token stands.
 
     `weights`: how often each is seen, if not evenly. `measured`: what is known of clips by number (conditioning.NUMERIC)
-    beyond the frame rate and motion that a latent's file says.
+    beyond the frame rate and motion that a latent's file says. `mix`: which caption is seen how often.
     """
 
     def __init__(
@@ -160,32 +186,52 @@ class LatentClips:
         members: Sequence[Mapping[str, Any]],
         weights: Mapping[str, int] = _EVENLY,
         measured: Mapping[str, Mapping[str, float]] = _UNMEASURED,
+        mix: CaptionMix = EVERY_CAPTION,
     ) -> None:
         self.weights, self.measured = weights, measured
+        self.shares: Mapping[str, Sequence[float]] = {
+            m["clip_id"]: shares for m in members if (shares := mix.shares(m))
+        }
         self.latents, self.texts = Path(encoded.latents), Path(encoded.texts)
         self.patch, self.stride = encoded.patch, encoded.stride
         self.captions: Mapping[str, tuple[str, ...]] = {m["clip_id"]: texts_of(m) for m in members}
-        require_files(self.latents, self.captions, "latents")
+        self.shards = read_index(self.latents)
+        require_files(self.latents, (clip_id for clip_id in self.captions if clip_id not in self.shards), "latents")
         require_files(
             self.texts, sorted({text_key(text) for texts in self.captions.values() for text in texts}), "caption tokens"
         )
 
     def read(self, clip_id: str, text: str | None = None) -> Sample:
         """The clip with one of its captions, its first unless another is named."""
-        z_Cthw, metadata = _read(self.latents / f"{clip_id}.safetensors", "latent")
-        text_MT, _ = _read(self.texts / f"{text_key(text or self.captions[clip_id][0])}.safetensors", "tokens")
+        z_Cthw, metadata = self._latent(clip_id)
+        text_MT = self.text(text or self.captions[clip_id][0])
         x_NP, grid = to_tokens(z_Cthw, self.patch)
         fps = float(metadata.get("fps", "nan"))
         seconds = self.stride / fps if fps > 0 else self.stride / 8.0
         values = {"motion": float(metadata.get("motion", "nan")), **self.measured.get(clip_id, {}), "fps": fps}
         return Sample(clip_id, x_NP, grid, positions(grid, seconds), text_MT, numbers(values))
 
+    def text(self, text: str) -> Tensor:
+        """The tokens of a caption, [M, T]."""
+        return _read(self.texts / f"{text_key(text)}.safetensors", "tokens")[0]
+
+    def _latent(self, clip_id: str) -> tuple[Tensor, Mapping[str, Any]]:
+        """The latent f32 [C, t, h, w], and what its file says of the clip: `fps` and `motion`."""
+        if clip_id not in self.shards:
+            return _read(self.latents / f"{clip_id}.safetensors", "latent")
+        entry = self.shards[clip_id]
+        z_Cthw, _ = _read(entry.path, clip_id)
+        return z_Cthw.float(), {"fps": entry.fps, "motion": entry.motion}
+
     def items(self) -> list[Item]:
-        """What the planner needs, from the files' headers alone."""
+        """What the planner needs, from the files' headers or the shards' indexes alone."""
         items = []
         for clip_id in self.captions:
-            with safe_open(self.latents / f"{clip_id}.safetensors", framework="pt") as file:
-                _, t, h, w = file.get_slice("latent").get_shape()
+            if clip_id in self.shards:
+                _, t, h, w = self.shards[clip_id].shape
+            else:
+                with safe_open(self.latents / f"{clip_id}.safetensors", framework="pt") as file:
+                    _, t, h, w = file.get_slice("latent").get_shape()
             tokens = t * (h // self.patch) * (w // self.patch)
             items.append(Item(clip_id, tokens, (t, h, w), self.weights.get(clip_id, EVEN)))
         return items
@@ -205,6 +251,9 @@ class CaptionedClips(Protocol):
     """Clips as the transformer reads them: LatentClips, or rendered ones."""
 
     captions: Mapping[str, tuple[str, ...]]
+    shares: Mapping[
+        str, Sequence[float]
+    ]  # of each caption of a clip; a clip that is not there shows all of them evenly
 
     def read(self, clip_id: str, text: str | None = None) -> Sample: ...
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from training.data.repeats import EVEN, occurrences
-from training.model.attention import Segments
+from training.model.layers import Segments
 
 
 class PackingError(ValueError):

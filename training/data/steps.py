@@ -92,11 +92,11 @@ def codec_steps(
     share: Share = ALONE,
     rendered: PicturesAtAnyShape | None = None,
 ) -> Iterator[CodecStep]:
-    """Steps `first` to `config.steps`. Shapes are not mixed: rendered clips are drawn in the shape of their pack."""
+    """Steps `first` to the last. Shapes are not mixed: rendered clips are drawn in the shape of their pack."""
     items = clips.items(config.codec)
     by_id = {item.clip_id: item for item in items}
     packs = cursor.packs(items, config.batch_tokens, config.seed, **config.packing)
-    for step, pack in zip(range(first, config.steps + 1), packs, strict=False):
+    for step, pack in zip(range(first, config.last_step + 1), packs, strict=False):
         joining = rendered_beside(pack, rendered.clip_ids, config, step) if rendered else ()
         shape = by_id[pack[0]].shape
 
@@ -129,12 +129,12 @@ def flow_steps(
     share: Share = ALONE,
     rendered: CaptionedClips | None = None,
 ) -> Iterator[FlowStep]:
-    """Steps `first` to `config.steps`, each with its share of `rendered` clips."""
+    """Steps `first` to the last, each with its share of `rendered` clips."""
     items = clips.items()
     tokens = {item.clip_id: item.tokens for item in items + (rendered.items() if rendered else [])}
     own, names = {item.clip_id for item in items}, list(rendered.captions) if rendered else []
     for step, pack in zip(
-        range(first, config.steps + 1),
+        range(first, config.last_step + 1),
         cursor.packs(items, config.batch_tokens, config.seed, **config.packing),
         strict=False,
     ):
@@ -144,7 +144,10 @@ def flow_steps(
         samples = []
         for clip_id in clip_ids:
             source = clips if rendered is None or clip_id in own else rendered
-            samples.append(source.read(clip_id, draw_text(source.captions[clip_id], config.seed, clip_id, step)))
+            shares = source.shares.get(clip_id, ())
+            samples.append(
+                source.read(clip_id, draw_text(source.captions[clip_id], config.seed, clip_id, step, shares))
+            )
         # sorted, because attention computes neighbours of equal lengths in one call; the weights are all equal
         batch = collate(sorted(samples, key=lambda s: (len(s.x_NP), len(s.text_MT))))
         drawn = [draw(config, *pair, step) for pair in zip(batch.clip_ids, batch.grids, strict=True)]
@@ -154,7 +157,10 @@ def flow_steps(
             cursor=Cursor(cursor.epoch, cursor.pack + 1),
             batch=batch,
             e_NP=torch.cat(
-                [torch.randn(n, batch.x_NP.shape[1], generator=d.generator) for n, d in _sized(batch, drawn)]
+                [
+                    torch.randn(n, batch.x_NP.shape[1], generator=d.generator)
+                    for n, d in zip(batch.segments.lengths, drawn, strict=True)
+                ]
             ),
             t_F=torch.tensor([d.t for d in drawn])[batch.segment_F],
             given_N=torch.cat([d.given_N for d in drawn]),
@@ -178,7 +184,10 @@ def draw(config: TrainConfig, clip_id: str, grid: tuple[int, int, int], step: in
     """All choices for a clip at a step, from (seed, clip, step) alone."""
     generator = flow.keyed("train", config.seed, clip_id, step)
     keep_text, keep_numbers = torch.rand(2, generator=generator).tolist()
-    t = flow.draw_timestep(grid[0] * grid[1] * grid[2], generator, config.noise_shift)
+    tokens, shift = grid[0] * grid[1] * grid[2], config.noise_shift
+    if config.time_mean is not None:
+        shift = config.time_mean - flow.timestep_mean(tokens)
+    t = flow.draw_timestep(tokens, generator, shift)
     given_N = draw_given(grid, config.modes, generator)
     return Drawn(generator, t, given_N, keep_text >= config.caption_dropout, keep_numbers >= config.numeric_dropout)
 
@@ -189,15 +198,14 @@ def drop_conditions(batch: Batch, keep_text: Sequence[bool], keep_numbers: Seque
     return replace(batch, text_kept_S=torch.tensor(list(keep_text)), numeric_SQ=numeric_SQ)
 
 
-def _sized(batch: Batch, drawn: Sequence[Drawn]) -> Iterator[tuple[int, Drawn]]:
-    return zip(batch.segments.lengths, drawn, strict=True)
-
-
-def draw_text(texts: Sequence[str], seed: int, clip_id: str, step: int) -> str:
-    """One of the texts, each as likely as the next. The clip's other draws of the step do not depend on it."""
+def draw_text(texts: Sequence[str], seed: int, clip_id: str, step: int, shares: Sequence[float] = ()) -> str:
+    """One of the texts, by their shares or each as likely as the next. No other draw of the step depends on it."""
     if len(texts) == 1:
         return texts[0]
-    return texts[int(torch.randint(len(texts), (), generator=flow.keyed("caption", seed, clip_id, step)))]
+    generator = flow.keyed("caption", seed, clip_id, step)
+    if not shares:
+        return texts[int(torch.randint(len(texts), (), generator=generator))]
+    return texts[int(torch.multinomial(torch.tensor(shares), 1, generator=generator))]
 
 
 def ahead(steps: Iterable[T], count: int = AHEAD) -> Generator[T, None, None]:

@@ -6,12 +6,14 @@ ingestion and curation; this module reads files that are already trusted and wri
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from training.process import atomically
 
 Frames = np.ndarray  # uint8 [T, H, W, 3], RGB
 # x264's macroblock tree gives other bytes for the same frames from one run to the next
@@ -39,22 +41,16 @@ def write_mp4(path: str | Path, frames: Frames, fps: float, crf: int = 18) -> Pa
     if not fps > 0:
         raise VideoError(f"{path}: frames per second must be positive, got {fps}")
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        options = {"fflags": "+bitexact", "movflags": "+faststart"}
-        with av.open(str(partial), "w", format="mp4", options=options) as container:
-            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            stream.options = {"crf": str(crf), "preset": "medium", "flags": "+bitexact", "x264-params": REPEATABLE}
-            stream.codec_context.thread_count = 1
-            for picture in frames:
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    options = {"fflags": "+bitexact", "movflags": "+faststart"}
+    with atomically(path) as partial, av.open(str(partial), "w", format="mp4", options=options) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": str(crf), "preset": "medium", "flags": "+bitexact", "x264-params": REPEATABLE}
+        stream.codec_context.thread_count = 1
+        for picture in frames:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return path
 
 
@@ -72,10 +68,24 @@ def read_frames(
     `pulse` is called for every frame.
     Raises VideoError when the file does not open, has no video, or has no frame in the range.
     """
+    pictures: list[np.ndarray] = []
+    fps = 0.0
+    for frame, rate in decoded(path, start, end, pulse):
+        fps = rate
+        width, height = fitted(frame.width, frame.height, max_side)
+        pictures.append(frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA"))
+    if not pictures:
+        raise VideoError(f"{path}: no frame between {start} and {'the end' if end is None else end}")
+    return np.stack(pictures), fps
+
+
+def decoded(
+    path: str | Path, start: int, end: int | None, pulse: Callable[[], None] = lambda: None
+) -> Iterator[tuple[Any, float]]:
+    """PyAV's frames of the range, one at a time, each with the file's frames per second. Otherwise as `read_frames`."""
     import av
     from av.stream import Disposition
 
-    pictures: list[np.ndarray] = []
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             covers = Disposition.attached_pic
@@ -90,13 +100,9 @@ def read_frames(
                 if end is not None and index >= end:
                     break
                 if index >= start:
-                    width, height = fitted(frame.width, frame.height, max_side)
-                    pictures.append(frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA"))
+                    yield frame, fps
     except (av.FFmpegError, OSError) as error:
         raise VideoError(f"{path}: {error}") from error
-    if not pictures:
-        raise VideoError(f"{path}: no frame between {start} and {'the end' if end is None else end}")
-    return np.stack(pictures), fps
 
 
 def fitted(width: int, height: int, max_side: int | None) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from training.data.video import VideoError
 from training.evaluate.scorecard import PARTS, scorecard
 from training.model.config import ConfigError
 from training.model.text import TextEncoderError
-from training.reporting import bar, write_json
+from training.process import bar, write_json
 
 
 def main(arguments: list[str] | None = None) -> int:

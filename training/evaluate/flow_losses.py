@@ -1,6 +1,6 @@
 """The flow loss of a model on held-out clips, and of references that do not move with where its training started.
 
-    closed_form  the velocity that the covariance of the training clips' tokens decides alone (gaussian.py)
+    closed_form  the velocity that the covariance of the training clips' tokens decides alone
     untrained    the same architecture with fresh weights under a fixed seed
     base         the base model of the size, where its codec encodes into the same latent space
 
@@ -17,14 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training import device
 from training.config import EvaluateConfig
 from training.data.clips import Encoded, LatentClips
 from training.data.packing import Batch, Sample
-from training.evaluate.base_model import latent_space
 from training.evaluate.heldout import TIMES, flow_loss
-from training.evaluate.rows import Measured, Metric, by_part, key
+from training.evaluate.rows import Measured, Metric, by_part, key, latent_space
 from training.model.config import TransformerConfig
-from training.model.gaussian import GaussianVelocity
+from training.model.diffusers_base import Tuned
+from training.model.flow import GaussianVelocity
 from training.model.transformer import Transformer, load_transformer
 
 FLOW = Metric("heldout_flow_loss", "squared error", "lower", "rectified flow, 8 fixed times, keyed noise, v2")
@@ -55,12 +56,16 @@ def reference_losses(
     """The loss of each reference; `train` are the training members, `stride` is the codec's."""
     shape = model.config
     clips = LatentClips(Encoded(config.latents_dir, config.text_dir, shape.patch, stride), spread(train))
+    place = device.of(model)
     closed_form = ClosedForm((clips.read(clip_id).x_NP for clip_id in clips.captions), shape.token_values)
-    measured = _reference("closed_form", closed_form, samples)
-    measured += _reference("untrained", untrained(shape), samples)
+    measured = _reference("closed_form", closed_form.to(place), samples)
+    measured += _reference("untrained", untrained(shape).to(place), samples)
+    if isinstance(model, Tuned):
+        with model.untuned() as before:
+            return measured + _reference("base", before, samples)
     if not config.base_dir:
         return measured + Measured([FLOW.missing("this size has no base model", "reference=base")])
-    base = load_transformer(config.base_dir)
+    base = load_transformer(config.base_dir).to(place)
     if why := apart(config.model_dir, config.base_dir, shape, base.config):
         return measured + Measured([FLOW.missing(why, "reference=base")])
     return measured + _reference("base", base, samples)

@@ -13,7 +13,7 @@ and nothing works at full resolution. Two paths run over these vectors and are a
 A convolution remembers the latent frame before a chunk, so a video encoded or decoded in chunks comes out as if whole.
 The latent is normalised by per-channel statistics that are part of the weights and are always applied. The image latent
 has its own statistics: one frame carries less energy than a tube of four. What does not depend on how patches become latents is
-in patches.py; haar.py has a codec that loses nothing.
+in patches.py. `HaarCodec` has no parameters and loses nothing: it is for exact tests.
 
 Shape suffixes: B batch, T frames, H W pixels, t h w latent frames, rows and columns, C latent channels, P patch values,
 D features. Pixels are float in [-1, 1].
@@ -25,6 +25,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -34,9 +35,8 @@ from torch import Tensor, nn
 
 from training.model.config import CodecConfig, ConfigError, build
 from training.model.exposure import Exposure, header
-from training.model.haar import HaarCodec
 from training.model.patches import Memory, PatchCodec, VideoCodec
-from training.model.pretrained import load_pretrained
+from training.model.pretrained import load_pretrained, restored
 
 
 def to_unit(frames_THWC: Tensor) -> Tensor:
@@ -93,6 +93,35 @@ class PatchLinear(nn.Module):
         return self
 
 
+class Smoother(nn.Module):
+    """Takes the borders of patches out of the pixels: a small network at full resolution, frame by frame.
+
+    Patches are decoded as vectors, so what each gets wrong ends at its border, and the eye finds a step of one grey level
+    along a straight line. The network sees a pixel's place in its patch, reaches 7 pixels, and starts as the identity.
+    """
+
+    def __init__(self, patch: int, width: int) -> None:
+        super().__init__()
+        self.patch = patch
+        widths = [3 + 2, width, width, 3]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(into, out, 3, padding=2**i, dilation=2**i) for i, (into, out) in enumerate(pairwise(widths))
+        )
+        nn.init.zeros_(self.convs[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.convs[-1].bias)  # type: ignore[arg-type]
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        b, _, t, h, w = x_BCTHW.shape
+        x_NCHW = x_BCTHW.transpose(1, 2).flatten(0, 1)
+        place_P = (torch.arange(self.patch, device=x_NCHW.device, dtype=x_NCHW.dtype) + 0.5) / self.patch * 2 - 1
+        down_HW = place_P.repeat(h // self.patch)[:, None].expand(h, w)
+        across_HW = place_P.repeat(w // self.patch)[None, :].expand(h, w)
+        y = torch.cat([x_NCHW, torch.stack([down_HW, across_HW]).expand(b * t, -1, -1, -1)], dim=1)
+        for conv in self.convs[:-1]:
+            y = F.silu(conv(y))
+        return x_BCTHW + self.convs[-1](y).unflatten(0, (b, t)).transpose(1, 2)
+
+
 class Codec(PatchCodec):
     """The learned codec: a linear path and a residual one. See the module's opening."""
 
@@ -107,6 +136,7 @@ class Codec(PatchCodec):
         self.widen = nn.Conv3d(c, d, 1)
         self.decoder = nn.ModuleList(ResBlock(d) for _ in range(config.decoder_blocks))
         self.refine_pixels = PatchLinear(d, d, image, tube).zero_()
+        self.smoother = Smoother(config.patch, config.smoothing) if config.smoothing else None
 
     def encoding_parts(self) -> tuple[nn.Module, ...]:
         """The modules that decide the latents."""
@@ -127,6 +157,9 @@ class Codec(PatchCodec):
         h_image, h_tube = _split(h_BDthw, images)
         image_BfhwP = self.head.image(z_image) + self.refine_pixels.image(h_image)
         return image_BfhwP, self.head.tube(z_tube) + self.refine_pixels.tube(h_tube)
+
+    def finish(self, x_BCTHW: Tensor) -> Tensor:
+        return x_BCTHW if self.smoother is None else self.smoother(x_BCTHW)
 
     @torch.no_grad()
     def initialise(self, clips: Sequence[Tensor]) -> None:
@@ -236,7 +269,10 @@ def load_codec(folder: str | Path) -> VideoCodec:
     folder = Path(folder)
     if not (folder / "codec.json").exists() and (folder / "config.json").exists():
         return load_pretrained(folder)
-    codec = build_codec(build(CodecConfig, json.loads((folder / "codec.json").read_text())))
+    described = json.loads((folder / "codec.json").read_text())
+    if described.get("kind") == "pretrained":
+        return restored(folder, described)
+    codec = build_codec(build(CodecConfig, described))
     codec.load_state_dict(load_file(folder / "codec.safetensors"))
     return codec.eval().requires_grad_(False)
 
@@ -250,3 +286,49 @@ def _split(x_BDthw: Tensor, images: int) -> tuple[Tensor, Tensor]:
 def _per_frame(maps: PatchLinear, image_B1hwP: Tensor, tube_BkhwP: Tensor) -> Tensor:
     """Apply the two maps and join them along time, channels first."""
     return torch.cat([maps.image(image_B1hwP), maps.tube(tube_BkhwP)], dim=1).movedim(-1, 1)
+
+
+class HaarCodec(PatchCodec):
+    """The orthonormal Haar transform of every patch; channels are the 3 s p p values of a tube.
+
+    Frame 0 counts as a tube of frames that do not move: all of its channels but the first in time are zero. Whatever a
+    model trained on these latents gets wrong is its own, not the codec's. Cosmos, arXiv 2501.03575, has it as a stem.
+    """
+
+    space_PP: Tensor
+    tube_PP: Tensor
+    still_P: Tensor
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__(config)
+        p, s = config.patch, config.stride
+        space_PP = torch.kron(torch.eye(3), torch.kron(haar(p), haar(p)))
+        # as `cells` lays a patch out: colour, time, down, across
+        tube_PP = torch.kron(torch.eye(3), torch.kron(haar(s), torch.kron(haar(p), haar(p))))
+        still_P = torch.zeros(3, s, p * p, dtype=torch.bool)
+        still_P[:, 0] = True  # what is alike in all frames of a tube
+        self.register_buffer("space_PP", space_PP, persistent=False)
+        self.register_buffer("tube_PP", tube_PP, persistent=False)
+        self.register_buffer("still_P", still_P.flatten(), persistent=False)
+
+    def to_latent(self, image_BfhwP: Tensor, tube_BkhwP: Tensor, memory: Memory) -> Tensor:
+        still = image_BfhwP.new_zeros(*image_BfhwP.shape[:4], self.config.channels)
+        still[..., self.still_P] = image_BfhwP @ self.space_PP.T * math.sqrt(self.config.stride)
+        return torch.cat([still, tube_BkhwP @ self.tube_PP.T], dim=1).movedim(-1, 1)
+
+    def to_patches(self, z_BCthw: Tensor, images: int, memory: Memory) -> tuple[Tensor, Tensor]:
+        z_BthwC = z_BCthw.movedim(1, -1)
+        image = z_BthwC[:, :images][..., self.still_P] @ self.space_PP / math.sqrt(self.config.stride)
+        return image, z_BthwC[:, images:] @ self.tube_PP
+
+
+def haar(size: int) -> Tensor:
+    """The orthonormal Haar matrix [size, size], coarsest row first. ValueError unless `size` is a power of two."""
+    if size < 1 or size & (size - 1):
+        raise ValueError(f"the Haar codec's patch and stride must be powers of two, got {size}")
+    matrix = torch.ones(1, 1)
+    while len(matrix) < size:
+        coarse = torch.kron(matrix, torch.tensor([[1.0, 1.0]]))
+        fine = torch.kron(torch.eye(len(matrix)), torch.tensor([[1.0, -1.0]]))
+        matrix = torch.cat([coarse, fine]) / math.sqrt(2)
+    return matrix

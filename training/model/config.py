@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, FiniteFloat, ValidationError
 from pydantic.dataclasses import dataclass
 
+from training.data.policy import DataPolicy
+
 STRICT = ConfigDict(strict=True, extra="forbid")  # no "5" for 5, no unknown key
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -72,6 +74,7 @@ class CodecConfig:
     decoder_blocks: int = 3
     kind: Literal["learned", "haar", "pretrained"] = "learned"
     knee: Annotated[float, Field(ge=0)] = 0.0
+    smoothing: NotNegative = 0  # width of the network that takes patches' borders out of the pixels; 0: none
 
     def __post_init__(self) -> None:
         if self.kind == "haar" and self.channels != self.tube_values:
@@ -103,7 +106,8 @@ class TransformerConfig:
     text_width: int = 384  # of the text encoder's tokens
     mlp_ratio: int = 4
     rope_theta: float = 256.0
-    # or, where tokens hold more values than a narrow width can pass: "correction" (gaussian.py), "clip" (Transformer.forward)
+    # or, where tokens hold more values than a narrow width can pass:
+    # "correction" (flow.GaussianVelocity) or "clip" (Transformer.forward)
     predicts: Literal["velocity", "correction", "clip"] = "velocity"
     adaln: Literal["single", "zero"] = "single"
     cross_attention: bool = True
@@ -146,12 +150,29 @@ class SamplingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """One rung of the ladder."""
+    """One rung of the ladder. A model is sampled, unless the caller says otherwise, as its clips are cut."""
 
     transformer: TransformerConfig
     codec: CodecConfig
     parameters: int  # of the transformer; tests count them
+    data: DataPolicy  # what the transformer is trained on, as latents
+    # what the codec is trained on and measured by where not the same: pictures that lie on disk. Latents are then made
+    # straight from the delivered files
+    crops: DataPolicy | None = None
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+    @property
+    def pictures(self) -> DataPolicy:
+        """The policy of the pictures that lie on disk."""
+        return self.crops or self.data
+
+
+def _streamed(data: DataPolicy, crop: int) -> dict[str, Any]:
+    """A policy whose pictures never lie on disk whole. 17 frames of a square are enough for a codec, which sees no further
+    than a few cells and frames: 3 MB a clip where 121 frames of 720p have 335."""
+    width, height = data.size(16, 9) if data.side >= 480 else data.size(1, 1)
+    sampling = SamplingConfig(width=width, height=height, frames=data.frames, fps=data.fps)
+    return {"data": data, "crops": dataclasses.replace(data, frames=17, crop=crop), "sampling": sampling}
 
 
 # Head width 128 from S upwards: GPU attention kernels reach a third more of their rate than at 64.
@@ -160,17 +181,47 @@ LADDER: dict[str, Size] = {
     # many values as the transformer is wide; it predicts the clip, which lies in few of their directions.
     "nano": Size(
         TransformerConfig(128, 6, 2, patch=1, channels=128, predicts="clip"),
-        CodecConfig(channels=128, patch=16, encoder_blocks=0, knee=0.3),
+        CodecConfig(channels=128, patch=16, encoder_blocks=0, knee=0.3, smoothing=16),
         1_873_120,
-        SamplingConfig(guidance=1.5, deblock=True),
+        DataPolicy(64, 17, 8.0, slack=0.3, aspects=()),
+        sampling=SamplingConfig(guidance=1.5, deblock=True),
     ),
-    "micro": Size(TransformerConfig(256, 6, 4), CodecConfig(width=128, encoder_blocks=2, decoder_blocks=4), 7_085_984),
-    "S": Size(TransformerConfig(384, 12, 3), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 29_896_864),
-    "B": Size(TransformerConfig(768, 12, 6), CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6), 118_474_144),
-    "L": Size(TransformerConfig(1024, 24, 8), CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8), 411_708_320),
-    "XL": Size(TransformerConfig(1152, 28, 9), CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8), 605_854_368),
+    "micro": Size(
+        TransformerConfig(256, 6, 4),
+        CodecConfig(width=128, encoder_blocks=2, decoder_blocks=4, smoothing=32),
+        7_085_984,
+        DataPolicy(128, 17, 8.0, slack=0.15),
+        sampling=SamplingConfig(width=128, height=128),
+    ),
+    "S": Size(
+        TransformerConfig(384, 12, 3),
+        CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6, smoothing=32),
+        29_896_864,
+        **_streamed(DataPolicy(256, 33, 12.0, slack=0.1), crop=160),
+    ),
+    "B": Size(
+        TransformerConfig(768, 12, 6),
+        CodecConfig(width=256, encoder_blocks=3, decoder_blocks=6, smoothing=32),
+        118_474_144,
+        **_streamed(DataPolicy(640, 49, 16.0), crop=256),  # 480p
+    ),
+    "L": Size(
+        TransformerConfig(1024, 24, 8),
+        CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8, smoothing=32),
+        411_708_320,
+        **_streamed(DataPolicy(640, 81, 16.0), crop=256),
+    ),
+    "XL": Size(
+        TransformerConfig(1152, 28, 9),
+        CodecConfig(width=384, encoder_blocks=4, decoder_blocks=8, smoothing=32),
+        605_854_368,
+        **_streamed(DataPolicy(960, 81, 16.0), crop=256),  # 720p
+    ),
     "2B": Size(
-        TransformerConfig(2048, 28, 16), CodecConfig(width=512, encoder_blocks=4, decoder_blocks=8), 1_911_991_200
+        TransformerConfig(2048, 28, 16),
+        CodecConfig(width=512, encoder_blocks=4, decoder_blocks=8, smoothing=32),
+        1_911_991_200,
+        **_streamed(DataPolicy(960, 121, 24.0), crop=256),
     ),
 }
 

@@ -2,7 +2,7 @@
 
 An exposure is only ever added to: by training, by going on from a checkpoint, by a parent's weights, by the codec that
 made the latents. It is written into the weights' own file and beside them, in `state.json` and `result.json`; weights
-that do not say what they saw, or whose two statements differ, are not used. `trainer.resume` decides where a run begins,
+that do not say what they saw, or whose two statements differ, are not used. `trainer.checkpoint` decides where a run begins,
 the guard whether the clips are still consented to.
 
 Who can rewrite the weights' file can rewrite what it says. Against that there is the registered model's signed
@@ -12,7 +12,6 @@ commitment to the file's digest, which is made elsewhere.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from training.consent.canonical import CanonicalError, parse_strictly
 from training.consent.guard import ConsentViolation
 from training.consent.times import instant, time_text
+from training.process import write_json
 
 Exposure = Mapping[str, str]  # snapshot root -> the time from which on its clips must have been consented to
 
@@ -100,9 +100,7 @@ def of_parent(folder: Path, task: str) -> dict[str, str]:
 def mark_tainted(run_dir: Path, violation: ConsentViolation, exposure: Exposure) -> None:
     """Mark what a run has left behind; from now on it can be neither resumed nor be a parent."""
     record = {"reasons": {clip: list(codes) for clip, codes in violation.reasons.items()}, **fields(exposure)}
-    partial = run_dir / f".{TAINTED}.{os.getpid()}.partial"
-    partial.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
-    os.replace(partial, run_dir / TAINTED)
+    write_json(run_dir / TAINTED, record, sort_keys=True)
 
 
 def _checked(value: Any) -> dict[str, str]:

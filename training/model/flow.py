@@ -7,18 +7,21 @@ noise. Every random number of a sample is drawn from a generator keyed by (seed,
 noise whatever shares its pack, its process or its worker.
 
 References: Liu et al., "Flow Straight and Fast", arXiv 2209.03003; Esser et al. (SD3), arXiv 2403.03206 (logit-normal,
-shift); LTX-Video, arXiv 2501.00103 (its shift: 0.95 at 1024 tokens, 2.05 at 4096).
+shift); LTX-Video, arXiv 2501.00103 (its shift: 0.95 at 1024 tokens, 2.05 at 4096); Wang and Vastola, arXiv 2412.09726
+(the Gaussian velocity).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from training.model.attention import Segments
+from training import device
+from training.model.layers import Segments
 
 
 def keyed(*key: object) -> torch.Generator:
@@ -62,3 +65,42 @@ def loss_per_sample(predicted_NP: Tensor, target_NP: Tensor, given_N: Tensor, se
     total_S = zero_S.index_add(0, segment_N, error_N)
     count_S = zero_S.index_add(0, segment_N, (~given_N).float())
     return total_S / count_S.clamp_min(1)
+
+
+LEAST_VARIANCE = 1e-4  # of a direction; the latents' mean is 1
+
+
+class GaussianVelocity(nn.Module):
+    """The velocity that the tokens' covariance decides alone, in closed form: what no layer has to learn.
+
+    If clips were normal draws of covariance U diag(l) U', the best guess of v = e - x from x_t would be linear: in each
+    direction of U, x_t times (t - (1 - t) l) / ((1 - t)^2 l + t^2). In faint directions, which are most of a token's,
+    this is nearly all there is to say, but layers narrower than a token cannot say it. A transformer that predicts the
+    *correction* has this under it. U [P, P] and l [P] are part of the weights; before `fit`, all variances are 1.
+    """
+
+    basis_PP: Tensor
+    variance_P: Tensor
+
+    def __init__(self, values: int) -> None:
+        super().__init__()
+        self.register_buffer("basis_PP", torch.eye(values))
+        self.register_buffer("variance_P", torch.ones(values))
+
+    @torch.no_grad()
+    def fit(self, tokens: Iterable[Tensor]) -> None:
+        """Measure them over these clips' tokens, [N, P] each. The mean is zero: latents are normalised."""
+        moment_PP, count = torch.zeros(self.basis_PP.shape, dtype=torch.float64), 0
+        for x_NP in tokens:
+            moment_PP += x_NP.double().T @ x_NP.double()
+            count += len(x_NP)
+        variance_P, basis_PP = torch.linalg.eigh(moment_PP / count)
+        self.variance_P.copy_(variance_P.clamp_min(LEAST_VARIANCE))
+        self.basis_PP.copy_(basis_PP)
+
+    def forward(self, x_NP: Tensor, t_N: Tensor) -> Tensor:
+        """Velocity [N, P] of noisy tokens at their times, in fp32: faint directions are amplified."""
+        with device.full_precision(x_NP.device):
+            t_N1, variance_P = t_N.float()[:, None], self.variance_P
+            gain_NP = (t_N1 - (1 - t_N1) * variance_P) / ((1 - t_N1).square() * variance_P + t_N1.square())
+            return (x_NP.float() @ self.basis_PP * gain_NP) @ self.basis_PP.T

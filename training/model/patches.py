@@ -75,6 +75,10 @@ class PatchCodec(VideoCodec):
     def to_patches(self, z_BCthw: Tensor, images: int, memory: Memory) -> tuple[Tensor, Tensor]:
         """The inverse; the first `images` (1 or 0) latent frames are the image's."""
 
+    def finish(self, x_BCTHW: Tensor) -> Tensor:
+        """What is done to the pixels that patches were put together to; frame by frame."""
+        return x_BCTHW
+
     def encode(self, x_BCTHW: Tensor, memory: Memory | None = None) -> Tensor:
         """Pixels [B, 3, sk+1, H, W] to latents [B, C, k+1, H/p, W/p] of about zero mean and unit deviation per channel.
 
@@ -91,7 +95,7 @@ class PatchCodec(VideoCodec):
         memory = memory or Memory()
         images = 0 if memory.begun else 1
         z_BCthw = self._affine(z_BCthw, self.std_2C1, self.mean_2C1, images)
-        x_BCTHW = self.unpatchify(*self.to_patches(z_BCthw, images, memory))
+        x_BCTHW = self.finish(self.unpatchify(*self.to_patches(z_BCthw, images, memory)))
         memory.begun = True
         return x_BCTHW
 
@@ -129,7 +133,7 @@ class PatchCodec(VideoCodec):
         self.std_2C1.fill_(1)
         parts: tuple[list[Tensor], list[Tensor]] = ([], [])
         for x_CTHW in clips:
-            z_Cthw = self.encode(x_CTHW[None])[0]
+            z_Cthw = self.encode(x_CTHW[None].to(self.mean_2C1.device))[0]
             parts[0].append(z_Cthw[:, :1].flatten(1))
             parts[1].append(z_Cthw[:, 1:].flatten(1))
         for row, part in enumerate(parts):

@@ -9,13 +9,17 @@ decoded whole. diffusers is an optional dependency (`pip install "rushes[diffuse
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from training.model.config import CodecConfig
+from training.model.exposure import Exposure, header
 from training.model.patches import VideoCodec
 
 # The library's class names of what is known here. All take T = sk + 1 frames, and the first is alone in its latent. Only
@@ -87,10 +91,8 @@ def _ratios(autoencoder: Any, name: str) -> tuple[int, int]:
 def _statistics(autoencoder: Any, channels: int) -> tuple[Tensor, Tensor]:
     """Mean and deviation [C, t] of the latents: t is 1, or as many frames as have their own (Cosmos)."""
     config = autoencoder.config
-    mean = getattr(autoencoder, "latents_mean", None)  # LTX keeps them among its weights
-    std = getattr(autoencoder, "latents_std", None)
-    mean = config.get("latents_mean") if mean is None else mean
-    std = config.get("latents_std") if std is None else std
+    own = dict(autoencoder.named_buffers())  # LTX keeps them among its weights
+    mean, std = (own.get(name, config.get(name)) for name in ("latents_mean", "latents_std"))
     mean_Ct = torch.zeros(channels, 1) if mean is None else torch.as_tensor(mean).float().reshape(channels, -1)
     std_Ct = torch.ones(channels, 1) if std is None else torch.as_tensor(std).float().reshape(channels, -1)
     return mean_Ct, std_Ct / float(config.get("scaling_factor") or 1.0)
@@ -107,11 +109,42 @@ def load_pretrained(folder: str | Path) -> PretrainedCodec:
         raise PretrainedError(f"{folder}: holds a {name}; known are {', '.join(KNOWN)}")
     if not list(folder.glob("diffusion_pytorch_model*.safetensors")):
         raise PretrainedError(f"{folder}: holds no weights as safetensors; other formats can run code and are not read")
+    autoencoder = _kind(name).from_pretrained(
+        str(folder), use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, torch_dtype=torch.float32
+    )
+    return PretrainedCodec(autoencoder).eval().requires_grad_(False)
+
+
+def _kind(name: str) -> Any:
     try:
         import diffusers
     except ImportError as error:
         raise PretrainedError('autoencoders of others need diffusers: pip install "rushes[diffusers]"') from error
-    autoencoder = getattr(diffusers, name).from_pretrained(
-        str(folder), use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False, torch_dtype=torch.float32
-    )
+    return getattr(diffusers, name)
+
+
+def save_pretrained_codec(codec: PretrainedCodec, folder: Path, exposure: Exposure, base: Mapping[str, str]) -> None:
+    """Write codec.safetensors and codec.json, by which the autoencoder stands alone.
+
+    `base` are the facts of the base that it comes from.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.contiguous() for name, tensor in codec.autoencoder.state_dict().items()}
+    save_file(weights, folder / "codec.safetensors", header(exposure))
+    own = {name: value for name, value in codec.autoencoder.config.items() if not name.startswith("_")}
+    described = {
+        **asdict(codec.config),
+        "autoencoder": type(codec.autoencoder).__name__,
+        "arguments": own,
+        "base": base,
+    }
+    (folder / "codec.json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n")
+
+
+def restored(folder: Path, described: Mapping[str, Any]) -> PretrainedCodec:
+    """What `save_pretrained_codec` wrote; `described` is its codec.json. Raises PretrainedError."""
+    if (name := described.get("autoencoder")) not in KNOWN:
+        raise PretrainedError(f"{folder}: codec.json names a {name}; known are {', '.join(KNOWN)}")
+    autoencoder = _kind(str(name))(**described["arguments"])
+    autoencoder.load_state_dict(load_file(folder / "codec.safetensors"))
     return PretrainedCodec(autoencoder).eval().requires_grad_(False)

@@ -6,7 +6,7 @@
               x += g * MLP(modulate(norm(x)))                                 one zero-initialised map a block
                                                                    timestep  one for each latent frame, 0 where given
 
-All samples of a pack lie end to end along N; only attention knows where one ends (attention.py). Positions are physical:
+All samples of a pack lie end to end along N; only attention knows where one ends (layers.py). Positions are physical:
 seconds in time and fractions of the picture's size in space, so clips of other sizes and frame rates share one pack and
 one meaning.
 
@@ -30,14 +30,15 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from training.data.packing import Batch
-from training.model.attention import Segments, attend
+from training.device import full_precision
 from training.model.conditioning import NUMERIC
 from training.model.config import SamplingConfig, TransformerConfig, build, read_sampling
 from training.model.exposure import Exposure, header
-from training.model.gaussian import GaussianVelocity
-from training.model.rms_norm import RmsNorm
+from training.model.flow import GaussianVelocity
+from training.model.layers import RmsNorm, Segments, attend
 
 REFERENCE_FPS = 8.0  # one unit of time for RoPE is an eighth of a second
 LEAST_TIME = 0.05  # where the clip is predicted, the velocity is that from no nearer to the clip than this
@@ -49,6 +50,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = c = config
         self.sampling = SamplingConfig()  # how it is sampled unless the caller says otherwise
+        self.checkpointing = False  # whether a block's activations are computed anew for the backward pass
         self.embed_patch = nn.Linear(c.token_values, c.width)
         self.embed_place = nn.Linear(3 * 16, c.width, bias=False)
         self.embed_time = nn.Sequential(nn.Linear(128, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
@@ -93,16 +95,20 @@ class Transformer(nn.Module):
         # A frame has two rows of modulation: 2f at its own time for noisy tokens, 2f + 1 at time 0 for given ones.
         t_R = torch.stack([t_F, torch.zeros_like(t_F)], dim=1).flatten()
         row_N = 2 * batch.frame_N + given_N.long()
-        cond_SD = self.embed_caption(_segment_mean(text_MT, batch.text_segments)) + self._numbers(batch.numeric_SQ)
-        cond_RD = cond_SD[batch.segment_F].repeat_interleave(2, dim=0)
-        cond_RD = F.silu(self.embed_time(sines(t_R * 1000, 128)) + cond_RD)
-        shared_R6D = None if self.modulation is None else self.modulation(cond_RD).unflatten(1, (6, c.width))
+        with full_precision(x_NP.device):
+            cond_SD = self.embed_caption(_segment_mean(text_MT, batch.text_segments)) + self._numbers(batch.numeric_SQ)
+            cond_RD = cond_SD[batch.segment_F].repeat_interleave(2, dim=0)
+            cond_RD = F.silu(self.embed_time(sines(t_R * 1000, 128)) + cond_RD)
+            shared_R6D = None if self.modulation is None else self.modulation(cond_RD).unflatten(1, (6, c.width))
 
         x_ND = self.embed_patch(x_NP) + self.embed_place(absolute(batch.position_N3))
         rotation_NK = rotations(batch.position_N3, c.head_width, c.rope_theta)
         context = Context(cond_RD, shared_R6D, row_N, rotation_NK, text_MD, batch.segments, batch.text_segments)
         for block in self.blocks:
-            x_ND = block(x_ND, context)
+            if self.checkpointing and torch.is_grad_enabled():
+                x_ND = checkpoint(block, x_ND, context, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x_ND = block(x_ND, context)
 
         shift_RD, scale_RD = (self.out_table_2D + cond_RD[:, None]).unbind(1)
         out_NP = self.out(modulate(x_ND, shift_RD.index_select(0, row_N), scale_RD.index_select(0, row_N)))
@@ -152,7 +158,8 @@ class Block(nn.Module):
         c = context
         # Rows first, then gather: there are a few rows a sample and hundreds of tokens.
         if self.modulation is not None:
-            rows_R6D = self.modulation(c.cond_RD).unflatten(1, (6, -1))
+            with full_precision(x_ND.device):
+                rows_R6D = self.modulation(c.cond_RD).unflatten(1, (6, -1))
         else:
             assert self.table_6D is not None
             assert c.shared_R6D is not None

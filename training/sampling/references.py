@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training import device
 from training.data.clips import FrameClips
 from training.data.video import read_frames
 from training.model.codec import to_unit
@@ -174,4 +175,4 @@ def _fitted(reference: Reference, size: tuple[int, int], fps: float) -> Tensor:
 
 @torch.no_grad()
 def _encode(codec: VideoCodec, pictures_THWC: Tensor) -> Tensor:
-    return codec.encode(to_unit(pictures_THWC)[None])[0]
+    return codec.encode(to_unit(pictures_THWC.to(device.of(codec)))[None])[0].cpu()

@@ -7,8 +7,7 @@ aspect ratio. x grows to the right and y downwards; the origin is the centre of 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -82,30 +81,16 @@ class Scene:
         beside = self.lane + apart * 2.6 * self.size  # [count]
         if self.motion == "fall":
             x = np.broadcast_to(beside, (len(times), self.count))
-            y = np.broadcast_to((GROUND - self.size - self.height(times))[:, None], x.shape)
+            y = np.broadcast_to((GROUND - self.size - bounce_height(times, self.drop))[:, None], x.shape)
             return np.stack([x, y], axis=-1)
         towards = np.array(DIRECTIONS[self.direction])
         across = np.array([towards[1], towards[0]])
         along = self.speed * (np.asarray(times, float) - self.half_s)
         return along[:, None, None] * towards + beside[None, :, None] * np.abs(across)
 
-    def height(self, times: np.ndarray) -> np.ndarray:
-        """Height above rest of something let go at `drop`, in diagonals: [T]. Each bounce loses speed."""
-        return bounce_height(times, self.drop)
-
     def camera_x(self, times: np.ndarray) -> np.ndarray:
         """Where the camera looks, in diagonals to the right of the world's centre: [T]."""
         return CAMERAS[self.camera] * self.camera_speed * (np.asarray(times, float) - self.half_s)
-
-    def bounces(self, duration_s: float) -> int:
-        """How often a falling shape has touched the ground after `duration_s` seconds."""
-        if self.motion != "fall":
-            return 0
-        touch = math.sqrt(2 * self.drop / GRAVITY)
-        speed, count = RESTITUTION * GRAVITY * touch, 0
-        while touch <= duration_s and speed > 0.02:
-            count, touch, speed = count + 1, touch + 2 * speed / GRAVITY, RESTITUTION * speed
-        return count
 
     def subject(self) -> str:
         """What is seen and what it does: `two red circles moving left`."""
@@ -120,10 +105,6 @@ class Scene:
     def captions(self) -> tuple[str, ...]:
         """The caption, and what it says without time and camera, as short captions of footage have it."""
         return self.caption(), self.caption(), self.subject()
-
-    def facts(self) -> dict[str, Any]:
-        """Every fact by name, as plain values."""
-        return asdict(self)
 
 
 def bounce_height(times: np.ndarray, drop: float) -> np.ndarray:

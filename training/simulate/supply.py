@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training import device
 from training.data.packing import Item, Sample
 from training.model.codec import to_unit
 from training.model.conditioning import numbers
@@ -115,6 +116,7 @@ class RenderedClips:
     def __init__(self, frames: RenderedFrames, codec: VideoCodec, encoder: TextEncoder, patch: int) -> None:
         self.source, self.codec, self.encoder, self.patch = frames, codec, encoder, patch
         self.captions: Mapping[str, tuple[str, ...]] = {name: clip.captions for name, clip in frames.clips.items()}
+        self.shares: Mapping[str, Sequence[float]] = {}
         self._kept: dict[str, Tensor] = {}
         self._kept_bytes = 0
         self._texts: dict[str, Tensor] = {}
@@ -146,7 +148,8 @@ class RenderedClips:
     @torch.inference_mode()
     def _encoded(self, clip_id: str) -> Tensor:
         frames_THWC, _ = self.source.read(clip_id)
-        x_NP = to_tokens(self.codec.encode(to_unit(frames_THWC)[None])[0], self.patch)[0].contiguous()
+        z_Cthw = self.codec.encode(to_unit(frames_THWC.to(device.of(self.codec)))[None])[0].cpu()
+        x_NP = to_tokens(z_Cthw, self.patch)[0].contiguous()
         if (size := x_NP.numel() * x_NP.element_size()) + self._kept_bytes <= KEPT_BYTES:
             self._kept[clip_id] = x_NP
             self._kept_bytes += size

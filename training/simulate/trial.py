@@ -11,8 +11,7 @@ Lengths are in frame diagonals, times in seconds, as in `scene`; what happens is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -171,10 +170,6 @@ class Trial:
     @property
     def _alike(self) -> str:
         return f"{self.colours[0]} {self.shapes[0]}{'s' if self.count > 1 else ''}"
-
-    def facts(self) -> dict[str, Any]:
-        """Every fact by name, as plain values."""
-        return asdict(self)
 
 
 def random_trial(

@@ -17,14 +17,13 @@ from safetensors.torch import load_file
 from training.config import TrainConfig
 from training.consent.guard import ConsentViolation, Guard
 from training.model.exposure import CHECKPOINTS
-from training.trainer import checkpoint as checkpoints
-from training.trainer.checkpoint import Best
-from training.trainer.learner import Learner, anywhere
-from training.trainer.logger import RunLogger
-from training.trainer.resume import Start, described
-from training.trainer.throughput import Meter
+from training.process import Bar
+from training.trainer.checkpoint import Best, Start, clear, described, load_optimizer, load_weights, save_checkpoint
+from training.trainer.learner import Learner
+from training.trainer.metrics import Meter, RunLogger
+from training.trainer.weights import anywhere
 
-LINES = 20  # progress lines a run
+LINES, POINTS = 20, 400  # progress lines a run, and points of the training curve, where there are as many steps
 
 
 class RunCallback(Callback):
@@ -41,6 +40,7 @@ class RunCallback(Callback):
         self.best = Best(config.task)
         self.fresh = start.checkpoint is None  # nothing of this run is saved yet
         self.interrupted = False
+        self.losses: list[float] = []  # of the steps since the last point of the training curve
 
     @property
     def out_of_patience(self) -> bool:
@@ -48,20 +48,27 @@ class RunCallback(Callback):
         return 0 < self.config.patience <= self.best.since
 
     @property
+    def complete(self) -> bool:
+        """Whether the steps are done, or the minutes used up."""
+        return self.done >= self.config.last_step or self.schedule.over
+
+    @property
     def finished(self) -> bool:
-        return self.done >= self.config.steps or self.out_of_patience
+        return self.complete or self.out_of_patience
 
     def begin(self, learner: Learner) -> None:
         """Load what the run starts from, and measure it unless its checkpoint did."""
         start, task = self.start, self.config.task
+        self.schedule = learner.schedule
         if start.anew:
             self.logger.say(f"{task}: {start.anew}: starting anew, the checkpoints that are there go")
         if start.checkpoint is not None:
-            checkpoints.load_weights(start.checkpoint, learner, start.state)
+            load_weights(start.checkpoint, learner, start.state)
+            self.schedule.load(start.state)
             self.logger.say(f"{task}: resumed after step {self.done}")
         elif start.parent is not None:
-            learner.begin_from(load_file(start.parent / f"{task}.safetensors"))
-            self.logger.say(f"{task}: starts from the weights in {start.parent.name}")
+            taken = learner.begin_from(load_file(start.parent / f"{task}.safetensors"))
+            self.logger.say(f"{task}: starts from the weights in {start.parent.name}: {taken}")
         else:
             learner.initialise()
         if start.checkpoint is not None and start.same_data and "best" in start.state:
@@ -73,7 +80,8 @@ class RunCallback(Callback):
 
     def measure(self, learner: Learner, step: int) -> dict[str, float]:
         """Measure the averaged weights on held-out clips, and keep them if they are the best so far."""
-        values = learner.heldout()
+        with self.schedule.closing("measuring"):
+            values = learner.heldout()
         self.logger.log_metrics(values, step)
         self.last = {"step": step, "measured": values}
         self.best.offer(step, values, learner, self.logger.rank == 0)
@@ -81,9 +89,12 @@ class RunCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, learner: LightningModule) -> None:
         if self.start.checkpoint is not None:
-            checkpoints.load_optimizer(self.start.checkpoint, trainer.optimizers[0])
+            assert isinstance(learner, Learner)
+            load_optimizer(self.start.checkpoint, learner, trainer.optimizers[0])
         self.meter = Meter(learner.device, self.config.batch_tokens)
-        self.logger.begin(self.config.task, self.config.steps, self.done)
+        if self.logger.rank == 0:
+            self.logger.bar = Bar(self.config.task, self.config.steps or None, self.done)
+        self.schedule.begins()
 
     def on_train_batch_start(self, *_: Any) -> None:
         self.meter.begins()
@@ -94,18 +105,27 @@ class RunCallback(Callback):
         assert isinstance(learner, Learner)
         c, step = self.config, learner.last.step
         self.meter.ends(learner.last.tokens, learner.flops(learner.last))
-        self.logger.advance(loss=f"{learner.loss:.4f}")
+        if self.logger.bar is not None:
+            self.logger.bar(loss=f"{learner.loss:.4f}")
+        before = [self.schedule.marks(self.done, parts) for parts in (POINTS, LINES)]
         self.done = step
-        if step % c.eval_every == 0 or step == c.steps:
+        self.schedule.ends(learner.device)
+        if step % c.eval_every == 0 or self.complete:
             self.measure(learner, step)
-        if step % max(1, c.steps // LINES) == 0 or self.finished:
-            self._progress(learner, step)
+        self.losses.append(learner.loss)
+        point, line = (
+            self.finished or self.schedule.marks(step, parts) > mark
+            for parts, mark in zip((POINTS, LINES), before, strict=True)
+        )
+        if point:
+            self._report(learner, step, line)
         if step % c.checkpoint_every == 0 or self.finished or step == self.until:
             self.ask_consent(learner)
             self._save(learner, trainer.optimizers[0])
         self.interrupted = step == self.until and not self.finished
         trainer.should_stop = trainer.should_stop or self.finished or self.interrupted
         self.meter.pause()
+        self.schedule.begins()
 
     def ask_consent(self, learner: Learner) -> None:
         """The guard's check by the first process, for all of them: they stop together or go on together."""
@@ -121,31 +141,36 @@ class RunCallback(Callback):
     def _save(self, learner: Learner, optimizer: torch.optim.Optimizer) -> None:
         """A checkpoint. With the first one of a run that began anew, what other runs left in the folder goes."""
         if self.fresh and self.logger.rank == 0:
-            checkpoints.clear(self.folder)
+            clear(self.folder)
         self.fresh = False
         state = {
             **described(self.config, self.start.parent_sha256),
             "manifest_sha256": self.guard.manifest_sha256,
             "start": self.measured,
             "last": self.last,
+            **self.schedule.state(),
         }
-        checkpoints.save_checkpoint(self.folder, learner, optimizer, self.guard.exposure, state, self.best)
+        with self.schedule.closing("saving"):
+            save_checkpoint(self.folder, learner, optimizer, self.guard.exposure, state, self.best)
 
-    def _progress(self, learner: Learner, step: int) -> None:
-        """One line for people, one record for machines: loss, gradient norm, rate, and the meter's figures since the last."""
+    def _report(self, learner: Learner, step: int, in_words: bool) -> None:
+        """A point of the training curve: the mean loss since the last one. In words, also the meter's figures since then."""
         values = {
-            "train/loss": learner.loss,
+            "train/loss": sum(self.losses) / len(self.losses),
             "train/grad_norm": learner.norm,
             "train/lr": learner.learning_rate(step),
-            **self.meter.read(),
+            **(self.meter.read() if in_words else {}),
         }
+        self.losses = []
         self.logger.log_metrics(values, step)
-        share = f", {values['train/mfu']:.0%} of the machine" if "train/mfu" in values else ""
-        self.logger.say(
-            f"{self.config.task}: step {step}/{self.config.steps}, loss {learner.loss:.4f}, "
-            f"{values['train/tokens_per_s']:,.0f} tokens/s{share}",
-            {"step": step, **values},
-        )
+        if in_words:
+            share = f", {values['train/mfu']:.0%} of the machine" if "train/mfu" in values else ""
+            of = f"/{self.config.steps}" if self.config.steps else f" ({self.schedule.spent:.0%} of the time)"
+            self.logger.say(
+                f"{self.config.task}: step {step}{of}, loss {learner.loss:.4f}, "
+                f"{values['train/tokens_per_s']:,.0f} tokens/s{share}",
+                {"step": step, **values},
+            )
 
 
 def shown(values: Mapping[str, float]) -> str:

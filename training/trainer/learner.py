@@ -9,32 +9,33 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
-import torch.distributed
 from lightning import LightningModule
 from torch import Tensor, nn
 
 from training.config import TrainConfig
-from training.data.clips import CaptionedClips, DataError, Pictures
+from training.data.clips import CaptionedClips, DataError
 from training.data.packing import Sample
-from training.data.steps import CodecStep, FlowStep
-from training.evaluate.heldout import flow_loss, psnr, reconstruct, ssim
+from training.data.steps import FlowStep
+from training.evaluate.heldout import flow_loss
 from training.model import flow
-from training.model.codec import Codec, build_codec, save_codec, to_unit
 from training.model.config import TransformerConfig
+from training.model.critic import Critic
 from training.model.exposure import Exposure
-from training.model.patches import PatchCodec
 from training.model.transformer import Transformer, save_transformer, with_all_numbers
-from training.trainer.ema import Ema
-from training.trainer.fsdp import shard, whole
-from training.trainer.throughput import step_flops
+from training.trainer.metrics import step_flops
+from training.trainer.optimizer import MuonAdamW
+from training.trainer.schedule import Schedule
+from training.trainer.weights import Ema, anywhere, shard, whole
 
 Module = TypeVar("Module", bound=nn.Module)
 
 DIVERGED = 20.0  # a loss this many times the usual one does not recover
+CLIP_DECAY, CLIP_WARMUP = 0.99, 20  # of the gradient norm's running mean; steps before which the threshold is 1
 
 
 class Divergence(RuntimeError):
@@ -45,20 +46,21 @@ class Divergence(RuntimeError):
         self.step, self.what, self.clip_ids = step, what, list(clip_ids)
 
 
+@dataclass
 class AdaptiveClip:
     """Gradient clipping at three deviations above the norm's running mean (Open-Sora-Plan 1.5).
 
-    A fixed threshold misses the late spikes of a run whose usual norm has long sunk below it.
+    A fixed threshold misses the late spikes of a run whose usual norm has long sunk below it. The fields are the state.
     """
 
-    def __init__(self, decay: float = 0.99, warmup: int = 20, start: float = 1.0) -> None:
-        self.decay, self.warmup, self.start = decay, warmup, start
-        self.steps, self.mean, self.square = 0, 0.0, 0.0
+    steps: int = 0
+    mean: float = 0.0
+    square: float = 0.0
 
     def threshold(self) -> float:
-        if self.steps < self.warmup:
-            return self.start
-        correction = 1 - self.decay**self.steps
+        if self.steps < CLIP_WARMUP:
+            return 1.0
+        correction = 1 - CLIP_DECAY**self.steps
         mean, square = self.mean / correction, self.square / correction
         return mean + 3 * math.sqrt(max(0.0, square - mean**2))
 
@@ -69,27 +71,24 @@ class AdaptiveClip:
         if math.isfinite(norm):
             seen = min(norm, threshold)
             self.steps += 1
-            self.mean = self.decay * self.mean + (1 - self.decay) * seen
-            self.square = self.decay * self.square + (1 - self.decay) * seen**2
+            self.mean = CLIP_DECAY * self.mean + (1 - CLIP_DECAY) * seen
+            self.square = CLIP_DECAY * self.square + (1 - CLIP_DECAY) * seen**2
         return norm
-
-    def state(self) -> dict[str, float]:
-        return {"steps": self.steps, "mean": self.mean, "square": self.square}
-
-    def load(self, state: dict[str, float]) -> None:
-        self.steps, self.mean, self.square = int(state["steps"]), state["mean"], state["square"]
 
 
 class Learner(LightningModule, ABC):
     """What both tasks share. `model` is the part that is trained, averaged and saved."""
 
     model: nn.Module
+    learns = True  # False: a model that is measured and taken as it is
 
     def __init__(self, config: TrainConfig, model: nn.Module) -> None:
         super().__init__()
         self.config, self.model = config, model
         self.average = Ema(model, config.ema_decay)
+        self.critic: Critic | None = None  # trained beside the model: in the run's checkpoints, never published
         self.clip = AdaptiveClip()
+        self.schedule = Schedule(config)
         self.usual_loss = 0.0  # running mean over steps, to know a divergence by
         self.last: Any = None  # the step that is being computed
 
@@ -105,23 +104,27 @@ class Learner(LightningModule, ABC):
     def losses(self, step: Any) -> Tensor:
         """The loss of each of the step's samples."""
 
-    def flops(self, step: Any) -> int:
-        """Operations of a training step, forward and backward; 0 where they are not counted."""
-        return 0
-
     @abstractmethod
     def heldout(self) -> dict[str, float]:
         """The averaged weights measured on held-out clips."""
+
+    def more_groups(self) -> list[dict[str, Any]]:
+        """Groups of the optimiser for what is trained beside `model`."""
+        return []
 
     @abstractmethod
     def save(self, folder: Path, exposure: Exposure) -> None:
         """Write the averaged weights, with what they saw, and their description."""
 
+    def flops(self, step: Any) -> int:
+        """Operations of a training step, forward and backward; 0 where they are not counted."""
+        return 0
+
     def training_step(self, step: Any, _: int) -> Tensor:
         self.last = step
         loss = (self.losses(step) * step.weight_S.to(self.device)).sum()
-        self.refuse_divergence(float(loss.detach()), "loss")
         self.loss = float(loss.detach())
+        self.refuse_divergence(self.loss, "loss")
         return loss
 
     def refuse_divergence(self, value: float, what: str) -> None:
@@ -132,7 +135,7 @@ class Learner(LightningModule, ABC):
         why = None
         if not math.isfinite(value):
             why = f"{what} is {value}"
-        elif what == "loss" and self.clip.steps >= self.clip.warmup and value > DIVERGED * self.usual_loss:
+        elif what == "loss" and self.clip.steps >= CLIP_WARMUP and value > DIVERGED * self.usual_loss:
             why = f"loss {value:.3g} is more than {DIVERGED:g} times the usual {self.usual_loss:.3g}"
         if anywhere(why is not None, self.device):
             raise Divergence(self.last.step, why or f"{what} of another process diverged", self.last.clip_ids)
@@ -140,26 +143,34 @@ class Learner(LightningModule, ABC):
             self.usual_loss = value if not self.usual_loss else 0.98 * self.usual_loss + 0.02 * value
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW; no weight decay on vectors (norms, biases, tables). A group's `scale` multiplies its rate."""
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        """AdamW, or Muon for matrices beside it; no weight decay on vectors (norms, biases, tables). A group's `scale`
+        multiplies its rate."""
+        c = self.config
+        groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             if not parameter.requires_grad:
                 continue
-            decay = self.config.weight_decay if parameter.ndim >= 2 else 0.0
-            groups.setdefault((self.rate_scale(name), decay), []).append(parameter)
-        listed = [{"params": ps, "scale": scale, "weight_decay": decay} for (scale, decay), ps in groups.items()]
-        return torch.optim.AdamW(listed, lr=self.config.lr, betas=(0.9, 0.99), eps=1e-8, fused=True)
+            muon = bool(c.matrix_lr) and self.is_matrix(name, parameter)
+            scale = c.matrix_lr / c.lr if muon else self.rate_scale(name)
+            groups.setdefault((scale, c.weight_decay if parameter.ndim >= 2 else 0.0, muon), []).append(parameter)
+        listed = [
+            {"params": ps, "scale": scale, "weight_decay": decay, "muon": muon}
+            for (scale, decay, muon), ps in groups.items()
+        ]
+        if any(group["muon"] for group in listed):
+            return MuonAdamW(listed, c.lr)
+        return torch.optim.AdamW([*listed, *self.more_groups()], lr=c.lr, betas=(0.9, 0.99), eps=1e-8, fused=True)
+
+    def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether Muon may train the parameter: a linear map between hidden layers."""
+        return False
 
     def rate_scale(self, name: str) -> float:
         """Share of the learning rate for the parameter of this name."""
         return 1.0
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then constant, then a linear fall to a twentieth over the last part of the run."""
-        c = self.config
-        falling = max(1, round(c.steps * c.decay))
-        rise = min(1.0, step / max(1, c.warmup))
-        return c.lr * rise * max(0.05, min(1.0, (c.steps - step + 1) / falling))
+        return self.schedule.learning_rate(step)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         for group in optimizer.param_groups:
@@ -169,8 +180,13 @@ class Learner(LightningModule, ABC):
         self.norm = self.clip(list(self.model.parameters()))
         self.refuse_divergence(self.norm, "gradient norm")
 
-    def on_fit_start(self) -> None:
+    def to(self, *arguments: Any, **named: Any) -> Self:
+        """As a module's, and the average with it."""
+        super().to(*arguments, **named)
         self.average.to(self.device)
+        return self
+
+    def on_fit_start(self) -> None:
         if self.device.type == "cuda" and self.config.compile and isinstance(self.model, Transformer):
             compile_blocks(self.model)
 
@@ -187,84 +203,25 @@ class Learner(LightningModule, ABC):
             "epoch": cursor.epoch,
             "pack": cursor.pack,
             "ema_updates": self.average.updates,
-            "clip": self.clip.state(),
+            "clip": asdict(self.clip),
             "usual_loss": self.usual_loss,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        self.clip.load(state["clip"])
+        self.clip = AdaptiveClip(**state["clip"])
         self.usual_loss = state["usual_loss"]
 
-    def begin_from(self, weights: dict[str, Tensor]) -> None:
-        """Take over a finished model's weights; the average starts from them. Raises DataError where they do not fit."""
-        own = self.model.state_dict()
-        if unmatched := sorted(weights.keys() ^ own.keys()):
-            raise DataError(f"the parent's weights are another model's: {', '.join(unmatched[:3])} is only on one side")
-        for name, tensor in own.items():
-            if weights[name].shape != tensor.shape:
-                shapes = f"{list(weights[name].shape)}, not {list(tensor.shape)}"
-                raise DataError(f"the parent's weights have another size: {name} is {shapes}")
-        self.model.load_state_dict(weights)
+    def begin_from(self, weights: dict[str, Tensor]) -> str:
+        """Take over a finished model's weights; the average starts from them. Returns how much of them was taken.
+
+        Raises DataError where they do not fit.
+        """
+        try:
+            self.model.load_state_dict(weights)
+        except RuntimeError as error:  # names what is missing, too much, or of another size
+            raise DataError(f"the parent's weights are another model's: {' '.join(str(error).split())}") from error
         self.average = Ema(self.model, self.config.ema_decay)
-
-
-class CodecLearner(Learner):
-    """Frames to latents to frames by mean squared error, of which the PCA start is the optimum among linear maps; what
-    remains is for the residual path. Noise on the latent, up to LATENT_NOISE of its deviation, teaches the decoder to bear
-    the transformer's errors, and to hide the seams between patches that these cause.
-
-    A run from a parent trains the decoder alone: encoder and latent statistics stay, so that a transformer of the parent's
-    latents goes on with this codec, and latents that exist stay valid.
-    """
-
-    model: PatchCodec
-    LATENT_NOISE = 0.2
-    # The linear path starts where it should be; at full rate it first loses a fifth of a decibel. A step of Adam's moves its
-    # outputs by as much as it has inputs, so larger patches take a smaller share.
-    LINEAR_RATE, INPUTS = 0.02, 768
-
-    def __init__(self, config: TrainConfig, clips: Pictures, heldout: Pictures) -> None:
-        super().__init__(config, seeded(lambda: build_codec(config.codec), config.seed))
-        self.clips, self.heldout_clips = clips, heldout
-        self.encoder_frozen = bool(config.parent_dir) or not config.train_encoder
-        if self.encoder_frozen and isinstance(self.model, Codec):
-            for part in self.model.encoding_parts():
-                part.requires_grad_(False)
-
-    def initialise(self) -> None:
-        """The linear path by PCA of the training clips. A codec without parameters has nothing to learn: DataError."""
-        if not isinstance(self.model, Codec):
-            raise DataError(f"a codec of kind {self.config.codec.kind} has no parameters to train")
-        self.model.initialise([to_unit(self.clips.read(clip_id)[0]) for clip_id in self.clips.clip_ids])
-        self.average = Ema(self.model, self.config.ema_decay)
-
-    def losses(self, step: CodecStep) -> Tensor:
-        x_BCTHW = step.x_BCTHW.to(self.device)
-        z_BCthw = self.model.encode(x_BCTHW)
-        generators = [flow.keyed("codec", self.config.seed, clip_id, step.step) for clip_id in step.clip_ids]
-        noise = [torch.rand((), generator=g) * torch.randn(z_BCthw.shape[1:], generator=g) for g in generators]
-        z_BCthw = z_BCthw + self.LATENT_NOISE * torch.stack(noise).to(z_BCthw)
-        return (self.model.decode(z_BCthw) - x_BCTHW).square().mean(dim=(1, 2, 3, 4))
-
-    def rate_scale(self, name: str) -> float:
-        share = self.LINEAR_RATE * min(1.0, self.INPUTS / self.config.codec.tube_values)
-        return share if name.startswith(("stem.", "head.")) else 1.0
-
-    def heldout(self) -> dict[str, float]:
-        clips = [self.heldout_clips.read(clip_id)[0] for clip_id in self.heldout_clips.clip_ids]
-        with self.average.swapped():
-            pairs = [(frames, reconstruct(self.model, frames)) for frames in clips]
-        return {
-            "heldout/psnr_db": sum(psnr(*pair) for pair in pairs) / len(pairs),
-            "heldout/ssim": sum(ssim(*pair) for pair in pairs) / len(pairs),
-        }
-
-    def save(self, folder: Path, exposure: Exposure) -> None:
-        """The averaged weights, with the latents' statistics measured anew under them unless the encoder is frozen."""
-        with self.average.swapped():
-            if not self.encoder_frozen:
-                self.model.set_statistics(to_unit(self.clips.read(clip_id)[0]) for clip_id in self.clips.clip_ids)
-            save_codec(self.model, folder, exposure)
+        return "all of them"
 
 
 class TransformerLearner(Learner):
@@ -282,6 +239,7 @@ class TransformerLearner(Learner):
         clips: CaptionedClips | None = None,
     ) -> None:
         super().__init__(config, seeded(lambda: Transformer(shape), config.seed))
+        self.model.checkpointing = config.activation_checkpointing
         self.clips, self.heldout_samples = clips, list(heldout)
 
     def initialise(self) -> None:
@@ -295,8 +253,19 @@ class TransformerLearner(Learner):
             shard(self.model, self.device_mesh["data_parallel"])
             self.average.shard()
 
-    def begin_from(self, weights: dict[str, Tensor]) -> None:
-        super().begin_from(with_all_numbers(weights) if "null_number_Q16" in weights else weights)
+    def begin_from(self, weights: dict[str, Tensor]) -> str:
+        """A parent of another size lends what has the same name and shape: with the same width the blocks that both have,
+        of another width next to nothing. The rest begins as in a run from nothing, in the parent's latents."""
+        weights = with_all_numbers(weights) if "null_number_Q16" in weights else weights
+        own = self.model.state_dict()
+        fitting = {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
+        if len(fitting) == len(own) == len(weights):
+            return super().begin_from(weights)
+        self.initialise()
+        super().begin_from(own | fitting)
+        parts = sorted({name.split(".")[0] for name in fitting})
+        listed = f" ({', '.join(parts)})" if parts else ""
+        return f"{len(fitting)} of {len(own)} tensors{listed}; the rest begins from nothing"
 
     def losses(self, step: FlowStep) -> Tensor:
         batch = step.batch.to(self.device)
@@ -308,6 +277,9 @@ class TransformerLearner(Learner):
             scale_N1 = (t_N / self.CLIP_TIME).clamp(max=1)[:, None]
             v_NP, target_NP = v_NP * scale_N1, target_NP * scale_N1
         return flow.loss_per_sample(v_NP, target_NP, given_N, batch.segments)
+
+    def is_matrix(self, name: str, parameter: nn.Parameter) -> bool:
+        return parameter.ndim == 2 and name.endswith(".weight") and name.startswith(("blocks.", "modulation."))
 
     def flops(self, step: FlowStep) -> int:
         return step_flops(self.model.config, step.batch)
@@ -334,12 +306,3 @@ def seeded(build: Callable[[], Module], seed: int) -> Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
-
-
-def anywhere(condition: bool, device: torch.device) -> bool:
-    """Whether the condition holds in any process."""
-    if not torch.distributed.is_initialized():
-        return condition
-    flag = torch.tensor(float(condition), device=device)
-    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-    return bool(flag.item())

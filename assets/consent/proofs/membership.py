@@ -36,14 +36,14 @@ class ClipTree:
         return at < len(self.clip_ids) and self.clip_ids[at] == clip_id
 
     def inclusion(self, clip_id: str) -> Proof:
-        """{index, path} of a member; raises ValueError for a clip that is none."""
+        """{index, path} of a member; raises ValueError for a clip that is not in the set."""
         if clip_id not in self:
             raise ValueError(f"clip {clip_id} is not in the set")
         return self._place(bisect_left(self.clip_ids, clip_id))
 
     def exclusion(self, clip_id: str) -> Proof:
         """{complete, clip_ids, left, right}: `clip_ids` is null unless `complete`; a neighbour {clip_id, index, path} is
-        null at the end where there is none. Raises ValueError for a member: of its absence there is no proof.
+        null at the end where there is none. Raises ValueError for a member, which has no such proof.
         """
         if clip_id in self:
             raise ValueError(f"clip {clip_id} is in the set")

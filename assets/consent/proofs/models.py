@@ -7,6 +7,7 @@ anybody asks about a clip. Pure: bodies are made from what is handed in, and che
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from assets.consent.proofs.membership import ClipTree, check_exclusion, check_inclusion
@@ -24,8 +25,10 @@ from assets.consent.proofs.statements import (
 from training.consent.snapshot import ids_root
 
 MODEL, EXCLUSION, INCLUSION = "rushes.model/1", "rushes.exclusion/1", "rushes.inclusion/1"
+TUNED = "rushes.model/2"  # of a model that was tuned from a pretrained base: a commitment that names it
 _SET = {"snapshot_root", "ids_root", "n"}
 _MODEL = {"schema", "model_key", "weights_sha256", *_SET, "exposure", "ledger", "signature"}
+_BASE = {"name", "sha256", "licence", "training_data"}
 _ANSWER = {"schema", "clip_id", "model", "checkpoint", "consistency", "sets", "signature"}
 
 Body = dict[str, Any]
@@ -43,13 +46,16 @@ def model_body(
     own: Mapping[str, Any],
     exposure: Iterable[Mapping[str, Any]],
     ledger: Mapping[str, Any],
+    base: Mapping[str, str] = MappingProxyType({}),
 ) -> Body:
     """What is signed for a model. `own` and `exposure` are committed sets; `weights_sha256` by file name; `ledger` has
-    the signed checkpoints `start` (of the snapshot) and `end` (of the registration) and the `consistency` between them.
+    the signed checkpoints `start` (of the snapshot) and `end` (of the registration) and the `consistency` between them;
+    `base` says which pretrained base the model was tuned from, if any.
     """
     sets = {each["snapshot_root"]: dict(each) for each in (*exposure, own)}
     return {
-        "schema": MODEL,
+        "schema": TUNED if base else MODEL,
+        **({"base": dict(base)} if base else {}),
         "model_key": model_key,
         "weights_sha256": dict(weights_sha256),
         **own,
@@ -88,8 +94,12 @@ def answer_body(
 
 def check_model(statement: Any, public_key: bytes) -> list[str]:
     """What a model's commitment shows, in sentences. Raises ProofError."""
-    require_fields(statement, _MODEL, "a model's commitment")
-    require(statement["schema"] == MODEL, f"not a {MODEL} statement")
+    tuned = isinstance(statement, Mapping) and statement.get("schema") == TUNED
+    require_fields(statement, _MODEL | ({"base"} if tuned else set()), "a model's commitment")
+    require(tuned or statement["schema"] == MODEL, f"not a {MODEL} or {TUNED} statement")
+    if tuned:
+        require_fields(statement["base"], _BASE, "the base in a model's commitment")
+        digest(statement["base"]["sha256"])
     require(statement_holds(statement, public_key), "the signature of the model's commitment does not hold")
     exposure, ledger = statement["exposure"], statement["ledger"]
     require(isinstance(exposure, list) and bool(exposure), "a model's commitment names no set")
@@ -114,6 +124,7 @@ def check_model(statement: Any, public_key: bytes) -> list[str]:
         f"The commitment binds these weights by SHA-256: {weights}.",
         f"It was made when the ledger had {ledger['end']['size']} events; the ledger then continued the one of "
         f"{ledger['start']['size']} events on which the snapshot was sealed.",
+        *([_beyond(statement["base"])] if tuned else []),
     ]
 
 
@@ -126,21 +137,30 @@ def check_answer(statement: Any, public_key: bytes) -> list[str]:
     check_growth(model["ledger"]["end"], statement["checkpoint"], statement["consistency"])
     exposure = {each["snapshot_root"]: each for each in model["exposure"]}
     sets = statement["sets"]
-    require(isinstance(sets, list) and bool(sets), "no set is spoken of")
+    require(isinstance(sets, list) and bool(sets), "the statement names no set")
     proofs = {}
     for each in sets:
         require(
             isinstance(each, dict) and each.get("snapshot_root") in exposure, "a set is not in the model's exposure"
         )
-        require(each["snapshot_root"] not in proofs, "a set is spoken of twice")
+        require(each["snapshot_root"] not in proofs, "a set is named twice")
         proofs[each["snapshot_root"]] = {name: value for name, value in each.items() if name != "snapshot_root"}
     check = _check_absent if statement["schema"] == EXCLUSION else _check_present
-    return [*check(clip_id, proofs, exposure), f"{_when(statement)}", *shown]
+    return [*check(clip_id, proofs, exposure), _when(statement), *shown]
+
+
+def _beyond(base: Mapping[str, str]) -> str:
+    """What no statement of this platform can show."""
+    return (
+        f"The model was tuned from the pretrained base {base['name']} (SHA-256 {base['sha256']}, licence "
+        f"{base['licence']}), {base['training_data']}: the sets here are what this platform added, and nothing is shown of "
+        "what the base was trained on."
+    )
 
 
 def _check_absent(clip_id: str, proofs: Mapping[str, Body], exposure: Mapping[str, Body]) -> list[str]:
     if missing := sorted(set(exposure) - set(proofs)):
-        raise ProofError(f"nothing is said of set {missing[0]}, which the model saw")
+        raise ProofError(f"set {missing[0]}, which the model saw, is missing")
     for root, proof in proofs.items():
         check_exclusion(proof, clip_id, exposure[root]["ids_root"], exposure[root]["n"])
     sound = all(proof["complete"] for proof in proofs.values())
@@ -164,4 +184,4 @@ def _sets(sets: Iterable[Mapping[str, Any]]) -> str:
 
 def _when(statement: Mapping[str, Any]) -> str:
     size, at = statement["checkpoint"]["size"], statement["checkpoint"]["recorded_at"]
-    return f"This was said when the ledger had {size} events, the last of {at}."
+    return f"The statement was made when the ledger had {size} events, the last of {at}."

@@ -7,12 +7,11 @@ their salts and paths, so that the rules by which the ledger admitted them can b
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from assets.consent.admission import Register, judge
 from assets.consent.proofs.membership import ClipTree, check_inclusion
 from assets.consent.proofs.models import check_model
-from assets.consent.proofs.records import consent_record
 from assets.consent.proofs.statements import (
     check_checkpoint,
     digest,
@@ -25,7 +24,7 @@ from assets.consent.proofs.statements import (
 from training.consent import merkle
 from training.consent.canonical import canonical, sha256_hex
 from training.consent.events import CONSENT_TYPES
-from training.consent.tables import commitment_leaf
+from training.consent.tables import leaf_of
 from training.consent.times import parse_time
 
 RECEIPT = "rushes.receipt/1"
@@ -43,18 +42,23 @@ Body = dict[str, Any]
 Entry = Mapping[str, Any]
 
 
+class Aftermath(TypedDict):
+    """What became of the consent, as the platform says."""
+
+    used: list[Body]  # each as `used_set` makes it
+    paid: Body  # {state, entries}
+    withdrawals: list[Body]  # {withdrawal, completed}
+
+
 def receipt_body(
     consent_id: str,
     entries: Sequence[Entry],
     notices: Mapping[str, Mapping[str, Any]],
     checkpoint: Mapping[str, Any],
-    *,
-    used: Sequence[Mapping[str, Any]],
-    paid: Mapping[str, Any],
-    withdrawals: Iterable[Mapping[str, Any]],
+    **after: Unpack[Aftermath],
 ) -> Body:
     """What is signed for a person. `entries` in ledger order, with leaf and path: those of the consent, and the identity
-    events of all who signed; `notices` by digest; `used` as `used_set` makes it; `withdrawals` as {withdrawal, completed}.
+    events of all who signed; `notices` by digest.
     """
     body = {
         "schema": RECEIPT,
@@ -63,9 +67,7 @@ def receipt_body(
         "notices": dict(notices),
         "entries": [dict(entry) for entry in entries],
         "checkpoint": dict(checkpoint),
-        "used": [dict(each) for each in used],
-        "paid": dict(paid),
-        "withdrawals": [dict(each) for each in withdrawals],
+        **after,
     }
     return {**body, "receipt_id": f"receipt-{sha256_hex(body)[:32]}"}
 
@@ -129,8 +131,7 @@ def check_entry(entry: Any, checkpoint: Mapping[str, Any]) -> None:
     require_fields(entry, _ENTRY, "a ledger entry")
     seq, envelope = whole_number(entry["seq"], "an entry's seq"), entry["envelope"]
     parse_time(entry["recorded_at"])
-    signature = bytes.fromhex(envelope["sig"])
-    leaf = commitment_leaf(digest(entry["salt"]), entry["recorded_at"], canonical(envelope["body"]), signature)
+    leaf = leaf_of(digest(entry["salt"]), entry["recorded_at"], envelope)
     require(leaf == digest(entry["leaf"]), f"entry {seq} is not what its leaf commits to")
     held = merkle.verify_inclusion(leaf, seq, checkpoint["size"], nodes(entry["path"]), digest(checkpoint["root"]))
     require(held, f"entry {seq} is not in the ledger of {checkpoint['size']} events")
@@ -198,6 +199,111 @@ def _withdrawals(withdrawals: Any) -> list[str]:
     shown = []
     for withdrawal in withdrawals:
         require_fields(withdrawal, {"withdrawal", "completed"}, "a withdrawal")
-        done = "is told in its own completion receipt" if withdrawal["completed"] else "is not completed yet"
+        done = "is in its own completion receipt" if withdrawal["completed"] else "is not completed yet"
         shown.append(f"What was done after the withdrawal {withdrawal['withdrawal']} {done}.")
     return shown
+
+
+# -- the record ------------------------------------------------------------------------------------------------------
+# Derived from signed events and the notice alone: who holds them can derive it again, so a receipt that carries all three
+# cannot contradict itself. A field that nobody kept reads "not known"; it is never made up.
+
+SCHEMA_VERSION = "ISO/IEC TS 27560:2023, rushes.consent-record/1"
+NOT_KNOWN = "not known"
+_STATES = {"grant": "consent given", "amend": "consent given, on changed terms", "revoke": "consent withdrawn"}
+# fields of the record that come from the notice, by the name that they have there
+_TOLD = {
+    "pii_information": "pii_types",
+    "storage_locations": "storage_locations",
+    "retention_period": "retention_period",
+    "jurisdiction": "jurisdiction",
+    "lawful_basis": "lawful_basis",
+    "collection_method": "collection_method",
+    "processing_method": "processing_method",
+    "privacy_rights": "privacy_rights",
+}
+
+Notice = Mapping[str, Any]
+
+
+def consent_record(entries: Sequence[Entry], notices: Mapping[str, Notice]) -> dict[str, Any]:
+    """The record of a consent from its ledger entries in order, and the notices shown, by their digest."""
+    bodies = [entry["envelope"]["body"] for entry in entries]
+    first = bodies[0]
+    terms = next((body for body in reversed(bodies) if body["type"] != "revoke"), None)
+    notice = notices.get(terms["notice_sha256"]) if terms else None
+    controller = notice["controller"] if notice else {"party_id": NOT_KNOWN}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "record_id": first["consent_id"],
+        "pii_principal_id": first["party_id"],
+        **_processing(terms, notice),
+        **{name: notice[field] if notice else NOT_KNOWN for name, field in _TOLD.items()},
+        "pii_controllers": [controller["party_id"]],
+        "party_identification": [_principal(first), *_signers(bodies), _controller(controller)],
+        "events": [_recorded(entry) for entry in entries],
+    }
+
+
+def _processing(terms: Mapping[str, Any] | None, notice: Notice | None) -> dict[str, Any]:
+    """What was agreed to, as last signed; nothing where only a withdrawal is known."""
+    if terms is None:
+        nothing = dict.fromkeys(("privacy_notice", "language", "withdrawal_method"), NOT_KNOWN)
+        return {**nothing, "purposes": [], "recipients": [], "geographic_restrictions": [], "footage": []}
+    described = notice["purposes"] if notice else {}
+    return {
+        "privacy_notice": {
+            "sha256": terms["notice_sha256"],
+            "version": notice["version"] if notice else NOT_KNOWN,
+            "text": notice["text"] if notice else NOT_KNOWN,
+        },
+        "language": terms["notice_lang"],
+        "purposes": [
+            {"purpose": scope, "description": described.get(scope, NOT_KNOWN)} for scope in sorted(terms["scopes"])
+        ],
+        "recipients": terms["recipients"],
+        "geographic_restrictions": terms["territories"],
+        "withdrawal_method": terms["withdrawal_method"],
+        "footage": terms["assets"],
+    }
+
+
+def _principal(first: Mapping[str, Any]) -> dict[str, Any]:
+    """The person. The ledger knows a pseudonym; who is behind it is kept apart and can be erased."""
+    return {
+        "party_id": first["party_id"],
+        "party_name": "known to the controller under this pseudonym",
+        "party_address": "kept apart by the controller",
+        "party_contact": "kept apart by the controller",
+        "party_role": f"PII principal ({first['role']})",
+        "party_type": "natural person",
+    }
+
+
+def _signers(bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Others who signed for the person: a guardian of a minor, or the platform that ended a consent."""
+    others = sorted({body["actor"] for body in bodies} - {bodies[0]["party_id"]})
+    return [{"party_id": actor, "party_role": f"signs for {bodies[0]['party_id']}"} for actor in others]
+
+
+def _controller(controller: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {name: controller.get(name, NOT_KNOWN) for name in ("name", "address", "contact", "type")}
+    return {
+        "party_id": controller["party_id"],
+        **{f"party_{name}": value for name, value in fields.items()},
+        "party_role": "PII controller",
+    }
+
+
+def _recorded(entry: Entry) -> dict[str, Any]:
+    body = entry["envelope"]["body"]
+    ends = f"until {body['expires_at']}" if body.get("expires_at") else "until withdrawn"
+    return {
+        "event_id": body["event_id"],
+        "event_type": body["type"],
+        "event_state": _STATES[body["type"]],
+        "event_time": body["issued_at"],
+        "recorded_at": entry["recorded_at"],
+        "entity_id": body["actor"],
+        "validity_duration": "withdrawn for good" if body["type"] == "revoke" else ends,
+    }

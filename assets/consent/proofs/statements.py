@@ -14,19 +14,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from training.consent import merkle
 from training.consent.canonical import CanonicalError, canonical, parse_strictly
-from training.consent.checkpoint import SCHEMA as CHECKPOINT
-from training.consent.checkpoint import checkpoint_holds
-from training.consent.keys import key_id_of, public_bytes, sign_bytes, signature_holds
+from training.consent.keys import CHECKPOINT, checkpoint_holds, key_id_of, public_bytes, sign_bytes, signature_holds
 
 DOMAIN = b"rushes/statement/1"
 SIGNATURE = "signature"
 _CHECKPOINT_FIELDS = {"schema", "size", "root", "recorded_at", "key_id", "public_key", "sig"}
 
 Statement = dict[str, Any]
-
-
-class StatementError(ValueError):
-    """A file that is not a statement of the platform, or no longer the one that was signed."""
 
 
 def sign_statement(body: Mapping[str, Any], key: Ed25519PrivateKey) -> Statement:
@@ -55,17 +49,19 @@ def file_bytes(statement: Mapping[str, Any]) -> bytes:
 
 
 def read_file(content: bytes, public_key: bytes) -> Statement:
-    """The statement in a file, signature checked. Raises StatementError for anything but what was signed."""
+    """The statement or checkpoint in a file, signature checked. Raises ProofError for anything but what was signed."""
     try:
         statement = parse_strictly(content.decode("utf-8"))
-        if not isinstance(statement, dict) or not isinstance(statement.get("schema"), str):
-            raise StatementError("this is not a statement: it has no schema")
-        if file_bytes(statement) != content:
-            raise StatementError("the file was edited: it is not in the canonical form in which it was signed")
+        require(isinstance(statement, dict) and isinstance(statement.get("schema"), str), "this file has no schema")
+        canonical_form = file_bytes(statement) == content
+        require(canonical_form, "the file was edited: it is not in the canonical form in which it was signed")
     except (UnicodeDecodeError, CanonicalError) as error:
-        raise StatementError(f"this is not a statement: {error}") from error
-    if not statement_holds(statement, public_key):
-        raise StatementError("the signature does not hold: the file was edited, or another key signed it")
+        raise ProofError(f"this is not a file of the platform: {error}") from error
+    if statement["schema"] == CHECKPOINT:  # its signature has a form of its own
+        check_checkpoint(statement, public_key)
+    else:
+        holds = statement_holds(statement, public_key)
+        require(holds, "the signature does not hold: the file was edited, or another key signed it")
     return statement
 
 

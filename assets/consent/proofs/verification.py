@@ -1,6 +1,6 @@
 """Check any file that the platform hands out, with its public checkpoint key and nothing else: no home, no database.
 
-A file holds or it does not. What it shows, and what no such file can show, is said in sentences for people.
+A file holds or it does not. The result says in sentences what the file shows, and what no such file can show.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assets.consent.proofs.models import EXCLUSION, INCLUSION, MODEL, check_answer, check_model
+from assets.consent.proofs.models import EXCLUSION, INCLUSION, MODEL, TUNED, check_answer, check_model
 from assets.consent.proofs.receipts import RECEIPT, check_receipt
 from assets.consent.proofs.statements import (
     ProofError,
-    StatementError,
     check_checkpoint,
     digest,
-    file_bytes,
     nodes,
     read_file,
     require,
@@ -24,8 +22,8 @@ from assets.consent.proofs.statements import (
     whole_number,
 )
 from training.consent import merkle
-from training.consent.canonical import CanonicalError, parse_strictly
-from training.consent.checkpoint import SCHEMA as CHECKPOINT
+from training.consent.canonical import CanonicalError
+from training.consent.keys import CHECKPOINT
 
 COMPLETION = "rushes.completion/1"
 MAX_BYTES = 64 << 20
@@ -36,6 +34,7 @@ _ON_TRAINING = (
 _NOT_SHOWN: dict[str, tuple[str, ...]] = {
     CHECKPOINT: ("Whether the ledger was shown differently to somebody else: compare this checkpoint with theirs.",),
     MODEL: _ON_TRAINING,
+    TUNED: _ON_TRAINING,
     EXCLUSION: (*_ON_TRAINING, "Another cut or re-encoding of the same footage is another clip with another id."),
     INCLUSION: _ON_TRAINING,
     RECEIPT: (
@@ -61,34 +60,19 @@ def verify_file(content: bytes, public_key: bytes) -> Verified:
     if len(content) > MAX_BYTES:
         raise ProofError(f"the file is larger than any of ours: {len(content)} bytes")
     try:
-        statement = _read(content, public_key)
+        statement = read_file(content, public_key)
         schema = statement["schema"]
         if schema not in _CHECKS:
             raise ProofError(f"a file of kind {schema!r} cannot be checked by this version")
         return Verified(schema, tuple(_CHECKS[schema](statement, public_key)), _NOT_SHOWN[schema])
-    except StatementError as error:
-        raise ProofError(str(error)) from error
     except ProofError:
         raise
     except (CanonicalError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ProofError(f"the file does not have the form of its kind ({type(error).__name__}: {error})") from error
 
 
-def _read(content: bytes, public_key: bytes) -> dict[str, Any]:
-    """A statement, or a checkpoint, whose signature has a form of its own; both are files of canonical bytes."""
-    try:
-        statement = parse_strictly(content.decode("utf-8"))
-    except (UnicodeDecodeError, CanonicalError) as error:
-        raise ProofError(f"this is no file of ours: {error}") from error
-    if not isinstance(statement, dict) or statement.get("schema") != CHECKPOINT:
-        return read_file(content, public_key)
-    if file_bytes(statement) != content:
-        raise ProofError("the file was edited: it is not in the canonical form in which it was signed")
-    return statement
-
-
-def _checkpoint(signed: dict[str, Any], public_key: bytes) -> list[str]:
-    check_checkpoint(signed, public_key)
+def _checkpoint(signed: dict[str, Any], _key: bytes) -> list[str]:
+    """Its signature was checked when it was read."""
     ended = f", the last recorded at {signed['recorded_at']}" if signed["recorded_at"] else ""
     return [f"The platform's ledger had {signed['size']} events{ended}; their root is {signed['root']}."]
 
@@ -128,6 +112,7 @@ def _cause(cause: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> str:
 _CHECKS: dict[str, Callable[[dict[str, Any], bytes], list[str]]] = {
     CHECKPOINT: _checkpoint,
     MODEL: check_model,
+    TUNED: check_model,
     EXCLUSION: check_answer,
     INCLUSION: check_answer,
     RECEIPT: check_receipt,

@@ -7,7 +7,6 @@ their rows leave the lake as well, and this does not wait for that.
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets.home import Home
 from assets.withheld import withheld
+from training.consent.canonical import file_sha256
 from training.consent.eligibility import PURPOSE
 from training.model.text import TextEncoder, TextEncoderError, text_key
 
@@ -55,8 +55,7 @@ def encoder_name(folder: Path) -> str:
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise TextEncoderError(f"no text encoder at {folder} (model.safetensors is missing): run `make setup`")
-    with weights.open("rb") as file:
-        return f"{folder.name}-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
+    return f"{folder.name}-{file_sha256(weights)[:12]}"
 
 
 def text_vectors(home: Home, model: str, texts: list[str]) -> dict[str, list[float]]:

@@ -14,25 +14,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assets.curation.captioning.templates import (
+from assets.curation.captioning.phrasing import (
+    LONGEST_SUBJECT,
     TEMPLATES,
     Choice,
     Clause,
     Clauses,
     Parts,
-    plain,
-    setting_first,
-    text_of,
-)
-from assets.curation.captioning.text_cleaning import (
-    LONGEST_SUBJECT,
     clean,
     place_phrase,
+    plain,
+    setting_first,
     stands_apart,
+    text_of,
     times_conflict,
     times_named,
     without_times,
 )
+from assets.vocabulary import DAYLIGHT
 
 CAPTIONER = "structured/2"
 VARIANTS = 4  # phrasings of each kind, at most; training draws one for every clip and step
@@ -69,7 +68,6 @@ _DIRECTIONS = {
     "zoom": ("out", "in"),
     "roll": ("counterclockwise", "clockwise"),
 }
-_BY_LIGHT = {"day", "morning"}  # times of which "low light" would be a contradiction
 _UNKNOWN: Clause = ("a scene", "none")
 
 
@@ -241,7 +239,7 @@ def _looks(facts: Facts) -> Iterable[tuple[Sequence[str], str]]:
     elif motion > LIVELY_DIAG_PER_S:
         yield ("fast movement", "much movement"), "signals.motion_diag_per_s"
     if light < DARK_P50:
-        if facts.item["declared_time_of_day"] not in _BY_LIGHT or facts.verdicts.get("time_of_day") != "pass":
+        if facts.item["declared_time_of_day"] not in DAYLIGHT or facts.verdicts.get("time_of_day") != "pass":
             yield ("low light", "dark picture"), "signals.luma_p50"
     elif light > BRIGHT_P50:
         yield ("bright light", "bright picture"), "signals.luma_p50"

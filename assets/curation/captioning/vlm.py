@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from assets.curation.captioning.embeddings import encoder_name, text_vectors
+from assets.curation.captioning.phrasing import clean, misleading_signs, times_conflict, times_named
 from assets.curation.captioning.structured import Facts, caption_row
-from assets.curation.captioning.text_cleaning import clean, misleading_signs, times_conflict, times_named
 from assets.home import Home
 from assets.pages.stills import frames_at
+from training.consent.canonical import file_sha256
 from training.model.text import TextEncoder
 
 if TYPE_CHECKING:
@@ -102,14 +103,13 @@ class LocalCaptioner:
 
 
 def captioner_name(folder: Path) -> str:
-    """`visual/<folder>-<digest of weights and configuration>/<prompt>`. Raises BadCaptioner for a folder that is none."""
+    """`visual/<folder>-<digest of weights and configuration>/<prompt>`. Raises BadCaptioner for any other folder."""
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise BadCaptioner(f"no captioner at {folder}: there are no safetensors; RUSHES_CAPTIONER names its folder")
     digest = hashlib.sha256()
     for path in [*weights, *(folder / name for name in CONFIGS if (folder / name).is_file())]:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(file_sha256(path)))
     for name in CONFIGS:
         if (folder / name).is_file() and "auto_map" in _config(folder / name):
             raise BadCaptioner(f"{folder / name}: the model asks for code of its own (auto_map), which is never run")
@@ -164,8 +164,8 @@ def visual_rows(
     failed: list[Exception] = []
     for done, (media_key, frames) in enumerate(sorted(missing.items()), 1):
         try:
-            for frame, text in _captioned(home, media_key, frames, captioner):
-                texts |= dict.fromkeys(frames[frame], text)
+            for frame, _, rgb in frames_at(home.store.fetch(media_key), set(frames)):
+                texts |= dict.fromkeys(frames[frame], captioner.caption(rgb))
         except Exception as error:  # whatever a file provokes in a decoder or a model
             failed.append(error)
             say(f"{media_key}: its pictures could not be captioned ({type(error).__name__}: {error})")
@@ -188,17 +188,10 @@ def moments(shot: Row) -> list[int]:
     return list(dict.fromkeys(shot["start_frame"] + int(count * moment) for moment in MOMENTS if count > 0))
 
 
-def _captioned(
-    home: Home, media_key: str, frames: Mapping[int, Any], captioner: Captioner
-) -> Iterable[tuple[int, str]]:
-    for frame, _, rgb in frames_at(home.store.fetch(media_key), set(frames)):
-        yield frame, captioner.caption(rgb)
-
-
 def _with_likeness(home: Home, rows: list[dict[str, Any]], items: Mapping[str, Row]) -> list[dict[str, Any]]:
     """Adds the cosine between what was said and the declared subject, by the offline sentence encoder.
 
-    None where nothing is declared, and for words that are no sentence. Only vectors of what was said are remembered: a
+    None where nothing is declared, and for malformed words. Only vectors of what was said are remembered: a
     withdrawal finds those by the rows of this table. Raises training.model.text.TextEncoderError.
     """
     pairs = {

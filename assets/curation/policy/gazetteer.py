@@ -72,12 +72,12 @@ class Gazetteer:
         parts = [part for part in map(str.strip, _PARTS.split(declared)) if part]
         by_part = [places for index, part in enumerate(parts) if (places := self._part(part, qualifies=index > 0))]
         for index, candidates in enumerate(by_part):
-            within = {
-                (place.country, place.region) for other in by_part[index + 1 :] for place in other if _wide(place)
-            }
+            later = (place for other in by_part[index + 1 :] for place in other if place.kind != "city")
+            within = {(place.country, place.region) for place in later}
             if not within:
                 return candidates
-            if narrowed := tuple(place for place in candidates if _inside(place, within)):
+            inside = (p for p in candidates if {(p.country, ""), (p.country, p.region)} & within)
+            if narrowed := tuple(inside):
                 return narrowed
         return ()
 
@@ -98,17 +98,10 @@ class Gazetteer:
         return self.territories.get(key, ()) + self.cities.get(key, ())
 
 
-def _wide(place: Place) -> bool:
-    return place.kind != "city"
-
-
-def _inside(place: Place, within: Iterable[tuple[str, str]]) -> bool:
-    return any(place.country == country and region in ("", place.region) for country, region in within)
-
-
 def fold(name: str) -> str:
     """A name without case, accents, points and doubled spaces: `São  Paulo.` and `sao paulo` are one."""
-    plain = unicodedata.normalize("NFKD", name.casefold().replace("ß", "ss"))
+    # normalised first too, for a mathematical or full-width letter has no case of its own
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
     letters = "".join(sign for sign in plain if not unicodedata.combining(sign))
     return " ".join(re.sub(r"[.'’`´-]", " ", letters).split())
 

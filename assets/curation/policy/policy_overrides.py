@@ -39,7 +39,7 @@ def policy_of(home: Home, base: Policy = POLICY) -> Policy:
 
 
 def read_changes(home: Home) -> dict[str, dict[str, Any]]:
-    """What the home's file says; nothing where there is none. Raises PolicyError for what is no such file."""
+    """What the home's file says; empty without one. Raises PolicyError for a file of another form."""
     if not home.store.exists(KEY):
         return {}
     where = home.store.uri(KEY)
@@ -141,7 +141,7 @@ def _number(check: Check, field: str, value: Any) -> float:
     """The value as a number that the check's unit allows."""
     where, unit = f"{check.name}.{field}", check.unit or ""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise PolicyError(f"{where}: {value!r} is no number; it is in {unit}")
+        raise PolicyError(f"{where}: {value!r} is not a number; the unit is {unit}")
     if unit.startswith(_SHARES) and not 0 <= value <= 1:
         hint = f"; write {value / 100:g} for {value:g} %" if 1 < value <= 100 else ""
         raise PolicyError(f"{where}: {value:g} is not between 0 and 1, and the unit is {unit}{hint}")

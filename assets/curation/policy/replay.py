@@ -121,7 +121,8 @@ class _Walk:
         replay.good_after += is_good
         replay.newly_good += is_good and not was_good
         replay.newly_refused += was_good and not is_good
-        replay.policies_before[_policy_of(next(iter(before.values()), None))] += 1
+        decided_by = next((row["check_version"].partition("/")[0] for row in before.values()), "none")
+        replay.policies_before[decided_by] += 1
         for row in rows:
             old = before.get(row["check"])
             if old is None or (old["verdict"], old["severity"]) != (row["verdict"], row["severity"]):
@@ -140,10 +141,6 @@ class _Walk:
             moved.threshold_before = old["threshold"]
         if len(moved.examples) < EXAMPLES:
             moved.examples.append(row["clip_id"])
-
-
-def _policy_of(row: Row | None) -> str:
-    return row["check_version"].partition("/")[0] if row else "none"
 
 
 def _stored(home: Home, day: str) -> Before:

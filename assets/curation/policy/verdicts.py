@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assets.curation.policy import daylight, location, origin
-from assets.curation.policy.policy import POLICY, Check, Policy
+from assets.curation.policy import origin, place_and_time
+from assets.curation.policy.policy import POLICY, Check, Finding, Policy
 from assets.home import Home
 from assets.reasons import printable
 from assets.tables import TABLES
@@ -42,14 +42,6 @@ class Evidence:
     signals: Row | None
     siblings: Sequence[Row] = ()
     seen: Sequence[Row] = ()
-
-
-@dataclass(frozen=True)
-class Finding:
-    verdict: str
-    value: str | None
-    threshold: str | None
-    detail: str
 
 
 def decide(evidence: Evidence, policy: Policy = POLICY) -> list[dict[str, Any]]:
@@ -96,9 +88,7 @@ def _decide_one(check: Check, evidence: Evidence) -> Finding:
         if check.column is not None:
             return _in_range(check, evidence)
         return _SPECIAL[check.name](check, evidence)
-    except (
-        Exception
-    ) as error:  # one clip's facts that a rule is not prepared for decide nothing, and stop no other clip
+    except Exception as error:  # facts that a rule is not prepared for decide nothing, and stop no other clip
         return Finding(NOT_MEASURED, None, check.threshold, printable(f"{type(error).__name__}: {error}"))
 
 
@@ -185,7 +175,7 @@ def _time_of_day(check: Check, evidence: Evidence) -> Finding:
     if evidence.signals is None:
         return _not_measured(evidence, evidence.item["declared_time_of_day"])
     place = evidence.media.get("position")
-    return Finding(*daylight.time_of_day(evidence.item, place, evidence.siblings or [evidence.signals]))
+    return place_and_time.time_of_day(evidence.item, place, evidence.siblings or [evidence.signals])
 
 
 def _exposure(check: Check, evidence: Evidence) -> Finding:
@@ -196,22 +186,6 @@ def _exposure(check: Check, evidence: Evidence) -> Finding:
     ok = dark >= (check.low or 0) and bright <= (check.high or 1)
     value = f"{dark:.3f} and {bright:.3f}"
     return Finding(_passed(ok), value, threshold, f"95th and 5th percentile of luma {value}")
-
-
-def _synthetic_origin(check: Check, evidence: Evidence) -> Finding:
-    return Finding(*origin.synthetic_origin(evidence.media))
-
-
-def _provenance(check: Check, evidence: Evidence) -> Finding:
-    return Finding(*origin.provenance(evidence.media))
-
-
-def _own_watermark(check: Check, evidence: Evidence) -> Finding:
-    return Finding(*origin.own_watermark(evidence.media, check.low or 0.0))
-
-
-def _spectral_pattern(check: Check, evidence: Evidence) -> Finding:
-    return Finding(*origin.spectral_pattern(evidence.media, check.high or 0.0))
 
 
 def _faces(check: Check, evidence: Evidence) -> Finding:
@@ -236,10 +210,6 @@ def _loudness(check: Check, evidence: Evidence) -> Finding:
     return Finding(_passed(ok), f"{loudness:.1f}", check.threshold, f"{loudness:.1f} LUFS; {check.threshold} asked")
 
 
-def _location(check: Check, evidence: Evidence) -> Finding:
-    return Finding(*location.location(evidence.item, evidence.media.get("position"), check.high or 0.0))
-
-
 def _subject(check: Check, evidence: Evidence) -> Finding:
     """What a captioner that looks at the pictures saw is compared; else, and where it is not clear, people decide."""
     declared = evidence.item["declared_subject"]
@@ -257,10 +227,10 @@ def _subject(check: Check, evidence: Evidence) -> Finding:
 
 
 _SPECIAL: dict[str, Callable[[Check, Evidence], Finding]] = {
-    "synthetic_origin": _synthetic_origin,
-    "own_watermark": _own_watermark,
-    "provenance": _provenance,
-    "spectral_pattern": _spectral_pattern,
+    "synthetic_origin": lambda check, evidence: origin.synthetic_origin(evidence.media),
+    "own_watermark": lambda check, evidence: origin.own_watermark(evidence.media, check.low or 0.0),
+    "provenance": lambda check, evidence: origin.provenance(evidence.media),
+    "spectral_pattern": lambda check, evidence: origin.spectral_pattern(evidence.media, check.high or 0.0),
     "resolution": _resolution,
     "aspect_ratio": _aspect_ratio,
     "length": _length,
@@ -268,7 +238,9 @@ _SPECIAL: dict[str, Callable[[Check, Evidence], Finding]] = {
     "exposure": _exposure,
     "faces": _faces,
     "loudness": _loudness,
-    "location": _location,
+    "location": lambda check, evidence: place_and_time.location(
+        evidence.item, evidence.media.get("position"), check.high or 0.0
+    ),
     "subject": _subject,
 }
 

@@ -35,7 +35,9 @@ checked as (
                     then 'spec.resolution'
             end,
             case
-                when abs(clips.width / nullif(clips.height, 0) / requests.aspect - 1) > 0.02 then 'spec.aspect'
+                when
+                    abs(clips.width / nullif(clips.height, 0) / requests.aspect - 1) > {{ var('aspect_tolerance') }}
+                    then 'spec.aspect'
             end,
             case
                 when

@@ -11,8 +11,8 @@ from training.consent import events as ev
 
 
 def a_grant(people: People, party: str = "c-ann", role: str = "contributor", **more: Any) -> ev.Body:
-    given = {"assets": [FILE], "scopes": ["train"], "notice_sha256": NOTICE, "terms_sha256": TERMS} | more
-    return ev.grant(party, role, issued_at=people.now, **given)
+    terms = {"assets": [FILE], "scopes": ["train"], "notice_sha256": NOTICE, "terms_sha256": TERMS} | more
+    return ev.grant(party, role, issued_at=people.now, **terms)
 
 
 def an_enrolment(people: People, party: str, key: str | None = None) -> ev.Body:

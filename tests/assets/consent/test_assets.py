@@ -1,4 +1,4 @@
-"""The three assets, materialised by Dagster over small hand-written tables."""
+"""The three assets over small tables: what they write and show, what their checks notice, and what the mart makes of it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from assets.consent import assets as stage
+from assets.consent.assets import eligibility, reviews, reviews_are_counted_by_the_rule
+from assets.consent.clips import read_clips
 from assets.consent.ledger import Ledger
-from assets.consent.platform import enrol
+from assets.consent.platform import enrol, platform_key
+from assets.consent.reviewer_agreement import agreement, differences, pairs, rows, void_reviews
 from assets.home import Home
+from assets.tables import TABLES
+from tests.dbt.models import PlainModels
+from tests.worlds import enrol_reviewers
 from training.consent import events as ev
 from training.consent.canonical import sha256_hex
-from training.consent.checkpoint import checkpoint_holds
-from training.consent.keys import CHECKPOINT_KEY, key_id_of, load_or_create, public_bytes
+from training.consent.keys import CHECKPOINT_KEY, checkpoint_holds, key_id_of, load_or_create, public_bytes
 
 ASSETS = [stage.consent_ledger, stage.reviews, stage.eligibility]
 CHECKS = [
@@ -207,3 +212,114 @@ def test_a_yes_without_ground_a_no_without_reason_and_a_missing_row_fail_default
     rows = world.home.lake.rows("eligibility")
     world.home.lake.write("eligibility", [] if change is None else [row | change for row in rows])
     assert not stage.default_deny_holds(world.home).passed
+
+
+@pytest.fixture
+def judged(world: Any) -> Any:
+    """Six clips of three contributors; v-1 and v-2 approve all of them, v-3 rejects one, v-4 is a colleague of v-1."""
+    for contributor in ("c-1", "c-2", "c-3"):
+        world.deliver(contributor)
+    world.settle()
+    enrol_reviewers(world.home.database_url, "v-3")
+    enrol_reviewers(world.home.database_url, "v-4", organisation="org-of-v-1")
+    first, second = read_clips(world.home)[:2]
+    for clip, reviewer, codes in ((first, "v-3", ["legal.privacy"]), (second, "v-3", []), (second, "v-4", [])):
+        world.review(reviewer, "reject" if codes else "approve", *codes, clip=clip, now=datetime.now(UTC))
+    return world
+
+
+def test_agreement_is_measured_per_pair_and_corrected_for_chance(judged: Any) -> None:
+    matches = {pair["pair"]: pair for pair in pairs(rows(judged.home))}
+    assert (matches["v-1 and v-2"]["clips"], matches["v-1 and v-2"]["agreed"]) == (6, 1.0)
+    assert matches["v-1 and v-2"]["kappa"] is None  # both always approve: chance explains all of it
+    assert matches["v-1 and v-2"]["note"] == "always the same"
+    assert (matches["v-1 and v-3"]["agreed"], matches["v-1 and v-3"]["expected"]) == (0.5, 0.5)
+    assert matches["v-1 and v-3"]["kappa"] == 0
+    assert agreement(rows(judged.home)) == {"reviewed_twice": 6, "agreement": pytest.approx(5 / 6)}
+
+
+def test_cohens_kappa_of_a_textbook_table() -> None:
+    """20 both yes, 5 yes/no, 10 no/yes, 15 both no: 0.7 observed, 0.5 by chance, kappa 0.4."""
+    table = [("approve", "approve")] * 20 + [("approve", "reject")] * 5 + [("reject", "approve")] * 10
+    table += [("reject", "reject")] * 15
+    sample = [
+        {"clip_id": str(n), "item_id": "i", "shot_index": 0, "reviewer_id": who, "verdict": verdict, "valid": True}
+        for n, verdicts in enumerate(table)
+        for who, verdict in zip(("a", "b"), verdicts, strict=True)
+    ]
+    assert [(p["agreed"], p["expected"], p["kappa"]) for p in pairs(sample)] == [(0.7, 0.5, 0.4)]
+
+
+def test_what_does_not_count_is_listed_with_the_reason(judged: Any) -> None:
+    (matches,) = void_reviews(rows(judged.home))
+    assert (matches["why"], matches["reviews"]) == ("review.same_organisation", 1)
+    assert matches["example"].startswith("v-4 on ")
+
+
+def test_both_assets_show_numbers_tables_and_a_plot(judged: Any) -> None:
+    done = dg.materialize([reviews, eligibility], resources={"home": judged.home})
+    assert done.success
+    (shown,) = (event.metadata for event in done.asset_materializations_for_node("reviews"))
+    assert shown["queue_length"].value == 0
+    assert shown["pairs_that_always_agree"].value == 1
+    assert "v-1 and v-2" in shown["pairs"].value
+    assert "review.same_organisation" in shown["do_not_count"].value
+    (shown,) = (event.metadata for event in done.asset_materializations_for_node("eligibility"))
+    assert (shown["eligible"].value, shown["not_eligible"].value) == (5, 1)
+    assert "| review.rejected | 1 | 16.7% | a reviewer rejects it |" in shown["reasons"].value
+    assert shown["plot"].value.startswith("![eligible clips over time](data:image/png;base64,")
+    today = datetime.now(UTC).date().isoformat()
+    assert judged.home.lake.partitions("eligibility_history") == [today]
+
+
+def test_a_review_that_somebody_wrote_into_the_table_is_noticed(judged: Any) -> None:
+    judged.home.lake.write("reviews", rows(judged.home))
+    assert differences(judged.home) == []
+    edited = judged.home.lake.rows("reviews")
+    edited[0] |= {"verdict": "approve", "counts": True, "reviewer_id": "v-invented"}
+    judged.home.lake.write("reviews", edited)
+    assert len(differences(judged.home)) == 2
+    result = reviews_are_counted_by_the_rule(judged.home)
+    assert not result.passed
+
+
+def _models(world: Any) -> PlainModels:
+    """The models over the lake, once the stage has written its tables."""
+    written = [stage.consent_ledger, stage.reviews, stage.eligibility]
+    assert dg.materialize(written, resources={"home": world.home}).success
+    return PlainModels({name: world.home.lake.read(name) for name in TABLES})
+
+
+@pytest.mark.slow
+def test_the_mart_says_of_every_clip_what_was_decided_and_nothing_without_a_decision(world: Any) -> None:
+    now = datetime.now(UTC)
+    good = world.deliver("c-1")
+    unconsented = world.deliver("c-2", consent=False)
+    revoked, disputed = world.deliver("c-3")
+    ending = world.deliver("c-4", consent=False)
+    world.grant(ending[0], "c-4", expires_at=now + timedelta(days=365))
+    world.grant(ending[1], "c-4", recipients=("org-1",))
+    world.settle()
+    world.revoke(revoked)
+    opening = ev.dispute("platform", [disputed], "legal.privacy", now)
+    world.ledger.append(ev.sign(opening, platform_key(world.home)), now)
+    unreviewed = world.deliver("c-5", clips=1)
+    world.settle(review=False)
+
+    models = _models(world)
+    mart = models.rows("mart_training_eligibility")
+    assert {row["clip_id"] for row in mart if row["eligible"]} == {*good, ending[0]}
+    against = {row["clip_id"]: row["reasons"] for row in mart if not row["eligible"]}
+    assert against == {
+        **{clip: ["consent.none"] for clip in unconsented},
+        revoked: ["consent.revoked", "review.pending"],  # it was reviewed with that consent standing
+        disputed: ["dispute.open"],
+        ending[1]: ["consent.recipient"],
+        unreviewed[0]: ["review.pending"],
+    }
+    for test in ("eligible_only_as_decided", "eligible_means_every_witness_agrees"):
+        assert models.failures(test) == [], test
+    models.connection.execute("delete from lake.eligibility")
+    mart = models.rows("mart_training_eligibility")
+    assert not any(row["eligible"] or row["consent_agrees"] for row in mart)
+    assert all("decision.missing" in row["reasons"] for row in mart)

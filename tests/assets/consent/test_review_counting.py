@@ -23,7 +23,7 @@ from assets.consent.review_counting import (
     Review,
     count,
 )
-from assets.consent.reviewers import Entry, Register, same
+from assets.consent.reviews import Entry, Register, same
 
 AT = "2026-11-02T09:00:00Z"
 SEEN, OLD = "d" * 64, "0" * 64
@@ -32,17 +32,17 @@ CLIP = Judged(SEEN, "c-1", frozenset({"c-1", "p-bob", "g-eve", "o-owner"}), "org
 
 
 def register(people: dict[str, str] = PEOPLE) -> Register:
-    return Register.of(Entry(name, org, True, "2026-11-01T00:00:00Z", "o-ida") for name, org in people.items())
+    return Register(tuple(Entry(name, org, True, "2026-11-01T00:00:00Z", "o-ida") for name, org in people.items()))
 
 
 def review(id_: int, reviewer: str, verdict: str = "approve", **more: object) -> Review:
-    said = {"organisation": PEOPLE.get(reviewer, "org-x"), "round": id_, "digest": SEEN, "persons_counted": 1}
+    fields = {"organisation": PEOPLE.get(reviewer, "org-x"), "round": id_, "digest": SEEN, "persons_counted": 1}
     return Review(
-        id=id_, reviewer_id=reviewer, verdict=verdict, **said | {"non_identifiable": 0, "reviewed_at": AT} | more
+        id=id_, reviewer_id=reviewer, verdict=verdict, **fields | {"non_identifiable": 0, "reviewed_at": AT} | more
     )
 
 
-def one(*reviews: Review, clip: Judged = CLIP, people: dict[str, str] = PEOPLE) -> Count:
+def count_one(*reviews: Review, clip: Judged = CLIP, people: dict[str, str] = PEOPLE) -> Count:
     return count({"k": clip}, {"k": reviews}, register(people))["k"]
 
 
@@ -64,89 +64,89 @@ def histories(draw: st.DrawFn) -> list[Review]:
 
 
 def test_two_people_of_two_organisations_approve() -> None:
-    assert one(review(1, "v-1"), review(2, "v-2")).approvals == 2
+    assert count_one(review(1, "v-1"), review(2, "v-2")).approvals == 2
 
 
 def test_two_people_of_one_organisation_are_one_approval_and_the_count_says_so() -> None:
-    found = one(review(1, "v-1"), review(2, "v-4"))
-    assert (found.approvals, found.codes) == (1, (NOT_INDEPENDENT,))
-    assert found.why_not == {2: SAME_ORGANISATION}
-    assert found.valid(2)  # what they saw and counted is still evidence
+    result = count_one(review(1, "v-1"), review(2, "v-4"))
+    assert (result.approvals, result.codes) == (1, (NOT_INDEPENDENT,))
+    assert result.why_not == {2: SAME_ORGANISATION}
+    assert result.valid(2)  # what they saw and counted is still evidence
 
 
 def test_spelling_an_organisation_differently_does_not_make_it_another() -> None:
     people = PEOPLE | {"v-2": "ORG-A"}
-    found = one(review(1, "v-1"), review(2, "v-2", organisation="ORG-A"), people=people)
-    assert found.approvals == 1
+    result = count_one(review(1, "v-1"), review(2, "v-2", organisation="ORG-A"), people=people)
+    assert result.approvals == 1
 
 
 @pytest.mark.parametrize("reviewer", ["c-1", "p-bob", "g-eve", "o-owner", "v-5"])
 def test_nobody_judges_what_concerns_them_or_their_employer_pays_for(reviewer: str) -> None:
     people = PEOPLE | {"p-bob": "org-x", "g-eve": "org-x", "o-owner": "org-x"}
-    found = one(review(1, reviewer), people=people)
-    assert (found.approvals, found.why_not) == (0, {1: NOT_INDEPENDENT})
+    result = count_one(review(1, reviewer), people=people)
+    assert (result.approvals, result.why_not) == (0, {1: NOT_INDEPENDENT})
 
 
 def test_without_a_paying_organisation_everybody_else_may_judge() -> None:
-    assert one(review(1, "v-5"), review(2, "v-1"), clip=replace(CLIP, payer=None)).approvals == 2
+    assert count_one(review(1, "v-5"), review(2, "v-1"), clip=replace(CLIP, payer=None)).approvals == 2
 
 
 def test_somebody_who_is_not_on_the_register_or_claims_another_organisation_does_not_count() -> None:
-    found = one(review(1, "v-stranger"), review(2, "v-1", organisation="org-b"))
-    assert (found.approvals, found.why_not) == (0, {1: UNREGISTERED, 2: UNREGISTERED})
+    result = count_one(review(1, "v-stranger"), review(2, "v-1", organisation="org-b"))
+    assert (result.approvals, result.why_not) == (0, {1: UNREGISTERED, 2: UNREGISTERED})
 
 
 def test_a_retired_reviewers_judgements_stay() -> None:
     entries = (*register().entries, Entry("v-1", "org-a", False, AT, "o-ida"))
-    found = count({"k": CLIP}, {"k": [review(1, "v-1"), review(2, "v-2")]}, Register(entries))["k"]
-    assert found.approvals == 2
+    result = count({"k": CLIP}, {"k": [review(1, "v-1"), review(2, "v-2")]}, Register(entries))["k"]
+    assert result.approvals == 2
 
 
 def test_the_latest_round_counts_and_a_review_of_something_else_does_not() -> None:
-    found = one(review(1, "v-1", "reject"), review(2, "v-1"), review(3, "v-2", digest=OLD))
-    assert (found.approvals, found.rejections) == (1, 0)
-    assert found.why_not == {1: SUPERSEDED, 3: OUTDATED}
+    result = count_one(review(1, "v-1", "reject"), review(2, "v-1"), review(3, "v-2", digest=OLD))
+    assert (result.approvals, result.rejections) == (1, 0)
+    assert result.why_not == {1: SUPERSEDED, 3: OUTDATED}
 
 
 def test_people_marked_as_nobody_count_as_far_as_two_organisations_agree() -> None:
-    assert one(review(1, "v-1", non_identifiable=3), review(2, "v-4", non_identifiable=3)).non_identifiable == 0
-    assert one(review(1, "v-1", non_identifiable=3), review(2, "v-2", non_identifiable=2)).non_identifiable == 2
+    assert count_one(review(1, "v-1", non_identifiable=3), review(2, "v-4", non_identifiable=3)).non_identifiable == 0
+    assert count_one(review(1, "v-1", non_identifiable=3), review(2, "v-2", non_identifiable=2)).non_identifiable == 2
 
 
 @given(histories())
 def test_approvals_never_exceed_the_organisations_that_approve_independently(history: list[Review]) -> None:
-    found = one(*history)
+    result = count_one(*history)
     latest = {r.reviewer_id: r for r in history}
     independent = {
         same(r.organisation)
         for r in latest.values()
         if r.reviewer_id in {"v-1", "v-2", "v-3", "v-4"} and r.verdict == "approve" and r.digest == SEEN
     }
-    assert found.approvals == len(independent)
-    assert found.approvals + found.rejections == sum(found.counts(r.id) for r in history)
+    assert result.approvals == len(independent)
+    assert result.approvals + result.rejections == sum(result.counts(r.id) for r in history)
 
 
 @given(histories(), st.sampled_from(["v-1", "v-2", "v-3", "v-4"]))
 def test_any_registered_independent_rejection_stands_against_the_clip(history: list[Review], who: str) -> None:
-    assert one(*history, review(99, who, "reject")).rejections >= 1
+    assert count_one(*history, review(99, who, "reject")).rejections >= 1
 
 
 @given(histories(), st.sampled_from(["c-1", "p-bob", "g-eve", "o-owner", "v-5", "v-stranger"]))
 def test_what_somebody_says_who_may_not_judge_changes_no_number(history: list[Review], who: str) -> None:
     without = [r for r in history if r.reviewer_id != who]
-    mine = review(99, who, persons_counted=9, non_identifiable=9)
-    before, after = one(*without), one(*without, mine)
+    own = review(99, who, persons_counted=9, non_identifiable=9)
+    before, after = count_one(*without), count_one(*without, own)
     assert replace(after, why_not={}, codes=()) == replace(before, why_not={}, codes=())
 
 
 @given(histories())
 def test_the_highest_count_of_people_by_anybody_who_may_judge_stands(history: list[Review]) -> None:
-    assert one(*history, review(99, "v-3", "reject", persons_counted=7)).persons_counted == 7
+    assert count_one(*history, review(99, "v-3", "reject", persons_counted=7)).persons_counted == 7
 
 
 @given(histories())
 def test_the_order_in_which_reviews_are_read_does_not_matter(history: list[Review]) -> None:
-    assert one(*history) == one(*reversed(history))
+    assert count_one(*history) == count_one(*reversed(history))
 
 
 # -- appeals ---------------------------------------------------------------------------------------------------------
@@ -156,26 +156,26 @@ APPEALED = replace(CLIP, appeals=(Appeal(SEEN, 2),))
 
 def test_an_appeal_is_granted_by_people_who_had_not_judged_before() -> None:
     rejected = [review(1, "v-1", "reject"), review(2, "v-4")]
-    assert one(*rejected, clip=APPEALED).rejections == 1
-    assert one(*rejected, review(3, "v-2"), clip=APPEALED).rejections == 1
-    found = one(*rejected, review(3, "v-2"), review(4, "v-3"), clip=APPEALED)
-    assert (found.rejections, found.approvals) == (0, 3)
+    assert count_one(*rejected, clip=APPEALED).rejections == 1
+    assert count_one(*rejected, review(3, "v-2"), clip=APPEALED).rejections == 1
+    result = count_one(*rejected, review(3, "v-2"), review(4, "v-3"), clip=APPEALED)
+    assert (result.rejections, result.approvals) == (0, 3)
 
 
 @pytest.mark.parametrize("third", [review(5, "v-1", "reject"), review(5, "v-3", "reject")])
 def test_a_rejection_after_the_appeal_keeps_the_first_one_alive(third: Review) -> None:
     history = [review(1, "v-1", "reject"), review(3, "v-2"), review(4, "v-3"), third]
-    assert one(*history, clip=APPEALED).rejections >= 1
+    assert count_one(*history, clip=APPEALED).rejections >= 1
 
 
 def test_approvals_given_before_the_appeal_do_not_decide_it() -> None:
     history = [review(1, "v-1", "reject"), review(2, "v-2"), review(3, "v-2", round=9), review(4, "v-3")]
-    assert one(*history, clip=APPEALED).rejections == 1
+    assert count_one(*history, clip=APPEALED).rejections == 1
 
 
 def test_an_appeal_about_something_else_than_what_is_there_now_decides_nothing() -> None:
     history = [review(1, "v-1", "reject"), review(3, "v-2"), review(4, "v-3")]
-    assert one(*history, clip=replace(CLIP, appeals=(Appeal(OLD, 2),))).rejections == 1
+    assert count_one(*history, clip=replace(CLIP, appeals=(Appeal(OLD, 2),))).rejections == 1
 
 
 # -- collusion -------------------------------------------------------------------------------------------------------
@@ -189,20 +189,20 @@ def of_one_contributor(approvers: list[tuple[str, ...]], people: dict[str, str] 
         for name in names:
             number += 1
             reviews[clip].append(review(number, name))
-    found = count(dict.fromkeys(reviews, CLIP), reviews, register(people))
-    return [found[clip] for clip in reviews]
+    result = count(dict.fromkeys(reviews, CLIP), reviews, register(people))
+    return [result[clip] for clip in reviews]
 
 
 def test_from_the_seventh_clip_on_a_pair_that_approves_everything_needs_a_third() -> None:
-    found = of_one_contributor([("v-1", "v-2")] * 9)
-    assert [c.approvals for c in found] == [2] * 6 + [1] * 3
-    assert [c.codes for c in found[6:]] == [(THIRD_NEEDED,)] * 3
+    result = of_one_contributor([("v-1", "v-2")] * 9)
+    assert [c.approvals for c in result] == [2] * 6 + [1] * 3
+    assert [c.codes for c in result[6:]] == [(THIRD_NEEDED,)] * 3
 
 
 def test_a_third_who_agrees_is_enough_and_the_pair_in_the_other_order_is_the_same_pair() -> None:
-    found = of_one_contributor([("v-1", "v-2"), ("v-2", "v-1")] * 3 + [("v-2", "v-1", "v-4")])
-    assert found[-1].approvals == 2
-    assert found[-1].codes == ()
+    result = of_one_contributor([("v-1", "v-2"), ("v-2", "v-1")] * 3 + [("v-2", "v-1", "v-4")])
+    assert result[-1].approvals == 2
+    assert result[-1].codes == ()
     assert of_one_contributor([("v-1", "v-2"), ("v-2", "v-1")] * 4)[-1].codes == (THIRD_NEEDED,)
 
 
@@ -226,9 +226,9 @@ def test_pairs_that_change_are_left_alone() -> None:
 
 @given(st.lists(st.sampled_from([*permutations(["v-1", "v-2", "v-3"], 2), ("v-1", "v-2", "v-3")]), max_size=24))
 def test_no_pair_alone_ever_carries_more_than_its_share_past_the_first_clips(approvers: list[tuple[str, ...]]) -> None:
-    for index, found in enumerate(of_one_contributor(approvers)):
+    for index, result in enumerate(of_one_contributor(approvers)):
         pair = frozenset(approvers[index])
         before = sum(frozenset(earlier) == pair for earlier in approvers[:index])
         excessive = len(pair) == 2 and before > POLICY.pair_clips and before > POLICY.pair_share * index
-        assert (THIRD_NEEDED in found.codes) is excessive
-        assert (found.approvals < 2) is excessive
+        assert (THIRD_NEEDED in result.codes) is excessive
+        assert (result.approvals < 2) is excessive

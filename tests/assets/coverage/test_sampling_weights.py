@@ -37,18 +37,18 @@ def coded_world(clips: list[tuple[str, ...]]) -> dict[str, Coded]:
     }
 
 
-def seen(one: Coded, found: Balance) -> dict[str, float]:
+def seen(codes: Coded, balanced: Balance) -> dict[str, float]:
     """Each class's share of what is seen."""
-    return dict(zip(one.names, one.sums(found.ratios) / len(one.codes), strict=True))
+    return dict(zip(codes.names, codes.sums(balanced.ratios) / len(codes.codes), strict=True))
 
 
 @settings(deadline=None, max_examples=150)
 @given(worlds)
 def test_no_clip_is_lost_or_repeated_past_the_bounds_and_an_epoch_stays_as_long(clips: list) -> None:
-    found = balance(coded_world(clips))
-    assert found.weights.sum() == len(clips) * EVEN
-    assert found.ratios.min() >= POLICY.least - 2 / EVEN
-    assert found.ratios.max() <= POLICY.most + 2 / EVEN
+    balanced = balance(coded_world(clips))
+    assert balanced.weights.sum() == len(clips) * EVEN
+    assert balanced.ratios.min() >= POLICY.least - 2 / EVEN
+    assert balanced.ratios.max() <= POLICY.most + 2 / EVEN
 
 
 @settings(deadline=None, max_examples=150)
@@ -56,13 +56,13 @@ def test_no_clip_is_lost_or_repeated_past_the_bounds_and_an_epoch_stays_as_long(
 @example(CAPS_IN_CONFLICT)
 def test_no_known_class_is_above_its_cap_unless_that_is_said(clips: list) -> None:
     world = coded_world(clips)
-    found = balance(world)
+    balanced = balance(world)
     for name, cap in caps_of(world).items():
-        shares = {label: share for label, share in seen(world[name], found).items() if label != UNKNOWN}
+        shares = {label: share for label, share in seen(world[name], balanced).items() if label != UNKNOWN}
         over = [label for label, share in shares.items() if share > cap + CAP_TOLERANCE]
-        assert bool(over) == (name in found.unmet)
+        assert bool(over) == (name in balanced.unmet)
         if over:
-            worst, share = found.unmet[name]
+            worst, share = balanced.unmet[name]
             assert share == shares[worst] == max(shares.values())
 
 
@@ -71,50 +71,50 @@ def test_no_known_class_is_above_its_cap_unless_that_is_said(clips: list) -> Non
 def test_the_order_of_the_clips_is_of_no_matter(clips: list, rng: random.Random) -> None:
     order = list(range(len(clips)))
     rng.shuffle(order)
-    one, other = balance(coded_world(clips)), balance(coded_world([clips[i] for i in order]))
-    assert np.abs(one.weights[order] - other.weights).max() <= 1  # the last unit goes to the first clips
+    first, other = balance(coded_world(clips)), balance(coded_world([clips[i] for i in order]))
+    assert np.abs(first.weights[order] - other.weights).max() <= 1  # the last unit goes to the first clips
 
 
 @settings(deadline=None, max_examples=60)
 @given(worlds, st.integers(2, 5))
 def test_as_much_again_of_everything_changes_no_weight(clips: list, times: int) -> None:
-    one, more = balance(coded_world(clips)), balance(coded_world(clips * times))
-    assert np.allclose(np.tile(one.ratios, times), more.ratios, atol=1e-4)
+    once, more = balance(coded_world(clips)), balance(coded_world(clips * times))
+    assert np.allclose(np.tile(once.ratios, times), more.ratios, atol=1e-4)
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=9), st.sampled_from(["subject", "contributor", "motion"]))
 def test_a_clip_of_a_larger_class_is_never_seen_more_often(sizes: list[int], dimension: str) -> None:
-    one = coded([f"class {i}" for i, size in enumerate(sizes) for _ in range(size)])
-    each = one.sums(balance({dimension: one}).ratios) / one.sums()
-    ordered = each[np.argsort(one.sums(), kind="stable")]
+    codes = coded([f"class {i}" for i, size in enumerate(sizes) for _ in range(size)])
+    each = codes.sums(balance({dimension: codes}).ratios) / codes.sums()
+    ordered = each[np.argsort(codes.sums(), kind="stable")]
     assert (np.diff(ordered) <= 1e-5).all()
 
 
 @settings(deadline=None)
 @given(worlds)
 def test_what_is_unknown_is_not_seen_more_often_for_being_rare(clips: list) -> None:
-    one = coded([clip[0] for clip in clips])
-    found = balance({"motion": one})  # tempered, not capped
-    share = one.sums() / len(clips)
-    if UNKNOWN in one.names and len(one.names) > 1:
-        number = one.names.index(UNKNOWN)
-        assert seen(one, found)[UNKNOWN] == pytest.approx(share[number], rel=0.02)
+    codes = coded([clip[0] for clip in clips])
+    balanced = balance({"motion": codes})  # tempered, not capped
+    share = codes.sums() / len(clips)
+    if UNKNOWN in codes.names and len(codes.names) > 1:
+        number = codes.names.index(UNKNOWN)
+        assert seen(codes, balanced)[UNKNOWN] == pytest.approx(share[number], rel=0.02)
 
 
 @pytest.mark.parametrize("classes", [[], ["a"], ["a"] * 50, ["a", "b"] * 20, [UNKNOWN] * 7])
 def test_where_nothing_is_uneven_every_clip_is_seen_exactly_once_an_epoch(classes: list[str]) -> None:
-    found = balance({"subject": coded(classes), "contributor": coded(classes)})
-    assert found.weights.tolist() == [EVEN] * len(classes)
-    assert found.unmet == {}
+    balanced = balance({"subject": coded(classes), "contributor": coded(classes)})
+    assert balanced.weights.tolist() == [EVEN] * len(classes)
+    assert balanced.unmet == {}
 
 
 def test_a_contributor_with_99_of_100_clips_is_held_as_far_as_the_others_can_bear_and_that_is_said() -> None:
     people = coded(["c-big"] * 990 + ["c-small"] * 10)
-    found = balance({"contributor": people})
-    assert found.ratios[-1] == pytest.approx(4.0)
-    assert seen(people, found)["c-small"] == pytest.approx(0.04)
-    assert found.unmet == {"contributor": ("c-big", pytest.approx(0.96))}
+    balanced = balance({"contributor": people})
+    assert balanced.ratios[-1] == pytest.approx(4.0)
+    assert seen(people, balanced)["c-small"] == pytest.approx(0.04)
+    assert balanced.unmet == {"contributor": ("c-big", pytest.approx(0.96))}
     free = balance({"contributor": people}, replace(POLICY, most=80.0))
     assert (free.unmet, seen(people, free)["c-big"]) == ({}, pytest.approx(0.5, abs=1e-4))
 
@@ -126,24 +126,24 @@ def test_the_effect_on_a_skewed_world() -> None:
     clips += [("market", "day", "c-ben")] * 70 + [("forest", "dawn", "c-cem")] * 50 + [("forest", "day", "c-dia")] * 30
     columns = zip(*clips, strict=True)
     world = {n: coded(list(c)) for n, c in zip(("subject", "time_of_day", "contributor"), columns, strict=True)}
-    found = balance(world)
-    assert found.unmet == {}
-    subjects = seen(world["subject"], found)
+    balanced = balance(world)
+    assert balanced.unmet == {}
+    subjects = seen(world["subject"], balanced)
     assert (world["subject"].sums() / 900).max() == pytest.approx(0.667, abs=1e-3)
     assert subjects["car"] == pytest.approx(0.25, abs=1e-4)
-    before = {name: effective_number(one.sums()) for name, one in world.items()}
-    after = {name: effective_number(one.sums(found.ratios)) for name, one in world.items()}
+    before = {name: effective_number(codes.sums()) for name, codes in world.items()}
+    after = {name: effective_number(codes.sums(balanced.ratios)) for name, codes in world.items()}
     assert before == pytest.approx({"subject": 2.67, "time_of_day": 1.86, "contributor": 2.83}, abs=0.02)
     assert all(after[name] > 1.25 * before[name] for name in world)
-    held = limits(found, world)
+    held = limits(balanced, world)
     assert held[0] == ["subject", "time_of_day", "contributor"]
-    assert [why for why, ratio in zip(held, found.ratios, strict=True) if ratio >= 1] == [[]] * int(
-        (found.ratios >= 1).sum()
+    assert [why for why, ratio in zip(held, balanced.ratios, strict=True) if ratio >= 1] == [[]] * int(
+        (balanced.ratios >= 1).sum()
     )
 
 
 def test_only_what_the_policy_names_is_weighed() -> None:
-    one = coded(["a"] * 30 + ["b"])
-    assert balance({"camera_motion": one}).weights.tolist() == [EVEN] * 31
+    codes = coded(["a"] * 30 + ["b"])
+    assert balance({"camera_motion": codes}).weights.tolist() == [EVEN] * 31
     bare = WeightPolicy(temper={"camera_motion": 0.5}, caps={})
-    assert balance({"camera_motion": one}, bare).ratios[-1] > 1
+    assert balance({"camera_motion": codes}, bare).ratios[-1] > 1

@@ -77,9 +77,9 @@ def test_training_is_told_the_file_and_its_digest_and_reads_the_same_weights(ske
     evenly = plan(skewed, "unsealed")
     materialize(skewed, clip_classes, training_snapshot)
     sealed = current(skewed)
-    found = sampling_weights.current(skewed, sealed.root)
-    assert found is not None
-    path, sha256 = found
+    weights = sampling_weights.current(skewed, sealed.root)
+    assert weights is not None
+    path, sha256 = weights
     members = [member["clip_id"] for member in sealed.members if member["split"] == "train"]
     read = repeats.read(path, sha256, sealed.root, members)
     assert read == {row["clip_id"]: row["weight"] for row in skewed.lake.rows("clip_weights")}

@@ -26,7 +26,7 @@ def write_corpus(
         drawn = random.Random(f"{seed}/{day}")
         clips = zip(*(_clip(drawn, day, at, contributors) for at in range(clips_a_day)), strict=True)
         for table, rows in zip(("delivery_items", "media", "shots", "signals"), clips, strict=True):
-            home.lake.write(table, [one | (changes if table == "signals" else {}) for one in rows], day)
+            home.lake.write(table, [values | (changes if table == "signals" else {}) for values in rows], day)
     return named
 
 

@@ -18,8 +18,8 @@ from assets.decode.process import ChildFailed, Children
 from assets.home import Home
 from assets.ingestion.assets import deliveries, media
 from assets.reasons import Code
-from assets.signals import rows as clips
-from tests.assets.curation.pictures import texture
+from assets.signals import files as clips
+from tests.assets.samples import texture
 from training.data.video import write_mp4
 
 DAYS = ("2026-11-02", "2026-11-03")
@@ -174,8 +174,8 @@ def test_an_error_of_ours_is_told_with_its_text_and_its_files_neighbours_go_on(
     crashes = iter(("beside the probe", "for the shots"))
 
     def crash(children: Children, request: dict[str, Any]) -> Any:
-        here = "plugins" in request and hashlib.sha256(Path(request["path"]).read_bytes()).hexdigest() == sha256
-        if here and next(crashes, None):
+        is_bad = "plugins" in request and hashlib.sha256(Path(request["path"]).read_bytes()).hexdigest() == sha256
+        if is_bad and next(crashes, None):
             raise ChildFailed(Code.CRASHED, "the decoder ended with signal SIGSEGV")
         return ask(children, request)
 
@@ -183,9 +183,11 @@ def test_an_error_of_ours_is_told_with_its_text_and_its_files_neighbours_go_on(
         patch.setattr(Children, "ask", crash)
         result = intake(home)
     names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items")}
-    told = {names[row["item_id"]]: row["not_measured"] for row in home.lake.rows("shots")}
-    assert told == {"good.mp4": None, "bad.mp4": "media.crashed: the decoder ended with signal SIGSEGV"}
-    check = next(one for one in result.get_asset_check_evaluations() if one.check_name == "all_measured")
+    reasons = {names[row["item_id"]]: row["not_measured"] for row in home.lake.rows("shots")}
+    assert reasons == {"good.mp4": None, "bad.mp4": "media.crashed: the decoder ended with signal SIGSEGV"}
+    check = next(
+        evaluation for evaluation in result.get_asset_check_evaluations() if evaluation.check_name == "all_measured"
+    )
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "bad.mp4" in str(check.metadata["which"].value)
     assert "signal SIGSEGV" in str(check.metadata["which"].value)

@@ -40,10 +40,10 @@ def test_the_snapshot_is_sealed_checked_and_described(small_world: Any) -> None:
         "contains_eligible_clips_only": True,
         "members_root_recomputes": True,
     }
-    found = metadata(result, "training_snapshot")
-    assert found["snapshot_root"] == current(small_world.home).root
-    assert found["dagster/row_count"] == found["train"] + found["heldout"] == 8
-    assert found["outcome"] == "sealed"
+    shown = metadata(result, "training_snapshot")
+    assert shown["snapshot_root"] == current(small_world.home).root
+    assert shown["dagster/row_count"] == shown["train"] + shown["heldout"] == 8
+    assert shown["outcome"] == "sealed"
     again = materialize(small_world.home, SNAPSHOT)
     assert metadata(again, "training_snapshot")["outcome"].startswith("nothing new")
 
@@ -120,9 +120,9 @@ def test_a_clip_that_cannot_be_shown_is_left_out_by_name_and_the_night_goes_on(s
     assert broken not in current(home).clip_ids
     assert len(current(home).clip_ids) == 7
     assert "rendition.failed" in metadata(result, "training_snapshot")["left_out"]
-    (said,) = (c for c in result.get_asset_check_evaluations() if c.check_name == stage.SHOWN_CHECK)
-    assert (said.passed, said.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert broken in said.metadata["clips"].value
+    (check,) = (c for c in result.get_asset_check_evaluations() if c.check_name == stage.SHOWN_CHECK)
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert broken in check.metadata["clips"].value
 
 
 def test_where_no_clip_can_be_shown_the_step_fails(small_world: Any) -> None:

@@ -1,8 +1,13 @@
-"""A work whose child is a script: it dies, hangs or answers as the file's name says, and logs every file it begins."""
+"""A work whose child is a script: it dies, hangs or answers as the file's name says, and logs every file it begins.
+
+`python -m tests.assets.decode.fakes SETTING STORE FOLDER NAME...` has files measured in a process of its own. It prints
+one line of JSON: the outcomes, and the addresses that it and what it started listen on.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 import time
 from collections import Counter
@@ -10,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.decode.limits import Limits
-from assets.signals.task import File, Measuring, pass_version
-from assets.store import Store
+import psutil
+
+from assets.decode.executor import open_executor, run
+from assets.decode.process import Limits
+from assets.signals.files import File, Measuring, pass_version
+from assets.store import LocalStore, Store
 
 # a file's content is its name
 SCRIPT = """
@@ -92,3 +100,25 @@ def holds(folder: Path, count: int) -> list[Begun]:
 
 def name_of(file: File) -> str:
     return file.media_key.removeprefix("media/")
+
+
+# -- a process that has files measured -------------------------------------------------------------------------------
+
+
+def main(setting: str, root: str, folder: str, *names: str) -> None:
+    store = LocalStore(Path(root))
+    work = scripted(Path(folder))
+    with open_executor(setting, store) as executor:
+        outcomes = {name_of(file): reason for file, reason in run(executor, work, stored(store, *names))}
+        me = psutil.Process()
+        addresses = {
+            connection.laddr.ip
+            for process in (me, *me.children(recursive=True))
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+    print(json.dumps({"outcomes": outcomes, "addresses": sorted(addresses)}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,17 +1,21 @@
-"""Many files on this machine: what happens to one happens to it alone, and no more is under way than is worked on."""
+"""Many files on this machine, and one child: what happens to one file happens to it alone, within its limits."""
 
 from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,15 +26,18 @@ from assets.decode.executor import (
     TRIES,
     UNDER_WAY,
     LocalExecutor,
+    MachineLost,
     Progress,
     Report,
+    Unfit,
+    Work,
     checked,
     open_executor,
     run,
 )
-from assets.decode.process import Children, Unavailable
-from assets.decode.work import MachineLost, Unfit, Work
-from assets.signals.task import File, Measuring, result_key
+from assets.decode.process import PULSE_S, Child, ChildFailed, Children, Limits, Unavailable
+from assets.reasons import Code
+from assets.signals.files import File, Measuring, result_key
 from assets.store import LocalStore
 from tests.assets.decode.fakes import counted, name_of, scripted, stored
 
@@ -41,15 +48,15 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def outcomes(store: LocalStore, work: Measuring, files: list[File]) -> dict[str, str | None]:
-    with LocalExecutor(store, 2) as here:
-        return {name_of(file): reason for file, reason in run(here, work, files)}
+    with LocalExecutor(store, 2) as executor:
+        return {name_of(file): reason for file, reason in run(executor, work, files)}
 
 
 def test_a_file_that_kills_its_process_costs_nobody_else_an_answer(store: LocalStore, tmp_path: Path) -> None:
     work, files = scripted(tmp_path / "fake"), stored(store, "a", "dies", "b", "c")
-    found = outcomes(store, work, files)
-    assert found.pop("dies") == "media.crashed: the decoder ended with signal SIGABRT"
-    assert found == dict.fromkeys("abc")
+    results = outcomes(store, work, files)
+    assert results.pop("dies") == "media.crashed: the decoder ended with signal SIGABRT"
+    assert results == dict.fromkeys("abc")
     assert counted(tmp_path / "fake") == {"a": 1, "b": 1, "c": 1, "dies": 2}
     kept = [json.loads(store.get(key)) for key in store.list("cache")]
     assert sorted(answer["shots"] for answer in kept) == [["a"], ["b"], ["c"]]
@@ -58,8 +65,8 @@ def test_a_file_that_kills_its_process_costs_nobody_else_an_answer(store: LocalS
 def test_a_silent_file_is_given_up_at_once_and_a_slow_one_is_not(store: LocalStore, tmp_path: Path) -> None:
     work = scripted(tmp_path / "fake", stall_s=0.8)
     began = time.monotonic()
-    found = outcomes(store, work, stored(store, "silent", "slow"))
-    assert found == {"silent": "media.timeout: no sign of life for 0.8 s", "slow": None}
+    results = outcomes(store, work, stored(store, "silent", "slow"))
+    assert results == {"silent": "media.timeout: no sign of life for 0.8 s", "slow": None}
     assert time.monotonic() - began > 1.2, "the slow one took longer than it may be silent"
     assert counted(tmp_path / "fake")["silent"] == 1
 
@@ -74,9 +81,9 @@ def test_what_was_measured_before_is_not_measured_again(store: LocalStore, tmp_p
 
 def test_a_file_that_is_gone_has_a_reason(store: LocalStore, tmp_path: Path) -> None:
     gone = File("0" * 64, "media/gone")
-    found = outcomes(store, scripted(tmp_path / "fake"), [gone, *stored(store, "a")])
-    assert found["a"] is None
-    assert str(found["gone"]).startswith("media.file_gone: ")
+    results = outcomes(store, scripted(tmp_path / "fake"), [gone, *stored(store, "a")])
+    assert results["a"] is None
+    assert str(results["gone"]).startswith("media.file_gone: ")
 
 
 def test_a_result_for_which_there_is_no_room_costs_its_own_file_alone(
@@ -90,15 +97,15 @@ def test_a_result_for_which_there_is_no_room_costs_its_own_file_alone(
         put(to, key, data)
 
     monkeypatch.setattr(LocalStore, "put", full)
-    found = outcomes(store, scripted(tmp_path / "fake"), files)
-    assert found == {"a": "media.no_room: the disk was full when the result was kept", "b": None}
+    results = outcomes(store, scripted(tmp_path / "fake"), files)
+    assert results == {"a": "media.no_room: the disk was full when the result was kept", "b": None}
 
 
 def test_an_executor_that_is_left_ends_what_is_under_way(store: LocalStore, tmp_path: Path) -> None:
     work = scripted(tmp_path / "fake")
     began = time.monotonic()
-    with LocalExecutor(store, 2) as here:
-        results = run(here, work, stored(store, "a", "silent", "silent-too", "b"))
+    with LocalExecutor(store, 2) as executor:
+        results = run(executor, work, stored(store, "a", "silent", "silent-too", "b"))
         assert next(results)[1] is None
     assert time.monotonic() - began < 30
 
@@ -108,8 +115,8 @@ def test_an_installation_that_lacks_something_blames_no_file(store: LocalStore, 
     script.write_text("raise SystemExit(3)")
     work = scripted(tmp_path / "fake")
     broken = Measuring(work.version, None, (), work.limits, (work.command[0], str(script)))
-    with LocalExecutor(store, 1) as here, pytest.raises(Unavailable, match="exit status 3"):
-        list(run(here, broken, stored(store, "a")))
+    with LocalExecutor(store, 1) as executor, pytest.raises(Unavailable, match="exit status 3"):
+        list(run(executor, broken, stored(store, "a")))
 
 
 def test_a_child_that_answers_nonsense_has_crashed(store: LocalStore, tmp_path: Path) -> None:
@@ -179,17 +186,17 @@ def test_every_item_comes_out_once_and_only_lost_ones_are_tried_again(
         for taken in range(1, count + 1):
             yield taken - 1
 
-    found: dict[int, str | None] = {}
+    results: dict[int, str | None] = {}
     for item, reason in run(machines, None, items()):  # type: ignore[arg-type]
-        assert item not in found
-        found[item] = reason
-        ahead = max(ahead, taken - len(found))
-    assert set(found) == set(range(count))
+        assert item not in results
+        results[item] = reason
+        ahead = max(ahead, taken - len(results))
+    assert set(results) == set(range(count))
     assert ahead <= UNDER_WAY * max(1, slots), "no more is taken than is under way"
     for item in range(count):
         lost = losses.get(item, 0)
         assert machines.tried[item] == min(TRIES, lost + 1)
-        assert str(found[item]).startswith(LOST) == (lost >= TRIES)
+        assert str(results[item]).startswith(LOST) == (lost >= TRIES)
 
 
 def test_no_more_files_are_open_than_there_are_processes(store: LocalStore, tmp_path: Path) -> None:
@@ -228,16 +235,36 @@ def test_another_setting_is_refused(setting: str) -> None:
         checked(setting)
 
 
+@pytest.mark.parametrize(("refusals", "joined"), [(0, True), (2, True), (3, False)])
+def test_a_refused_connection_to_a_cluster_is_tried_again(
+    refusals: int, joined: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    answers = iter([ConnectionAbortedError("Initialization failure from server")] * refusals)
+
+    def init(where: str) -> None:
+        if error := next(answers, None):
+            raise error
+        reached.append(where)
+
+    reached: list[str] = []
+    monkeypatch.setattr(ray, "init", init)
+    with nullcontext() if joined else pytest.raises(ConnectionAbortedError):
+        executor_module.connect("ray://head.example:10001")
+    assert reached == ["ray://head.example:10001"] * joined
+
+
 def test_progress_is_told_of_every_file_and_said_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 2.0, 20.0, 21.0])
     monkeypatch.setattr(executor_module.time, "monotonic", lambda: next(clock))
-    said: list[str] = []
+    messages: list[str] = []
     seen: list[Progress] = []
-    report = Report(4, said.append, seen.append)
+    report = Report(4, messages.append, seen.append)
     for failed in (False, True, False, False):
         report(failed)
     assert [progress.done for progress in seen] == [1, 2, 3, 4]
-    assert said == [
+    assert messages == [
         "3 of 4 files, 1 failed: 0.15 a second, 7 s left",
         "4 of 4 files, 1 failed: 0.19 a second",
     ]
@@ -245,3 +272,72 @@ def test_progress_is_told_of_every_file_and_said_now_and_then(monkeypatch: pytes
 
 def test_the_results_key_names_version_and_content() -> None:
     assert result_key("v", "ab" * 32) == f"cache/curation/v/ab/{'ab' * 32}.json"
+
+
+# -- one child -------------------------------------------------------------------------------------------------------
+
+
+CHILD = """
+import os, time
+from assets.decode.process import serve
+
+def answer(request, limits, pulse):
+    end = time.monotonic() + request["seconds"]
+    while time.monotonic() < end:
+        if not request["burns"]:
+            time.sleep(0.02)
+        pulse()
+    return os.environ.get("AWS_SECRET_ACCESS_KEY", "no secret")
+
+serve(answer)
+"""
+PARENT = """
+import sys
+from assets.decode.process import Child, Limits
+
+child = Child((sys.executable, sys.argv[1]), Limits())
+print(child.process.pid, flush=True)
+child.ask({"seconds": 600, "burns": False})
+"""
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> tuple[str, ...]:
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    return sys.executable, str(script)
+
+
+def test_a_child_that_goes_on_may_take_longer_than_it_may_be_silent(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    silent_s = PULSE_S + 1.5
+    child = Child(command, Limits(stall_s=silent_s))
+    try:
+        assert child.ask({"seconds": silent_s + 1, "burns": False}) == "no secret"
+    finally:
+        child.close()
+
+
+def test_signs_of_life_do_not_buy_more_processor_time_than_a_file_may_take(command: tuple[str, ...]) -> None:
+    child = Child(command, Limits(cpu_s=1, stall_cpu_s=120, wall_s=120.0))
+    with pytest.raises(ChildFailed, match="more processor time") as failed:
+        child.ask({"seconds": 60, "burns": True})
+    child.close()
+    assert failed.value.code is Code.TIMEOUT
+
+
+def test_a_child_ends_soon_after_its_parent_though_its_file_goes_on(command: tuple[str, ...], tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, str(script), command[-1]], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    time.sleep(0.5)
+    assert child.is_running()
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    gone, _ = psutil.wait_procs([child], timeout=60)
+    assert gone

@@ -15,10 +15,10 @@ from assets.decode import process
 from assets.decode.probe_pool import Limits, ProbePool, ProbeResult
 from assets.decode.process import Children
 from assets.reasons import FAULTS, TRAITS, code_of
-from assets.signals.task import COMMAND, LIMITS
-from tests.assets.ingestion.conftest import measuring
+from assets.signals.files import COMMAND, LIMITS
 from tests.assets.ingestion.films import encode, moment, needs_footage, written
 from tests.assets.ingestion.mutants import make_films, mutants
+from tests.assets.samples import measuring
 
 pytestmark = needs_footage
 FEW, MANY = 60, 550
@@ -77,8 +77,8 @@ def fuzz(films: dict[str, bytes], folder: Path, count: int) -> tuple[Counter[str
             same = result.frames_sha256 == whole[mutant.film].frames_sha256
             # nothing but a checksum shows a change that leaves the syntax whole; the verdict says that there is none
             assert same or result.notes or result.integrity == "syntax", what
-            known = same or any(code_of(note) != "media.high_bit_depth" for note in result.notes)
-            seen["same pictures" if same else "noted" if known else f"unseen in {mutant.film}"] += 1
+            explained = same or any(code_of(note) != "media.high_bit_depth" for note in result.notes)
+            seen["same pictures" if same else "noted" if explained else f"unseen in {mutant.film}"] += 1
         assert pool._alive == workers, "no worker was lost"
         assert peak_mib(pool) <= MEMORY_MIB
     return seen, accepted

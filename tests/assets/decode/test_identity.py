@@ -13,10 +13,10 @@ import pytest
 from assets.decode.decoder import open_container, video_stream
 from assets.decode.identity import frame_digest, range_digest
 from assets.decode.probe_pool import ProbePool, digests_key, remember, remembered
-from assets.signals.measure import measure
+from assets.signals.single_pass import measure
 from assets.store import LocalStore
 from tests.assets.ingestion import films
-from tests.assets.ingestion.conftest import encode, pictures, remux
+from tests.assets.samples import encode, pictures, remux
 
 
 def digests(path: Path) -> list[bytes]:
@@ -25,11 +25,11 @@ def digests(path: Path) -> list[bytes]:
 
 
 def test_a_clip_of_the_whole_file_has_the_identity_that_the_probe_measured(video: Path, pool: ProbePool) -> None:
-    found = digests(video)
-    assert len(found) == 24
+    frames = digests(video)
+    assert len(frames) == 24
     probed = pool.probe(video)
-    assert range_digest(b"".join(found)) == probed.frames_sha256
-    assert base64.b64decode(probed.frame_digests) == b"".join(found)
+    assert range_digest(b"".join(frames)) == probed.frames_sha256
+    assert base64.b64decode(probed.frame_digests) == b"".join(frames)
 
 
 def test_the_digests_of_the_frames_of_an_accepted_file_are_kept_beside_its_verdict(
@@ -86,9 +86,9 @@ def test_a_copy_with_another_stream_in_front_has_every_frame_and_the_same_identi
 
 
 def test_one_different_frame_is_another_clip(video: Path) -> None:
-    found = digests(video)
-    assert len(set(found)) == 24
-    clips = found, found[1:], found[::-1]
+    frames = digests(video)
+    assert len(set(frames)) == 24
+    clips = frames, frames[1:], frames[::-1]
     assert len({range_digest(b"".join(clip)) for clip in clips}) == 3
 
 
@@ -122,8 +122,8 @@ def test_ten_bit_and_palette_pictures_have_an_identity(tmp_path: Path) -> None:
 
     frame = av.VideoFrame.from_ndarray(pictures(1, 16, 16)[0], format="rgb24")
     formats = ("yuv420p10le", "p010le", "rgb565le", "monob", "yuv422p12le", "gray16le", "rgb48le")
-    found = {frame_digest(frame.reformat(format=name)) for name in formats}
-    assert len(found) == len(formats)
+    frames = {frame_digest(frame.reformat(format=name)) for name in formats}
+    assert len(frames) == len(formats)
     ten_bit = encode(tmp_path / "ten.mp4", frames=4, pixel_format="yuv420p10le")
     assert len(set(digests(ten_bit))) == 4
 

@@ -11,14 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from assets.decode import process as child_module
+from assets.decode.decoder import open_container
+from assets.decode.probe import POSITION_LENGTH, own_position
 from assets.decode.probe_pool import Limits, ProbePool, ProbeResult
 from assets.decode.process import Unavailable
 from assets.reasons import Code, code_of
-from tests.assets.ingestion.conftest import encode
-from tests.assets.ingestion.surgery import box
+from tests.assets.ingestion.hostile import box
+from tests.assets.samples import encode
 
 
 def codes(result: ProbeResult) -> list[str]:
@@ -82,11 +85,6 @@ def test_a_header_that_promises_a_longer_film_is_found_out(pool: ProbePool, tmp_
     assert codes(pool.probe(tmp_path / "liar.mkv")) == [Code.OVERDECLARED_DURATION]
 
 
-def test_an_empty_file_is_empty(pool: ProbePool, tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").touch()
-    assert codes(pool.probe(tmp_path / "a.mp4")) == [Code.EMPTY]
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -106,11 +104,6 @@ def test_what_is_no_footage_is_refused_whatever_its_name(content: bytes, pool: P
 def test_a_playlist_cannot_smuggle_in_another_file(video: Path, pool: ProbePool, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{video}\n#EXT-X-ENDLIST\n")
     assert codes(pool.probe(tmp_path / "a.mp4")) == [Code.NOT_VIDEO]
-
-
-def test_sound_alone_is_no_video(pool: ProbePool, tmp_path: Path) -> None:
-    result = pool.probe(encode(tmp_path / "a.mp4", sound=True, picture=False))
-    assert codes(result) == [Code.AUDIO_ONLY]
 
 
 def test_sound_beside_the_pictures_is_noted(pool: ProbePool, tmp_path: Path) -> None:
@@ -330,3 +323,39 @@ def test_a_worker_gets_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_result_survives_its_cache(video: Path, pool: ProbePool) -> None:
     result = pool.probe(video)
     assert ProbeResult.from_json(json.loads(json.dumps(asdict(result)))) == result
+
+
+# -- the position in a container's metadata --------------------------------------------------------------------------
+
+
+def placed(path: Path, **metadata: str) -> Path:
+    import av
+
+    with av.open(str(path), "w") as container:
+        container.metadata.update(metadata)
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(3):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 90, np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mov", "film.mkv"])
+def test_a_position_is_found_in_every_container_that_has_room_for_one(tmp_path: Path, name: str) -> None:
+    with open_container(placed(tmp_path / name, location="+50.8503+004.3517/")) as container:
+        assert own_position(container.metadata) == "+50.8503+004.3517/"
+
+
+def test_a_film_without_a_position_has_none(tmp_path: Path) -> None:
+    with open_container(placed(tmp_path / "film.mp4", title="Brussels")) as container:
+        assert own_position(container.metadata) is None
+
+
+def test_the_cameras_own_words_go_before_others_and_are_cut_to_size() -> None:
+    apple = "com.apple.quicktime.location.ISO6709"
+    assert own_position({"location": "+1+002/", apple: "+50.8503+004.3517+010.1/"}) == "+50.8503+004.3517+010.1/"
+    assert own_position({"LOCATION-eng": "+1+002/"}) == "+1+002/"
+    assert own_position({"location": "  ", "location-fra": "+3+004/"}) == "+3+004/"
+    assert len(own_position({"location": "+\x00" * 500}) or "") == POSITION_LENGTH

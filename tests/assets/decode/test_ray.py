@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -19,69 +18,26 @@ from typing import Any
 import psutil
 import pytest
 
-from assets.decode import ray as on_ray
-from assets.decode.executor import open_executor, run
-from assets.decode.work import Unfit
+from assets.decode import executor as on_ray
+from assets.decode.executor import Unfit, open_executor, run
 from assets.home import Home
-from assets.signals import rows
-from assets.signals.task import File, Measuring
+from assets.signals import files as measuring
+from assets.signals.files import File, Measuring
 from assets.store import LocalStore, S3Store
+from tests.assets.conftest import CLIENT_PORT, NODES, PROCESSORS, cmdline
 from tests.assets.decode.fakes import counted, holds, log_of, name_of, scripted, stored
+from tests.bucket import bucket
+from training.consent.canonical import file_sha256
 
 pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[3]
-OBJECT_STORE_BYTES = 80 << 20
-NODES, PROCESSORS = 2, 1
-CLIENT_PORT = 25017
 NAMES = tuple(f"file-{number:02}" for number in range(12))
 HELD = tuple(f"held-{number}" for number in range(NODES * PROCESSORS))
-
-
-@pytest.fixture(scope="module")
-def environment() -> Iterator[None]:
-    """What the nodes have in their environment, credentials among it, and what makes them notice a death soon."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as folder,  # short: sockets lie below it
-    ):
-        patch.setenv("RAY_TMPDIR", folder)
-        token = {"RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_health_check_period_ms": "1000"}
-        credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-        for name, value in (on_ray.QUIET | on_ray.OWN | token | credentials).items():
-            patch.setenv(name, value)
-        yield
-
-
-@pytest.fixture(scope="module")
-def cluster(environment: None) -> Iterator[Any]:
-    """Two nodes on this machine's loopback, and this process connected to them; nothing of them is left behind."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    head = {"include_dashboard": False, "ray_client_server_port": CLIENT_PORT}
-    size = {"num_cpus": PROCESSORS, "object_store_memory": OBJECT_STORE_BYTES}
-    found = Cluster(initialize_head=True, head_node_args=head | size)
-    try:
-        found.add_node(**size)
-        ray.init(found.address, log_to_driver=False)
-        yield found
-    finally:
-        ray.shutdown()
-        found.shutdown()
-        left = [process for process in psutil.Process().children(recursive=True) if "ray" in " ".join(cmdline(process))]
-        assert psutil.wait_procs(left, timeout=30)[1] == []
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "store")
-
-
-def cmdline(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
 
 
 def wait_for_the_end_of(*children: int) -> None:
@@ -102,42 +58,32 @@ def outcomes(
     thread = threading.Thread(target=meanwhile)
     thread.start()
     with open_executor(setting(cluster), store) as executor:
-        found = {name_of(file): reason for file, reason in run(executor, work, files)}
+        results = {name_of(file): reason for file, reason in run(executor, work, files)}
     thread.join()
-    return found
+    return results
 
 
 @pytest.mark.skipif(not (REPOSITORY / ".vendor" / "footage").is_dir(), reason="the sample footage is not fetched")
 def test_the_same_bytes_as_on_this_machine(cluster: Any, home: Home, tmp_path: Path) -> None:
     """Through a bucket, with real films and one that is broken."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
     films = [REPOSITORY / ".vendor" / "footage" / name for name in ("bikes.mp4", "city.mpg")]
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(films[0].read_bytes()[:20_000])
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-        client.create_bucket(Bucket="rushes")
+    with bucket() as client:
         remote = replace(home, store=S3Store(client, "rushes", "home", tmp_path / "cache"), executor=setting(cluster))
-        found = [rows.measure_files(one, [row(one, film) for film in (*films, broken)]) for one in (home, remote)]
-        assert found[0] == found[1]
-        assert sorted(bool(one.error) for one in found[0].values()) == [False, False, True]
-        kept = [{key: one.store.get(key) for key in one.store.list("cache/curation")} for one in (home, remote)]
+        results = [
+            measuring.measure_files(each, [row(each, film) for film in (*films, broken)]) for each in (home, remote)
+        ]
+        assert results[0] == results[1]
+        assert sorted(bool(each.error) for each in results[0].values()) == [False, False, True]
+        kept = [{key: each.store.get(key) for key in each.store.list("cache/curation")} for each in (home, remote)]
         assert kept[0] == kept[1]
         assert len(kept[0]) == len(films)
         assert not list((tmp_path / "cache").rglob("*.mp4")), "media do not pass through who asks"
-    finally:
-        server.stop()
 
 
 def row(home: Home, film: Path) -> dict[str, Any]:
-    import hashlib
-
-    sha256 = hashlib.sha256(film.read_bytes()).hexdigest()
+    sha256 = file_sha256(film)
     home.store.put(key := f"media/{sha256}.mp4", film)
     return {"state": "accepted", "bytes_sha256": sha256, "media_key": key, "duration_s": 1.0}
 
@@ -156,9 +102,9 @@ def test_a_killed_child_and_a_killed_ray_process_cost_only_their_own_files(
         (fake / "go").touch()
 
     killed: set[str] = set()
-    found = outcomes(cluster, store, work, stored(store, *HELD, "dies", *NAMES), kill)
-    assert str(found.pop("dies")).startswith("media.crashed: ")
-    assert found == dict.fromkeys((*HELD, *NAMES))
+    results = outcomes(cluster, store, work, stored(store, *HELD, "dies", *NAMES), kill)
+    assert str(results.pop("dies")).startswith("media.crashed: ")
+    assert results == dict.fromkeys((*HELD, *NAMES))
     begun = counted(fake)
     assert {name for name, times in begun.items() if times > 1} == killed | {"dies"}
     assert {begun[name] for name in (*killed, "dies")} == {2}
@@ -175,15 +121,15 @@ def test_a_file_whose_machine_is_lost_again_and_again_is_given_up(
         for time_ in range(1, 4):
             os.kill(holds(fake, time_)[-1].parent, signal.SIGKILL)
 
-    found = outcomes(cluster, store, work, stored(store, "held", *NAMES), kill)
-    assert str(found.pop("held")).startswith("machine.lost: 3 times")
-    assert found == dict.fromkeys(NAMES)
+    results = outcomes(cluster, store, work, stored(store, "held", *NAMES), kill)
+    assert str(results.pop("held")).startswith("machine.lost: 3 times")
+    assert results == dict.fromkeys(NAMES)
     assert counted(fake)["held"] == 3
 
 
 def test_a_killed_driver_loses_nothing_that_was_finished(cluster: Any, store: LocalStore, tmp_path: Path) -> None:
     fake = tmp_path / "fake"
-    command = [sys.executable, "-m", "tests.assets.decode.driver", setting(cluster), str(store.root), str(fake)]
+    command = [sys.executable, "-m", "tests.assets.decode.fakes", setting(cluster), str(store.root), str(fake)]
     driver = subprocess.Popen([*command, *NAMES, *HELD], cwd=REPOSITORY, stdout=subprocess.DEVNULL)
     try:
         children = [held.child for held in holds(fake, len(HELD))]
@@ -193,8 +139,8 @@ def test_a_killed_driver_loses_nothing_that_was_finished(cluster: Any, store: Lo
     assert counted(fake) == dict.fromkeys((*NAMES, *HELD), 1)
     wait_for_the_end_of(*children)
     (fake / "go").touch()
-    found = outcomes(cluster, store, scripted(fake), stored(store, *NAMES, *HELD))
-    assert found == dict.fromkeys((*NAMES, *HELD))
+    results = outcomes(cluster, store, scripted(fake), stored(store, *NAMES, *HELD))
+    assert results == dict.fromkeys((*NAMES, *HELD))
     assert counted(fake) == dict.fromkeys(NAMES, 1) | dict.fromkeys(HELD, 2)
 
 
@@ -223,8 +169,8 @@ def test_files_are_taken_only_as_fast_as_they_are_measured(cluster: Any, store: 
         (fake / "go").touch()
 
     ahead = 0
-    found = outcomes(cluster, store, scripted(fake), files(), look)
-    assert len(found) == len(HELD) + 40
+    results = outcomes(cluster, store, scripted(fake), files(), look)
+    assert len(results) == len(HELD) + 40
     assert len(HELD) <= ahead <= 2 * NODES * PROCESSORS
 
 
@@ -245,15 +191,15 @@ def test_what_a_killed_process_fetched_is_removed_by_the_next(tmp_path: Path, mo
 def test_a_cluster_of_this_machine_or_one_behind_a_client_server(
     where: str, cluster: Any, store: LocalStore, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "tests.assets.decode.driver", where, str(store.root), str(tmp_path / "fake")]
+    command = [sys.executable, "-m", "tests.assets.decode.fakes", where, str(store.root), str(tmp_path / "fake")]
     with tempfile.TemporaryDirectory(prefix="r") as temporary:  # short: sockets lie below it
         environment = {name: value for name, value in os.environ.items() if name != "RAY_TMPDIR"}
         environment["TMPDIR"] = temporary
-        told = subprocess.run([*command, "a", "dies", "b"], cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE)
-        found = json.loads(told.stdout)
-        assert {name for name, reason in found["outcomes"].items() if reason} == {"dies"}
-        assert set(found["addresses"]) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
-        assert bool(found["addresses"]) == (where == "ray")
+        done = subprocess.run([*command, "a", "dies", "b"], cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE)
+        results = json.loads(done.stdout)
+        assert {name for name, reason in results["outcomes"].items() if reason} == {"dies"}
+        assert set(results["addresses"]) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+        assert bool(results["addresses"]) == (where == "ray")
         assert [path.name for path in Path(temporary).rglob("*") if not path.name.startswith("rushes-media-")] == []
         assert [process.pid for process in psutil.process_iter() if temporary in " ".join(cmdline(process))] == []
 
@@ -273,8 +219,8 @@ def test_a_killed_node_costs_only_what_it_had_in_hand(cluster: Any, store: Local
         (fake / "go").touch()
 
     in_hand: set[str] = set()
-    found = outcomes(cluster, store, work, stored(store, *HELD, *NAMES), kill)
-    assert found == dict.fromkeys((*HELD, *NAMES))
+    results = outcomes(cluster, store, work, stored(store, *HELD, *NAMES), kill)
+    assert results == dict.fromkeys((*HELD, *NAMES))
     assert len(in_hand) == PROCESSORS
     again = {name for name, times in counted(fake).items() if times > 1}
     assert again == in_hand

@@ -40,7 +40,7 @@ def trials(
 
 def values(level: float = 0.6, obeys: float = 0.95, psnr: float = 25.0, **changes: Any) -> dict[str, dict[str, float]]:
     """A scorecard's values. The references' losses are 1.0 (closed form), 2.0 (untrained) and 0.9 (base)."""
-    found = {
+    measured = {
         "heldout_flow_loss": losses(level),
         "heldout_flow_loss@closed_form": losses(1.0),
         "heldout_flow_loss@untrained": losses(2.0),
@@ -52,7 +52,7 @@ def values(level: float = 0.6, obeys: float = 0.95, psnr: float = 25.0, **change
         **trials(obeys, obeys, obeys),
         **trials(at="@base"),
     }
-    return found | changes
+    return measured | changes
 
 
 def rows(model_key: str, psnr: float = 25.0, copies: int = 0, level: float = 0.6) -> list[dict[str, Any]]:

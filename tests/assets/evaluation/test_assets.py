@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import mlflow
 import numpy as np
 import pytest
 from safetensors.numpy import load
@@ -16,9 +17,8 @@ from assets.evaluation import assets as evaluation
 from assets.evaluation import report
 from assets.evaluation.measuring import SCENE_SEEDS
 from assets.home import Home
-from assets.model.published import current_model
-from assets.model.scorecards import Scorecard, heldout_digest, store_scorecard
-from assets.registry.versions import CANDIDATE, CHAMPION, Registry
+from assets.model.published import Scorecard, current_model, heldout_digest, store_scorecard
+from assets.registry import CANDIDATE, CHAMPION, Registry
 from assets.release import assets as release
 from assets.release.bundle import read_manifest, unmarked
 from tests.assets.evaluation import scores
@@ -86,7 +86,7 @@ def test_a_good_model_goes_from_its_weights_to_a_marked_release(trained: Home):
     logged = {item.path for item in registry.client.list_artifacts(version.run_id, "release")}
     assert logged == {"release/model_card.md", "release/data_summary.md", "release/data_summary.json"}
     videos = [item.path for item in registry.client.list_artifacts(version.run_id, "samples")]
-    assert videos == ["samples/prompts.md", "samples/s-1.mp4"]
+    assert videos == ["samples/01-grey-seed1.mp4", "samples/prompts.json"]
     assert "Not measured" not in registry.client.get_run(version.run_id).data.tags["mlflow.note.content"]
 
 
@@ -145,7 +145,7 @@ def test_a_released_file_that_lost_its_marks_fails_the_check(trained: Home, weig
 
 
 def serves(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
-    (check,) = [one for one in result.get_asset_check_evaluations() if one.check_name == evaluation.SERVES]
+    (check,) = [c for c in result.get_asset_check_evaluations() if c.check_name == evaluation.SERVES]
     return check
 
 
@@ -195,8 +195,10 @@ def test_a_sample_stands_beside_the_real_clip_on_its_page_and_a_rendered_scene_i
     materialise(trained, *STAGES)
     run_id = registry.version("1").run_id
     logged = {item.path for item in registry.client.list_artifacts(run_id, "samples")}
-    files = {f"samples/{name}" for name in ("s-0.mp4", "s-1.mp4", "s-2.mp4", "s-0-rendered.mp4", "prompts.md")}
-    assert logged == files, "no pictures of a contributor are copied to where a withdrawal does not delete them"
+    table = json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/samples/prompts.json"))
+    assert [line[:2] for line in table["data"]] == [[scene, 1], [held["caption"], 1], ["a prompt of nobody", 1]]
+    files = {line[2] for line in table["data"]} | {table["data"][0][3], "prompts.json"}
+    assert logged == {f"samples/{name}" for name in files}, "a contributor's pictures are not where none are deleted"
 
 
 def test_without_a_model_the_stage_says_what_to_do(home: Home):

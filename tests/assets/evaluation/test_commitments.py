@@ -20,7 +20,7 @@ from assets.evaluation import commitments
 from assets.evaluation.commitments import CommitmentError, commit, exposed_to, find
 from assets.home import Home
 from assets.model.published import CurrentModel
-from assets.registry.versions import MODEL, Registry, version_description
+from assets.registry import MODEL, Registry, version_description
 from assets.serving import serve
 from training.consent.keys import public_bytes
 from training.model.exposure import header
@@ -58,10 +58,10 @@ def test_a_commitment_holds_for_a_stranger_and_binds_weights_and_snapshot(
     home: Home, sealed: Any, publish: Publish
 ) -> None:
     kept = commit(home, publish("m-1", sealed))
-    said = verified(home, "m-1")
-    assert sealed.root in said
+    commitment = verified(home, "m-1")
+    assert sealed.root in commitment
     for digest in kept.statement["weights_sha256"].values():
-        assert digest in said
+        assert digest in commitment
     assert set(kept.statement["weights_sha256"]) == {"codec.safetensors", "transformer.safetensors"}
     assert find(home, "m-1") == kept
 
@@ -90,10 +90,10 @@ def test_what_the_weights_saw_cannot_be_made_less_later(
     later = build(home, datetime.now(UTC)).sealed
     assert later.root != sealed.root
     child = commit(home, publish("m-1", later, parent_model=parent.model_key))
-    assert [one["snapshot_root"] for one in child.statement["exposure"]] == sorted([sealed.root, later.root])
+    assert [entry["snapshot_root"] for entry in child.statement["exposure"]] == sorted([sealed.root, later.root])
     with pytest.raises(CommitmentError, match="exposure"):
         commit(home, publish("m-1", later))
-    assert [one.statement["model_key"] for one in exposed_to(home, sealed.root)] == ["m-1"]
+    assert [entry.statement["model_key"] for entry in exposed_to(home, sealed.root)] == ["m-1"]
 
 
 def test_the_exposure_in_the_record_counts_too(home: Home, sealed: Any, publish: Publish, small_world: Any) -> None:
@@ -112,9 +112,9 @@ def test_what_the_weights_themselves_say_counts_even_where_the_record_hides_it(
     small_world.settle()
     later = build(home, datetime.now(UTC)).sealed
     model = publish("m-1", later)
-    said = header({sealed.root: "2026-11-01T00:00:00Z", later.root: "2026-11-02T00:00:00Z"})
-    home.store.put("models/m-1/transformer.safetensors", save({"w": np.ones(1, np.float32)}, said))
-    roots = [one["snapshot_root"] for one in commit(home, model).statement["exposure"]]
+    metadata = header({sealed.root: "2026-11-01T00:00:00Z", later.root: "2026-11-02T00:00:00Z"})
+    home.store.put("models/m-1/transformer.safetensors", save({"w": np.ones(1, np.float32)}, metadata))
+    roots = [entry["snapshot_root"] for entry in commit(home, model).statement["exposure"]]
     assert roots == sorted([sealed.root, later.root])
 
 
@@ -139,7 +139,7 @@ def test_a_model_of_the_repositorys_base_has_seen_its_own_snapshot_and_one_of_an
     monkeypatch.setattr("training.base.folder", lambda size: weights if size == "nano" else None)
     monkeypatch.setattr("training.base.key", lambda size: "base-0123456789ab" if size == "nano" else None)
     kept = commit(home, publish("m-1", sealed, parent_model="base-0123456789ab"))
-    assert [one["snapshot_root"] for one in kept.statement["exposure"]] == [sealed.root]
+    assert [entry["snapshot_root"] for entry in kept.statement["exposure"]] == [sealed.root]
     with pytest.raises(CommitmentError, match="base-ffffffffffff"):
         commit(home, publish("m-2", sealed, parent_model="base-ffffffffffff"))
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.evaluation.decisions import as_rows
+from assets.evaluation.decisions import Paired, as_rows, holm, paired
 from assets.evaluation.gate import (
     BY_TIME,
     FLOORS,
@@ -23,8 +23,7 @@ from assets.evaluation.gate import (
     may_serve,
     obedience,
 )
-from assets.evaluation.paired import Paired, holm, paired
-from assets.model.scorecards import PRIMARY, Scorecard
+from assets.model.published import PRIMARY, Scorecard
 from tests.assets.evaluation.scores import CLIPS, by_time, losses, trials, values
 
 
@@ -127,7 +126,7 @@ def test_a_gain_on_one_clip_does_not_pay_for_a_loss_on_the_others():
 
 
 def test_a_size_without_a_base_is_judged_without_one_and_the_verdict_says_so():
-    alone = {key: found for key, found in values(obeys=0.3).items() if not key.endswith("@base")}
+    alone = {key: verdicts for key, verdicts in values(obeys=0.3).items() if not key.endswith("@base")}
     decision = decide(good(values=alone, base=None), None)
     assert decision.promote
     (obeyed,) = [reason for reason in decision.reasons if reason.rule == "obeys"]
@@ -136,7 +135,7 @@ def test_a_size_without_a_base_is_judged_without_one_and_the_verdict_says_so():
 
 
 def test_a_base_in_another_latent_space_is_no_reference_for_the_loss_but_stays_one_for_obedience():
-    apart = {key: found for key, found in values().items() if key != f"{PRIMARY}@base"}
+    apart = {key: verdicts for key, verdicts in values().items() if key != f"{PRIMARY}@base"}
     assert decide(good(values=apart, base_apart="another latent space: ..."), None).promote
     assert failed(good(values=apart | trials(0.5, 0.5, 0.5), base_apart="another latent space: ...")) == ["obeys"]
 
@@ -158,11 +157,11 @@ def test_a_model_that_is_equal_or_worse_does_not(level: float):
 
 
 def test_a_lower_loss_does_not_pay_for_obedience_that_was_lost_beyond_noise_so_models_do_not_take_turns():
-    one = good("1", values=values(0.6, 1.0))
+    first = good("1", values=values(0.6, 1.0))
     other = good("2", values=values(0.58, **trials(0.96, 0.96, 0.96)))  # each within the other's margins
-    assert failed(other, one) == ["better"]
-    assert "worse beyond noise in obedience" in decide(other, one).summary
-    assert failed(one, other) == ["better"]
+    assert failed(other, first) == ["better"]
+    assert "worse beyond noise in obedience" in decide(other, first).summary
+    assert failed(first, other) == ["better"]
 
 
 def test_a_model_that_obeys_better_and_is_no_worse_elsewhere_replaces_the_champion():
@@ -214,15 +213,15 @@ def test_nothing_that_breaks_a_rule_of_its_own_is_ever_promoted(candidate: Conte
 
 
 @given(contenders, contenders)
-def test_two_models_never_replace_each_other_in_turn(one: Contender, other: Contender):
-    if may_serve(one) and may_serve(other):
-        assert not (decide(one, other).promote and decide(other, one).promote)
+def test_two_models_never_replace_each_other_in_turn(first: Contender, other: Contender):
+    if may_serve(first) and may_serve(other):
+        assert not (decide(first, other).promote and decide(other, first).promote)
 
 
 @given(contenders)
-def test_a_model_never_replaces_its_own_equal(one: Contender):
-    if may_serve(one):
-        assert not decide(replace(one, version="9"), one).promote
+def test_a_model_never_replaces_its_own_equal(first: Contender):
+    if may_serve(first):
+        assert not decide(replace(first, version="9"), first).promote
 
 
 @given(contenders, st.none() | contenders)
@@ -261,19 +260,19 @@ def test_a_clear_improvement_is_always_promoted(share: float, seed: int):
 
 @settings(max_examples=40, deadline=None)
 @given(contenders, contenders, st.randoms())
-def test_the_order_of_the_clips_changes_nothing(one: Contender, other: Contender, rng: random.Random):
-    def shuffled(found: Contender) -> Contender:
-        mixed = {key: dict(rng.sample(list(v.items()), len(v))) for key, v in found.values.items()}
-        return replace(found, values=dict(rng.sample(list(mixed.items()), len(mixed))))
+def test_the_order_of_the_clips_changes_nothing(first: Contender, other: Contender, rng: random.Random):
+    def shuffled(contender: Contender) -> Contender:
+        mixed = {key: dict(rng.sample(list(v.items()), len(v))) for key, v in contender.values.items()}
+        return replace(contender, values=dict(rng.sample(list(mixed.items()), len(mixed))))
 
-    assert decide(shuffled(one), shuffled(other)) == decide(one, other)
+    assert decide(shuffled(first), shuffled(other)) == decide(first, other)
 
 
 @settings(max_examples=40, deadline=None)
 @given(contenders, contenders, st.floats(0, 1))
-def test_a_metric_that_the_gate_does_not_know_never_turns_a_refusal_into_a_promotion(one, other, level: float):
-    if not decide(one, other).promote:
-        more = replace(one, values={**one.values, "aesthetics": losses(level)})
+def test_a_metric_that_the_gate_does_not_know_never_turns_a_refusal_into_a_promotion(first, other, level: float):
+    if not decide(first, other).promote:
+        more = replace(first, values={**first.values, "aesthetics": losses(level)})
         less = replace(other, values={**other.values, "aesthetics": losses(1.0)})
         assert not decide(more, less).promote
 
@@ -286,7 +285,7 @@ def simulated(share: float, nights: int = 400) -> float:
         rng = random.Random(night)
 
         def noisy(level: float, rng: random.Random = rng) -> dict[str, dict[str, float]]:
-            asked = {name: {t: float(rng.random() < 0.95) for t in found} for name, found in trials().items()}
+            asked = {name: {t: float(rng.random() < 0.95) for t in verdicts} for name, verdicts in trials().items()}
             jitter = {clip: value * (1 + rng.gauss(0, 0.05 / 2**0.5)) for clip, value in losses(level).items()}
             psnr = {clip: 25 + rng.gauss(0, 0.1) for clip in CLIPS}
             return values(**{PRIMARY: jitter}, reconstruction_psnr=psnr, **asked)
@@ -340,3 +339,20 @@ def test_a_number_that_was_not_measured_is_no_value():
     row = {"metric": "fvd", "slice": "all", "value": None, "state": "not_measured"}
     assert Scorecard("m-1", "clips", [row]).value("fvd") is None
     assert Scorecard("m-1", "clips", [row | {"state": "measured", "value": 2.0}]).value("fvd") == 2.0
+
+
+def test_a_model_of_a_pretrained_base_is_held_to_everything_but_the_trials() -> None:
+    def tuned(version: str, level: float, **changes: Any) -> Contender:
+        plain = {name: numbers for name, numbers in values(level).items() if not name.startswith("trial_")}
+        return good(version, level, values=plain, base="pretrained-1", pretrained=True, **changes)
+
+    assert failed(tuned("2", 0.6)) == []
+    obeys = next(reason for reason in good_enough(tuned("2", 0.6)) if reason.rule == "obeys")
+    assert obeys.detail.startswith("not measured")
+    assert failed(tuned("2", 3.0)) == ["learned"]
+    assert failed(tuned("2", 0.5), tuned("1", 0.6)) == []
+    assert "better" in failed(tuned("2", 0.6), tuned("1", 0.6))
+    assert failed(tuned("2", 0.5), good("1", 0.6)) == ["comparable"]
+    assert failed(good("2", 0.5), tuned("1", 0.6)) == ["comparable"]
+    unmeasured = replace(good(), values={name: v for name, v in values(0.6).items() if not name.startswith("trial_")})
+    assert "obeys" in failed(unmeasured), "any other model is not excused"

@@ -16,7 +16,7 @@ from assets.home import Home
 from assets.ingestion.assets import deliveries, media
 from assets.partitions import received_days
 from assets.reasons import Code, code_of
-from tests.assets.ingestion.conftest import DAY, clip, encode, manifest, pictures
+from tests.assets.samples import DAY, clip, encode, manifest, pictures
 
 Drop = Callable[..., Path]
 TABLES = ("deliveries", "delivery_items", "consent_submissions", "media")
@@ -31,8 +31,8 @@ def materialise(home: Home, day: str = DAY) -> dg.ExecuteInProcessResult:
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    found = result.get_asset_check_evaluations()
-    return {f"{one.asset_key.to_user_string()}.{one.check_name}": one.passed for one in found}
+    evaluations = result.get_asset_check_evaluations()
+    return {f"{check.asset_key.to_user_string()}.{check.check_name}": check.passed for check in evaluations}
 
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
@@ -222,11 +222,11 @@ def test_what_a_released_model_made_is_recognised_when_it_is_delivered(home: Hom
     drop("one", manifest(clip("own.mp4"), clip("shot.mp4")), films)
     materialise(home)
     names = {row["item_id"]: row["file_name"] for row in home.lake.rows("delivery_items", DAY)}
-    found = {names[row["item_id"]]: row for row in home.lake.rows("media", DAY)}
-    assert found["own.mp4"]["watermark_log10_p"] < -20
-    assert int(found["own.mp4"]["watermark_payload"], 16) == payload_of("model-7")
-    assert found["shot.mp4"]["watermark_log10_p"] > -3
-    assert found["shot.mp4"]["watermark_payload"] is None
+    delivered = {names[row["item_id"]]: row for row in home.lake.rows("media", DAY)}
+    assert delivered["own.mp4"]["watermark_log10_p"] < -20
+    assert int(delivered["own.mp4"]["watermark_payload"], 16) == payload_of("model-7")
+    assert delivered["shot.mp4"]["watermark_log10_p"] > -3
+    assert delivered["shot.mp4"]["watermark_payload"] is None
 
 
 def test_the_blocking_check_stops_the_run_when_a_file_is_lost(

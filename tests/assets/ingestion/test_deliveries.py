@@ -17,7 +17,7 @@ from assets.home import Home
 from assets.ingestion.deliveries import Delivery, read_day, read_delivery
 from assets.lake import to_table
 from assets.reasons import Code, code_of
-from tests.assets.ingestion.conftest import DAY, clip, manifest
+from tests.assets.samples import DAY, clip, manifest
 
 Drop = Callable[..., Path]
 
@@ -77,9 +77,9 @@ def test_a_manifest_that_is_a_link_or_a_pipe_is_not_opened(home: Home, drop: Dro
     (base / "link" / "delivery.json").symlink_to(tmp_path / "secret.json")
     os.mkfifo(base / "pipe" / "delivery.json")
     (base / "folder" / "delivery.json").mkdir()
-    found = read_day(home.store, home.lake, DAY).deliveries
-    assert [[code_of(reason) for reason in d.row["reasons"]] for d in found] == [[Code.MANIFEST_NOT_A_FILE]] * 3
-    assert len({d.row["delivery_id"] for d in found}) == 3
+    deliveries = read_day(home.store, home.lake, DAY).deliveries
+    assert [[code_of(reason) for reason in d.row["reasons"]] for d in deliveries] == [[Code.MANIFEST_NOT_A_FILE]] * 3
+    assert len({d.row["delivery_id"] for d in deliveries}) == 3
 
 
 def test_names_files_and_manifest_that_disagree_are_all_told(home: Home, drop: Drop) -> None:

@@ -21,7 +21,7 @@ from assets.ingestion.inbox import (
     unregistered,
 )
 from assets.store import LocalStore
-from tests.assets.ingestion.conftest import DAY, clip, manifest
+from tests.assets.samples import DAY, clip, manifest
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_the_manifest_arrives_last_and_an_unfinished_copy_is_invisible(
 def test_a_folder_that_cannot_be_delivered_says_why(folder: Path, home: Home, tmp_path: Path) -> None:
     with pytest.raises(DeliveryError, match=r"no delivery\.json"):
         deliver(tmp_path, home)
-    with pytest.raises(DeliveryError, match="no day"):
+    with pytest.raises(DeliveryError, match="not a day"):
         deliver(folder, home, "2026-13-01")
     (folder / "b.mp4").symlink_to("/etc/hostname")
     with pytest.raises(DeliveryError, match="link"):
@@ -119,8 +119,8 @@ def test_links_and_special_files_are_seen_and_not_followed(
     (base / "linked-folder").symlink_to(tmp_path / "outside")
     (base / "dangling.mp4").symlink_to("nowhere")
     os.mkfifo(base / "pipe.mp4")
-    found = {entry.name: entry.kind for entry in entries(home.store, DAY, "one")}
-    assert found == {
+    kinds = {entry.name: entry.kind for entry in entries(home.store, DAY, "one")}
+    assert kinds == {
         "a.mp4": "file",
         "delivery.json": "file",
         "linked-folder": "link",

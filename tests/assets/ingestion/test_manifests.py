@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from assets.ingestion.manifests import NotJson, manifest_reasons, strict_json, unsafe_name
 from assets.reasons import Code, code_of, printable
-from tests.assets.ingestion.conftest import clip, manifest
+from tests.assets.samples import clip, manifest
 
 
 def test_a_complete_manifest_has_no_reasons_against_it() -> None:

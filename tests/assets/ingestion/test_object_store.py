@@ -6,9 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.request import Request, urlopen
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -16,26 +14,17 @@ from assets.home import Home
 from assets.ingestion.inbox import adopt_loose_folders, deliver, list_deliveries, unregistered
 from assets.reasons import Code, code_of
 from assets.store import S3Store
-from tests.assets.ingestion.conftest import DAY, clip, encode, manifest
 from tests.assets.ingestion.test_assets import checks, materialise
 from tests.assets.ingestion.test_progress import finish, why
+from tests.assets.samples import DAY, clip, encode, manifest
+from tests.bucket import bucket
 
 
 @pytest.fixture
-def remote(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+def remote(home: Home, tmp_path: Path) -> Iterator[Home]:
     """A home whose store is a bucket behind a real S3-protocol server."""
-    from moto.server import ThreadedMotoServer
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-    client.create_bucket(Bucket="rushes")
-    yield replace(home, store=S3Store(client, "rushes", "home", tmp_path / "cache"))
-    urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()  # its buckets outlive the server
-    server.stop()
+    with bucket() as client:
+        yield replace(home, store=S3Store(client, "rushes", "home", tmp_path / "cache"))
 
 
 def test_the_same_in_an_object_store(remote: Home, video: Path, tmp_path: Path) -> None:
@@ -84,8 +73,8 @@ def refuse(patch: pytest.MonkeyPatch, home: Home, name: str, status: int, code: 
 
         def asked(real=real, operation=operation, **more):  # type: ignore[no-untyped-def]
             if more["Key"].endswith(name):
-                said = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-                raise ClientError(said, operation)
+                response = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+                raise ClientError(response, operation)
             return real(**more)
 
         patch.setattr(home.store.client, operation, asked)
@@ -118,7 +107,7 @@ def test_a_manifest_that_may_not_be_read_stops_no_other_delivery(remote: Home, t
     with pytest.MonkeyPatch.context() as patch:
         for name in ("locked/delivery.json", "loose-locked/delivery.json"):
             refuse(patch, remote, name, 403, "AccessDenied")
-        assert [one.rsplit("-", 1)[0] for one in adopt_loose_folders(remote, DAY)] == ["loose-open"]
+        assert [folder.rsplit("-", 1)[0] for folder in adopt_loose_folders(remote, DAY)] == ["loose-open"]
         assert materialise(remote).success
     assert codes(remote) == {"a.mp4": [], "b.mp4": []}
 

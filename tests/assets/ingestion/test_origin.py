@@ -15,8 +15,8 @@ from assets.curation.policy import origin
 from assets.decode.probe_pool import ProbePool, ProbeResult
 from assets.marks.c2pa import SOURCE_TYPES, sign_as_ai_generator
 from assets.marks.certificates import Identity, make_certificate
-from tests.assets.ingestion.conftest import encode
-from tests.assets.ingestion.surgery import box
+from tests.assets.ingestion.hostile import box
+from tests.assets.samples import encode
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def test_a_capture_counts_in_favour_only_under_a_trusted_root(
 ) -> None:
     film = signed(video, tmp_path / "film.mp4", camera, "digitalCapture")
     with ProbePool(workers=1, anchors=camera.root) as trusting:
-        known = trusting.probe(film)
+        trusted = trusting.probe(film)
         assert trusting.version != pool.version
-    assert verdicts(known)["provenance"] == ("pass", "trusted capture")
+    assert verdicts(trusted)["provenance"] == ("pass", "trusted capture")
     unknown = pool.probe(film)
     assert (unknown.c2pa_state, unknown.reasons) == ("valid", ())
     assert verdicts(unknown) == {"synthetic_origin": ("pass", "digitalCapture"), "provenance": ("pass", "valid")}

@@ -19,8 +19,8 @@ from assets.ingestion import intake, progress
 from assets.ingestion.inbox import loose
 from assets.reasons import Code, code_of
 from assets.store import LocalStore
-from tests.assets.ingestion.conftest import DAY, clip, encode, manifest
 from tests.assets.ingestion.test_assets import checks, materialise, stored
+from tests.assets.samples import DAY, clip, encode, manifest
 
 Drop = Callable[..., Path]
 
@@ -31,7 +31,7 @@ def finish(home: Home) -> None:
 
 
 def why(home: Home) -> list[str]:
-    return [why for one in progress.waiting(home) for why in one.why]
+    return [why for entry in progress.waiting(home) for why in entry.why]
 
 
 def verdicts(home: Home) -> dict[str, list[str]]:
@@ -155,9 +155,9 @@ def test_a_file_that_comes_while_its_day_is_taken_in_fails_no_check_and_waits(
     read = module.read_day
 
     def then_one_comes(*arguments: Any) -> Any:
-        found = read(*arguments)
+        answer = read(*arguments)
         (two / "late.txt").write_bytes(b"came just now")
-        return found
+        return answer
 
     monkeypatch.setattr(module, "read_day", then_one_comes)
     result = materialise(home)
@@ -175,14 +175,14 @@ def test_a_file_that_is_exchanged_or_made_readable_waits(home: Home, two: Path) 
 
 
 def cannot_be_read(patch: pytest.MonkeyPatch, path: Path) -> None:
-    real = intake.sha256_of
+    real = intake.file_sha256
 
     def failing(read: Path) -> str:
         if read == path:
             raise OSError(errno.EIO, "Input/output error")
         return real(read)
 
-    patch.setattr(intake, "sha256_of", failing)
+    patch.setattr(intake, "file_sha256", failing)
 
 
 def changes_while_it_is_read(patch: pytest.MonkeyPatch, path: Path) -> None:
@@ -192,9 +192,9 @@ def changes_while_it_is_read(patch: pytest.MonkeyPatch, path: Path) -> None:
         if source != path:
             return real(source, target)
         path.write_bytes(whole + b"\0\0\0\x08free")
-        found = real(source, target)
+        answer = real(source, target)
         path.write_bytes(whole)
-        return found
+        return answer
 
     patch.setattr(intake, "_copy", changed)
 
@@ -220,7 +220,7 @@ def is_larger_than_the_free_disk(patch: pytest.MonkeyPatch, path: Path) -> None:
 
 
 def fills_the_disk_of_the_store(patch: pytest.MonkeyPatch, path: Path) -> None:
-    digest, real = intake.sha256_of(path), LocalStore.put
+    digest, real = intake.file_sha256(path), LocalStore.put
 
     def full(store: LocalStore, key: str, data: bytes | Path) -> None:
         if digest in key:
@@ -259,7 +259,7 @@ def test_a_file_that_cannot_be_taken_costs_nobody_else_and_is_taken_by_the_next_
     assert all(passed for name, passed in checks(result).items() if name.endswith("nothing_lost"))
     assert verdicts(home) == {"a.mp4": [], "b.mp4": [*before, code]}
     finish(home)
-    assert any(one.startswith(code) for one in why(home)) or code == Code.FILE_GONE
+    assert any(entry.startswith(code) for entry in why(home)) or code == Code.FILE_GONE
     assert why(home)
     materialise(home)
     finish(home)
@@ -283,10 +283,12 @@ def test_what_the_decoder_broke_down_over_is_tried_again_by_its_next_version(
     probe = ProbePool.examine
 
     def breaks_down(pool: ProbePool, path: Path, alone: bool = False) -> Any:
-        found = probe(pool, path, alone)
+        answer = probe(pool, path, alone)
         broken = path.stat().st_size != video.stat().st_size
         return (
-            replace(found, result=replace(found.result, reasons=(Code.CRASHED.because("signal"),))) if broken else found
+            replace(answer, result=replace(answer.result, reasons=(Code.CRASHED.because("signal"),)))
+            if broken
+            else answer
         )
 
     with monkeypatch.context() as patch:

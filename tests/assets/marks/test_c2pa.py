@@ -41,9 +41,9 @@ def test_a_file_without_a_manifest_reads_as_absent(plain: Path, tmp_path: Path):
 
 
 def test_what_we_sign_reads_back_as_trusted_with_its_claims(signed: Path, tmp_path: Path):
-    found = read_provenance(signed, tmp_path / "keys")
-    assert (found.state, found.source_type, found.claims) == ("trusted", TRAINED, CLAIMS)
-    assert found.says_generated
+    provenance = read_provenance(signed, tmp_path / "keys")
+    assert (provenance.state, provenance.source_type, provenance.claims) == ("trusted", TRAINED, CLAIMS)
+    assert provenance.says_generated
 
 
 def test_a_signature_under_another_root_is_valid_but_not_trusted(signed: Path, tmp_path: Path):
@@ -65,9 +65,9 @@ def test_one_changed_picture_byte_makes_the_file_invalid(signed: Path, tmp_path:
     data = bytearray(signed.read_bytes())
     data[data.find(b"mdat") + 500] ^= 1
     (tmp_path / "tampered.mp4").write_bytes(data)
-    found = read_provenance(tmp_path / "tampered.mp4", tmp_path / "keys")
-    assert found.state == "invalid"
-    assert "bmffHash" in (found.detail or "")
+    provenance = read_provenance(tmp_path / "tampered.mp4", tmp_path / "keys")
+    assert provenance.state == "invalid"
+    assert "bmffHash" in (provenance.detail or "")
 
 
 def test_a_changed_declaration_makes_the_file_invalid(signed: Path, tmp_path: Path):
@@ -80,9 +80,9 @@ def test_a_generator_of_another_company_is_recognised_under_any_extension(plain:
     marked = sign_as_ai_generator(plain, tmp_path / "theirs.mp4", tmp_path / "their_keys")
     hidden = marked.rename(tmp_path / "holiday.webm")
     make_certificate(tmp_path / "keys")
-    found = read_provenance(hidden, tmp_path / "keys")
-    assert (found.state, found.says_generated) == ("valid", True)
-    assert found.claims == {}
+    provenance = read_provenance(hidden, tmp_path / "keys")
+    assert (provenance.state, provenance.says_generated) == ("valid", True)
+    assert provenance.claims == {}
 
 
 def test_a_synthetic_ingredient_is_seen_through_a_clean_outer_manifest(plain: Path, tmp_path: Path):
@@ -105,9 +105,9 @@ def test_a_synthetic_ingredient_is_seen_through_a_clean_outer_manifest(plain: Pa
             json.dumps({"title": "p", "relationship": "parentOf", "label": "parent"}), "video/mp4", parent
         )
         builder.sign_file(str(marked), str(tmp_path / "edited.mp4"), signer)
-    found = read_provenance(tmp_path / "edited.mp4", tmp_path / "keys")
-    assert (found.state, found.source_type) == ("trusted", None)
-    assert found.says_generated
+    provenance = read_provenance(tmp_path / "edited.mp4", tmp_path / "keys")
+    assert (provenance.state, provenance.source_type) == ("trusted", None)
+    assert provenance.says_generated
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video", b"\0\0\0\x18ftypmp42" + b"\xff" * 200])

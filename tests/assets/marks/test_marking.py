@@ -8,17 +8,16 @@ import pytest
 from assets.marks import marking, watermark
 from assets.marks.c2pa import sign_video
 from assets.marks.marking import MarkError, mark_video, read_marks
+from tests.assets.samples import CLAIMS
 from training.data.video import read_frames, write_mp4
-
-CLAIMS = {"model_id": "model-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": "7:" + "cd" * 32}
 
 
 def test_a_marked_file_carries_both_marks_and_says_which_model_made_it(raw: Path, keys: Path, tmp_path: Path):
     mark_video(raw, tmp_path / "out.mp4", CLAIMS, keys)
-    found = read_marks(tmp_path / "out.mp4", keys)
-    assert found.complete, found.problems
-    assert found.provenance.claims == CLAIMS
-    assert found.bits == watermark.BITS
+    marks = read_marks(tmp_path / "out.mp4", keys)
+    assert marks.complete, marks.problems
+    assert marks.provenance.claims == CLAIMS
+    assert marks.bits == watermark.BITS
 
 
 def test_the_watermark_outlives_the_manifest_when_a_platform_re_encodes(raw: Path, keys: Path, tmp_path: Path):
@@ -31,10 +30,10 @@ def test_the_watermark_outlives_the_manifest_when_a_platform_re_encodes(raw: Pat
 
 
 def test_an_unmarked_file_shows_every_problem(raw: Path, keys: Path):
-    found = read_marks(raw, keys)
-    assert not found.complete
-    assert any("manifest absent" in problem for problem in found.problems)
-    assert any("watermark" in problem for problem in found.problems)
+    marks = read_marks(raw, keys)
+    assert not marks.complete
+    assert any("manifest absent" in problem for problem in marks.problems)
+    assert any("watermark" in problem for problem in marks.problems)
 
 
 def test_a_signed_file_without_watermark_is_not_complete(raw: Path, keys: Path, tmp_path: Path):

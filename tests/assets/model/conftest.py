@@ -38,10 +38,10 @@ def publish(home: Home, key: str, parent: str | None = None, **changes: Any) -> 
 @pytest.fixture(autouse=True)
 def bases(monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """The bases of the repository by size: none, until a test puts one in. All have the key `BASE`."""
-    found: dict[str, Path] = {}
-    monkeypatch.setattr("training.base.folder", found.get)
-    monkeypatch.setattr("training.base.key", lambda size: BASE if size in found else None)
-    return found
+    folders: dict[str, Path] = {}
+    monkeypatch.setattr("training.base.folder", folders.get)
+    monkeypatch.setattr("training.base.key", lambda size: BASE if size in folders else None)
+    return folders
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from assets.dataset.sealed import Sealed
 from assets.home import Home
 from assets.model import assets as stage
 from assets.model import published, warm
-from assets.registry.versions import Registry
+from assets.registry import Registry
 
 Run = Callable[..., dg.ExecuteInProcessResult]
 Script = Callable[[str], None]
@@ -24,12 +24,12 @@ import numpy as np
 from safetensors.numpy import save_file
 with (run_dir / "metrics.jsonl").open("a") as out:
     for step, loss in ((0, 1.0), (10, 0.5)):
-        out.write(json.dumps({"step": step, "time_s": 0.1, "train/loss": loss, "heldout/psnr_db": 20 + step}) + "\\n")
+        out.write(json.dumps({"step": step, "time_s": 0.1, "train/loss": loss, "heldout/codec_loss": 20 - step}) + "\\n")
 save_file({"w": np.ones((3, 4), np.float32)}, run_dir / "codec.safetensors")
 (run_dir / "codec.json").write_text("{}")
 root, at = config["snapshot_root"], json.loads(Path(config["manifest"]).read_text())["at"]
 (run_dir / "result.json").write_text(json.dumps({"task": "codec", "steps": 10, "seconds": 0.2, "stopped": None,
-    "start": {"heldout/psnr_db": 20.0}, "end": {"heldout/psnr_db": 30.0}, "snapshot_root": root,
+    "start": {"heldout/codec_loss": 20.0}, "end": {"heldout/codec_loss": 10.0}, "snapshot_root": root,
     "exposure": [root], "exposed_since": {root: at}}))
 """
 
@@ -59,13 +59,17 @@ def test_a_run_that_learns_is_published_with_its_curve_and_its_mlflow_run(
     result = run(small_world.home, stage.video_autoencoder)
     assert result.success
     assert checks(result) == {stage.CONSENT: True, stage.FINITE: True, stage.IMPROVED: True}
-    found, record = metadata(result), record_of(small_world.home, sealed)
+    shown, record = metadata(result), record_of(small_world.home, sealed)
     assert record is not None
-    assert (found["parameters"], found["steps"], found["outcome"]) == (12, 10, "trained")
-    assert found["snapshot_root"] == sealed.root
+    assert (shown["parameters"], shown["steps"], shown["outcome"]) == (12, 10, "trained")
+    assert shown["snapshot_root"] == sealed.root
     registered = Registry(small_world.home).client.get_run(record["mlflow_run_id"])
     assert registered.info.status == "FINISHED"
     assert registered.data.metrics["codec/train/loss"] == 0.5
+    chosen = {name.removeprefix("codec."): value for name, value in registered.data.params.items()}
+    expected = {"preset": "nano", "size": "nano", "seed": "0", "minutes": "0.0", "parent_model": "best"}
+    expected |= {"caption_dropout": "0.1"}
+    assert expected.items() <= chosen.items(), "each choice is a parameter, whether somebody made it or not"
     assert registered.data.tags["snapshot_root"] == sealed.root
     assert registered.inputs.dataset_inputs[0].dataset.name == "training_snapshot"
 
@@ -97,7 +101,7 @@ def test_weights_that_exist_are_not_reused_once_consent_is_gone(
     ("ending", "failing"),
     [
         (LEARNS.replace("(10, 0.5)", "(10, float('nan'))"), stage.FINITE),
-        (LEARNS.replace('"end": {"heldout/psnr_db": 30.0}', '"end": {"heldout/psnr_db": 19.0}'), stage.IMPROVED),
+        (LEARNS.replace('"end": {"heldout/codec_loss": 10.0}', '"end": {"heldout/codec_loss": 21.0}'), stage.IMPROVED),
     ],
     ids=["diverged", "learned nothing"],
 )
@@ -112,11 +116,11 @@ def test_a_run_that_is_no_good_publishes_nothing(
     assert list(small_world.home.store.list("models")) == []
 
 
-@pytest.mark.parametrize("said", ["{}", '{"0" * 64: at}'], ids=["nothing", "another snapshot"])
+@pytest.mark.parametrize("message", ["{}", '{"0" * 64: at}'], ids=["nothing", "another snapshot"])
 def test_weights_that_do_not_say_that_they_saw_the_snapshot_are_not_published(
-    small_world: Any, sealed: Sealed, run: Run, scripted: Script, said: str
+    small_world: Any, sealed: Sealed, run: Run, scripted: Script, message: str
 ) -> None:
-    scripted(LEARNS.replace("{root: at}", said))
+    scripted(LEARNS.replace("{root: at}", message))
     result = run(small_world.home, stage.video_autoencoder)
     assert not result.success
     (check,) = result.get_asset_check_evaluations()
@@ -166,14 +170,14 @@ def test_a_revocation_during_the_last_steps_keeps_finished_weights_from_being_pu
     small_world: Any, sealed: Sealed, run: Run, scripted: Script
 ) -> None:
     scripted(LEARNS)
-    original = stage._execute
+    original = stage.execute
 
     def revoke_meanwhile(*arguments: Any) -> None:
         original(*arguments)
         small_world.revoke(sealed.clip_ids[0])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "_execute", revoke_meanwhile)
+        patch.setattr(stage, "execute", revoke_meanwhile)
         result = run(small_world.home, stage.video_autoencoder)
     assert not result.success
     assert checks(result) == {stage.CONSENT: False}

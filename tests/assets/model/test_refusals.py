@@ -104,7 +104,7 @@ def test_a_manifest_sealed_anew_around_a_clip_without_consent_is_refused_by_the_
         ledger=Ledger(home.database_url).head(),
     )
     home.store.put(manifest_key(forged["root"]), json.dumps(forged).encode())
-    home.store.put(f"frames/{launch.renditions.VERSION}/{unconsented}.safetensors", b"")
+    home.store.put(f"frames/{launch.renditions.NANO.name}/{unconsented}.safetensors", b"")
     _, started = prepared(home, Sealed(forged["root"], forged, home.store.fetch(manifest_key(forged["root"]))), TINY)
     assert refusal(started) == {unconsented: ["consent.none"]}
 
@@ -146,7 +146,7 @@ def test_a_run_that_was_killed_and_is_resumed_after_a_revocation_refuses_and_its
     process.kill()
     process.wait(30)
     small_world.revoke(sealed.clip_ids[0])
-    assert running(started).wait(240) == REFUSED
+    assert main(list(started.command[-2:])) == REFUSED
     outcome = read_outcome("codec", started.run_dir)
     assert outcome.violation == {sealed.clip_ids[0]: ["consent.revoked"]}
     assert outcome.result["exposure"] == [sealed.root]

@@ -1,16 +1,21 @@
 """The registry over a real MLflow database: runs are found again, versions carry their tags, aliases open and close."""
 
+import json
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow
 import pytest
 
-from assets.registry.runs import without_password
-from assets.registry.versions import CHAMPION, CLEAN, Registry
+from assets.registry import CHAMPION, CLEAN, Registry, without_password
 from assets.serving import serve
 from assets.serving.serve import Serving
 
 ROOT = "ab" * 32
+BINARY = (".safetensors", ".whl")
 
 
 def tags(model_key: str) -> dict[str, str]:
@@ -88,16 +93,61 @@ def test_the_environment_moves_a_package_to_another_machine(
     assert Serving.read(folder).text_encoder == "/elsewhere/minilm"
 
 
-def test_a_package_names_its_registry_without_a_password(
+def test_a_package_names_a_registry_that_other_machines_reach_and_no_password(
     registry: Registry, weights: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("RUSHES_MLFLOW_URI", raising=False)
     folder = registry.model_folder(registered(registry, weights))
-    assert Serving.read(folder).registry == registry.home.mlflow_uri
+    assert Serving.read(folder).registry == registry.home.mlflow_uri  # MLflow's own setting, not the package's
+    assert json.loads((folder / "serving.json").read_text()).keys() == {"claims"}
     monkeypatch.setenv("RUSHES_MLFLOW_URI", "http://elsewhere:5000")
     assert Serving.read(folder).registry == "http://elsewhere:5000"
     assert without_password("postgresql://ann:secret@host:5432/mlflow") == "postgresql://ann@host:5432/mlflow"
     assert without_password("sqlite:////a/b.db") == "sqlite:////a/b.db"
+
+
+def test_a_package_names_no_path_of_the_machine_that_made_it(registry: Registry, weights: Path):
+    package = registry.model_folder(registered(registry, weights)).parents[1]
+    texts = {path: path.read_text() for path in package.rglob("*") if path.is_file() and path.suffix not in BINARY}
+    assert {"MLmodel", "requirements.txt", "serving.json", "input_example.json"} <= {path.name for path in texts}
+    ours = (str(registry.home.state), str(weights.parent), tempfile.gettempdir(), str(Path(__file__).parents[3]))
+    assert not [path.name for path, text in texts.items() if any(place in text for place in ours)]
+
+
+def test_a_package_brings_this_platform_as_a_wheel_that_its_requirements_name(registry: Registry, weights: Path):
+    package = registry.model_folder(registered(registry, weights)).parents[1]
+    (wheel,) = (package / "wheels").iterdir()
+    lines = (package / "requirements.txt").read_text().split()
+    assert f"wheels/{wheel.name}" in lines
+    assert not [line for line in lines if "+cpu" in line]
+    code = "import assets.serving.answer as a, training.simulate as s; print(a.__file__, s.__file__, sep='\\n')"
+    command = [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(wheel)!r}); {code}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=package)
+    assert [Path(line).parents[2] for line in done.stdout.split()] == [wheel, wheel]
+
+
+def test_a_logged_model_knows_its_run_its_version_and_what_a_request_looks_like(registry: Registry, weights: Path):
+    run_id = registry.start_run("m-1", "nightly")
+    registry.log_params(run_id, {"size": "nano"})
+    version = registry.version(serve.register(registry, run_id, weights, tags("m-1")))
+    logged = registry.client.get_logged_model(version.tags["logged_model"])
+    assert (logged.status, logged.source_run_id, logged.params) == ("READY", run_id, {"size": "nano"})
+    assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "video-transformer", "version": version.number}]
+    (output,) = registry.client.get_run(run_id).outputs.model_outputs
+    assert output.model_id == logged.model_id
+    info = mlflow.models.get_model_info(f"models:/video-transformer/{version.number}")
+    assert [column.name for column in info.signature.inputs] == ["prompt", "seed", "steps", "guidance"]
+    assert info.saved_input_example_info is not None
+
+
+def test_numbers_of_a_model_name_the_step_and_the_snapshot(registry: Registry, weights: Path):
+    number = registered(registry, weights)
+    registry.log_model_metrics(number, 200, {"best/heldout/flow_loss": 0.5}, ROOT)
+    logged = registry.client.get_logged_model(registry.version(number).tags["logged_model"])
+    (metric,) = logged.metrics
+    assert (metric.key, metric.value, metric.step) == ("best/heldout/flow_loss", 0.5, 200)
+    assert ROOT.startswith(metric.dataset_digest)
+    assert registry.client.get_run(registry.version(number).run_id).data.metrics == {"best/heldout/flow_loss": 0.5}
 
 
 def test_a_run_keeps_its_status_when_its_model_is_registered(registry: Registry, weights: Path):

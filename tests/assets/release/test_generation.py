@@ -9,8 +9,7 @@ import pytest
 from assets.home import Home
 from assets.marks.marking import MarkError, read_marks
 from assets.release.generation import generate_marked
-from assets.serving.answer import GenerationRequest, answer
-from assets.serving.policy import PromptRefused
+from assets.serving.answer import GenerationRequest, PromptRefused, answer
 from assets.serving.serve import NothingToServe, Serving
 
 CLAIMS = {"model_id": "model-1", "snapshot_root": "ab" * 32, "ledger_checkpoint": "7:" + "cd" * 32}
@@ -74,8 +73,8 @@ def test_prompts_with_other_options_are_made_apart_and_come_back_in_order(
     answers = answer(package, requests, tmp_path, allowed)
     assert [a.prompt for a in answers] == ["a red ball", "a blue cube", "a red ball"]
     assert len({a.path for a in answers if a.path and a.path.is_file()}) == 3
-    said = {tuple(call["seeds"]): (call["prompts"], call.get("steps")) for call in sampler}
-    assert said == {(1, 3): (["a red ball", "a red ball"], 2), (2,): (["a blue cube"], None)}
+    batches = {tuple(call["seeds"]): (call["prompts"], call.get("steps")) for call in sampler}
+    assert batches == {(1, 3): (["a red ball", "a red ball"], 2), (2,): (["a blue cube"], None)}
 
 
 def test_the_same_prompt_and_seed_with_other_options_is_another_file(
@@ -103,6 +102,7 @@ def test_a_package_that_names_no_registry_does_not_answer(
     sampler: list[dict[str, Any]], package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("RUSHES_MLFLOW_URI", raising=False)
+    monkeypatch.setattr("mlflow.is_tracking_uri_set", lambda: False)  # an earlier test of this process may have set it
     with pytest.raises(NothingToServe, match=r"names no registry.*Set RUSHES_MLFLOW_URI"):
         answer(package, [RED_BALL], tmp_path / "out")
     assert sampler == []

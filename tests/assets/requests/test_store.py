@@ -1,15 +1,19 @@
-"""Requests and proposals in the database: idempotent identities and the state machine."""
+"""Requests and proposals in the database, and through Dagster: identities, states, a typed table with checks."""
 
 from __future__ import annotations
 
 import datetime as dt
+import json
 
+import dagster as dg
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.home import Home
 from assets.lake import to_table
+from assets.requests.assets import footage_requests
 from assets.requests.parse import RequestError, parse_line
 from assets.requests.store import (
     STATES,
@@ -89,11 +93,11 @@ def test_every_state_leads_only_to_known_states_and_closed_ones_lead_nowhere() -
 def test_the_digest_moves_with_requests_and_their_states(home: Home) -> None:
     empty = requests_digest(home.database_url)
     row, _ = add_request(home.database_url, FOG, NOW)
-    asked = requests_digest(home.database_url)
+    digest = requests_digest(home.database_url)
     add_request(home.database_url, FOG, NOW)
-    assert asked == requests_digest(home.database_url) != empty
+    assert digest == requests_digest(home.database_url) != empty
     set_status(home.database_url, row["request_id"], "paused")
-    assert requests_digest(home.database_url) != asked
+    assert requests_digest(home.database_url) != digest
 
 
 def test_one_cause_makes_one_proposal(home: Home) -> None:
@@ -114,3 +118,52 @@ def test_people_do_not_propose_they_ask(home: Home) -> None:
 def test_an_identity_does_not_depend_on_when_it_was_asked(moment: dt.datetime) -> None:
     fixed = request_row(FOG, Header(opens_at="2026-01-01T00:00:00Z"))["request_id"]
     assert request_row(FOG, Header(opens_at=moment.isoformat()))["request_id"] == fixed
+
+
+# -- the asset ---------------------------------------------------------------------------------------------------------
+
+
+def run(home: Home) -> tuple[dg.ExecuteInProcessResult, dict[str, dg.AssetCheckEvaluation]]:
+    result = dg.materialize([footage_requests], resources={"home": home}, raise_on_error=False)
+    return result, {check.check_name: check for check in result.get_asset_check_evaluations()}
+
+
+def test_requests_come_from_the_database_and_from_the_inbox_and_bad_files_stop_nobody(home: Home) -> None:
+    add_request(home.database_url, parse_line("fog over Paris, slow motion"), NOW)
+    home.store.put("inbox/requests/bread.yaml", b"request_id: r-bread\nsubject: bread\nopens_at: 2026-11-01\n")
+    home.store.put("inbox/requests/bad.yaml", b"\xff\xfe not text")
+    home.store.put("inbox/requests/nothing.yaml", b"count: 3\n")
+    result, checks = run(home)
+    assert result.success
+    rows = {row["request_id"]: row for row in home.lake.rows("requests")}
+    assert len(rows) == 2
+    assert rows["r-bread"]["opens_at"] == "2026-11-01T00:00:00Z"
+    assert {tuple(row["not_understood"]) for row in rows.values()} == {(), ("slow motion",)}
+    assert checks["spec_valid"].passed
+    assert checks["budget_in_whole_minor_units"].passed
+    assert not checks["every_file_read"].passed
+    assert "bad.yaml" in checks["every_file_read"].metadata["files"].value
+    assert "nothing.yaml" in checks["every_file_read"].metadata["files"].value
+
+
+def test_a_second_run_writes_the_same_bytes(home: Home) -> None:
+    home.store.put("inbox/requests/bread.yaml", b"subject: bread\n")
+    run(home)
+    before = home.store.get("lake/requests/part.parquet")
+    run(home)
+    assert home.store.get("lake/requests/part.parquet") == before
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [({"target_units": 0}, "spec_valid"), ({"price_minor": -5}, "budget_in_whole_minor_units")],
+)
+def test_a_row_that_somebody_broke_in_the_database_blocks(home: Home, change: dict[str, int], check: str) -> None:
+    row, _ = add_request(home.database_url, parse_line("fog"), NOW)
+    broken = json.dumps({name: value for name, value in (row | change).items() if name != "status"})
+    with sa.create_engine(home.database_url).begin() as connection:
+        connection.execute(sa.text("update footage_request set row_json = :row"), {"row": broken})
+    _, checks = run(home)
+    assert not checks[check].passed
+    assert checks[check].severity == dg.AssetCheckSeverity.ERROR
+    assert checks[check].blocking

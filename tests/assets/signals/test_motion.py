@@ -62,18 +62,18 @@ POSITIVE = {"right", "up", "in", "clockwise"}
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", MOVES)
 def test_a_camera_move_is_named_with_its_direction(name: str, seed: int) -> None:
-    found = filmed(seed, MOVES[name])
+    signals = filmed(seed, MOVES[name])
     kind, _, direction = name.partition(" ")
-    assert found["camera_motion"] == kind
+    assert signals["camera_motion"] == kind
     if direction:
-        assert (found[f"camera_{kind}_diag_per_s"] > 0) == (direction in POSITIVE)
+        assert (signals[f"camera_{kind}_diag_per_s"] > 0) == (direction in POSITIVE)
 
 
 @pytest.mark.parametrize("speed", [0.03, 0.06, 0.12])
 def test_a_pan_is_measured_in_diagonals_per_second(speed: float) -> None:
-    found = filmed(4, lambda t: shift(-speed * DIAGONAL * t, 0))
-    assert found["camera_pan_diag_per_s"] == pytest.approx(speed, rel=0.15)
-    assert found["motion_diag_per_s"] == pytest.approx(speed, rel=0.2)
+    signals = filmed(4, lambda t: shift(-speed * DIAGONAL * t, 0))
+    assert signals["camera_pan_diag_per_s"] == pytest.approx(speed, rel=0.15)
+    assert signals["motion_diag_per_s"] == pytest.approx(speed, rel=0.2)
 
 
 def test_a_shaking_camera_is_handheld() -> None:
@@ -93,9 +93,9 @@ def test_a_subject_that_moves_before_a_standing_camera_does_not_move_the_camera(
         if before is not None:
             pairs.append(meter.between(before, view, 1 / RATE))
         before = view
-    found = summarise(pairs)
-    assert found["camera_motion"] == "static"
-    assert found["motion_diag_per_s"] > 0.003
+    signals = summarise(pairs)
+    assert signals["camera_motion"] == "static"
+    assert signals["motion_diag_per_s"] > 0.003
 
 
 def test_a_clip_of_one_frame_stands_still() -> None:

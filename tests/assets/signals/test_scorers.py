@@ -1,4 +1,4 @@
-"""What is measured on larger pictures and on sound, against truths that are known."""
+"""What is measured on single pictures, on larger ones and on sound, against truths that are known."""
 
 from __future__ import annotations
 
@@ -18,16 +18,105 @@ from hypothesis import strategies as st
 import assets
 from assets.decode.decoder import open_container
 from assets.model.config import sources
+from assets.signals.detectors import BadScorer, TextMeter, available_scorers, load_scorers
+from assets.signals.files import pass_version
 from assets.signals.frames import SMALL_SIDE, read
-from assets.signals.image_quality import PARTS, technical_quality
-from assets.signals.measure import measure
-from assets.signals.plugins import BadScorer, available, load
+from assets.signals.image_quality import (
+    PARTS,
+    bars,
+    colourfulness,
+    detail_share,
+    is_black,
+    is_frozen,
+    letterbox_box,
+    noise_sigma,
+    score_picture,
+    technical_quality,
+)
+from assets.signals.single_pass import measure
 from assets.signals.sound import GATE_LUFS, Sound, integrated
-from assets.signals.spectrum import detail_share, noise_sigma
-from assets.signals.task import pass_version
-from assets.signals.text_detection import TextMeter
-from tests.assets.curation.pictures import texture
+from tests.assets.samples import texture
 from training.data.video import write_mp4
+
+# -- single small pictures -------------------------------------------------------------------------------------------
+
+
+def letterbox_share(*sides: int) -> float:
+    _, _, width, height = letterbox_box(*sides)
+    return 1 - width * height
+
+
+def gray_of(rgb: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+
+
+def test_blur_lowers_sharpness_and_noise_raises_the_noise_figure() -> None:
+    rgb = texture(0)
+    blurred = cv2.GaussianBlur(rgb, (0, 0), 3)
+    noisy = np.clip(blurred + np.random.default_rng(0).normal(0, 6, rgb.shape), 0, 255).astype(np.uint8)
+    scores = {name: score_picture(p, gray_of(p)) for name, p in (("as is", rgb), ("blur", blurred), ("noise", noisy))}
+    assert scores["blur"].sharpness < scores["as is"].sharpness / 5
+    assert noise_sigma(gray_of(noisy)) > noise_sigma(gray_of(blurred)) + 2
+
+
+@pytest.mark.parametrize(("value", "clipped"), [(0, 1.0), (4, 1.0), (5, 0.0), (128, 0.0), (250, 0.0), (255, 1.0)])
+def test_clipped_pixels_are_those_outside_5_to_250(value: int, clipped: float) -> None:
+    flat = np.full((36, 64, 3), value, np.uint8)
+    assert score_picture(flat, flat[..., 0]).clipped == pytest.approx(clipped)
+
+
+def test_percentiles_and_contrast_of_a_two_tone_picture() -> None:
+    rgb = np.zeros((40, 60, 3), np.uint8)
+    rgb[:, 30:] = 200
+    scores = score_picture(rgb, gray_of(rgb))
+    assert (scores.luma_p05, scores.luma_p95, scores.contrast) == pytest.approx((0, 200, 100), abs=1)
+
+
+def test_grey_has_no_colour_and_stripes_of_colour_have_much() -> None:
+    stripes = np.zeros((40, 60, 3), np.uint8)
+    stripes[:, :20, 0] = stripes[:, 20:40, 1] = stripes[:, 40:, 2] = 255
+    assert colourfulness(np.full((40, 60, 3), 90, np.uint8)) == pytest.approx(0, abs=1e-3)
+    assert colourfulness(stripes) > 100
+
+
+def test_coloured_shadows_are_told_from_neutral_ones() -> None:
+    lamps, daylight = (np.full((40, 60, 3), 230, np.uint8) for _ in range(2))
+    lamps[:, :40] = (15, 25, 60)
+    daylight[:, :40] = (40, 42, 45)
+    saturation = [score_picture(p, gray_of(p)).shadow_saturation for p in (lamps, daylight)]
+    assert saturation[0] > 0.6
+    assert saturation[1] < 0.2
+
+
+def test_black_and_frozen_frames_are_told_from_coding_noise_and_from_movement() -> None:
+    noise = np.random.default_rng(0).integers(0, 4, (144, 256), np.uint8)
+    picture = gray_of(texture(1))
+    moved = picture.copy()
+    moved[60:70, 100:110] = 255 - moved[60:70, 100:110]
+    assert is_black(noise)
+    assert not is_black(picture)
+    assert is_frozen(np.clip(picture.astype(int) + noise, 0, 255).astype(np.uint8), picture)
+    assert not is_frozen(moved, picture)
+
+
+def test_a_letterbox_is_measured_and_a_dark_sky_is_none() -> None:
+    boxed = gray_of(texture(2))
+    boxed[:18] = boxed[-18:] = 2
+    assert letterbox_share(*bars(boxed), 144, 256) == pytest.approx(0.25, abs=0.01)
+    assert letterbox_box(*bars(boxed), 144, 256) == pytest.approx((0, 18 / 144, 1, 108 / 144), abs=0.01)
+    sky = gray_of(texture(2))
+    sky[:60] = 3
+    assert letterbox_share(*bars(sky), 144, 256) == 0
+
+
+def test_pillars_and_bars_add_up() -> None:
+    boxed = np.full((144, 256), 120, np.uint8)
+    boxed[:36] = boxed[-36:] = 0
+    boxed[:, :64] = boxed[:, -64:] = 0
+    assert letterbox_share(*bars(boxed), 144, 256) == pytest.approx(0.75)
+
+
+# -- larger pictures and sound ---------------------------------------------------------------------------------------
 
 
 def fine_picture(seed: int, side: int = 768) -> np.ndarray:
@@ -63,14 +152,14 @@ def test_noise_is_measured_in_8_bit_units(sigma: float) -> None:
 def test_lasting_rows_of_letters_are_told_from_pictures() -> None:
     def share(written: bool) -> float:
         letters = TextMeter()
-        found = []
+        measured = []
         for seed in range(3):
             picture = cv2.GaussianBlur(cv2.cvtColor(texture(seed, 360, 640), cv2.COLOR_RGB2GRAY), (0, 0), 2) // 2
             if written:
                 cv2.putText(picture, "THE QUICK BROWN FOX", (60, 330), cv2.FONT_HERSHEY_SIMPLEX, 1.2, 255, 2)
-            found.append(letters.share(picture))
-        assert found[0] is None  # one look cannot tell what lasts
-        return min(value or 0 for value in found[1:])
+            measured.append(letters.share(picture))
+        assert measured[0] is None  # one look cannot tell what lasts
+        return min(value or 0 for value in measured[1:])
 
     assert share(written=True) > 0.03
     assert share(written=False) == 0
@@ -109,15 +198,15 @@ def heard(path: Path) -> dict[str, float | None]:
 @pytest.mark.parametrize("level_db", [-23.0, -33.0])
 def test_a_tone_has_the_loudness_of_the_standard(tmp_path: Path, level_db: float) -> None:
     """EBU Tech 3341, case 1: 1 kHz on both channels at -23 dBFS is -23 LUFS."""
-    found = heard(tone(tmp_path / "a.mkv", 4, 10 ** (level_db / 20)))
-    assert found["loudness_lufs"] == pytest.approx(level_db, abs=0.3)
-    assert found["speech_fraction"] == 0
+    measured = heard(tone(tmp_path / "a.mkv", 4, 10 ** (level_db / 20)))
+    assert measured["loudness_lufs"] == pytest.approx(level_db, abs=0.3)
+    assert measured["speech_fraction"] == 0
 
 
 def test_no_sound_is_silence_at_the_gate(tmp_path: Path) -> None:
-    found = heard(tone(tmp_path / "a.mkv", 3, 0.0))
-    assert found["loudness_lufs"] == GATE_LUFS
-    assert found["silence_fraction"] == 1
+    measured = heard(tone(tmp_path / "a.mkv", 3, 0.0))
+    assert measured["loudness_lufs"] == GATE_LUFS
+    assert measured["silence_fraction"] == 1
 
 
 @given(st.lists(st.floats(-69, 0), min_size=1, max_size=50), st.integers(0, 200))
@@ -172,22 +261,22 @@ def test_a_plugin_scores_and_its_version_follows_model_and_card(tmp_path: Path) 
     (tmp_path / "nsfw.onnx").write_bytes(mean_model())
     card = {"version": "mean-1", "licence": "none needed", "width": 8, "height": 8, "scale": 255.0, "output": 0}
     (tmp_path / "nsfw.json").write_text(json.dumps(card))
-    assert list(available(tmp_path)) == ["nsfw"]
-    (scorer,) = load(available(tmp_path))
+    assert list(available_scorers(tmp_path)) == ["nsfw"]
+    (scorer,) = load_scorers(available_scorers(tmp_path))
     rgb = np.zeros((20, 30, 3), np.uint8)
     rgb[..., 0] = 51
     assert scorer.score(rgb) == pytest.approx(0.2, abs=0.01)
     assert scorer.version.startswith("mean-1-")
-    with_plugin = pass_version(None, available(tmp_path))
+    with_plugin = pass_version(None, available_scorers(tmp_path))
     (tmp_path / "nsfw.json").write_text(json.dumps(card | {"output": 1}))
-    assert len({pass_version(None), with_plugin, pass_version(None, available(tmp_path))}) == 3
+    assert len({pass_version(None), with_plugin, pass_version(None, available_scorers(tmp_path))}) == 3
 
 
 STEPS = [
     ("assets.signals.single_pass", "SIGNALS_VERSION"),
     ("assets.signals.shots", "DETECTOR_VERSION"),
     ("assets.signals.image_quality", "QUALITY_VERSION"),
-    ("assets.signals.text_detection", "TEXT_VERSION"),
+    ("assets.signals.detectors", "TEXT_VERSION"),
     ("assets.decode.identity", "IDENTITY_VERSION"),
 ]
 
@@ -203,7 +292,7 @@ def test_another_version_of_any_step_of_the_pass_is_another_pass(
 
 def test_every_version_constant_of_the_pass_is_part_of_its_version() -> None:
     folder, own = Path(assets.__file__).parent, set()
-    for source in sources(folder, ("signals/measure",)):
+    for source in sources(folder, ("signals/single_pass",)):
         module = ".".join(source.relative_to(folder.parent).with_suffix("").parts)
         own |= {(module, name) for name in re.findall(r"^(\w*VERSION) = ", source.read_text(), re.MULTILINE)}
     assert own == set(STEPS)
@@ -215,7 +304,7 @@ def test_a_model_without_a_usable_card_is_refused(tmp_path: Path, card: str | No
     if card is not None:
         (tmp_path / "nsfw.json").write_text(card)
     with pytest.raises(BadScorer, match="card"):
-        load(available(tmp_path))
+        load_scorers(available_scorers(tmp_path))
 
 
 def test_pictures_and_sound_of_a_film_are_measured_in_one_pass(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from assets.signals.shots import MIN_SHOT_S, Shot, ShotFeatures, find_shots
 from orchestration.demo.deliveries import DELIVERIES, FPS_SIMULATED, FRAMES_SIMULATED, Clip, scene_of
-from tests.assets.curation.pictures import still
+from tests.assets.samples import still
 from training.simulate import render
 
 FPS = 25
@@ -32,9 +32,9 @@ def faded(frames: np.ndarray, out: bool) -> np.ndarray:
 @pytest.mark.parametrize("lengths", [(30, 46), (12, 8, 40), (10, 10, 10, 10)])
 def test_hard_cuts_are_found_at_their_frames(lengths: tuple[int, ...]) -> None:
     film = np.concatenate([still(seed, length) for seed, length in enumerate(lengths)])
-    found = shots_of(film)
-    assert [shot.end for shot in found] == list(np.cumsum(lengths))
-    assert [shot.boundary for shot in found] == ["cut"] * (len(lengths) - 1) + ["end"]
+    shots = shots_of(film)
+    assert [shot.end for shot in shots] == list(np.cumsum(lengths))
+    assert [shot.boundary for shot in shots] == ["cut"] * (len(lengths) - 1) + ["end"]
 
 
 def test_a_fade_through_black_is_one_boundary_in_the_black() -> None:
@@ -80,7 +80,9 @@ def test_a_fast_pan_is_no_cut() -> None:
     assert len(shots_of(film)) == 1
 
 
-@pytest.mark.parametrize("clip", [clip for one in DELIVERIES for clip in one.clips if clip.scene in (19, 107)])
+@pytest.mark.parametrize(
+    "clip", [clip for delivery in DELIVERIES for clip in delivery.clips if clip.scene in (19, 107)]
+)
 def test_a_pan_over_a_plain_scene_is_no_dissolve(clip: Clip) -> None:
     assert clip.size is not None
     assert len(shots_of(render(scene_of(clip), *clip.size, FRAMES_SIMULATED, FPS_SIMULATED))) == 1
@@ -89,9 +91,9 @@ def test_a_pan_over_a_plain_scene_is_no_dissolve(clip: Clip) -> None:
 def test_a_cut_over_a_blended_frame_is_one_cut() -> None:
     before, after = still(0, 30), still(1, 30)
     blend = ((before[:1].astype(int) + after[:1]) // 2).astype(np.uint8)
-    found = shots_of(np.concatenate([before, blend, after]))
-    assert len(found) == 2
-    assert found[0].end in (30, 31)
+    shots = shots_of(np.concatenate([before, blend, after]))
+    assert len(shots) == 2
+    assert shots[0].end in (30, 31)
 
 
 def test_no_frames_are_no_shots() -> None:
@@ -102,8 +104,8 @@ def test_no_frames_are_no_shots() -> None:
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=6))
 def test_shots_cover_every_frame_once_and_none_is_too_short(lengths: list[int]) -> None:
     film = np.concatenate([still(seed, length) for seed, length in enumerate(lengths)])
-    found = shots_of(film)
-    assert [shot.start for shot in found] == [0, *(shot.end for shot in found[:-1])]
-    assert found[-1].end == len(film)
-    if len(found) > 1:
-        assert min(shot.end - shot.start for shot in found) >= MIN_SHOT_S * FPS - 1
+    shots = shots_of(film)
+    assert [shot.start for shot in shots] == [0, *(shot.end for shot in shots[:-1])]
+    assert shots[-1].end == len(film)
+    if len(shots) > 1:
+        assert min(shot.end - shot.start for shot in shots) >= MIN_SHOT_S * FPS - 1

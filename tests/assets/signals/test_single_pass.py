@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from assets.decode.identity import range_digest
 from assets.signals.frames import PREVIEW_SIDE, SMALL_SIDE, read
 from assets.signals.image_quality import is_black, is_frozen
-from assets.signals.measure import measure, shots_of
-from assets.signals.single_pass import NEVER_BLACK, NEVER_FROZEN, Pass
-from tests.assets.curation.pictures import still, texture
+from assets.signals.single_pass import NEVER_BLACK, NEVER_FROZEN, Pass, measure, shots_of
+from tests.assets.samples import still, texture
 from training.data.video import write_mp4
 
 
@@ -39,11 +38,11 @@ def test_frames_are_small_ordered_and_timed(tmp_path: Path) -> None:
 
 def test_known_digests_name_the_clips_and_those_of_another_number_of_frames_are_taken_again(tmp_path: Path) -> None:
     path = write_mp4(tmp_path / "a.mp4", moving(2, 20, 10.0), 10.0)
-    known, own = bytes(range(32)) * 20, b"".join(frame.digest() for frame in read(path))
-    found = {digests: measure(path, None, digests=digests)["shots"][0] for digests in (None, known, own, known[:-32])}
-    assert found[known]["clip_id"] == range_digest(known)
-    assert {found[digests]["clip_id"] for digests in (None, own, known[:-32])} == {range_digest(own)}
-    assert found[known]["signals"] == found[None]["signals"]
+    stored, own = bytes(range(32)) * 20, b"".join(frame.digest() for frame in read(path))
+    shots = {digests: measure(path, None, digests=digests)["shots"][0] for digests in (None, stored, own, stored[:-32])}
+    assert shots[stored]["clip_id"] == range_digest(stored)
+    assert {shots[digests]["clip_id"] for digests in (None, own, stored[:-32])} == {range_digest(own)}
+    assert shots[stored]["signals"] == shots[None]["signals"]
 
 
 class Finder:

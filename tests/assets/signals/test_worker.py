@@ -13,27 +13,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assets.decode.limits import Limits
 from assets.decode.probe_pool import ProbePool
-from assets.decode.process import Children
+from assets.decode.process import Children, Limits
 from assets.home import Home
 from assets.ingestion.inbox import Entry
 from assets.ingestion.intake import Intake, take_in
 from assets.ingestion.origin import MarkReader
 from assets.reasons import Code, code_of
-from assets.signals.measure import measure
-from assets.signals.rows import measure_files
-from assets.signals.single_pass import Pass
-from assets.signals.task import BesideProbe, Measuring, beside_probe, result_key
+from assets.signals.files import BesideProbe, Measuring, beside_probe, measure_files, result_key
+from assets.signals.single_pass import Pass, measure
 from assets.signals.worker import judged_and_measured
 from tests.assets.curation.test_stage import DAYS, FPS, media_row, pan
-from tests.assets.ingestion.conftest import encode
+from tests.assets.samples import encode
 from training.data.video import write_mp4
 
 DIES = """
 import json, sys
 from dataclasses import asdict
-from assets.decode.limits import ProbeResult
+from assets.decode.probe_pool import ProbeResult
 print("ready", flush=True)
 for line in sys.stdin:
     if "plugins" in json.loads(line):
@@ -63,31 +60,31 @@ def plain(answer: Any) -> Any:
 @pytest.mark.parametrize("sound", [False, True])
 def test_one_decode_gives_what_two_decodes_give(film: Path, tmp_path: Path, sound: bool) -> None:
     path = encode(tmp_path / "sound.mp4", frames=48, sound=True) if sound else film
-    result, found = judged_and_measured(request_for(path), Limits(), no_pulse)
+    result, measured = judged_and_measured(request_for(path), Limits(), no_pulse)
     alone, nothing = judged_and_measured({"path": str(path)}, Limits(), no_pulse)
     assert (result, nothing) == (alone, None)
-    assert plain(found) == plain(measure(path, None, digests=base64.b64decode(result.frame_digests)))
-    assert plain(found) == plain(measure(path, None))
-    assert found is not None
-    assert (found["shots"][0]["signals"]["loudness_lufs"] is not None) == sound
+    assert plain(measured) == plain(measure(path, None, digests=base64.b64decode(result.frame_digests)))
+    assert plain(measured) == plain(measure(path, None))
+    assert measured is not None
+    assert (measured["shots"][0]["signals"]["loudness_lufs"] is not None) == sound
 
 
 def test_sound_that_no_decoder_knows_leaves_the_pictures_measured(tmp_path: Path) -> None:
     path = encode(tmp_path / "sound.mkv", frames=48, sound=True, write_crc32="0")
     path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_XYZ"))
-    result, found = judged_and_measured(request_for(path), Limits(), no_pulse)
+    result, measured = judged_and_measured(request_for(path), Limits(), no_pulse)
     assert result.reasons == ()
-    assert found is not None
-    assert found["shots"][0]["signals"]["loudness_lufs"] is None
-    assert plain(found) == plain(measure(path, None))
+    assert measured is not None
+    assert measured["shots"][0]["signals"]["loudness_lufs"] is None
+    assert plain(measured) == plain(measure(path, None))
 
 
 def test_a_refused_file_is_not_measured(film: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(film.read_bytes()[:-5000])
-    result, found = judged_and_measured(request_for(cut), Limits(), no_pulse)
+    result, measured = judged_and_measured(request_for(cut), Limits(), no_pulse)
     assert result.reasons
-    assert found is None
+    assert measured is None
 
 
 @pytest.mark.parametrize("failure", [ValueError("a library"), MemoryError()])
@@ -105,8 +102,8 @@ def test_what_fails_in_measuring_leaves_the_verdict_alone(
 
 def test_weights_that_cannot_be_used_leave_the_verdict_alone(film: Path, tmp_path: Path) -> None:
     asked = request_for(film) | {"plugins": {"nsfw": str(tmp_path / "none.onnx")}}
-    result, found = judged_and_measured(asked, Limits(), no_pulse)
-    assert (result.reasons, found) == ((), None)
+    result, measured = judged_and_measured(asked, Limits(), no_pulse)
+    assert (result.reasons, measured) == ((), None)
 
 
 def test_a_worker_that_dies_while_it_measures_is_asked_for_the_verdict_alone(film: Path, tmp_path: Path) -> None:
@@ -132,7 +129,7 @@ def take(home: Home, *films: Path, say: Callable[[str], None] = lambda text: Non
     with ProbePool(workers=1, beside=beside_probe(home)) as pool:
         intake = Intake(home.store, pool, home.scratch("intake"), MarkReader.of(home))
         taken = take_in(intake, items, entries, say)
-    return [one.row for one in taken]
+    return [file.row for file in taken]
 
 
 def test_what_was_taken_in_is_measured_without_another_decode(
@@ -140,9 +137,9 @@ def test_what_was_taken_in_is_measured_without_another_decode(
 ) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(film.read_bytes()[:-5000])
-    said: list[str] = []
-    rows = take(home, film, bad, say=said.append)
-    assert said[-1].startswith("2 of 2 files")
+    messages: list[str] = []
+    rows = take(home, film, bad, say=messages.append)
+    assert messages[-1].startswith("2 of 2 files")
     assert [row["state"] for row in rows] == ["accepted", "quarantined"]
     assert not home.store.exists(result_key(Measuring.of(home).version, rows[1]["bytes_sha256"]))
     asked: list[object] = []

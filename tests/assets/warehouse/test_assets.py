@@ -1,8 +1,9 @@
-"""The warehouse through Dagster: materialised over a lake written by hand, with its checks, counts and lineage."""
+"""The warehouse through Dagster: models with checks, counts and lineage; expectations as checks."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -12,9 +13,11 @@ from assets.coverage.assets import coverage_gaps, request_proposals
 from assets.home import Home
 from assets.requests.store import propose
 from assets.tables import TABLES
+from assets.warehouse import checks
 from assets.warehouse.assets import WRITERS, manifest, warehouse
-from assets.warehouse.project import PROJECT_DIR, dbt_resource, mart_rows
-from tests.dbt.small_lake import SmallLake
+from assets.warehouse.opening import mart_rows
+from assets.warehouse.project import PROJECT_DIR, dbt_resource
+from tests.dbt.small_lake import DAY, SmallLake
 
 UPSTREAM = {
     *("footage_requests", "deliveries", "media", "shots", "signals", "duplicates"),
@@ -108,3 +111,58 @@ def test_the_marts_are_materialised_with_checks_row_counts_and_column_lineage(ho
     assert {"clip-1", "time_of_day=dusk", "contributor=c-1"} <= proposed
     assert "time_of_day=night" not in proposed
     assert materializations["coverage_gaps"].materialization.metadata["coverage"].value.startswith("![share")
+
+
+# -- expectations as checks --------------------------------------------------------------------------------------------
+
+
+def evaluate(home: Home, check: dg.AssetChecksDefinition) -> dg.AssetCheckResult:
+    return check.node_def.compute_fn.decorated_fn(home=home)  # type: ignore[union-attr]
+
+
+def write(home: Home, **first_item: object) -> None:
+    lake = SmallLake()
+    lake.clip("one")
+    lake.rows["delivery_items"][0] |= first_item
+    home.lake.write("delivery_items", lake.rows["delivery_items"], DAY)
+
+
+def test_an_empty_lake_has_nothing_against_it(home: Home) -> None:
+    assert evaluate(home, checks.deliveries_meet_expectations).passed
+
+
+def test_a_critical_failure_is_an_error_with_counts_examples_and_a_report(
+    home: Home,
+) -> None:
+    home = replace(home, docs_url="http://127.0.0.1:3002/")
+    write(home, state="maybe")
+    result = evaluate(home, checks.deliveries_meet_expectations)
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert result.metadata["unexpected_values"].value >= 1
+    examples = {record.data["column"]: record.data["examples"] for record in result.metadata["failures"].records}
+    assert "maybe" in examples["state"]
+    assert result.metadata["report"].path == str(home.data_docs / "deliveries" / "index.html")
+    assert result.metadata["data_docs"].url == "http://127.0.0.1:3002/deliveries/index.html"
+
+
+def test_what_is_merely_unusual_is_a_warning(home: Home) -> None:
+    write(home, latitude=91.0, captured_at="2026-11-01T10:00:00Z", source_licence="CC0")
+    result = evaluate(home, checks.deliveries_meet_expectations)
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+
+
+def test_what_is_good_to_know_is_listed_and_fails_nothing(home: Home) -> None:
+    write(home, captured_at=None, source_licence="CC0")
+    result = evaluate(home, checks.deliveries_meet_expectations)
+    assert result.passed
+    assert result.description == "info: expect_column_values_to_not_be_null on captured_at"
+
+
+def test_only_what_would_travel_on_blocks() -> None:
+    suites = [getattr(checks, name) for name in dir(checks) if name.endswith("_expectations")]
+    assert {spec.name: spec.blocking for check in suites for spec in check.check_specs} == {
+        "deliveries_meet_expectations": True,
+        "media_meet_expectations": True,
+        "signals_meet_expectations": False,
+        "snapshot_meets_expectations": False,
+    }

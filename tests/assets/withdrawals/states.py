@@ -24,7 +24,7 @@ def everything(home: Home) -> dict[str, bytes]:
 
 def end_state(home: Home) -> dict[str, Any]:
     """All that a withdrawal leaves behind."""
-    from assets.registry.versions import MODEL, Registry
+    from assets.registry import MODEL, Registry
 
     registry, log = Registry(home), WithdrawalLog(home.database_url)
     pages = {v.number: registry.client.get_model_version(MODEL, v.number).description for v in registry.versions()}
@@ -33,8 +33,8 @@ def end_state(home: Home) -> dict[str, Any]:
         "versions": [(v.number, dict(v.tags), v.aliases, pages[v.number]) for v in registry.versions()],
         "proposals": list_proposals(home.database_url),
         "withdrawals": log.withdrawals(),
-        "items": [log.items(one.number) for one in log.withdrawals()],
-        "steps": [log.steps(one.number) for one in log.withdrawals()],
+        "items": [log.items(withdrawal.number) for withdrawal in log.withdrawals()],
+        "steps": [log.steps(withdrawal.number) for withdrawal in log.withdrawals()],
         "mark": log.mark(),
     }
 

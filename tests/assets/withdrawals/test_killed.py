@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from assets.consent.withdrawal_log import WithdrawalLog
-from assets.registry.versions import CHAMPION
+from assets.registry import CHAMPION
 from assets.store import LocalStore
 from assets.withdrawals.plan import act_on_ledger
 from tests.assets.withdrawals.states import NOW, end_state

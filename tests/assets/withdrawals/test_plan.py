@@ -13,8 +13,8 @@ import pytest
 from assets.consent.ledger import Ledger
 from assets.dataset.snapshot import build
 from assets.home import Home
-from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
-from assets.registry.versions import CANDIDATE, CHAMPION, MODEL, Registry
+from assets.model.published import COPIES, OVERALL, Scorecard, store_scorecard
+from assets.registry import CANDIDATE, CHAMPION, MODEL, Registry
 from assets.requests.parse import parse_line
 from assets.requests.store import list_proposals
 from assets.withdrawals.lineage import Model, downstream
@@ -34,10 +34,10 @@ def test_everything_downstream_is_reached_at_any_distance_and_nothing_else() -> 
         Model("orphan", "r-2", "never-heard-of"),
         Model("exposed", "r-2", "never-heard-of", ("r-1", "r-2")),
     ]
-    found = downstream(reached, models)
-    assert set(found) == {"trained", "child", "grandchild", "great-grandchild", "exposed"}
-    assert found["child"] == "started from trained, which is tainted"
-    assert "consent.revoked" in found["trained"]
+    causes = downstream(reached, models)
+    assert set(causes) == {"trained", "child", "grandchild", "great-grandchild", "exposed"}
+    assert causes["child"] == "started from trained, which is tainted"
+    assert "consent.revoked" in causes["trained"]
 
 
 def test_models_that_start_from_each_other_end_the_walk() -> None:
@@ -49,7 +49,7 @@ def test_models_that_start_from_each_other_end_the_walk() -> None:
 def add(small_world: Any, registry: Registry) -> Add:
     """Registers a version: model key, snapshot root, parent. It has passed the gate and copied nothing."""
 
-    def one(key: str, root: str, parent: str | None = None, **tags: str) -> str:
+    def register_version(key: str, root: str, parent: str | None = None, **tags: str) -> str:
         labels = {"model_key": key, "snapshot_root": root, "gate": "passed", "taint": "none", **tags}
         labels |= {"parent_model": parent} if parent else {}
         copies = {
@@ -59,7 +59,7 @@ def add(small_world: Any, registry: Registry) -> Add:
         store_scorecard(registry.home, Scorecard(key, "h", [copies]))
         return str(registry.client.create_model_version(MODEL, "file:///nowhere", tags=labels).version)
 
-    return one
+    return register_version
 
 
 def test_nothing_to_do_touches_nothing(small_world: Any) -> None:

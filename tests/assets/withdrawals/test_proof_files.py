@@ -15,17 +15,16 @@ from safetensors.numpy import save
 from assets.consent import notices
 from assets.consent.notices import Notice, NoticeError
 from assets.consent.platform import checkpoint_key
-from assets.consent.proofs.records import NOT_KNOWN
+from assets.consent.proofs.receipts import NOT_KNOWN
 from assets.consent.proofs.statements import Statement, file_bytes
 from assets.consent.proofs.verification import verify_file
 from assets.dataset.snapshot import build
 from assets.evaluation import commitments
 from assets.home import Home
 from assets.model.published import CurrentModel
-from assets.registry.versions import CHAMPION, MODEL, Registry
+from assets.registry import CHAMPION, MODEL, Registry
 from assets.withdrawals import receipt as completion
-from assets.withdrawals.consent_receipts import receipt
-from assets.withdrawals.exclusion_proofs import answer, clips_named
+from assets.withdrawals.answers import answer, clips_named, receipt
 from assets.withdrawals.plan import act_on_ledger
 from training.consent.keys import public_bytes
 
@@ -68,10 +67,10 @@ def test_a_receipt_of_a_consent_shows_the_event_the_models_and_what_is_not_known
 ) -> None:
     consent_id, party = small_world.grants[sealed.clip_ids[0]]
     made = receipt(registered, consent_id)
-    said = shown(registered, made)
-    assert f"{party} (contributor) granted consent {consent_id} for review, train" in said
-    assert f"1 clips that rest on it are in snapshot {sealed.root} of {len(sealed.clip_ids)} clips" in said
-    assert "Model m-1 (version 1, champion; not tainted) saw it: its commitment binds it to this snapshot" in said
+    text = shown(registered, made)
+    assert f"{party} (contributor) granted consent {consent_id} for review, train" in text
+    assert f"1 clips that rest on it are in snapshot {sealed.root} of {len(sealed.clip_ids)} clips" in text
+    assert "Model m-1 (version 1, champion; not tainted) saw it: its commitment binds it to this snapshot" in text
     assert made["paid"] == {"state": "not known", "entries": []}  # the warehouse has no payout book
     assert [clip["clip_id"] for clip in made["used"][0]["clips"]] == [sealed.clip_ids[0]]
 
@@ -112,10 +111,10 @@ def test_the_completion_receipt_of_a_withdrawal_is_named_and_holds(
     made = receipt(registered, consent_id)
     (withdrawal,) = made["withdrawals"]
     assert withdrawal["completed"]
-    said = shown(registered, made)
-    assert f"{withdrawal['withdrawal']} is told in its own completion receipt" in said
-    assert "tainted: " in said
-    assert "champion" not in said
+    text = shown(registered, made)
+    assert f"{withdrawal['withdrawal']} is in its own completion receipt" in text
+    assert "tainted: " in text
+    assert "champion" not in text
     content = registered.store.get(completion.key(withdrawal["withdrawal"]))
     verified = verify_file(content, public_bytes(checkpoint_key(registered)))
     assert verified.schema == "rushes.completion/1"
@@ -165,8 +164,8 @@ def test_the_record_tells_the_notice_that_was_shown_even_when_a_later_one_is_sho
     notices.show_from_now(home, later.document())
     (other,) = small_world.deliver("c-8", clips=1, consent=False)
     small_world.grant(other, "c-8", notice=later.sha256)
-    told = [receipt(home, small_world.grants[clip][0])["record"]["retention_period"] for clip in (clip_id, other)]
-    assert told == [first.retention_period, "one year"]
+    periods = [receipt(home, small_world.grants[clip][0])["record"]["retention_period"] for clip in (clip_id, other)]
+    assert periods == [first.retention_period, "one year"]
     assert notices.current(home) == later
 
 
@@ -194,7 +193,7 @@ def test_every_mandatory_field_of_the_standard_is_in_the_record(home: Home, smal
     parties = {"party_id", "party_name", "party_address", "party_contact", "party_type", "party_role"}
     assert all(parties <= set(party) for party in record["party_identification"])
     event = {"event_time", "validity_duration", "entity_id", "event_type", "event_state"}
-    assert all(event <= set(one) for one in record["events"])
+    assert all(event <= set(entry) for entry in record["events"])
     assert made["receipt_id"].startswith("receipt-")
 
 
@@ -235,14 +234,14 @@ def test_a_notice_survives_its_way_through_a_file() -> None:
 
 def test_a_clip_that_no_model_saw_gets_a_proof_of_that(registered: Home, sealed: Any) -> None:
     for version in ("1", "champion"):
-        said = shown(registered, answer(registered, STRANGE, version))
-        assert f"Clip {STRANGE} is in none of the 1 sets that the model ever saw" in said
-        assert sealed.root in said
+        text = shown(registered, answer(registered, STRANGE, version))
+        assert f"Clip {STRANGE} is in none of the 1 sets that the model ever saw" in text
+        assert sealed.root in text
 
 
 def test_a_clip_that_a_model_saw_gets_none(registered: Home, sealed: Any) -> None:
-    said = shown(registered, answer(registered, sealed.clip_ids[2], "1"))
-    assert f"Clip {sealed.clip_ids[2]} is in snapshot {sealed.root}" in said
+    text = shown(registered, answer(registered, sealed.clip_ids[2], "1"))
+    assert f"Clip {sealed.clip_ids[2]} is in snapshot {sealed.root}" in text
 
 
 def test_a_proof_of_presence_shows_no_other_clip(registered: Home, sealed: Any) -> None:

@@ -1,20 +1,26 @@
-"""A demo of which a part did not happen says so, and its command fails."""
+"""A demo of which a part did not happen says so; `make clean` asks before anybody's ledger or keys go."""
 
 from __future__ import annotations
 
+import io
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from assets.consent.platform import platform_ledger
 from assets.home import Home
-from assets.registry.versions import MODEL, Registry
+from assets.registry import MODEL, Registry
 from orchestration.demo import run, story
-from orchestration.demo.deliveries import DELIVERIES, REQUESTS
-from orchestration.demo.story import CASES, DemoFailed, require
+from orchestration.demo.clean import clean
+from orchestration.demo.deliveries import CASES, DELIVERIES, REQUESTS
+from orchestration.demo.people import enrol_everybody
+from orchestration.demo.story import DemoFailed, require
 from orchestration.demo.world import World
+from tests.worlds import enrol
 
 WORLD = World(tuple(REQUESTS), DELIVERIES)
 
@@ -67,7 +73,7 @@ def test_the_command_of_a_demo_without_a_champion_fails_and_says_why(
 
         def job(self, name: str, tags: Any = None) -> None: ...
 
-        def intake(self, days: Any) -> None: ...
+        def intake(self, days: Any = None) -> None: ...
 
     monkeypatch.setattr(run, "Session", NoSession)
     monkeypatch.setattr(run, "fetch", lambda vendor: None)
@@ -76,3 +82,48 @@ def test_the_command_of_a_demo_without_a_champion_fails_and_says_why(
     assert "the demo did not reach its end" in output
     assert "version 1: learned: too little" in output
     assert "Next:" not in output
+
+
+# -- make clean --------------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def demo(home: Home) -> Home:
+    enrol_everybody(home)
+    return home
+
+
+def test_the_demos_own_home_is_deleted_and_so_is_an_empty_one(demo: Home, tmp_path: Path) -> None:
+    assert clean(demo.state) == 0
+    assert not demo.state.exists()
+    assert clean(tmp_path / "never-made") == 0
+
+
+@pytest.mark.parametrize("what", ["somebody else in the demo's ledger", "a ledger of others", "keys", "damage"])
+def test_what_cannot_be_made_again_is_kept_until_somebody_confirms(
+    home: Home, what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if what == "somebody else in the demo's ledger":
+        enrol_everybody(home)
+        enrol(home, "c-you")
+    elif what == "a ledger of others":
+        platform_ledger(home)
+    elif what == "keys":
+        enrol_everybody(home)
+        (home.state / "you.pem").write_text("secret")
+    else:
+        (home.state / "rushes.db").write_bytes(b"SQLite format 3 but not really")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("delete\n"))
+    assert clean(home.state) == 1
+    assert "cannot be made again" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
+    assert clean(home.state) == 1
+    assert home.state.is_dir()
+    monkeypatch.setattr(sys, "stdin", Terminal("delete\n"))
+    assert clean(home.state) == 0
+    assert not home.state.exists()

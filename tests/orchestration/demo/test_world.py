@@ -1,22 +1,32 @@
-"""The sample world is complete, the same every time, and says where its footage comes from."""
+"""The sample world is complete and the same every time; its files are damaged, and its people sign, as each case needs."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
+from assets.consent.admission import Rule
+from assets.consent.intake import Admitted
+from assets.consent.platform import platform_ledger
 from assets.home import Home
 from assets.ingestion.delivery_items import item_id
 from assets.ingestion.manifests import manifest_reasons
 from assets.requests.parse import parse_line
-from assets.requests.store import list_requests
-from orchestration.demo.deliveries import DELIVERIES, REQUESTS
-from orchestration.demo.footage import CUTS
-from orchestration.demo.story import CASES, outcome
-from orchestration.demo.world import build_world, manifest
+from orchestration.demo.deliveries import CASES, CUTS, DELIVERIES, REQUESTS, Delivery
+from orchestration.demo.footage import DamageError, overdeclared, truncated
+from orchestration.demo.people import FORGED_PERSON, People, enrol_everybody, grants
+from orchestration.demo.story import outcome
+from orchestration.demo.world import manifest
+from training.consent.canonical import sha256_hex
+from training.consent.state import ConsentState
+from training.consent.times import parse_time
+from training.data.video import write_mp4
+
+NOW = parse_time("2026-11-07T00:00:00Z")
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES, ids=lambda delivery: delivery.delivery_id)
@@ -90,50 +100,100 @@ def test_a_case_without_rows_has_not_ended_as_expected(home: Home) -> None:
     assert ended.rows == "no row in media"
 
 
-def inbox(home: Home) -> dict[str, tuple[str, int]]:
-    """Digest and time of change of every file in the inbox."""
-    paths = {key: home.store.fetch(key) for key in home.store.list("inbox")}
-    return {key: (hashlib.sha256(p.read_bytes()).hexdigest(), p.stat().st_mtime_ns) for key, p in paths.items()}
+# -- damaged files ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    vendor = Path(__file__).resolve().parents[3] / ".vendor"
-    if not (vendor / "footage").is_dir():
-        pytest.skip("the sample footage is not there; `python -m orchestration.demo.fetch` brings it")
-    home = Home.local(tmp_path_factory.mktemp("world"), vendor=vendor)
-    build_world(home)
-    return home
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    noise = np.random.default_rng(0).integers(0, 255, (24, 96, 128, 3), dtype=np.uint8)
+    return write_mp4(tmp_path / "film.mp4", noise, 12)
 
 
-@pytest.mark.slow
-def test_building_the_world_again_changes_nothing(built: Home) -> None:
-    before, requests = inbox(built), list_requests(built.database_url)
-    build_world(built)
-    assert inbox(built) == before
-    assert list_requests(built.database_url) == requests
-    assert not any(built.scratch("sample-world").iterdir())
+def test_an_overdeclared_file_is_whole_and_promises_twice_its_frames(film: Path) -> None:
+    film.write_bytes(overdeclared(film.read_bytes()))
+    with av.open(str(film)) as container:
+        stream = container.streams.video[0]
+        assert stream.frames == 48
+        assert len(list(container.decode(stream))) == 24
 
 
-@pytest.mark.slow
-def test_a_broken_off_delivery_is_completed_and_its_files_are_the_same(built: Home) -> None:
-    before = inbox(built)
-    key = "inbox/2026-11-05/d-park/delivery.json"
-    for name in ("delivery.json", "sun.mp4"):
-        built.store.delete(key.replace("delivery.json", name))
-    build_world(built)
-    assert {k: digest for k, (digest, _) in inbox(built).items()} == {k: digest for k, (digest, _) in before.items()}
+def test_a_truncated_file_opens_and_its_first_frames_decode(film: Path) -> None:
+    film.write_bytes(truncated(film.read_bytes()))
+    decoded = 0
+    with av.open(str(film)) as container:
+        assert container.streams.video[0].frames == 24
+        for packet in container.demux(video=0):
+            try:
+                decoded += len(packet.decode())
+            except av.FFmpegError:
+                break
+    assert 0 < decoded < 24
 
 
-@pytest.mark.slow
-def test_each_delivery_carries_its_files_its_papers_and_a_manifest(built: Home) -> None:
+@pytest.mark.parametrize("damage", [truncated, overdeclared])
+def test_what_is_no_mp4_cannot_be_damaged_on_purpose(damage) -> None:
+    with pytest.raises(DamageError):
+        damage(b"not a film at all")
+
+
+# -- what people sign -------------------------------------------------------------------------------------------------
+
+
+def digests(delivery: Delivery) -> dict[str, str]:
+    return {clip.file: sha256_hex(f"{delivery.delivery_id}/{clip.file}") for clip in delivery.clips}
+
+
+def test_a_ledger_admits_everything_that_enrolled_people_signed_and_nothing_that_was_forged(home: Home) -> None:
+    enrol_everybody(home)
+    ledger, people = platform_ledger(home), People(home)
+    forged = []
     for delivery in DELIVERIES:
-        folder = f"inbox/{delivery.day}/{delivery.delivery_id}"
-        names = {key.removeprefix(f"{folder}/") for key in built.store.list(folder)}
-        assert names == {clip.file for clip in delivery.clips} | {"consent/events.json", "delivery.json"}
+        for envelope in people.papers(delivery, digests(delivery)):
+            outcome = ledger.append(envelope, NOW)
+            assert isinstance(outcome, Admitted) is (envelope["body"]["party_id"] != FORGED_PERSON), envelope["body"]
+            forged += [] if isinstance(outcome, Admitted) else [outcome.rule]
+    assert forged == [Rule.KEY_NOT_ENROLLED, Rule.UNKNOWN_KEY]
 
 
-@pytest.mark.slow
-def test_no_private_key_reaches_the_inbox(built: Home) -> None:
-    for key in built.store.list("inbox"):
-        assert b"PRIVATE KEY" not in built.store.get(key)
+def test_enrolling_everybody_again_changes_nothing(home: Home) -> None:
+    assert enrol_everybody(home) == len({delivery.contributor_id for delivery in DELIVERIES})
+    head = platform_ledger(home).head()
+    assert enrol_everybody(home) == 0
+    assert platform_ledger(home).head() == head
+
+
+def test_the_withdrawal_in_a_later_delivery_ends_the_consent_of_an_earlier_one(home: Home) -> None:
+    enrol_everybody(home)
+    ledger, people = platform_ledger(home), People(home)
+    for delivery in DELIVERIES:
+        ledger.append_many(people.papers(delivery, digests(delivery)), NOW)
+    consents = ConsentState.fold(ledger.events()).by_party["c-sigrun"]
+    revoked = {consent_id for consent_id, consent in consents.items() if consent.revoked_from is not None}
+    assert revoked == {"consent-d-eruption-slope"}
+    assert len(consents) == 3
+
+
+def test_signing_the_same_delivery_twice_gives_the_same_envelopes(home: Home) -> None:
+    delivery = DELIVERIES[0]
+    first, second = (People(home).papers(delivery, digests(delivery)) for _ in range(2))
+    assert first == second
+
+
+def test_two_homes_have_different_keys(home: Home, tmp_path) -> None:
+    delivery, other = DELIVERIES[0], Home.local(tmp_path / "other")
+    first, second = (People(h).papers(delivery, digests(delivery))[0]["key_id"] for h in (home, other))
+    assert first != second
+
+
+def test_private_keys_are_readable_by_their_owner_only(home: Home) -> None:
+    People(home).papers(DELIVERIES[0], digests(DELIVERIES[0]))
+    folder = home.state / "demo_people"
+    assert folder.stat().st_mode & 0o077 == 0
+    assert all(path.stat().st_mode & 0o077 == 0 for path in folder.rglob("*.key"))
+
+
+def test_every_clip_but_the_one_without_consent_is_granted_once() -> None:
+    for delivery in DELIVERIES:
+        granted = sorted(clip.file for clips in grants(delivery).values() for clip in clips)
+        assert granted == sorted(clip.file for clip in delivery.clips if clip.consent)
+    assert [clip.file for d in DELIVERIES for clip in d.clips if not clip.consent] == ["ash.mp4"]

@@ -21,19 +21,19 @@ Tick = Callable[..., dg.SensorResult]
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with instance_in(tmp_path / "dagster") as found:
-        yield found
+    with instance_in(tmp_path / "dagster") as instance:
+        yield instance
 
 
 @pytest.fixture
 def tick(instance: dg.DagsterInstance) -> Tick:
     """Evaluates a sensor over a home, from a cursor on."""
 
-    def one(sensor: str, home: Home, cursor: str | None = None) -> Any:
+    def evaluate(sensor: str, home: Home, cursor: str | None = None) -> Any:
         with dg.build_sensor_context(instance=instance, cursor=cursor, resources={"home": home}) as context:
             return SENSORS[sensor](context)
 
-    return one
+    return evaluate
 
 
 def run_of(instance: dg.DagsterInstance, job: str, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:

@@ -55,28 +55,28 @@ def register(home: Home, *names: str) -> None:
 
 def test_a_delivery_folder_asks_for_its_received_day_and_adds_the_partition(tick: Tick, home: Home) -> None:
     drop(home, "d-one")
-    asked = tick("inbox_sensor", home)
-    (request,) = asked.run_requests
+    ticked = tick("inbox_sensor", home)
+    (request,) = ticked.run_requests
     assert request.partition_key == DAY
-    (added,) = asked.dynamic_partitions_requests
+    (added,) = ticked.dynamic_partitions_requests
     assert (added.partitions_def_name, added.partition_keys) == (received_days.name, [DAY])
 
 
 def test_a_day_that_is_known_is_not_added_again(tick: Tick, home: Home, instance: dg.DagsterInstance) -> None:
     instance.add_dynamic_partitions(str(received_days.name), [DAY])
     drop(home, "d-one")
-    asked = tick("inbox_sensor", home)
-    assert len(asked.run_requests) == 1
-    assert not asked.dynamic_partitions_requests
+    ticked = tick("inbox_sensor", home)
+    assert len(ticked.run_requests) == 1
+    assert not ticked.dynamic_partitions_requests
 
 
 def test_two_folders_of_a_day_ask_for_one_run_and_another_day_for_its_own(tick: Tick, home: Home) -> None:
     drop(home, "d-one")
     drop(home, "d-two")
     drop(home, "d-three", "2026-11-03")
-    asked = tick("inbox_sensor", home)
-    assert [request.partition_key for request in asked.run_requests] == [DAY, "2026-11-03"]
-    assert asked.run_requests[0].tags["rushes/deliveries"] == "d-one,d-two"
+    ticked = tick("inbox_sensor", home)
+    assert [request.partition_key for request in ticked.run_requests] == [DAY, "2026-11-03"]
+    assert ticked.run_requests[0].tags["rushes/deliveries"] == "d-one,d-two"
 
 
 def test_a_registered_folder_does_not_ask_and_a_later_one_does(tick: Tick, home: Home) -> None:
@@ -183,21 +183,21 @@ def test_a_refresh_waits_for_every_intake_whatever_it_is_doing(
     assert "under way" in tick("refresh_sensor", small_world.home).skip_reason.skip_message
 
 
-def asked_for(instance: dg.DagsterInstance, asked: dg.SensorResult, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+def asked_for(instance: dg.DagsterInstance, ticked: dg.SensorResult, status: dg.DagsterRunStatus) -> dg.DagsterRun:
     """The run that Dagster makes of a sensor's only request, as it ended or stands."""
-    (request,) = asked.run_requests or ()
+    (request,) = ticked.run_requests or ()
     return run_of(instance, "refresh", status, **request.tags)
 
 
 def test_a_refresh_is_asked_for_until_it_succeeded_and_never_twice_at_once(
     tick: Tick, small_world: Any, instance: dg.DagsterInstance
 ) -> None:
-    asked = tick("refresh_sensor", small_world.home)
-    run = asked_for(instance, asked, dg.DagsterRunStatus.CANCELING)
-    assert "under way" in tick("refresh_sensor", small_world.home, asked.cursor).skip_reason.skip_message
+    ticked = tick("refresh_sensor", small_world.home)
+    run = asked_for(instance, ticked, dg.DagsterRunStatus.CANCELING)
+    assert "under way" in tick("refresh_sensor", small_world.home, ticked.cursor).skip_reason.skip_message
     instance.delete_run(run.run_id)
-    asked_for(instance, asked, dg.DagsterRunStatus.SUCCESS)
-    again = tick("refresh_sensor", small_world.home, asked.cursor)
+    asked_for(instance, ticked, dg.DagsterRunStatus.SUCCESS)
+    again = tick("refresh_sensor", small_world.home, ticked.cursor)
     assert not again.run_requests
     assert again.cursor[:12] in again.skip_reason.skip_message
 
@@ -205,11 +205,11 @@ def test_a_refresh_is_asked_for_until_it_succeeded_and_never_twice_at_once(
 def test_a_refresh_that_failed_is_asked_for_again_after_a_pause_that_grows(
     tick: Tick, small_world: Any, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = tick("refresh_sensor", small_world.home)
+    ticked = tick("refresh_sensor", small_world.home)
     pauses = []
     for _ in range(8):
-        asked_for(instance, asked, dg.DagsterRunStatus.FAILURE)
-        waits = tick("refresh_sensor", small_world.home, asked.cursor)
+        asked_for(instance, ticked, dg.DagsterRunStatus.FAILURE)
+        waits = tick("refresh_sensor", small_world.home, ticked.cursor)
         assert not waits.run_requests, "not at the next tick"
         seconds = float(waits.skip_reason.skip_message.split(" in ")[1].split()[0])
         pauses.append(round(seconds, -1))  # the test itself takes time
@@ -225,8 +225,8 @@ def test_a_refresh_that_failed_is_asked_for_again_after_a_pause_that_grows(
 def test_footage_that_comes_back_to_an_earlier_state_is_refreshed_again(
     tick: Tick, small_world: Any, instance: dg.DagsterInstance
 ) -> None:
-    asked = tick("refresh_sensor", small_world.home)
-    asked_for(instance, asked, dg.DagsterRunStatus.SUCCESS)
+    ticked = tick("refresh_sensor", small_world.home)
+    asked_for(instance, ticked, dg.DagsterRunStatus.SUCCESS)
     run_of(instance, "refresh", dg.DagsterRunStatus.SUCCESS, **{sensors.RECEIVED_TAG: "another state"})
     assert len(tick("refresh_sensor", small_world.home, "another state").run_requests) == 1
 

@@ -11,8 +11,8 @@ import pytest
 from assets.consent.ledger import Ledger
 from assets.dataset.snapshot import build as seal
 from assets.home import Home
-from assets.model.scorecards import COPIES, OVERALL, Scorecard, store_scorecard
-from assets.registry.versions import CANDIDATE, CHAMPION, MODEL, Registry
+from assets.model.published import COPIES, OVERALL, Scorecard, store_scorecard
+from assets.registry import CANDIDATE, CHAMPION, MODEL, Registry
 from assets.requests.store import list_proposals
 from orchestration.schedules import INPUTS_TAG
 from tests.orchestration.sensors.conftest import Tick

@@ -1,4 +1,4 @@
-"""When the night runs: as soon as anything that it works from has changed, and not otherwise."""
+"""When the night runs, and what happens to a run when something is out of reach for a moment."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from assets.consent.reviews import submit_review
 from assets.home import Home
 from assets.requests.parse import parse_line
 from assets.requests.store import add_request
+from orchestration.jobs import AGAIN, jobs
 from orchestration.schedules import INPUTS_TAG, inputs_of, night_tags, nightly_schedule
 from tests.orchestration.sensors.conftest import run_of
 from tests.worlds import enrol_reviewers
@@ -147,3 +148,28 @@ def test_an_alert_that_cannot_be_kept_costs_no_night(
     monkeypatch.setattr("orchestration.schedules.inputs_of", full)
     (request,) = night(home, tonight()).run_requests
     assert request.run_key.endswith("-unknown")
+
+
+# -- jobs --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [OSError("the bucket does not answer"), dg.Failure("refused", allow_retries=False)])
+def test_a_step_is_tried_again_where_that_may_help(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    tried = []
+
+    @dg.asset
+    def media() -> None:
+        tried.append(1)
+        if len(tried) < 3:
+            raise error
+
+    policy = dg.RetryPolicy(AGAIN.max_retries, 0, AGAIN.backoff, AGAIN.jitter)
+    job = dg.define_asset_job("intake", selection="media", op_retry_policy=policy)
+    run = dg.Definitions([media], jobs=[job]).resolve_job_def("intake").execute_in_process(raise_on_error=False)
+    assert (run.success, len(tried)) == ((True, 3) if isinstance(error, OSError) else (False, 1))
+
+
+def test_every_job_tries_again_and_every_run_has_a_bound() -> None:
+    for job in jobs:
+        assert job.op_retry_policy == AGAIN
+        assert float((job.tags or {}).get("dagster/max_runtime", 43200)) <= 3 * 24 * 3600

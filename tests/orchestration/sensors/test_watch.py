@@ -31,9 +31,9 @@ from dagster._core.utils import make_new_run_id
 from dagster._utils.error import SerializableErrorInfo
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from assets.evaluation import standing
+from assets.evaluation import promotion
 from assets.home import Home
-from assets.registry.versions import CHAMPION, MODEL, REGISTERED, Registry
+from assets.registry import CHAMPION, MODEL, REGISTERED, Registry
 from orchestration import watch
 from orchestration.schedules import SCHEDULE, latest_tick, nightly_schedule
 from orchestration.sensors import page_failure
@@ -136,7 +136,7 @@ def test_a_sensor_that_somebody_stopped_alerts(look: Look, home: Home, instance:
 def test_a_night_that_did_not_begin_alerts(
     look: Look, home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standing, "_champion", lambda home: standing.Standing("1"))
+    monkeypatch.setattr(promotion, "_champion", lambda home: promotion.Standing("1"))
     automation(instance, SCHEDULE, (TickStatus.SKIPPED, due() - 24 * HOUR), since=due() - 60)
     look()
     assert alerted(home) == ["night: missed open"]
@@ -181,7 +181,7 @@ def test_a_night_after_which_nothing_serves_alerts_and_beats_no_heart(
     assert alerted(home) == ["champion: nothing serves open"]
     assert isinstance(shown, dg.AssetCheckEvaluation)
     assert (shown.check_name, shown.passed) == ("something_serves", False)
-    assert standing.read_heartbeat(home)["night"] is None
+    assert promotion.read_heartbeat(home)["night"] is None
     assert not look().asset_events, "the check is shown when it changes"
     registry.set_alias(CHAMPION, version)
     registry.tag(version, "taint", "consent.revoked")
@@ -197,8 +197,8 @@ def test_a_registry_that_cannot_be_asked_is_unknown_and_not_empty(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     home.store.put(REGISTERED, b"{}")
     elsewhere = replace(home, mlflow_uri=address.format(folder=tmp_path))
-    champion = standing.standing_of(elsewhere, datetime.now(UTC))
-    assert champion.wrong.keys() == {standing.UNKNOWN}
+    champion = promotion.standing_of(elsewhere, datetime.now(UTC))
+    assert champion.wrong.keys() == {promotion.UNKNOWN}
     assert champion.serious
 
 
@@ -215,8 +215,8 @@ def test_nights_that_no_longer_end_well_fail_the_check_where_they_are_expected(h
     ):
         names = {"night": night, "since": since, "looked_at": looked}
         beat = {name: (now - timedelta(hours=ago)).isoformat() for name, ago in names.items() if ago is not None}
-        (home.state / standing.HEARTBEAT).write_text(json.dumps(beat))
-        assert (standing.STOPPED in standing.standing_of(home, now).wrong) is late, names
+        (home.state / promotion.HEARTBEAT).write_text(json.dumps(beat))
+        assert (promotion.STOPPED in promotion.standing_of(home, now).wrong) is late, names
 
 
 def test_the_alert_of_a_killed_run_is_over_when_it_was_run_again(
@@ -278,7 +278,7 @@ def test_a_failed_check_is_told_until_it_passes_for_the_same_day(
 def test_an_outside_monitor_hears_of_each_night_that_ended_well_until_it_was_told(
     tick: Tick, home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standing, "_champion", lambda home: standing.Standing("1"))
+    monkeypatch.setattr(promotion, "_champion", lambda home: promotion.Standing("1"))
     answers, asked = ["HTTP 500", None, None], []
     monkeypatch.setattr("orchestration.alerts.post", lambda variable, url, body: asked.append(url) or answers.pop(0))
     look = looking(tick, replace(home, heartbeat_url="http://monitor/s3cret"))
@@ -307,7 +307,7 @@ def test_after_a_withdrawal_the_asset_champion_shows_what_serves_now(
 
     dg.materialize([registered_model, champion], instance=instance)
     made = instance.get_latest_materialization_event(dg.AssetKey("champion"))
-    monkeypatch.setattr("assets.evaluation.promotion.reconcile_champion", lambda home: "version 1 must not serve")
+    monkeypatch.setattr("assets.evaluation.promotion.reconcile_champion", lambda home, by: "version 1 must not serve")
     for event in tick("champion_sensor", home).asset_events:
         instance.report_runless_asset_event(event)
     shown = instance.get_latest_materialization_event(dg.AssetKey("champion"))

@@ -88,8 +88,8 @@ class History:
             body = submission.envelope["body"]
             event = admitted.get(body["event_id"])
             fate = f"#{event.seq} at {time_text(event.recorded_at)}" if event and event.body == body else "refused"
-            said = {name: value for name, value in body.items() if name not in hidden}
-            lines.append(f"  {fate}: {body['type']} {said}")
+            fields = {name: value for name, value in body.items() if name not in hidden}
+            lines.append(f"  {fate}: {body['type']} {fields}")
         text = "\n".join(lines)
         for name, value in {
             "FILE": FILE,

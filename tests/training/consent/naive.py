@@ -15,28 +15,13 @@ from training.consent.events import Event
 _ALLOWANCE = timedelta(minutes=5)
 
 
-def naive_consents(
-    clip: ClipFacts,
-    purpose: str,
-    at: datetime,
-    until: datetime,
-    events: Sequence[Event],
-    territory: str = "*",
-    recipient: str = "*",
-) -> set[str] | None:
-    """The consents that allow the use at every moment from `at` to `until`, None when it is not allowed."""
-    against, consents = naive_answer(clip, purpose, at, until, events, territory, recipient)
-    return None if against else consents
-
-
 def naive_answer(
     clip: ClipFacts,
     purpose: str,
     at: datetime,
     until: datetime,
     events: Sequence[Event],
-    territory: str = "*",
-    recipient: str = "*",
+    audience: tuple[str, str] = ("*", "*"),
 ) -> tuple[set[str], set[str]]:
     """Codes of what stands against the use at some moment from `at` to `until`, and the consents that allow it at all.
 
@@ -46,14 +31,12 @@ def naive_answer(
 
     def asking(party: str | None, role: str, *scopes: str) -> tuple[set[str], set[str]]:
         against, allowing = set(), set()
-        mine = [e for e in events if e.type in ("grant", "amend") and e.body["party_id"] == party]
-        names = {
-            e.body["consent_id"] for e in mine if e.body["role"] == role and _digests(clip) & set(e.body["assets"])
-        }
-        said = {name: [event for event in events if _concerns(event, party, name)] for name in names}
+        own = [e for e in events if e.type in ("grant", "amend") and e.body["party_id"] == party]
+        names = {e.body["consent_id"] for e in own if e.body["role"] == role and _digests(clip) & set(e.body["assets"])}
+        about = {name: [event for event in events if _concerns(event, party, name)] for name in names}
         for scope in scopes:
-            use = (clip, scope, territory, recipient)
-            codes = {n: set().union(*(_objections(said[n], *use, moment) for moment in moments)) for n in names}
+            use = (clip, scope, audience)
+            codes = {n: set().union(*(_objections(about[n], *use, moment) for moment in moments)) for n in names}
             if yes := {name for name in names if not codes[name]}:
                 allowing |= yes
             else:
@@ -107,11 +90,11 @@ def _objections(
     events: Iterable[Event],
     clip: ClipFacts,
     scope: str,
-    territory: str,
-    recipient: str,
+    audience: tuple[str, str],
     moment: datetime,
 ) -> set[str]:
     """What this consent lacks at this moment, by the last terms in the ledger that had begun to act by then."""
+    territory, recipient = audience
     last, codes = None, set()
     for event in events:
         if event.type == "revoke" and (event.recorded_at <= moment or _claimed(event) <= moment):
@@ -134,8 +117,8 @@ def _objections(
 
 
 def _guarded(events: Iterable[Event], party: str) -> bool:
-    said = {e.body["guardian_id"]: e.type for e in events if "guardian_id" in e.body and e.body["party_id"] == party}
-    return "guardian" in said.values()
+    about = {e.body["guardian_id"]: e.type for e in events if "guardian_id" in e.body and e.body["party_id"] == party}
+    return "guardian" in about.values()
 
 
 def _holds(events: Sequence[Event], clip: ClipFacts, moment: datetime) -> set[str]:
@@ -147,5 +130,5 @@ def _holds(events: Sequence[Event], clip: ClipFacts, moment: datetime) -> set[st
         and bool(_digests(clip) & set(event.body["assets"]))
         and (event.recorded_at <= moment or _claimed(event) <= moment)
     }
-    said = {outcomes.get(dispute, "open") for dispute in standing}
-    return {f"dispute.{outcome}" for outcome in said if outcome != "dismissed"}
+    about = {outcomes.get(dispute, "open") for dispute in standing}
+    return {f"dispute.{outcome}" for outcome in about if outcome != "dismissed"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -57,8 +59,8 @@ class People:
 
     def grant(self, party: str, role: str = "contributor", scopes: Any = ("train",), **more: Any) -> ev.Body:
         """Append a grant on the test's file by the party itself (or by `actor`); returns its body."""
-        given = {"notice_sha256": NOTICE, "terms_sha256": TERMS, "assets": [FILE]} | more
-        body = ev.grant(party, role, scopes=scopes, issued_at=self.now, **given)
+        terms = {"notice_sha256": NOTICE, "terms_sha256": TERMS, "assets": [FILE]} | more
+        body = ev.grant(party, role, scopes=scopes, issued_at=self.now, **terms)
         outcome = self.append(body, body["actor"])
         assert isinstance(outcome, Admitted), outcome
         return body
@@ -91,3 +93,21 @@ def clip(**changes: Any) -> ClipFacts:
 
 def bob(**changes: Any) -> Person:
     return Person("p-bob", **changes)
+
+
+# `rowid<?` is an index in name only: everything ahead of the newest event
+_WHOLE = re.compile(r"SCAN consent_|SEARCH consent_\w+ USING INTEGER PRIMARY KEY \(rowid<\?\)")
+
+
+def reading_all(url: str, asked: list[tuple[str, Any]]) -> list[tuple[str, str]]:
+    """(statement, step of its plan) for each step that costs by the ledger's length. `url` is an SQLite database's."""
+    raw = sqlite3.connect(url.removeprefix("sqlite:///"))
+    try:
+        return [
+            (statement, row[3])
+            for statement, parameters in asked
+            for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            if _WHOLE.match(row[3]) and "LIMIT" not in statement
+        ]
+    finally:
+        raw.close()

@@ -46,7 +46,7 @@ from training.consent.times import time_text
 
 def story(number: int) -> History:
     """The random history of this number; the same number always tells the same one."""
-    return _Story(Random(number), str(number)).told()
+    return _Story(Random(number), str(number)).history()
 
 
 class _Story:
@@ -59,7 +59,7 @@ class _Story:
         self.disputes: list[str] = []
         self.count = 0
 
-    def told(self) -> History:
+    def history(self) -> History:
         clips = self._clips()
         self._begins_well(clips[0])
         for _ in range(self.random.choice((0, 0, 1, 1, 2, 2, 3, 4, 6))):
@@ -94,10 +94,12 @@ class _Story:
         return names if self._mostly(0.95) else [*names, self.random.choice((CONTRIBUTOR, OWNER, *names))]
 
     def _seen(self, persons: tuple[Person, ...]) -> dict[str, Any]:
-        known = sum(person.identifiable for person in persons)
+        identifiable = sum(person.identifiable for person in persons)
         return {
-            "faces_max": self.random.randint(0, known) if self._mostly(0.93) else self.random.choice((None, known + 1)),
-            "persons_counted": known if self._mostly(0.95) else known + 1,
+            "faces_max": self.random.randint(0, identifiable)
+            if self._mostly(0.93)
+            else self.random.choice((None, identifiable + 1)),
+            "persons_counted": identifiable if self._mostly(0.95) else identifiable + 1,
             "non_identifiable": 0 if self._mostly(0.9) else 1,
             "approvals": 2,
             "duplicate_ok": True,
@@ -344,8 +346,8 @@ class _Story:
         if self._mostly(0.15):
             self.random.shuffle(envelopes)
         elif self._mostly(0.2) and len(envelopes) > 1:
-            here = self.random.randrange(len(envelopes) - 1)
-            envelopes[here], envelopes[here + 1] = envelopes[here + 1], envelopes[here]
+            place = self.random.randrange(len(envelopes) - 1)
+            envelopes[place], envelopes[place + 1] = envelopes[place + 1], envelopes[place]
         clock = START
         for envelope in envelopes:
             yield Submission(envelope, clock)
@@ -355,4 +357,4 @@ class _Story:
                 clock += self.random.choice((0 * SECOND, SECOND, 10 * SECOND, HOUR, DAY))
 
 
-_MISHAPS = tuple(value for name, value in vars(_Story).items() if not name.startswith("_") and name != "told")
+_MISHAPS = tuple(value for name, value in vars(_Story).items() if not name.startswith("_") and name != "history")

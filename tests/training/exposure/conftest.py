@@ -14,7 +14,7 @@ from tests.training.conftest import TrainingWorld, copied, make_world
 from training.config import TrainConfig
 from training.fit import fit
 from training.model import exposure
-from training.trainer.logger import RunLogger
+from training.trainer.metrics import RunLogger
 
 Result = dict[str, Any]
 
@@ -37,23 +37,28 @@ def seen_by(path: Path) -> set[str]:
 
 
 @pytest.fixture(scope="session")
-def first_older(tmp_path_factory: pytest.TempPathFactory) -> TrainingWorld:
-    """Built once, to be copied, with a finished codec that saw it."""
-    world = make_world(tmp_path_factory.mktemp("older") / "older", clips=6)
-    assert run(world.config("parent", steps=2))[0] == 0
-    world.people.ledger.engine.dispose()
-    return world
+def first_worlds(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingWorld, TrainingWorld]:
+    """Built once, to be copied: with a finished codec that saw the older one, and a run that stopped half-way."""
+    root = tmp_path_factory.mktemp("worlds")
+    older = make_world(root / "older", clips=6)
+    newer = make_world(root / "newer", clips=6, first=6, people=older.people)
+    assert run(older.config("parent", steps=2))[0] == 0
+    assert run(older.config("half", steps=4), until=2)[1]["stopped"] == "interrupted after step 2"
+    older.people.ledger.engine.dispose()
+    return older, newer
 
 
 @pytest.fixture
-def older(first_older: TrainingWorld, tmp_path: Path) -> TrainingWorld:
-    return copied(first_older, tmp_path / "older")
+def older(first_worlds: tuple[TrainingWorld, TrainingWorld], tmp_path: Path) -> TrainingWorld:
+    return copied(first_worlds[0], tmp_path / "older")
 
 
 @pytest.fixture
-def newer(tmp_path: Path, older: TrainingWorld) -> TrainingWorld:
+def newer(first_worlds: tuple[TrainingWorld, TrainingWorld], older: TrainingWorld, tmp_path: Path) -> TrainingWorld:
     """Another snapshot of other clips, in the same ledger."""
-    return make_world(tmp_path / "newer", clips=6, first=6, people=older.people)
+    world = copied(first_worlds[1], tmp_path / "newer")
+    world.people = older.people
+    return world
 
 
 @pytest.fixture
@@ -67,8 +72,8 @@ def ancestor(world: TrainingWorld) -> dict[str, str]:
 
 
 def child(newer: TrainingWorld, older: TrainingWorld, parent: Path, **changes: Any) -> TrainConfig:
-    given = {"steps": 2, "parent_dir": str(parent), "ancestors": [ancestor(older)]}
-    return newer.config("child", **given | changes)
+    values = {"steps": 2, "parent_dir": str(parent), "ancestors": [ancestor(older)]}
+    return newer.config("child", **values | changes)
 
 
 def both(older: TrainingWorld, newer: TrainingWorld) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import signal
-import subprocess
-import sys
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,14 @@ from training.consent import events as ev
 from training.consent.guard import ConsentViolation
 from training.model import exposure
 from training.model.config import ConfigError
+from training.trainer import checkpoint
 from training.trainer.checkpoint import checkpoints
 
-ROOT = Path(__file__).parents[3]
 
-
-def half_done(older: TrainingWorld, name: str = "run") -> TrainConfig:
-    config = older.config(name, steps=4)
-    assert run(config, until=2)[1]["stopped"] == "interrupted after step 2"
-    return config
+@pytest.fixture
+def started(older: TrainingWorld) -> TrainConfig:
+    """A run on the older snapshot that stopped after two of its four steps."""
+    return older.config("half", steps=4)
 
 
 def on(newer: TrainingWorld, run_dir: str, **changes: Any) -> TrainConfig:
@@ -38,9 +37,8 @@ def on(newer: TrainingWorld, run_dir: str, **changes: Any) -> TrainConfig:
 
 
 def test_a_run_that_goes_on_with_another_snapshot_keeps_the_old_one_in_its_exposure(
-    older: TrainingWorld, newer: TrainingWorld
+    older: TrainingWorld, newer: TrainingWorld, started: TrainConfig
 ) -> None:
-    started = half_done(older)
     config = on(newer, started.run_dir, other_snapshot="continue", ancestors=[ancestor(older)])
     code, result = run(config)
     assert (code, result["resumed_from_step"], result["exposure"]) == (0, 2, both(older, newer))
@@ -50,15 +48,15 @@ def test_a_run_that_goes_on_with_another_snapshot_keeps_the_old_one_in_its_expos
     assert (code, list(result["reasons"].values())) == (3, [["consent.revoked"]])
 
 
-def test_a_run_that_goes_on_must_show_the_snapshot_it_leaves(older: TrainingWorld, newer: TrainingWorld) -> None:
-    started = half_done(older)
+def test_a_run_that_goes_on_must_show_the_snapshot_it_leaves(
+    older: TrainingWorld, newer: TrainingWorld, started: TrainConfig
+) -> None:
     assert refusal(on(newer, started.run_dir, other_snapshot="continue")) == "exposure.unproven"
 
 
 def test_a_run_that_starts_anew_on_another_snapshot_takes_nothing_along(
-    older: TrainingWorld, newer: TrainingWorld
+    older: TrainingWorld, newer: TrainingWorld, started: TrainConfig
 ) -> None:
-    started = half_done(older)
     older.people.revoke(older.consents[0])
     code, result = run(on(newer, started.run_dir))
     assert (code, result["exposure"]) == (0, [newer.snapshot_root])
@@ -69,8 +67,7 @@ def test_a_run_that_starts_anew_on_another_snapshot_takes_nothing_along(
     }
 
 
-def test_a_run_resumed_after_a_revocation_refuses(older: TrainingWorld) -> None:
-    started = half_done(older)
+def test_a_run_resumed_after_a_revocation_refuses(older: TrainingWorld, started: TrainConfig) -> None:
     older.people.revoke(older.consents[0])
     code, result = run(started)
     assert (code, list(result["reasons"].values())) == (3, [["consent.revoked"]])
@@ -78,15 +75,17 @@ def test_a_run_resumed_after_a_revocation_refuses(older: TrainingWorld) -> None:
 
 
 @pytest.mark.parametrize("name", ["exposure", "exposed_since"])
-def test_a_checkpoint_that_was_stripped_of_its_exposure_is_refused(older: TrainingWorld, name: str) -> None:
-    started = half_done(older)
+def test_a_checkpoint_that_was_stripped_of_its_exposure_is_refused(
+    older: TrainingWorld, name: str, started: TrainConfig
+) -> None:
     (saved,) = checkpoints(Path(started.run_dir) / "checkpoints")
     edit(saved / "state.json", lambda state: state.pop(name))
     assert refusal(started) == "exposure.unknown"
 
 
-def test_a_checkpoint_whose_statements_differ_is_refused(older: TrainingWorld, newer: TrainingWorld) -> None:
-    started = half_done(older)
+def test_a_checkpoint_whose_statements_differ_is_refused(
+    older: TrainingWorld, newer: TrainingWorld, started: TrainConfig
+) -> None:
     (saved,) = checkpoints(Path(started.run_dir) / "checkpoints")
     since = json.loads((saved / "state.json").read_text())["exposed_since"]
     forged = {newer.snapshot_root: next(iter(since.values()))}
@@ -95,16 +94,17 @@ def test_a_checkpoint_whose_statements_differ_is_refused(older: TrainingWorld, n
     assert refusal(on(newer, started.run_dir, other_snapshot="continue")) == "exposure.contradicted"
 
 
-def test_average_weights_without_a_word_of_what_they_saw_are_refused(older: TrainingWorld) -> None:
-    started = half_done(older)
+def test_average_weights_without_a_word_of_what_they_saw_are_refused(
+    older: TrainingWorld, started: TrainConfig
+) -> None:
     (saved,) = checkpoints(Path(started.run_dir) / "checkpoints")
     strip(saved / "ema.safetensors")
     assert refusal(started) == "exposure.unknown"
 
 
-def test_a_snapshot_sealed_anew_does_not_bridge_a_gap_in_consent(older: TrainingWorld) -> None:
+def test_a_snapshot_sealed_anew_does_not_bridge_a_gap_in_consent(older: TrainingWorld, started: TrainConfig) -> None:
     """Narrowed and widened again, the same consents give the same members and root, sealed after the gap."""
-    started, people = half_done(older), older.people
+    people = older.people
     narrowed = ev.amend(older.consents[0], people.now, scopes=["eval"])
     people.append(narrowed, "c-ann")
     people.append(ev.amend(narrowed, people.now, scopes=["train"]), "c-ann")
@@ -117,9 +117,8 @@ def test_a_snapshot_sealed_anew_does_not_bridge_a_gap_in_consent(older: Training
 
 
 def test_what_consent_stopped_is_marked_and_neither_continued_nor_a_parent(
-    older: TrainingWorld, newer: TrainingWorld
+    older: TrainingWorld, newer: TrainingWorld, started: TrainConfig
 ) -> None:
-    started = half_done(older)
     disputed = ev.dispute("c-ann", older.consents[0]["assets"], "legal.privacy", older.people.now)
     older.people.append(disputed, "c-ann")
     code, result = run(started)
@@ -135,40 +134,37 @@ def test_what_consent_stopped_is_marked_and_neither_continued_nor_a_parent(
     assert not (Path(started.run_dir) / "tainted").exists()
 
 
-def test_an_unreadable_ledger_stops_a_run_but_does_not_taint_it(older: TrainingWorld) -> None:
-    started = half_done(older)
-    assert refusal(older.config(steps=4, database_url="sqlite:////nowhere/rushes.db")) == "ledger.unreadable"
+def test_an_unreadable_ledger_stops_a_run_but_does_not_taint_it(older: TrainingWorld, started: TrainConfig) -> None:
+    assert refusal(replace(started, database_url="sqlite:////nowhere/rushes.db")) == "ledger.unreadable"
     assert not (Path(started.run_dir) / "tainted").exists()
     assert run(started)[1]["resumed_from_step"] == 2
 
 
-@pytest.mark.parametrize("given", [[{"root": "a"}], [{"root": "a", "manifest": 1}], [{}]])
-def test_ancestors_need_a_root_and_a_manifest(older: TrainingWorld, given: list[Any]) -> None:
+@pytest.mark.parametrize("ancestors", [[{"root": "a"}], [{"root": "a", "manifest": 1}], [{}]])
+def test_ancestors_need_a_root_and_a_manifest(older: TrainingWorld, ancestors: list[Any]) -> None:
     with pytest.raises(ConfigError, match="ancestors"):
-        older.config(ancestors=given)
+        older.config(ancestors=ancestors)
 
 
-@pytest.mark.parametrize("said", ["[]", '{"a":1}', '{"a":"yesterday"}', "{", ""])
-def test_a_statement_that_cannot_be_read_is_none(tmp_path: Path, said: str) -> None:
-    save_file({"w": torch.ones(1)}, tmp_path / "w.safetensors", {"exposure": said})
+@pytest.mark.parametrize("statement", ["[]", '{"a":1}', '{"a":"yesterday"}', "{", ""])
+def test_a_statement_that_cannot_be_read_is_none(tmp_path: Path, statement: str) -> None:
+    save_file({"w": torch.ones(1)}, tmp_path / "w.safetensors", {"exposure": statement})
     with pytest.raises(ConsentViolation, match="does not say"):
         exposure.of_weights(tmp_path / "w.safetensors")
 
 
-KILLED = """
-import os, signal, sys
-from training import fit
-from training.trainer import checkpoint
-real, calls = checkpoint._sync, 0
-def sync(path):
-    global calls
-    calls += 1
-    if calls == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    real(path)
-checkpoint._sync = sync
-fit.main(sys.argv[1:3])
-"""
+def killed_at(call: int, config: TrainConfig) -> int:
+    """Train in a forked process that is killed at this call of `_sync`, and return its exit code."""
+    child = os.fork()
+    if child == 0:
+        calls = itertools.count(1)
+        real = checkpoint._sync
+        checkpoint._sync = lambda path: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == call else real(path)
+        try:
+            run(config)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.slow
@@ -177,10 +173,8 @@ def test_a_run_killed_while_it_writes_a_checkpoint_keeps_its_exposure(
     older: TrainingWorld, newer: TrainingWorld, parent: Path, call: int
 ) -> None:
     config = child(newer, older, parent, steps=4, checkpoint_every=2)
-    path = Path(config.run_dir).with_suffix(".json")
-    path.write_text(json.dumps(asdict(config)))
-    command = [sys.executable, "-c", KILLED, "--config", str(path), str(call)]
-    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    older.people.ledger.engine.dispose()  # no connection is shared with the other process
+    assert killed_at(call, config) == -signal.SIGKILL
     code, result = run(config)
     assert (code, result["exposure"]) == (0, both(older, newer))
     assert ("resumed_from_step" in result) == (call >= 7)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.simulate import Scene, random_scene, render
+from training.model.codec import Codec, to_unit
+from training.model.config import CodecConfig, SamplingConfig
+from training.model.transformer import from_tokens
+from training.simulate import Scene, Trial, random_scene, render
 from training.simulate.scene import COLOURS, DIRECTIONS, SHAPES, TIMES_OF_DAY
+from training.simulate.supply import HELDOUT, KINDS, LANDSCAPE, RenderedClips, RenderedFrames, pictures, rendered_clip
 
 seeds = st.integers(0, 10**6)
 few = settings(max_examples=25, deadline=None)
@@ -29,8 +35,8 @@ def plain(**facts: object) -> Scene:
 def shapes_in(scene: Scene, width: int, height: int, frames: int, fps: float) -> np.ndarray:
     """Where the shapes are, bool [T, H, W]: what changes when the scene is drawn in another colour."""
     other = replace(scene, colour="red" if scene.colour == "blue" else "blue")
-    one, two = (render(s, width, height, frames, fps).astype(int) for s in (scene, other))
-    return np.abs(one - two).max(axis=-1) > 60
+    first, second = (render(s, width, height, frames, fps).astype(int) for s in (scene, other))
+    return np.abs(first - second).max(axis=-1) > 60
 
 
 def centre(mask: np.ndarray) -> np.ndarray:
@@ -119,5 +125,70 @@ def test_nights_are_darker_than_sunsets_and_sunsets_than_days() -> None:
 
 
 def test_places_differ_from_scene_to_scene() -> None:
-    one, two = (render(plain(texture=texture), 64, 36, 1, 8).astype(int) for texture in (1, 2))
-    assert np.abs(one - two).mean() > 5
+    first, second = (render(plain(texture=texture), 64, 36, 1, 8).astype(int) for texture in (1, 2))
+    assert np.abs(first - second).mean() > 5
+
+
+CODEC = CodecConfig(channels=16, patch=8, stride=4, width=8, encoder_blocks=0, decoder_blocks=0)
+SAMPLING = SamplingConfig(width=32, height=32, frames=5)
+
+
+class Words:
+    """An encoder whose tokens are the text's bytes."""
+
+    def tokens(self, texts: list[str]) -> list[np.ndarray]:
+        return [np.frombuffer(text.encode(), np.uint8).astype(np.float32)[:, None] for text in texts]
+
+
+def frames(count: int = 12, first: int = 0) -> RenderedFrames:
+    return RenderedFrames(SAMPLING, CODEC, count, first)
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    codec, source = Codec(CODEC), frames()
+    codec.initialise([to_unit(source.read(clip_id)[0]) for clip_id in source.clip_ids])
+    return codec.eval().requires_grad_(False)
+
+
+def test_a_sample_is_the_encoded_picture_with_its_caption(codec: Codec) -> None:
+    source = frames()
+    clips = RenderedClips(source, codec, Words(), patch=1)  # type: ignore[arg-type]
+    for clip_id in source.clip_ids:
+        sample, clip = clips.read(clip_id), source.clips[clip_id]
+        z_Cthw = codec.encode(to_unit(pictures(clip.shown, clip.size, 5))[None])[0]
+        assert sample.grid == (2, clip.size[1] // 8, clip.size[0] // 8)
+        torch.testing.assert_close(from_tokens(sample.x_NP, sample.grid, 1), z_Cthw, rtol=0, atol=1e-5)
+        assert bytes(sample.text_MT[:, 0].to(torch.uint8).tolist()).decode() == clip.shown.caption()
+        assert sample.numeric[0] == 8.0
+    assert {item.clip_id: item.tokens for item in clips.items()} == {
+        i: len(clips.read(i).x_NP) for i in source.clip_ids
+    }
+
+
+def test_a_clip_that_was_encoded_is_not_encoded_again(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = RenderedClips(frames(2), codec, Words(), patch=1)  # type: ignore[arg-type]
+    first = [clips.read(clip_id).x_NP for clip_id in clips.captions]
+    monkeypatch.setattr(codec, "encode", lambda x: pytest.fail("encoded again"))
+    again = [clips.read(clip_id).x_NP for clip_id in clips.captions]
+    assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
+
+
+def test_a_clip_can_be_drawn_in_the_shape_of_footage() -> None:
+    source = frames(3)
+    assert source.read_at(source.clip_ids[0], (9, 48, 64)).shape == (9, 48, 64, 3)
+
+
+def test_all_kinds_come_as_often_as_they_are_listed_in_sizes_that_tiles_divide() -> None:
+    clips = [rendered_clip(seed, SamplingConfig(), 16) for seed in range(1100)]
+    kinds = Counter(clip.shown.kind if isinstance(clip.shown, Trial) else LANDSCAPE for clip in clips)
+    for kind, times in Counter(KINDS).items():
+        assert kinds[kind] == pytest.approx(1100 * times / len(KINDS), rel=0.35), kind
+    assert {side % 16 for clip in clips for side in clip.size} == {0}
+    assert {clip.size for clip in clips if isinstance(clip.shown, Trial)} == {(64, 64), (64, 48)}
+    assert {clip.size for clip in clips if isinstance(clip.shown, Scene)} > {(64, 64), (80, 48), (48, 80), (96, 48)}
+
+
+def test_training_clips_never_reach_held_out_seeds() -> None:
+    with pytest.raises(ValueError, match="held-out"):
+        frames(4, HELDOUT - 2)

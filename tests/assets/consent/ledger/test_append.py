@@ -1,8 +1,13 @@
-"""What append promises: one order, one commit, nothing lost, and judgements on the ledger as it stands."""
+"""What append promises: one order, one commit, judgements on the ledger as it stands, and no acknowledged event lost."""
 
 from __future__ import annotations
 
+import random
+import signal
+import subprocess
+import sys
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +21,7 @@ from assets.consent import audit, intake
 from assets.consent.admission import Register, Rule, judge
 from assets.consent.intake import Admitted, Refused
 from assets.consent.ledger import Ledger, LedgerBroken
+from assets.database import guard_problems
 from tests.assets.consent.ledger.conftest import Intruder
 from tests.training.consent.people import FILE, NOTICE, NOW, TERMS, People, key_id, key_of
 from training.consent import events as ev
@@ -23,6 +29,7 @@ from training.consent import merkle
 from training.consent.database import open_engine
 from training.consent.events import PLATFORM
 from training.consent.ledger import LedgerMissing, LedgerReader
+from training.consent.tables import metadata
 
 
 def grants(people: People, count: int, party: str = "c-ann") -> list[ev.Envelope]:
@@ -50,13 +57,13 @@ def test_writers_at_the_same_time_share_one_sequence(people: People) -> None:
 
 def test_what_another_writer_just_admitted_counts_at_once(people: People) -> None:
     """No ledger object remembers what it saw earlier."""
-    mine, theirs = people.ledger, Ledger(people.url)
+    ours, theirs = people.ledger, Ledger(people.url)
     given_ = people.grant("c-ann")
     assert isinstance(
         theirs.append(ev.sign(ev.revoke_key("c-ann", key_id("c-ann"), people.now), key_of("c-ann")), people.now),
         Admitted,
     )
-    outcome = mine.append(ev.sign(ev.amend(given_, people.now, scopes=["eval"]), key_of("c-ann")), people.now)
+    outcome = ours.append(ev.sign(ev.amend(given_, people.now, scopes=["eval"]), key_of("c-ann")), people.now)
     assert isinstance(outcome, Refused)
     assert outcome.rule is Rule.KEY_REVOKED
     theirs.engine.dispose()
@@ -131,13 +138,13 @@ def test_leaves_are_salted(tmp_path: Path) -> None:
 
 
 def test_two_who_begin_a_ledger_at_once_begin_one(url: str) -> None:
-    one, other = Ledger(url), Ledger(url)
-    one.found(key_of(PLATFORM), NOW)
+    first, other = Ledger(url), Ledger(url)
+    first.found(key_of(PLATFORM), NOW)
     other.found(key_of(PLATFORM), NOW)
     with pytest.raises(ValueError, match="another platform key"):
         other.found(key_of("somebody else"), NOW)
     assert other.size() == 1
-    for ledger in (one, other):
+    for ledger in (first, other):
         ledger.engine.dispose()
 
 
@@ -225,12 +232,87 @@ def test_the_audit_says_the_same_with_several_processes(people: People, monkeypa
         intruder.run("UPDATE consent_event SET party_id = 'p-bob' WHERE seq = 250")
         intruder.run("UPDATE consent_event SET salt = (SELECT salt FROM consent_event WHERE seq = 0) WHERE seq = 20")
     intruder.close()
-    found = []
+    reports = []
     for workers in (1, 2):
         with pytest.raises(LedgerBroken) as broken:
             people.ledger.verify(workers=workers)
-        found.append(broken.value.problems)
-    assert found[0] == found[1] == [
+        reports.append(broken.value.problems)
+    assert reports[0] == reports[1] == [
         "event 20 is not what its leaf commits to",
         "event 250 is filed under party_id 'p-bob', but says 'c-ann'",
     ]  # fmt: skip
+
+
+ROOT = Path(__file__).parents[4]
+WRITER = """
+import random, sys
+from tests.training.consent.people import FILE, NOTICE, NOW, TERMS, key_of
+from training.consent import events as ev
+from assets.consent.ledger import Ledger
+
+url, party = sys.argv[1:]
+ledger = Ledger(url)
+print("ready", flush=True)
+while True:
+    terms = {"notice_sha256": NOTICE, "terms_sha256": TERMS}
+    bodies = [ev.grant(party, "contributor", [FILE], ["train"], NOW, **terms) for _ in range(random.choice([1, 2, 40, 300]))]
+    outcomes = ledger.append_many([ev.sign(body, key_of(party)) for body in bodies] + ["no envelope"], NOW)
+    for body, outcome in zip(bodies, outcomes):
+        print(outcome.seq, outcome.leaf_hash, body["event_id"], flush=True)
+    if random.random() < 0.3:
+        revoked = ev.revoke(bodies[0]["consent_id"], party, "contributor", NOW)
+        ledger.append(ev.sign(revoked, key_of(party)), NOW)
+        ledger.erase(bodies[0]["consent_id"], "asked for", NOW)
+"""
+
+
+def _start(url: str, party: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, url, party]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def _kill(process: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
+    """What it had acknowledged."""
+    process.send_signal(signal.SIGKILL)
+    output, _ = process.communicate()
+    lines = [line.split() for line in output.splitlines(keepends=True) if line.endswith("\n")]
+    return [(int(words[0]), words[1], words[2]) for words in lines if len(words) == 3]
+
+
+@pytest.mark.slow
+def test_killed_writers_lose_nothing_that_they_acknowledged(people: People, url: str) -> None:
+    moments, acknowledged = random.Random(7), list[tuple[int, str, str]]()
+    for _ in range(8):
+        writers = [_start(url, party) for party in ("c-ann", "p-bob")]
+        for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "ready\n"
+        time.sleep(moments.uniform(0.05, 1.0))
+        for writer in writers:
+            acknowledged += _kill(writer)
+        people.ledger.verify(workers=1)
+    assert acknowledged
+    places = [seq for seq, _, _ in acknowledged]
+    assert len(set(places)) == len(places)
+    leaves = people.ledger.leaves()
+    kept = {event.seq: event for event in people.ledger.events()}
+    for seq, leaf, event_id in acknowledged:
+        assert leaves[seq].hex() == leaf
+        assert seq not in kept or kept[seq].body["event_id"] == event_id
+    assert sum(seq in kept for seq in places) > len(places) // 2  # few were erased
+
+
+@pytest.mark.slow
+def test_processes_that_make_the_same_ledger_at_once_make_one(url: str) -> None:
+    """Each finds tables and guards whole, whoever made them."""
+    code = f"from assets.consent.ledger import Ledger; Ledger({url!r}).size()"
+    makers = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(4)]
+    assert [maker.wait(120) for maker in makers] == [0] * 4
+    ledger = People(url, "c-ann").ledger
+    with ledger.engine.connect() as connection:
+        assert list(guard_problems(connection, metadata.sorted_tables)) == []
+        assert (
+            connection.execute(sa.text("SELECT MAX(recorded_at) FROM consent_leaf")).scalar_one()
+            >= NOW.isoformat()[:10]
+        )
+    ledger.engine.dispose()

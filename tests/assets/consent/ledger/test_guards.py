@@ -1,16 +1,20 @@
-"""The database itself keeps the past: against any statement, from any connection, and the audit tells when it was changed."""
+"""The database itself keeps the past, from any connection and role; the audit tells when it was changed."""
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
 
 from assets.consent.ledger import Ledger, LedgerBroken
-from assets.database import append_only
-from tests.assets.consent.ledger.conftest import Intruder
+from assets.database import append_only, guard_problems
+from tests.assets.consent.ledger.conftest import Intruder, fresh_schema
 from tests.training.consent.people import People, key_of
-from training.consent.checkpoint import checkpoint_holds
-from training.consent.keys import public_bytes
+from training.consent.database import DriverMissing, open_engine
+from training.consent.keys import checkpoint_holds, public_bytes
+from training.consent.tables import metadata
 
 TABLES = ["consent_leaf", "consent_event", "consent_erasure", "consent_refusal", "consent_checkpoint"]
 REFUSED = (sa.exc.IntegrityError, sa.exc.NotSupportedError)
@@ -186,13 +190,13 @@ TRIGGER_CHANGES = {
 
 
 def test_a_guard_that_was_dropped_altered_or_added_is_named(people: People, intruder: Intruder) -> None:
-    said = set()
+    problems = set()
     for statement, problem in TRIGGER_CHANGES[intruder.kind]:
         intruder.run(statement)
-        said.add(problem)
+        problems.add(problem)
         with pytest.raises(LedgerBroken) as broken:
             people.ledger.verify()
-        assert all(any(expected in found for found in broken.value.problems) for expected in said)
+        assert all(any(expected in message for message in broken.value.problems) for expected in problems)
 
 
 def test_a_table_rebuilt_without_its_constraints_is_named(people: People, intruder: Intruder) -> None:
@@ -224,3 +228,62 @@ def test_a_signed_checkpoint_needs_nothing_but_the_public_key(people: People) ->
     assert not checkpoint_holds(signed | {"size": signed["size"] + 1}, public_bytes(key))
     assert not checkpoint_holds(signed, public_bytes(key_of("somebody else")))
     assert Ledger(people.url).checkpoint_signed(key) == signed  # kept once
+
+
+@pytest.fixture
+def owner(postgresql: str, request: pytest.FixtureRequest) -> Iterator[People]:
+    made = People(fresh_schema(postgresql, f"owned_{request.node.name[-20:]}"), "c-ann")
+    yield made
+    made.ledger.engine.dispose()
+
+
+def test_a_writer_appends_and_erases_and_can_change_nothing(owner: People) -> None:
+    with owner.ledger.engine.begin() as connection:
+        connection.execute(sa.text('CREATE ROLE "rushes-writer" LOGIN'))
+    owner.ledger.grant_writer("rushes-writer")
+    url = sa.make_url(owner.url).set(username="rushes-writer").render_as_string(hide_password=False)
+    writer = People.__new__(People)
+    writer.url, writer.ledger, writer.now = url, Ledger(url), owner.now
+    granted = writer.grant("c-ann")
+    writer.revoke(granted)
+    writer.ledger.append("no envelope", writer.now)
+    assert len(writer.ledger.erase(granted["consent_id"], "asked for", writer.now)) == 2
+    writer.ledger.verify()
+    with writer.ledger.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for statement in (
+            "UPDATE consent_event SET event_id = 'x'",
+            "DELETE FROM consent_leaf",
+            "DELETE FROM consent_erasure",
+            "TRUNCATE consent_event",
+            "ALTER TABLE consent_leaf DISABLE TRIGGER ALL",
+            "DROP TRIGGER consent_leaf_no_update ON consent_leaf",
+            "CREATE OR REPLACE FUNCTION consent_leaf_no_update() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
+            "DROP TABLE consent_leaf CASCADE",
+            "SET session_replication_role = replica",
+            "CREATE TABLE more (x integer)",
+        ):
+            with pytest.raises(sa.exc.ProgrammingError, match=r"permission denied|must be owner"):
+                connection.execute(sa.text(statement))
+        with pytest.raises(sa.exc.IntegrityError, match="never deleted"):
+            connection.execute(sa.text("DELETE FROM consent_event"))
+    writer.ledger.engine.dispose()
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_every_way_of_writing_the_address_finds_the_driver(scheme: str) -> None:
+    engine = open_engine(f"{scheme}://user:secret@db.example/rushes")
+    assert (engine.url.drivername, engine.dialect.driver) == ("postgresql+psycopg", "psycopg")
+    assert engine.url.password == "secret"
+
+
+def test_without_the_driver_one_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(DriverMissing, match=r"pip install 'rushes\[server\]'"):
+        open_engine("postgresql://db.example/rushes")
+
+
+def test_the_guards_are_whole_in_every_schema(owner: People) -> None:
+    with owner.ledger.engine.connect() as connection:
+        assert list(guard_problems(connection, metadata.sorted_tables)) == []
+        connection.execute(sa.text("SET search_path = public"))
+        assert len(list(guard_problems(connection, metadata.sorted_tables))) > 20  # there are none there

@@ -13,11 +13,10 @@ from assets.consent.proofs.membership import ClipTree
 from assets.consent.proofs.models import answer_body, model_body
 from assets.consent.proofs.receipts import receipt_body, used_set
 from assets.consent.proofs.statements import file_bytes, sign_statement
-from assets.withdrawals.consent_receipts import consent_entries
+from assets.withdrawals.answers import consent_entries
 from tests.training.consent.people import FILE, People, key_of
 from training.consent.canonical import sha256_hex
-from training.consent.checkpoint import sign_checkpoint
-from training.consent.keys import public_bytes
+from training.consent.keys import public_bytes, sign_checkpoint
 from training.consent.snapshot import ids_root
 
 PLATFORM_SIGNS = key_of("checkpoint")

@@ -17,8 +17,7 @@ from assets.consent.proofs.verification import verify_file
 from tests.assets.consent.proofs.conftest import ABSENT, CLIPS, PLATFORM_SIGNS, PUBLIC, Platform
 from tests.training.consent.people import key_of
 from training.consent.canonical import sha256_hex
-from training.consent.checkpoint import sign_checkpoint
-from training.consent.keys import public_bytes
+from training.consent.keys import public_bytes, sign_checkpoint
 
 KINDS = ["checkpoint", "model", "exclusion", "inclusion", "receipt", "completion"]
 MALLORY = key_of("mallory")
@@ -34,14 +33,14 @@ def test_an_honest_file_holds_and_says_what_it_shows_and_what_it_does_not(files:
 
 
 def test_what_is_shown_is_said_in_sentences(files: dict[str, Path], consent: dict[str, Any]) -> None:
-    said = {kind: "\n".join(verify_file(files[kind].read_bytes(), PUBLIC).shown) for kind in KINDS}
-    assert f"Clip {ABSENT} is in none of the 2 sets" in said["exclusion"]
-    assert "listed whole and in order" in said["exclusion"]
-    assert f"Clip {CLIPS[3]} is in snapshot {sha256_hex(chr(112) + 'arent' + chr(39) + 's')}" in said["inclusion"]
-    assert f"c-ann (contributor) granted consent {consent['consent_id']} for train" in said["receipt"]
-    assert f"c-ann (contributor) withdrew consent {consent['consent_id']}" in said["receipt"]
-    assert "Model m-1 (version 7, champion; not tainted) saw it" in said["receipt"]
-    assert "credited (500 EUR minor units for i-1)" in said["receipt"]
+    texts = {kind: "\n".join(verify_file(files[kind].read_bytes(), PUBLIC).shown) for kind in KINDS}
+    assert f"Clip {ABSENT} is in none of the 2 sets" in texts["exclusion"]
+    assert "listed whole and in order" in texts["exclusion"]
+    assert f"Clip {CLIPS[3]} is in snapshot {sha256_hex(chr(112) + 'arent' + chr(39) + 's')}" in texts["inclusion"]
+    assert f"c-ann (contributor) granted consent {consent['consent_id']} for train" in texts["receipt"]
+    assert f"c-ann (contributor) withdrew consent {consent['consent_id']}" in texts["receipt"]
+    assert "Model m-1 (version 7, champion; not tainted) saw it" in texts["receipt"]
+    assert "credited (500 EUR minor units for i-1)" in texts["receipt"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -287,14 +286,14 @@ def test_parts_of_two_honest_receipts_make_no_third(
     """Every part of another person's honest receipt, put into this one; signed by nobody, and signed anew."""
     events = platform.people.ledger.events(parties=["x-mal"])
     other_consent = next(event.body for event in events if event.type == "grant")
-    mine, other = statements["receipt"], platform.receipt(other_consent, statements["model"])
+    own, other = statements["receipt"], platform.receipt(other_consent, statements["model"])
     assert not refused(file_bytes(other))
-    for part in mine:
-        if mine[part] != other[part]:
-            mixed = {**mine, part: other[part]}
+    for part in own:
+        if own[part] != other[part]:
+            mixed = {**own, part: other[part]}
             assert refused(file_bytes(mixed)), part
             if part not in ("signature", "receipt_id"):
-                assert refused(resigned(mine, lambda r, part=part: r.update({part: other[part]}))), part
+                assert refused(resigned(own, lambda r, part=part: r.update({part: other[part]}))), part
 
 
 def test_a_guardians_consent_shows_who_let_the_guardian_sign(platform: Platform, statements: dict[str, Any]) -> None:

@@ -11,23 +11,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from assets.curation.captioning.phrasing import LONGEST_SUBJECT, clean, place_phrase, times_conflict, times_named
 from assets.curation.captioning.structured import CAMERAS, TIMES, VARIANTS, Facts, camera_words, caption_rows
-from assets.curation.captioning.text_cleaning import LONGEST_SUBJECT, clean, place_phrase, times_conflict, times_named
 
 Row = dict[str, Any]
 GOOD = {"time_of_day": "pass", "location": "unmeasurable", "subject": "not_yet"}
 
 
-def told(shot: Row, item: Row, signals: Row | None, verdicts: dict[str, str] = GOOD) -> list[Row]:
+def captioned(shot: Row, item: Row, signals: Row | None, verdicts: dict[str, str] = GOOD) -> list[Row]:
     return caption_rows(Facts(shot, item, signals, verdicts))
 
 
 def long(shot: Row, item: Row, signals: Row | None, verdicts: dict[str, str] = GOOD) -> list[str]:
-    return [row["text"] for row in told(shot, item, signals, verdicts) if row["kind"] == "long"]
+    return [row["text"] for row in captioned(shot, item, signals, verdicts) if row["kind"] == "long"]
 
 
 def test_every_clause_names_its_source_and_is_in_the_text(shot: Row, item: Row, signals: Row) -> None:
-    for row in told(shot, item, signals):
+    for row in captioned(shot, item, signals):
         sources = json.loads(row["sources_json"])
         assert sources
         assert all(source["source"] and source["clause"].lower() in row["text"].lower() for source in sources)
@@ -36,17 +36,17 @@ def test_every_clause_names_its_source_and_is_in_the_text(shot: Row, item: Row, 
 def test_a_clip_has_several_phrasings_of_each_kind_all_different_and_always_the_same(
     shot: Row, item: Row, signals: Row
 ) -> None:
-    rows = told(shot, item, signals)
+    rows = captioned(shot, item, signals)
     for kind in ("short", "long"):
         own = [row for row in rows if row["kind"] == kind]
         assert [row["variant"] for row in own] == list(range(VARIANTS))
         assert len({row["text"] for row in own}) == VARIANTS
-    assert told(shot, item, signals) == rows
+    assert captioned(shot, item, signals) == rows
 
 
 def test_the_same_facts_of_many_clips_are_told_in_many_ways(shot: Row, item: Row, signals: Row) -> None:
     looks = signals | {"motion_diag_per_s": 0.01, "luma_p50": 0.65}
-    clips = [told(shot | {"clip_id": f"{number:064x}"}, item, looks) for number in range(300)]
+    clips = [captioned(shot | {"clip_id": f"{number:064x}"}, item, looks) for number in range(300)]
     texts = [row["text"] for rows in clips for row in rows if row["kind"] == "long"]
     openings = Counter(tuple(text.lower().split()[:3]) for text in texts)
     trigrams = {tuple(words[at : at + 3]) for words in map(str.split, texts) for at in range(len(words) - 2)}
@@ -58,7 +58,7 @@ def test_the_same_facts_of_many_clips_are_told_in_many_ways(shot: Row, item: Row
 
 def test_a_time_of_day_is_told_only_when_its_check_passed(shot: Row, item: Row, signals: Row) -> None:
     for verdict, expected in (("pass", True), ("fail", False), ("unmeasurable", False)):
-        texts = [row["text"].lower() for row in told(shot, item, signals, GOOD | {"time_of_day": verdict})]
+        texts = [row["text"].lower() for row in captioned(shot, item, signals, GOOD | {"time_of_day": verdict})]
         assert all(any(words in text for words in TIMES["day"]) == expected for text in texts)
 
 
@@ -69,7 +69,7 @@ def test_a_subject_or_place_that_a_check_refuted_is_not_told(shot: Row, item: Ro
 
 
 @pytest.mark.parametrize(
-    ("subject", "declared", "verdict", "said"),
+    ("subject", "declared", "verdict", "expected"),
     [
         ("a bicycle at night", "night", "pass", "a bicycle at night"),
         ("a bicycle at night", "night", "fail", "a bicycle"),
@@ -82,13 +82,13 @@ def test_a_subject_or_place_that_a_check_refuted_is_not_told(shot: Row, item: Ro
     ],
 )
 def test_a_time_within_the_subject_is_told_only_when_the_check_bears_it_out(
-    shot: Row, item: Row, subject: str, declared: str, verdict: str, said: str
+    shot: Row, item: Row, subject: str, declared: str, verdict: str, expected: str
 ) -> None:
     declares = item | {"declared_subject": subject, "declared_time_of_day": declared, "declared_location": None}
-    for row in told(shot, declares, None, {"time_of_day": verdict}):
+    for row in captioned(shot, declares, None, {"time_of_day": verdict}):
         named = times_named(row["text"])
         assert row["text"].lower().replace("in daylight", "by day").replace(", ", " ").strip(".") in {
-            said, f"{said} by day", f"by day {said}"
+            expected, f"{expected} by day", f"by day {expected}"
         }  # fmt: skip
         assert verdict == "pass" or not named
         assert not any(times_conflict(time, declared) for time in named)
@@ -101,7 +101,7 @@ def test_a_refuted_place_within_the_subject_is_not_told_either(shot: Row, item: 
 
 
 @pytest.mark.parametrize(
-    ("declared", "said"),
+    ("declared", "expected"),
     [
         ("a bicycle at a wall.", "a bicycle at a wall"),
         ("A BICYCLE AT A WALL!!!", "a bicycle at a wall"),
@@ -115,9 +115,9 @@ def test_a_refuted_place_within_the_subject_is_not_told_either(shot: Row, item: 
         ("a wall " * 100, ("a wall " * 23)[:-1][:LONGEST_SUBJECT].rsplit(" ", 1)[0] or ""),
     ],
 )
-def test_awkward_subjects_become_plain_ones(shot: Row, item: Row, declared: str | None, said: str) -> None:
-    text = told(shot, item | {"declared_subject": declared}, None, {})[0]["text"]
-    assert text in {said, f"{said} in Brussels"} or said in text
+def test_awkward_subjects_become_plain_ones(shot: Row, item: Row, declared: str | None, expected: str) -> None:
+    text = captioned(shot, item | {"declared_subject": declared}, None, {})[0]["text"]
+    assert text in {expected, f"{expected} in Brussels"} or expected in text
     assert len(text) <= LONGEST_SUBJECT + 30
 
 
@@ -132,7 +132,7 @@ def test_words_that_may_not_be_english_are_told_apart_from_our_own(
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "expected"),
     [
         ("Brussels", "in Brussels"),
         ("BRUSSELS", "in Brussels"),
@@ -146,8 +146,8 @@ def test_words_that_may_not_be_english_are_told_apart_from_our_own(
         ("  ", ""),
     ],
 )
-def test_places_take_the_preposition_that_they_need(place: str, said: str) -> None:
-    assert place_phrase(place) == said
+def test_places_take_the_preposition_that_they_need(place: str, expected: str) -> None:
+    assert place_phrase(place) == expected
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
@@ -156,7 +156,7 @@ def test_whatever_is_declared_becomes_one_clean_line(
     shot: Row, item: Row, signals: Row, subject: str, place: str, verdict: str
 ) -> None:
     declares = item | {"declared_subject": subject, "declared_location": place}
-    rows = told(shot, declares, signals, {"time_of_day": verdict})
+    rows = captioned(shot, declares, signals, {"time_of_day": verdict})
     assert {row["kind"] for row in rows} == {"short", "long"}
     for row in rows:
         assert row["text"] == row["text"].strip() != ""

@@ -32,7 +32,7 @@ Row = dict[str, Any]
 ITEMS = {"i-1": {"declared_subject": "a red wall", "declared_time_of_day": "day", "persons_json": "[]"}}
 
 
-class Told:
+class BrightestChannel:
     """A captioner that names the brightest channel, and counts what it was shown."""
 
     name = "visual/test-0/prompt-1"
@@ -48,7 +48,7 @@ class Told:
 @pytest.fixture
 def filmed(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A home with a film that is red for 12 frames, then blue for 12; every text is like every other by 0.5."""
-    frames = np.concatenate([np.repeat(one[None], 12, axis=0) for one in (RED, BLUE)])
+    frames = np.concatenate([np.repeat(picture[None], 12, axis=0) for picture in (RED, BLUE)])
     home.store.put("media/film.mp4", write_mp4(tmp_path / "film.mp4", frames, 8.0))
     monkeypatch.setattr(vlm, "encoder_name", lambda folder: "encoder")
     monkeypatch.setattr(vlm, "text_vectors", lambda home, model, texts: {t: [0.5, 0.5] for t in texts})
@@ -70,7 +70,7 @@ def shot(index: int, **changes: Any) -> Row:
 
 
 def test_each_clip_is_told_from_its_own_pictures_the_middle_first(filmed: Home) -> None:
-    rows = visual_rows(filmed, [shot(0), shot(1)], ITEMS, Told())
+    rows = visual_rows(filmed, [shot(0), shot(1)], ITEMS, BrightestChannel())
     assert [(row["clip_id"], row["variant"], row["frame"]) for row in rows] == [
         ("c-0", 0, 6), ("c-0", 1, 2), ("c-0", 2, 10), ("c-1", 0, 18), ("c-1", 1, 14), ("c-1", 2, 22),
     ]  # fmt: skip
@@ -81,7 +81,7 @@ def test_each_clip_is_told_from_its_own_pictures_the_middle_first(filmed: Home) 
 
 
 def test_a_clip_is_shown_to_a_captioner_once_and_again_to_another(filmed: Home) -> None:
-    first, again, other = Told(), Told(), Told()
+    first, again, other = BrightestChannel(), BrightestChannel(), BrightestChannel()
     rows = visual_rows(filmed, [shot(0)], ITEMS, first)
     assert visual_rows(filmed, [shot(0), shot(1)], ITEMS, again, earlier=rows)[:3] == rows
     assert (first.shown, again.shown) == (3, 3)
@@ -91,10 +91,12 @@ def test_a_clip_is_shown_to_a_captioner_once_and_again_to_another(filmed: Home) 
 
 
 def test_a_file_that_is_gone_leaves_its_clips_without_words(filmed: Home) -> None:
-    said: list[str] = []
-    rows = visual_rows(filmed, [shot(0, media_key="media/gone.mp4"), shot(1)], ITEMS, Told(), say=said.append)
+    messages: list[str] = []
+    rows = visual_rows(
+        filmed, [shot(0, media_key="media/gone.mp4"), shot(1)], ITEMS, BrightestChannel(), say=messages.append
+    )
     assert {row["clip_id"] for row in rows} == {"c-1"}
-    assert any("media/gone.mp4" in line for line in said)
+    assert any("media/gone.mp4" in line for line in messages)
 
 
 def test_a_file_that_a_captioner_fails_over_leaves_its_clips_without_words_and_all_of_them_are_its_own_fault(
@@ -102,16 +104,18 @@ def test_a_file_that_a_captioner_fails_over_leaves_its_clips_without_words_and_a
 ) -> None:
     filmed.store.put("media/a.mp4", filmed.store.fetch("media/film.mp4"))
 
-    class Failing(Told):
+    class Failing(BrightestChannel):
         def caption(self, rgb: np.ndarray) -> str:
-            if (told := super().caption(rgb)) == "a red wall":
+            if (caption := super().caption(rgb)) == "a red wall":
                 raise RuntimeError("shapes do not match")
-            return told
+            return caption
 
     other = shot(1, media_key="media/a.mp4")
-    said: list[str] = []
-    assert {r["clip_id"] for r in visual_rows(filmed, [shot(0), other], ITEMS, Failing(), say=said.append)} == {"c-1"}
-    assert any("shapes do not match" in line for line in said)
+    messages: list[str] = []
+    assert {r["clip_id"] for r in visual_rows(filmed, [shot(0), other], ITEMS, Failing(), say=messages.append)} == {
+        "c-1"
+    }
+    assert any("shapes do not match" in line for line in messages)
     with pytest.raises(RuntimeError, match="shapes"):
         visual_rows(filmed, [shot(0), shot(0, clip_id="c-2", media_key="media/a.mp4")], ITEMS, Failing())
 
@@ -182,7 +186,7 @@ def test_refused_words_get_no_vector(home: Home, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(vlm, "text_vectors", lambda home, model, texts: {t: [0.0] * 384 for t in texts})
     own = {"clip_id": "c", "item_id": "i", "shot_index": 0, "received_day": "2026-11-02", "kind": "long"}
     rows = [
-        own | {"captioner": "structured/2", "variant": 0, "text": "told", "refused": []},
+        own | {"captioner": "structured/2", "variant": 0, "text": "caption", "refused": []},
         own | {"captioner": "structured/2", "variant": 1, "text": "told otherwise", "refused": []},
         own | {"captioner": "visual/m", "variant": 0, "text": "refused", "refused": ["caption.empty"]},
         own | {"captioner": "visual/m", "variant": 1, "text": "seen", "refused": []},
@@ -261,15 +265,15 @@ def test_the_stage_asks_the_captioner_that_the_home_names_and_nobody_without_one
     item = {"item_id": "i-1", "delivery_id": "d", "received_day": day, "declared_subject": "a red wall"}
     filmed.lake.write("delivery_items", [item | nothing], day)
 
-    def said(home: Home) -> list[str]:
+    def messages(home: Home) -> list[str]:
         instance = dg.DagsterInstance.ephemeral()
         instance.add_dynamic_partitions("received_day", [day])
         asset = [stage.visual_captions]
         assert dg.materialize(asset, instance=instance, partition_key=day, resources={"home": home}).success
         return [row["text"] for row in home.lake.rows("visual_captions", day)]
 
-    assert said(filmed) == []
-    assert said(dataclasses.replace(filmed, captioner=tiny)) == ["a red wall"] * 3 + ["a blue sea"] * 3
-    assert said(filmed) == []  # absent means absent
+    assert messages(filmed) == []
+    assert messages(dataclasses.replace(filmed, captioner=tiny)) == ["a red wall"] * 3 + ["a blue sea"] * 3
+    assert messages(filmed) == []  # absent means absent
     with pytest.raises(BadCaptioner, match="no captioner"):
-        said(dataclasses.replace(filmed, captioner=tiny / "nothing"))
+        messages(dataclasses.replace(filmed, captioner=tiny / "nothing"))

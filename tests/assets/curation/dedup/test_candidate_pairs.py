@@ -15,16 +15,14 @@ from assets.curation.dedup.lsh_codes import POOL, TRIES, TURNED, WEIGHTS, Codes,
 from assets.curation.dedup.lsh_index import WEAK, tried_codes
 from assets.curation.dedup.similarity import COARSE, TURNS, ClipHashes, compare
 from assets.signals.phash import HASH_BYTES, unpack
-from tests.benchmarks.many_clips import Planted, clips, film_of, planted
-from tests.benchmarks.many_clips import packed as hashed
+from tests.benchmarks.duplicates_scale import Planted, clips, film_of, planted, walks
+from tests.benchmarks.duplicates_scale import packed as hashed
 
 
 @pytest.fixture(scope="module")
 def made() -> Planted:
     """240 clips, 70 of them copies of as many others, ten of a kind."""
-    rng = np.random.default_rng(1)
-    real = hashed(rng.standard_normal((300, 144)).cumsum(axis=1), np.zeros((300, 32)))
-    return planted(240, 70, real, seed=4)
+    return planted(240, 70, walks(1), seed=4)
 
 
 def numbered(first: np.ndarray, second: np.ndarray) -> set[tuple[int, int]]:
@@ -32,14 +30,14 @@ def numbered(first: np.ndarray, second: np.ndarray) -> set[tuple[int, int]]:
 
 
 def test_the_search_finds_nearly_all_that_comparing_all_with_all_finds(made: Planted) -> None:
-    one, other = np.triu_indices(len(made.film), 1)
-    near = compare(made.film, one, other).near
-    truly = numbered(one[near], other[near])
+    left, other = np.triu_indices(len(made.film), 1)
+    near = compare(made.film, left, other).near
+    truly = numbered(left[near], other[near])
     pairs = near_pairs(made.film)
-    found = numbered(pairs.first, pairs.second)
-    assert found <= truly
-    assert len(found) >= 0.95 * len(truly)
-    assert pairs.compared < 0.01 * len(one)
+    matched = numbered(pairs.first, pairs.second)
+    assert matched <= truly
+    assert len(matched) >= 0.95 * len(truly)
+    assert pairs.compared < 0.01 * len(left)
     assert truly <= numbered(made.originals, made.copies)  # nothing else is near
 
 
@@ -104,8 +102,8 @@ def test_copies_are_found_with_as_many_chosen_bits_as_a_million_clips_have(
 
 
 def test_comparing_is_symmetric(made: Planted) -> None:
-    one, other = made.originals[:40], made.copies[:40]
-    there, back = compare(made.film, one, other), compare(made.film, other, one)
+    left, other = made.originals[:40], made.copies[:40]
+    there, back = compare(made.film, left, other), compare(made.film, other, left)
     np.testing.assert_allclose(there.structure, back.structure)
     np.testing.assert_allclose(there.chroma, back.chroma)
 
@@ -152,9 +150,9 @@ def test_clips_that_run_out_of_patience_are_counted(monkeypatch: pytest.MonkeyPa
 
 
 def _never_near(film: ClipHashes, ones: np.ndarray, others: np.ndarray) -> object:
-    found = compare(film, ones, others)
-    found.structure[:] = 0
-    return found
+    matched = compare(film, ones, others)
+    matched.structure[:] = 0
+    return matched
 
 
 def test_synthetic_clips_are_as_different_as_real_ones() -> None:

@@ -17,7 +17,7 @@ from assets.curation.dedup.ownership import Standing
 from assets.curation.dedup.similarity import NEAR_CHROMA, NEAR_SIMILARITY, ClipHashes, compare
 from assets.signals.image_quality import bars
 from assets.signals.phash import frame_hash, pack
-from tests.assets.curation.pictures import texture
+from tests.assets.samples import texture
 
 Frames = Sequence[np.ndarray]
 
@@ -168,10 +168,10 @@ def test_a_pan_is_no_chain_every_member_is_near_its_own_original() -> None:
     wide = texture(9, width=1600)
     parts = [hashes_of([wide[:, x + 4 * i : x + 4 * i + 256] for i in range(6)]) for x in range(0, 1300, 24)]
     clips = [clip(f"n{index:02}", part, f"c-{index}") for index, part in enumerate(parts)]
-    found = find_duplicates(clips)
-    groups = {row["dup_group"] for row in found.rows}
+    result = find_duplicates(clips)
+    groups = {row["dup_group"] for row in result.rows}
     assert 5 < len(groups) < len(clips)  # neighbours are near each other, the two ends are not
-    assert all(row["distance"] <= 1 - NEAR_SIMILARITY for row in found.rows if row["kind"] == "near")
+    assert all(row["distance"] <= 1 - NEAR_SIMILARITY for row in result.rows if row["kind"] == "near")
 
 
 # -- properties ----------------------------------------------------------------------------------------------------------
@@ -210,7 +210,9 @@ def test_the_result_does_not_depend_on_the_order_of_the_input(clips: list[Hashed
 @settings(max_examples=40, deadline=None)
 @given(crowds(), st.integers(0, 8))
 def test_comparing_day_by_day_finds_what_comparing_at_once_finds(clips: list[HashedClip], split: int) -> None:
-    clips = [one for one in clips if one.clip_id != "same-frames"]  # whose hashes differ here, as they never do
+    clips = [
+        hashed for hashed in clips if hashed.clip_id != "same-frames"
+    ]  # whose hashes differ here, as they never do
     first = find_duplicates(clips[:split])
     then = find_duplicates(clips, compared_from(first.rows, first.pairs))
     at_once = find_duplicates(clips)
@@ -234,7 +236,7 @@ def test_what_is_known_is_not_compared_again() -> None:
 @given(crowds())
 def test_every_group_has_one_passing_clip_and_it_is_the_earliest_of_the_best_claims(clips: list[HashedClip]) -> None:
     rows = find_duplicates(clips).rows
-    arrival = {one.item_id: one.rank for one in clips}
+    arrival = {hashed.item_id: hashed.rank for hashed in clips}
     groups: dict[str, list[dict]] = {}
     for row in rows:
         groups.setdefault(row["original_item_id"], []).append(row)
@@ -247,7 +249,7 @@ def test_every_group_has_one_passing_clip_and_it_is_the_earliest_of_the_best_cla
 @given(crowds())
 def test_no_two_clips_that_pass_are_near_each_other(clips: list[HashedClip]) -> None:
     passing = [row["clip_id"] for row in find_duplicates(clips).rows if row["verdict"] == "pass"]
-    hashes = {one.clip_id: one.hashes or b"" for one in reversed(clips)}
+    hashes = {hashed.clip_id: hashed.hashes or b"" for hashed in reversed(clips)}
     film = ClipHashes([hashes[name] for name in passing if name != "same-frames"])  # whose hashes differ here
     assert not compare(film, *np.triu_indices(len(film), 1)).near.any()
 
@@ -258,6 +260,6 @@ def test_many_copies_in_one_crowd_are_still_one_group() -> None:
     noisy = [
         hashes_of([np.clip(f + rng.normal(0, 4, f.shape), 0, 255).astype(np.uint8) for f in frames]) for _ in range(120)
     ]
-    found = find_duplicates([clip(f"n{index:03}", hashes, f"c-{index}", 1) for index, hashes in enumerate(noisy)])
-    assert {row["dup_group"] for row in found.rows} == {"clip-n000"}
-    assert found.unfinished == 0
+    result = find_duplicates([clip(f"n{index:03}", hashes, f"c-{index}", 1) for index, hashes in enumerate(noisy)])
+    assert {row["dup_group"] for row in result.rows} == {"clip-n000"}
+    assert result.unfinished == 0

@@ -1,4 +1,4 @@
-"""That the compiled looks and glances do what they say, told again in plain numpy."""
+"""The compiled search and prefilter against the same in plain numpy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from assets.curation.dedup.lsh_index import KINDS, Hits, Reported, Table, bucket
 from assets.curation.dedup.prefilter import same_picture
 from assets.curation.dedup.similarity import COARSE, FINE, FINE_TURNS, TURNS, ClipHashes
 from assets.signals.phash import unpack
-from tests.benchmarks.many_clips import film_of, planted
-from tests.benchmarks.many_clips import packed as hashed
+from tests.benchmarks.duplicates_scale import film_of, planted, walks
+from tests.benchmarks.duplicates_scale import packed as hashed
 
 CHOSEN = np.random.default_rng(3).permutation(POOL)[:16]
 Find = tuple[int, int, int]  # key frame, turn, entry
@@ -23,9 +23,7 @@ Find = tuple[int, int, int]  # key frame, turn, entry
 
 @pytest.fixture(scope="module")
 def film() -> ClipHashes:
-    rng = np.random.default_rng(1)
-    real = hashed(rng.standard_normal((300, 144)).cumsum(axis=1), np.zeros((300, 32)))
-    return planted(60, 28, real, seed=4).film
+    return planted(60, 28, walks(1), seed=4).film
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +33,7 @@ def codes(film: ClipHashes) -> Iterator[Codes]:
 
 
 def looked(codes: Codes, fresh: np.ndarray | None = None) -> tuple[Hits, np.ndarray]:
-    """What all key frames find among all entries, and which meet too many."""
+    """What all key frames hit among all entries, and which meet too many."""
     crowded = np.zeros((len(codes), KINDS), np.uint8)
     table = Table(codes, CHOSEN, np.arange(codes.of_windows.size, dtype=np.uint32))
     return table.search(np.arange(len(codes)), fresh, Reported(len(codes)), crowded), crowded
@@ -46,10 +44,10 @@ def listed(finds: Hits) -> list[Find]:
 
 
 def by_hand(codes: Codes) -> set[Find]:
-    """All that is close and stands where a try in a turn looks, without a table and without regard to crowds."""
+    """All that is close and in a bucket that a try in a turn searches, without a table and without regard to crowds."""
     seen, strong, clip = codes.of_windows.ravel(), codes.trusted.ravel(), np.repeat(codes.clip, WINDOWS)
     there = buckets_of(seen, CHOSEN, len(CHOSEN) + 1)
-    found = set()
+    hits = set()
     for frame in range(len(codes)):
         for turn, turned in enumerate(TURNED):
             for code in tried_codes(codes, frame, CHOSEN) ^ turned:
@@ -59,25 +57,25 @@ def by_hand(codes: Codes) -> set[Find]:
                 close = (
                     (differ <= lsh_index.SEEKER_APART) & (both <= lsh_index.BOTH_APART) & (clip != codes.clip[frame])
                 )
-                here = there == buckets_of(np.array([code]), CHOSEN, len(CHOSEN) + 1)
-                found |= {(frame, turn, int(entry)) for entry in np.flatnonzero(close & here)}
-    return found
+                in_bucket = there == buckets_of(np.array([code]), CHOSEN, len(CHOSEN) + 1)
+                hits |= {(frame, turn, int(entry)) for entry in np.flatnonzero(close & in_bucket)}
+    return hits
 
 
-def test_a_look_finds_what_is_close_in_the_places_where_it_looks_and_nothing_else(codes: Codes) -> None:
+def test_a_search_hits_what_is_close_in_the_buckets_that_it_searches_and_nothing_else(codes: Codes) -> None:
     finds, crowded = looked(codes)
     assert not crowded.any()
     assert len(finds.frame) > 50
     assert set(listed(finds)) == by_hand(codes)
 
 
-def test_a_find_is_told_once(codes: Codes) -> None:
-    told, crowded = Reported(len(codes)), np.zeros((len(codes), KINDS), np.uint8)
+def test_a_hit_is_reported_once(codes: Codes) -> None:
+    reported, crowded = Reported(len(codes)), np.zeros((len(codes), KINDS), np.uint8)
     table = Table(codes, CHOSEN, np.arange(codes.of_windows.size, dtype=np.uint32))
-    first = listed(table.search(np.arange(len(codes)), None, told, crowded))
-    again = listed(table.search(np.arange(len(codes)), None, told, crowded))
+    first = listed(table.search(np.arange(len(codes)), None, reported, crowded))
+    again = listed(table.search(np.arange(len(codes)), None, reported, crowded))
     assert len(set(first)) == len(first)
-    assert len(again) < 0.05 * len(first)  # what it forgot, where two finds have one place
+    assert len(again) < 0.05 * len(first)  # what it forgot, where two hits have one slot
 
 
 def test_only_pairs_with_a_fresh_clip_are_found_where_clips_are_fresh(codes: Codes) -> None:
@@ -87,14 +85,14 @@ def test_only_pairs_with_a_fresh_clip_are_found_where_clips_are_fresh(codes: Cod
     assert set(listed(finds)) == kept
 
 
-def test_all_that_a_frame_finds_stands_where_it_is_searched_entries(codes: Codes) -> None:
+def test_all_hits_of_a_frame_are_among_the_searched_entries(codes: Codes) -> None:
     some = np.arange(0, len(codes), 5)
     entries = set(searched_entries(codes, some, CHOSEN).tolist())
     assert {entry for frame, _, entry in by_hand(codes) if frame % 5 == 0} <= entries
     assert len(entries) < 0.5 * codes.of_windows.size
 
 
-def test_who_meets_too_many_is_marked_and_finds_nothing() -> None:
+def test_a_frame_that_meets_too_many_clips_is_marked_and_hits_nothing() -> None:
     rng = np.random.default_rng(0)
     shown = np.repeat(rng.standard_normal((1, 144)), 20, axis=0) + rng.normal(0, 0.02, (20, 144))
     with ThreadPoolExecutor(1) as pool:
@@ -104,7 +102,7 @@ def test_who_meets_too_many_is_marked_and_finds_nothing() -> None:
     assert crowded[:, 0].all()
 
 
-def test_a_glance_says_what_the_likeness_of_two_frames_says(film: ClipHashes, codes: Codes) -> None:
+def test_the_prefilter_agrees_with_the_similarity_of_two_frames(film: ClipHashes, codes: Codes) -> None:
     finds, _ = looked(codes)
     luma = unpack(film.frames[codes.frame])[0]
     expected = []
@@ -116,9 +114,9 @@ def test_a_glance_says_what_the_likeness_of_two_frames_says(film: ClipHashes, co
         expected.append(
             coarse >= prefilter.COARSE_LEAST and fine[0] >= prefilter.FINE_MAYBE and max(fine) >= prefilter.FINE_LEAST
         )
-    found = same_picture(film, codes, finds)
-    assert 0.1 < found.mean() < 1
-    assert (found == expected).mean() > 0.99  # sums in another order may differ in the last digit
+    hits = same_picture(film, codes, finds)
+    assert 0.1 < hits.mean() < 1
+    assert (hits == expected).mean() > 0.99  # sums in another order may differ in the last digit
 
 
 def test_the_windows_around_a_window_begin_with_the_same_one() -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.curation.policy import daylight
-from assets.curation.policy.daylight import sun_position
+from assets.curation.policy import place_and_time
+from assets.curation.policy.place_and_time import sun_position
 from assets.curation.policy.policy import POLICY
 from assets.curation.policy.verdicts import Evidence, blocks, decide, missing_verdicts, parse_ratio
 
@@ -74,7 +74,7 @@ def test_a_rule_that_breaks_on_one_clip_leaves_that_check_open_and_decides_the_o
     def breaks(*arguments: object) -> None:
         raise RuntimeError("a rule of ours")
 
-    monkeypatch.setattr(daylight, "time_of_day", breaks)
+    monkeypatch.setattr(place_and_time, "time_of_day", breaks)
     open_rows = [row for row in decide(honest) if blocks(row)]
     assert [(row["check"], row["verdict"], row["reason"], row["detail"]) for row in open_rows] == [
         ("time_of_day", "not_measured", "platform.not_measured", "RuntimeError: a rule of ours")
@@ -87,8 +87,8 @@ def test_a_scorer_that_is_not_there_says_not_yet_and_blocks_nothing(honest: Evid
 
 
 def test_a_scorer_that_is_there_can_refuse_for_good(honest: Evidence) -> None:
-    found = dict(honest.signals or {}) | {"nsfw": 0.9}
-    scored = Evidence(honest.shot, honest.item, honest.media, found)
+    signals = dict(honest.signals or {}) | {"nsfw": 0.9}
+    scored = Evidence(honest.shot, honest.item, honest.media, signals)
     row = next(row for row in decide(scored) if row["check"] == "nsfw")
     assert (row["verdict"], row["severity"], row["reason"]) == ("fail", "fatal", "policy.nsfw")
     assert blocks(row)
@@ -199,11 +199,11 @@ def test_a_broken_manifest_is_noted_and_a_trusted_capture_counts(verdict_on, sta
 
 
 @pytest.mark.parametrize(
-    ("found", "verdict"),
+    ("log10_p", "verdict"),
     [(0.0, "pass"), (-8.9, "pass"), (-9.1, "fail"), (-300.0, "fail"), (None, "not_measured")],
 )
-def test_our_own_watermark_is_fatal_beyond_chance(verdict_on, found, verdict) -> None:
-    row = verdict_on("own_watermark", watermark_log10_p=found, watermark_payload="0badcafe")
+def test_our_own_watermark_is_fatal_beyond_chance(verdict_on, log10_p, verdict) -> None:
+    row = verdict_on("own_watermark", watermark_log10_p=log10_p, watermark_payload="0badcafe")
     assert (row["verdict"], row["severity"]) == (verdict, "fatal")
     assert blocks(row) == (verdict != "pass")
 
@@ -330,7 +330,7 @@ def test_the_files_own_position_stands_in_for_one_that_is_not_declared(verdict_o
     [((), "not_yet"), ((None,), "not_yet"), ((0.05,), "fail"), ((0.05, 0.2), "not_yet"), ((0.05, 0.6), "pass")],
 )
 def test_a_subject_is_decided_by_what_a_captioner_saw_and_else_by_people(honest, likenesses, verdict) -> None:
-    seen = [{"likeness": one, "captioner": "blip", "text": "a bicycle leans on a wall"} for one in likenesses]
+    seen = [{"likeness": likeness, "captioner": "blip", "text": "a bicycle leans on a wall"} for likeness in likenesses]
     row = next(row for row in decide(replace(honest, seen=seen)) if row["check"] == "subject")
     assert row["verdict"] == verdict
     assert not blocks(row)

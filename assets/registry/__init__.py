@@ -1,1 +1,0 @@
-"""The registry: everything that is asked of MLflow, about runs (`runs`) and about registered versions (`versions`)."""
