@@ -26,7 +26,7 @@ MODULES = {  # benchmark: the module that has it
     **dict.fromkeys(("camera", "curation_pass"), "signals"),
     **dict.fromkeys(("caption_search", "replay", "diversity"), "corpus"),
     **{name: name for name in ("closure", "codec", "curation", "duplicates", "duplicates_scale", "large_home")},
-    **{name: name for name in ("gpu", "ledger", "shots", "training_speed")},
+    **{name: name for name in ("gpu", "ledger", "shots", "training_speed", "twins")},
 }
 PACKAGES = (
     *("dagster", "dbt-core", "duckdb", "mlflow", "great-expectations", "torch", "lightning", "av", "numpy"),

@@ -136,6 +136,23 @@ def border_energy(frames_THWC: Tensor, cell: int) -> float | None:
     return float(borders.mean() / rest.mean())
 
 
+def seam_step(frames_THWC: Tensor, cell: int) -> float | None:
+    """By how many grey levels the median step across borders of cells is beyond that of the lines beside them.
+
+    Steps are averaged over the clip first: what moves past a border cancels out, a seam stays. A few strong edges, which
+    decide a mean of squares, do not move a median. About 0 where there are no seams; None where no border has a line on
+    each side.
+    """
+    beyond = []
+    for axis in (1, 2):
+        step_NM = frames_THWC.float().diff(dim=axis).movedim(axis, 0).mean((1, 3)).abs()
+        line_K = torch.arange(1, len(step_NM) - 1)
+        border_K = line_K[(line_K + 1) % cell == 0]
+        beyond.append((step_NM[border_K] - (step_NM[border_K - 1] + step_NM[border_K + 1]) / 2).flatten())
+    every = torch.cat(beyond)
+    return float(every.median()) if len(every) else None
+
+
 def border_steps(x_BCTHW: Tensor, cell: int) -> Tensor:
     """Mean squared step across the borders of cells of `cell` pixels, [B]; of an error, what the cells add to it."""
     steps = [x_BCTHW.diff(dim=axis)[(slice(None),) * axis + (slice(cell - 1, None, cell),)] for axis in (3, 4)]

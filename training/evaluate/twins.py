@@ -20,7 +20,7 @@ from torch import Tensor
 from training.evaluate import motion, quality
 from training.evaluate.adherence import adherence, heldout_trials
 from training.evaluate.bench import Bench
-from training.evaluate.heldout import border_energy
+from training.evaluate.heldout import seam_step
 from training.evaluate.physics import look
 from training.evaluate.rows import Measured, Metric
 from training.model.flow import keyed
@@ -29,14 +29,14 @@ from training.networks.imagenet import EfficientNetLite0
 from training.simulate.supply import FPS, pictures
 from training.simulate.trial import Trial
 
-NOTICED = Metric("twins_noticed", "share", "higher", "violated twins of rendered trials and held-out clips, v1")
-ALARMS = Metric("twins_false_alarms", "share", "lower", "noise of 2 levels on the same clips, v1")
+NOTICED = Metric("twins_noticed", "share", "higher", "violated twins of rendered trials and held-out clips, v2")
+ALARMS = Metric("twins_false_alarms", "share", "lower", "noise of 2 levels on the same clips, v2")
 STEP = 10  # levels by which seams raise every other cell
 LOOKED_AT = 5  # frames of a twin that the ImageNet network sees
 NOISE = 2.0  # levels that nobody minds
 MOVES = 0.01  # diagonals a second of mean flow from which a clip moves enough to be played backwards
 # limits of the evaluators: what they may differ from the good clip's own
-AGREES, JERKS, SEAMED, STRANGER, JUMPS = 0.5, (1.5, 0.01), 1.2, 0.05, (1.5, 3.0)
+AGREES, JERKS, SEAMED, STRANGER, JUMPS = 0.5, (1.5, 0.01), 1.0, 0.05, (1.5, 3.0)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Judge:
         self.moves = motion.moves(frames, good.fps)
         self.verdicts = adherence(frames, good.trial, good.fps) if good.trial else {}
         self.jerks = 1 - (motion.smoothness(frames) or 1)
-        self.seams = border_energy(frames, good.cell) or 1.0
+        self.seams = seam_step(frames, good.cell) or 0.0
         self.jump = colour_jump(frames)
         self.consistency = self._consistency(frames)
 
@@ -126,7 +126,7 @@ class Judge:
             "motion": agreement is not None and agreement < AGREES,
             "smoothness": 1 - (motion.smoothness(twin) or 1) > JERKS[0] * self.jerks + JERKS[1],
             "colour": colour_jump(twin) > JUMPS[0] * self.jump + JUMPS[1],
-            "seams": (border_energy(twin, good.cell) or 1.0) > SEAMED * self.seams,
+            "seams": (seam_step(twin, good.cell) or 0.0) > self.seams + SEAMED,
         }
         if good.trial:
             verdicts = adherence(twin, good.trial, good.fps)

@@ -13,7 +13,7 @@ from training.evaluate import motion, quality, twins
 from training.evaluate.adherence import heldout_trials
 from training.evaluate.described import described
 from training.evaluate.distribution import frechet, kernel
-from training.evaluate.heldout import border_energy
+from training.evaluate.heldout import border_energy, seam_step
 from training.evaluate.twins import Good
 from training.networks import imagenet
 from training.simulate.supply import FPS, pictures
@@ -92,6 +92,16 @@ def test_seams_are_one_without_cells_and_grow_with_every_step_between_them() -> 
     assert border_energy(good.frames_THWC, 16) == pytest.approx(1, abs=0.05)
     assert border_energy(twins.seamed(good), 16) > 3
     assert border_energy(good.frames_THWC, 64) is None, "one cell has no border inside"
+
+
+def test_a_seam_is_as_many_levels_as_its_cells_differ_by_and_nothing_that_moves_is_one() -> None:
+    moving = torch.randint(100, 108, (17, 64, 64, 3), generator=torch.Generator().manual_seed(0)).byte()
+    still = moving[:1].expand(17, -1, -1, -1)
+    moving[:, :, 31] = 250  # a line that lies along a border in all frames is one line of three
+    for frames in (moving, still):
+        assert seam_step(frames, 16) == pytest.approx(0, abs=0.5)
+        assert seam_step(twins.seamed(Good(frames, 8.0, 16)), 16) == pytest.approx(twins.STEP, abs=2)
+    assert seam_step(moving, 64) is None, "one cell has no border inside"
 
 
 def test_the_frechet_distance_is_what_its_formula_says() -> None:
