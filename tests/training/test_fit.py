@@ -101,7 +101,8 @@ def test_muon_moves_the_blocks_matrices_alone_as_torchs_own_does(world: Training
         group["lr"], group["weight_decay"] = 2e-3, 0.01 if group["muon"] else 0.0
     for rule in (optimizer, *rules):
         rule.step()
-    assert [name for p, name in names.items() if not torch.equal(p, own[name])] == []
+    for parameter, name in names.items():  # torch's Muon computes in bfloat16
+        torch.testing.assert_close(parameter, own[name], rtol=0, atol=3e-5 if name in muon else 0)
     assert [name for name, p in own.items() if torch.equal(p, before[name])] == []
 
 
