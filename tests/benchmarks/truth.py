@@ -34,11 +34,22 @@ from training.simulate.supply import FPS, HELDOUT, pictures
 from training.simulate.trial import OTHER_REACH, REACH, Trial, random_trial
 
 MINILM = Path(".vendor/minilm")
-KINDS = ("glide", "glide", "fall", "fall", "occlude", "occlude", "collide", "camera", "pair", "pair")
-SAMPLES = 200
+KINDS = ("glide", "fall", "occlude", "collide", "camera", "pair")
+SAMPLES = 1200  # so that each kind's own question has 200 answers
 # first seeds of what is looked at while choosing, and of what is judged
 LOOKED, JUDGED = HELDOUT + 700_000, HELDOUT + 800_000
-ACCEPTED = {"colour": 0.8, "direction": 0.85, "side": 0.8}
+# what is asked of 90 CPU minutes of training, each over all trials that ask for it or over one kind's
+ACCEPTED: dict[tuple[str, str], float] = {
+    ("colour", "all"): 0.98,
+    ("colour", "kind=pair"): 0.96,
+    ("count", "all"): 0.97,
+    ("shape", "all"): 0.88,
+    ("direction", "all"): 0.98,
+    ("side", "all"): 0.95,
+    ("camera", "kind=camera"): 0.95,
+    ("momentum", "all"): 0.75,
+    ("permanence", "all"): 0.97,
+}
 
 
 class Judged:
@@ -80,10 +91,11 @@ def verdicts(rows: Sequence[Row]) -> dict[str, Any]:
     """Each accepted figure beside what was reached."""
     value = {(row["metric"], row["slice"]): row for row in rows}
     figures: dict[str, Any] = {}
-    for name, least in ACCEPTED.items():
-        row = value[f"trial_{name}", "all"]
-        figures[name] = {key: row[key] for key in ("value", "ci_low", "ci_high", "n")} | {"accepted": least}
-        figures[name]["reached"] = row["value"] is not None and row["value"] >= least
+    for (name, part), least in ACCEPTED.items():
+        row, shown = value[f"trial_{name}", part], name if part == "all" else f"{name}, {part}"
+        figures[shown] = {key: row[key] for key in ("value", "ci_low", "ci_high", "n")} | {"accepted": least}
+        figures[shown]["reached"] = row["value"] is not None and row["value"] >= least
+        figures[shown]["codec_alone"] = value[f"trial_{name}", "reference=codec"]["value"] if part == "all" else None
     return figures
 
 
