@@ -45,15 +45,23 @@ BUDGETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-def make(size: str, out: Path, work: Path, text_encoder: Path, budget: float = 1.0, seed: int = 0) -> int:
+def budgeted(size: str, budget: float = 1.0) -> dict[str, dict[str, Any]]:
+    """What is chosen for each task, with this share of the steps."""
+    choices = {task: {**RECIPE[task], **BUDGETS[size][task]} for task in TASKS}
+    for chosen in choices.values():
+        chosen["steps"] = max(1, round(chosen["steps"] * budget))
+    return choices
+
+
+def make(
+    size: str, out: Path, work: Path, text_encoder: Path, choices_of: Mapping[str, Mapping[str, Any]], seed: int = 0
+) -> int:
     """Train codec and transformer in `work`, resuming what is there, and put the base into `out`; an exit code of `fit`."""
     common: dict[str, Any] = dict.fromkeys(("manifest", "snapshot_root", "database_url"), "")
     common |= {"rendered_share": 1.0, "size": size, "seed": seed}
     results: dict[str, Any] = {}
     for task in TASKS:
-        choices = {**RECIPE[task], **BUDGETS[size][task]}
-        choices["steps"] = max(1, round(choices["steps"] * budget))
-        run_dir = work / task
+        choices, run_dir = choices_of[task], work / task
         more = {"codec_dir": str(out), "text_encoder": str(text_encoder)} if task == "transformer" else {}
         config = build(TrainConfig, {**common, "task": task, "run_dir": str(run_dir), **choices, **more})
         with run_logger(run_dir) as logger:
@@ -61,7 +69,9 @@ def make(size: str, out: Path, work: Path, text_encoder: Path, budget: float = 1
                 return code
         publish(run_dir, task, out)
         result = json.loads((run_dir / "result.json").read_text())
-        results[task] = {"choices": choices} | {name: result[name] for name in ("start", "end", "steps", "parameters")}
+        results[task] = {"choices": dict(choices)} | {
+            name: result[name] for name in ("start", "end", "steps", "parameters")
+        }
     results["trials"] = {row["metric"]: [row["value"], row["n"]] for row in _judged(out, text_encoder) if row["n"]}
     (out / "card.md").write_text(card(size, out, results))
     write_json(out / "result.json", {"stopped": None, "size": size, **exposure.fields({}), **results})
@@ -126,7 +136,9 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     out = args.out or BASES / args.size
     try:
-        return make(args.size, out, args.work / args.size, args.text_encoder, args.budget, args.seed)
+        return make(
+            args.size, out, args.work / args.size, args.text_encoder, budgeted(args.size, args.budget), args.seed
+        )
     except ConfigError as error:
         print(f"configuration: {error}", file=sys.stderr)
         return 1

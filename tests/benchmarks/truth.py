@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.truth                judge the base that ships, and write the result
     python -m tests.benchmarks.truth --budget 0.1   train the same recipe in a tenth of the steps first, and judge that
+    python -m tests.benchmarks.truth --ablate 0.1   train it with one choice changed at a time, and compare
     python -m tests.benchmarks.truth --look FOLDER  judge a folder's base on a few other trials, and write a picture only
 
 Training is `training.make_base`'s, which is the graph's own with more steps and rendered clips alone.
@@ -87,6 +88,35 @@ def judge(judged: Judged, count: int, picture: Path, first: int) -> dict[str, An
     return figures | {"accepted": verdicts(rows), "rows": rows}
 
 
+# choices of the recipe, each with what stands for it where it is left out
+ABLATIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "the recipe": {},
+    "AdamW for matrices too": {"transformer": {"matrix_lr": 0.0}},
+    "128 channels, less noise": {
+        "codec": {"codec_shape": {"channels": 128}},
+        "transformer": {"transformer_shape": {"channels": 128}, "noise_shift": 1.3},
+    },
+    "less noise": {"transformer": {"noise_shift": 1.0}},
+    "pictures given as often as captions alone": {"transformer": {"text_mode": 0.7}},
+    "500 rendered clips": {"transformer": {"rendered_clips": 500}},
+}
+
+
+def ablations(budget: float, count: int) -> dict[str, dict[str, float | None]]:
+    """Share right of each attribute, over `count` trials, for the recipe with one choice changed at a time."""
+    answers = {}
+    for name, changes in ABLATIONS.items():
+        folder = Path(".rushes/truth/ablations") / name.replace(" ", "-")
+        plan = {task: chosen | changes.get(task, {}) for task, chosen in make_base.budgeted("nano", budget).items()}
+        if "codec_shape" in plan["codec"]:
+            plan["transformer"]["codec_shape"] = plan["codec"]["codec_shape"]
+        make_base.make("nano", folder / "base", folder / "work", MINILM, plan)
+        rows = judge(Judged(folder / "base"), count, folder / "look.png", LOOKED)["rows"]
+        answers[name] = {row["metric"]: row["value"] for row in rows if row["slice"] == "all"}
+        print(name, answers[name], flush=True)
+    return answers
+
+
 def verdicts(rows: Sequence[Row]) -> dict[str, Any]:
     """Each accepted figure beside what was reached."""
     value = {(row["metric"], row["slice"]): row for row in rows}
@@ -161,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.truth", description=__doc__)
     parser.add_argument("--look", type=Path, help="folder of a base to judge on a few trials; writes look.png there")
     parser.add_argument("--budget", type=float, help="train so much of the recipe's steps first")
+    parser.add_argument("--ablate", type=float, help="share of the recipe's steps to compare its choices at")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="held-out trials to judge (default %(default)s)")
     options = parser.parse_args(arguments)
     from tests.benchmarks.__main__ import RESULTS, write_result
@@ -169,10 +200,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for row in judge(Judged(options.look), options.samples, options.look / "look.png", LOOKED)["rows"]:
             print(f"{row['metric']:26} {row['slice']:20} {row['value']!s:22} n {row['n']}")
         return
+    if options.ablate:
+        answers = ablations(options.ablate, options.samples)
+        write_result("ablations", {"budget": options.ablate, "samples": options.samples, "share_right": answers})
+        return
     folder = base.folder("nano")
     if options.budget:
         folder = Path(".rushes/truth/base")
-        make_base.make("nano", folder, Path(".rushes/truth/work"), MINILM, options.budget)
+        make_base.make("nano", folder, Path(".rushes/truth/work"), MINILM, make_base.budgeted("nano", options.budget))
     assert folder is not None, "nano ships with a base"
     judged = Judged(folder)
     recipe = {"base": json.loads((folder / "result.json").read_text()), "sampler": vars(judged.sampler)}
