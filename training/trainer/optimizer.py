@@ -42,17 +42,17 @@ class MuonAdamW(torch.optim.Optimizer):
             if group["muon"]:
                 for parameter in group["params"]:
                     if parameter.grad is not None:
-                        self._move(parameter, group["lr"], group["weight_decay"])
+                        self._move(parameter, parameter.grad, group["lr"], group["weight_decay"])
         # bound anew at each step: loading a checkpoint replaces groups and state
         self._adamw.param_groups = [group for group in self.param_groups if not group["muon"]]
         self._adamw.state = self.state
         self._adamw.step()
         return loss
 
-    def _move(self, parameter: Tensor, lr: float, weight_decay: float) -> None:
+    def _move(self, parameter: Tensor, gradient: Tensor, lr: float, weight_decay: float) -> None:
         momentum = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
-        momentum.lerp_(parameter.grad, 1 - MOMENTUM)
-        update = orthogonal(parameter.grad.lerp(momentum, MOMENTUM))
+        momentum.lerp_(gradient, 1 - MOMENTUM)
+        update = orthogonal(gradient.lerp(momentum, MOMENTUM))
         rows, columns = parameter.shape
         parameter.mul_(1 - lr * weight_decay).add_(update, alpha=-lr * math.sqrt(max(1, rows / columns)))
 
