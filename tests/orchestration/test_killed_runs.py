@@ -115,9 +115,11 @@ def test_a_run_whose_process_is_gone_is_reported_as_failed(instance: dg.DagsterI
 
 def test_a_run_whose_code_server_is_gone_can_still_be_cancelled(instance: dg.DagsterInstance) -> None:
     """Else it is called cancelled, and works on."""
-    with subprocess.Popen(
-        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
+    # a shell that starts the tests in the background has them and their children ignore the signal
+    work = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         run = started(instance, process.pid)
         instance.add_run_tags(run.run_id, {GRPC_INFO_TAG: f'{{"host": "localhost", "port": {services.free_port(0)}}}'})
         assert instance.run_launcher.terminate(run.run_id)
