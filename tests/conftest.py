@@ -196,6 +196,6 @@ def pytest_unconfigure() -> None:
 
 def pytest_configure() -> None:
     """Tests that need the fetched footage and networks skip on a bare checkout; where CI runs, that would hide them."""
-    missing = [name for name in ("footage", "minilm", "yunet.onnx") if not (VENDOR / name).exists()]
+    missing = [name for name in ("footage", "minilm", "networks", "yunet.onnx") if not (VENDOR / name).exists()]
     if os.environ.get("CI") and missing:
         raise pytest.UsageError(f"{VENDOR} lacks {', '.join(missing)}: run `make setup`")
